@@ -1,0 +1,50 @@
+"""Batches through pipelines: data in parallel, training in order, one answer.
+
+See README.md, or start with `Dataset`, `ArrayBatch`, `action` and `model`.
+"""
+
+from batchflow.batch import ArrayBatch, Batch, action, model
+from batchflow.dataset import Dataset
+from batchflow.engine import Run
+from batchflow.errors import (
+    ActionResultError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BatchflowError,
+    ModelDefinitionError,
+    RunClosedError,
+    SkipBatch,
+    StopPipeline,
+    UnknownAttributeError,
+    UnknownNameError,
+)
+from batchflow.index import DatasetIndex, Split
+from batchflow.pipeline import Pipeline
+
+# The name that users of an older batchflow know.
+SkipBatchException = SkipBatch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActionResultError",
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "ArrayBatch",
+    "Batch",
+    "BatchflowError",
+    "Dataset",
+    "DatasetIndex",
+    "ModelDefinitionError",
+    "Pipeline",
+    "Run",
+    "RunClosedError",
+    "SkipBatch",
+    "SkipBatchException",
+    "Split",
+    "StopPipeline",
+    "UnknownAttributeError",
+    "UnknownNameError",
+    "action",
+    "model",
+]

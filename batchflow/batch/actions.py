@@ -1,0 +1,189 @@
+"""The `@action` mark, and how a batch class collects what was marked.
+
+The decorator puts one frozen `ActionSpec` on the function and returns that function: an action
+stays a plain method, which a unit test calls directly.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+
+__all__ = ["RESERVED", "Action", "ActionSpec", "action", "collect_actions"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "_batchflow_action"
+
+# The names that steer a run. They mean the same for every batch class, so no action may take them.
+RESERVED = frozenset(
+    [
+        "run",
+        "run_now",
+        "run_later",
+        "gen_batch",
+        "next_batch",
+        "execute_for",
+        "reset",
+        "v",
+        "m",
+        "get_variable",
+        "set_variable",
+        "init_variable",
+        "init_variables",
+        "delete_variable",
+        "has_variable",
+        "init_model",
+        "dataset",
+        "config",
+        "models",
+        "seed",
+        "before",
+        "after",
+        "main",
+        "feed",
+        "check",
+        "debug",
+        "replay",
+        "pipeline",
+        "index",
+        "indices",
+        "rng",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """What `@action` was told.
+
+    Attributes:
+        model: The name of the model whose descriptor comes first after `self`, or None.
+        singleton: Whether the action takes one batch at a time, in the order of the batches.
+    """
+
+    model: str | None = None
+    singleton: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action of a batch class: its name, its function and what the decorator was told."""
+
+    name: str
+    function: Callable[..., Any]
+    spec: ActionSpec
+
+    def check_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check that the action can be called with these arguments.
+
+        Raises:
+            ArgumentTypeError: It cannot; the message shows how it is declared.
+        """
+        signature = inspect.signature(self.function)
+        injected = 1 + (self.spec.model is not None)
+        try:
+            signature.bind(*[None] * injected, *args, **kwargs)
+        except TypeError as error:
+            names = [p.name for p in list(signature.parameters.values())[injected:]]
+            unknown = [key for key in kwargs if key not in names]
+            hint = did_you_mean(unknown[0], names) if unknown else ""
+            raise ArgumentTypeError(
+                f"{self.name}(): {error}.{hint} Declared as {self.name}{signature}"
+                + (f", the model {self.spec.model!r} is given" if self.spec.model else "")
+            ) from None
+
+
+@overload
+def action(function: F, /) -> F: ...
+@overload
+def action(*, model: str | None = None, singleton: bool = False) -> Callable[[F], F]: ...
+def action(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    model: str | None = None,
+    singleton: bool = False,
+) -> Any:
+    """Mark a method of a batch class as an action: a step that pipelines can chain.
+
+    An action gets the batch as `self`, works on it in place or makes another batch, and returns
+    the batch. Actions run for many batches at once, unless they are singletons.
+
+    Args:
+        function: The method, when the decorator is used without parentheses.
+        model: The name of a model definition (see `model`); its descriptor is passed as the first
+            argument after `self`.
+        singleton: The action takes one batch at a time, in the order of the batches, whatever
+            runs in parallel around it.
+
+    Returns:
+        The method itself, marked.
+
+    Raises:
+        ArgumentTypeError: What is decorated is not a function, or `model` is not a name.
+
+    Example:
+        >>> from batchflow import ArrayBatch, Dataset, action
+        >>> class Numbers(ArrayBatch):
+        ...     @action
+        ...     def add(self, value):
+        ...         self.data = self.data + value
+        ...         return self
+        >>> pipeline = Dataset.from_arrays(Numbers, data=[1, 2, 3]).p.add(10)
+        >>> [batch.data.tolist() for batch in pipeline.gen_batch(2)]
+        [[11, 12], [13]]
+    """
+    if model is not None and not isinstance(model, str):
+        raise ArgumentTypeError(
+            f"@action(model=...) takes the name of a model definition, got {model!r:.60}"
+        )
+    spec = ActionSpec(model=model, singleton=bool(singleton))
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.isfunction(function):
+            raise ArgumentTypeError(
+                f"@action marks a method, got {function!r:.60}. Write @action, or "
+                '@action(model="name", singleton=True), above a def'
+            )
+        setattr(function, _MARK, spec)
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def collect_actions(
+    cls: type, inherited: Mapping[str, Action], taken: frozenset[str]
+) -> dict[str, Action]:
+    """Gather the actions of a class: its parents' and those marked in its own body.
+
+    A method that overrides an action without a mark of its own keeps the parent's mark.
+
+    Args:
+        cls: The class, whose parents have been collected before.
+        inherited: The actions of its parents.
+        taken: Names of the batch that no action can have, beside the reserved ones.
+
+    Raises:
+        ArgumentValueError: An action has a reserved name.
+    """
+    actions = dict(inherited)
+    for name, value in vars(cls).items():
+        spec = getattr(value, _MARK, None)
+        if spec is None and name in actions:
+            spec = actions[name].spec if inspect.isfunction(value) else None
+            if spec is None:
+                del actions[name]
+        if spec is None:
+            continue
+        if name in RESERVED or name in taken:
+            raise ArgumentValueError(
+                f"{cls.__name__}.{name}: an action cannot be called {name!r}, which is a name of "
+                f"{'every pipeline' if name in RESERVED else 'every batch'}; "
+                f"call it {name}_batch, for instance"
+            )
+        actions[name] = Action(name, value, spec)
+    return actions

@@ -1,0 +1,243 @@
+"""Model definitions and the directory in which their descriptors live.
+
+Guarantees:
+    - A static definition runs at first need, never at import, once for the class that defines it
+      and the subclasses that do not redefine it.
+    - Whoever asks while it runs waits and gets the same descriptor, or the same exception.
+    - A definition that raised runs again at the next need.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Literal
+
+from batchflow.errors import ModelDefinitionError, UnknownNameError, did_you_mean
+
+__all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "model"]
+
+Mode = Literal["static", "dynamic"]
+_serial_numbers = itertools.count()
+
+
+class ModelSlot:
+    """The place of one descriptor: made once, and locked by whoever trains it.
+
+    Attributes:
+        lock: Held by an ordered section while it works on a batch.
+        serial_number: Sections take the locks of several models in the order of these numbers.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._made: Future[Any] | None = None
+        self._maker: int | None = None
+        self._guard = threading.Lock()
+        self.lock = threading.RLock()
+        self.serial_number = next(_serial_numbers)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the descriptor is there."""
+        made = self._made
+        return made is not None and made.done() and made.exception() is None
+
+    def get(self, make: Callable[[], Any]) -> Any:
+        """Give the descriptor; the first to ask makes it.
+
+        Raises:
+            ModelDefinitionError: The definition asks for the model that it is to make.
+        """
+        with self._guard:
+            made = self._made
+            if made is None:
+                mine = self._made = Future()
+                self._maker = threading.get_ident()
+        if made is None:
+            return self._make(make, mine)
+        if not made.done() and self._maker == threading.get_ident():
+            raise ModelDefinitionError(
+                f"the definition of the model {self._name!r} asks for {self._name!r} itself"
+            )
+        return made.result()
+
+    def forget(self) -> None:
+        """Forget the descriptor; who asks next makes a new one."""
+        with self._guard:
+            self._made = None
+
+    def _make(self, make: Callable[[], Any], made: Future[Any]) -> Any:
+        try:
+            descriptor = make()
+        except BaseException as error:
+            with self._guard:
+                if self._made is made:
+                    self._made = None
+            made.set_exception(error)
+            raise
+        made.set_result(descriptor)
+        return descriptor
+
+
+class ModelDefinition:
+    """What `@model` makes of a method; as an attribute of the class, a way to the descriptor."""
+
+    def __init__(self, function: Callable[..., Any], mode: Mode) -> None:
+        self.function = function
+        self.mode = mode
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, batch: object, owner: Any) -> Callable[[], Any]:
+        # A definition is never run by a call: the call gives what the directory holds.
+        return lambda: owner.models[self.name]
+
+
+class ModelDirectory:
+    """The static models of a batch class, by name: `MyBatch.models["name"]`.
+
+    Example:
+        >>> from batchflow import Batch, model
+        >>> class MyBatch(Batch):
+        ...     @model()
+        ...     def counter():
+        ...         return {"steps": 0}
+        >>> MyBatch.models.names
+        ('counter',)
+        >>> MyBatch.models["counter"]
+        {'steps': 0}
+    """
+
+    def __init__(self, owner: type, parents: list[ModelDirectory]) -> None:
+        self._owner_name = owner.__name__
+        self._definitions: dict[str, ModelDefinition] = {}
+        self._slots: dict[str, ModelSlot] = {}
+        for parent in reversed(parents):
+            self._definitions.update(parent._definitions)
+            self._slots.update(parent._slots)
+        for name, value in vars(owner).items():
+            if isinstance(value, ModelDefinition):
+                self._definitions[name] = value
+                self._slots[name] = ModelSlot(name)
+            elif name in self._definitions:
+                del self._definitions[name], self._slots[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models that the class defines or inherits, sorted."""
+        return tuple(sorted(self._definitions))
+
+    def __getitem__(self, name: str) -> Any:
+        """Give the descriptor of a static model, made now if it is not there yet.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) The class has no such model.
+            ModelDefinitionError: The model is dynamic.
+        """
+        definition = self.definition(name)
+        if definition.mode == "dynamic":
+            raise ModelDefinitionError(
+                f"{self._owner_name}.{name} is a dynamic model: each pipeline makes its own from "
+                f'its first batch. Ask the pipeline: pipeline.models["{name}"]'
+            )
+        return self._slots[name].get(definition.function)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._definitions
+
+    def __repr__(self) -> str:
+        made = {n: "made" if self._slots[n].is_made else "not made yet" for n in self.names}
+        return f"{self._owner_name}.models({', '.join(f'{n}: {m}' for n, m in made.items())})"
+
+    def definition(self, name: str) -> ModelDefinition:
+        """Give the definition of a model.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) The class has no such model.
+        """
+        try:
+            return self._definitions[name]
+        except KeyError:
+            raise UnknownNameError(
+                f"{self._owner_name} has no model {name!r}.{did_you_mean(name, self._definitions)}"
+                " Models are defined by methods marked with @model()"
+            ) from None
+
+    def slot(self, name: str) -> ModelSlot:
+        """Give the place of a static model's descriptor."""
+        self.definition(name)
+        return self._slots[name]
+
+    def reset(self, name: str) -> None:
+        """Forget a descriptor: the next need makes a new one. Runs under way keep theirs.
+
+        It is forgotten for all classes that share it: the defining one and its subclasses.
+        """
+        self.slot(name).forget()
+
+
+def model(mode: Mode = "static") -> Callable[[Callable[..., Any]], ModelDefinition]:
+    """Mark a method of a batch class as the definition of a model.
+
+    The method returns the model's *descriptor*: any object that holds what the actions need to
+    train, evaluate or predict (a Keras model, a list of tensors and optimizers, a dict). Actions
+    get it by `@action(model="name")`; `MyBatch.models["name"]` gives it anywhere else.
+
+    Args:
+        mode: `"static"`: the method takes no arguments, not even `self`; its descriptor is made
+            once for the class, when it is first needed. `"dynamic"`: the method takes the first
+            batch; each pipeline makes a descriptor of its own.
+
+    Returns:
+        A decorator.
+
+    Raises:
+        ModelDefinitionError: (a `TypeError`) The decorator is written without parentheses, or the
+            method has parameters that its mode does not allow.
+
+    Example:
+        >>> from batchflow import Batch, action, model
+        >>> class MyBatch(Batch):
+        ...     @model()
+        ...     def steps():
+        ...         return []
+        ...
+        ...     @action(model="steps", singleton=True)
+        ...     def train(self, steps):
+        ...         steps.append(self.number)
+        ...         return self
+    """
+    if callable(mode):
+        raise ModelDefinitionError(
+            f"@model needs parentheses: write @model() above def {getattr(mode, '__name__', '...')}"
+        )
+    if mode not in ("static", "dynamic"):
+        raise ModelDefinitionError(f'@model(mode=...) is "static" or "dynamic", got {mode!r}')
+
+    def mark(function: Callable[..., Any]) -> ModelDefinition:
+        if not inspect.isfunction(function):
+            raise ModelDefinitionError(f"@model() marks a method, got {function!r:.60}")
+        parameters = list(inspect.signature(function).parameters)
+        if mode == "static" and parameters:
+            raise ModelDefinitionError(
+                f"a static model definition takes no arguments, not even self: write "
+                f"def {function.__name__}(): instead of def {function.__name__}"
+                f'({", ".join(parameters)}):. If it needs data, use @model(mode="dynamic"), '
+                "which gets the first batch"
+            )
+        if mode == "dynamic" and len(parameters) != 1:
+            raise ModelDefinitionError(
+                "a dynamic model definition takes one argument, the first batch: write "
+                f"def {function.__name__}(batch): instead of def {function.__name__}"
+                f"({', '.join(parameters)}):"
+            )
+        return ModelDefinition(function, mode)
+
+    return mark

@@ -1,0 +1,48 @@
+"""One item of a batch with components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchflow.errors import UnknownAttributeError, did_you_mean
+
+if TYPE_CHECKING:
+    from batchflow.batch.batch import Batch
+
+__all__ = ["Item"]
+
+
+class Item:
+    """A window on one item: `item.images` reads and writes its part of `batch.images`."""
+
+    __slots__ = ("_batch", "_position")
+
+    def __init__(self, batch: Batch, position: int) -> None:
+        object.__setattr__(self, "_batch", batch)
+        object.__setattr__(self, "_position", position)
+
+    def __getattr__(self, name: str) -> Any:
+        batch: Batch = object.__getattribute__(self, "_batch")
+        self._check(name)
+        component = getattr(batch, name)
+        if component is None:
+            raise UnknownAttributeError(f"the component {name!r} of {batch!r} has no data yet")
+        return component[self._position]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._check(name)
+        getattr(self._batch, name)[self._position] = value
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._batch.components]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r:.60}" for name in self._batch.components)
+        return f"Item({shown})"
+
+    def _check(self, name: str) -> None:
+        if name not in self._batch.components:
+            raise UnknownAttributeError(
+                f"an item of {self._batch!r} has no component {name!r}."
+                f"{did_you_mean(name, self._batch.components)}"
+            )

@@ -1,0 +1,148 @@
+"""From a plan to something that runs: the work of the workers, and the ordered steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from batchflow.batch import Batch
+from batchflow.batch.directory import ModelSlot
+from batchflow.engine.options import RunOptions
+from batchflow.engine.section import in_order
+from batchflow.engine.source import Source, Ticket
+from batchflow.engine.state import PipelineState, PipelineView
+from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
+from batchflow.engine.stream import Halt
+from batchflow.errors import SkipBatch
+from batchflow.models.tf1 import initialize_sessions
+from batchflow.plan import BoundPlan, BoundStep
+
+__all__ = ["Machine"]
+
+_MAIN_SOURCE = 0
+_NO_SHARD = 0
+
+
+class Machine:
+    """A plan made ready for one run, cut at its ordered section.
+
+    Args:
+        plan: The steps.
+        source: What to read from.
+        options: What was asked for.
+        state: What the pipeline owns.
+        pipeline: What the batches get as their `pipeline`.
+    """
+
+    def __init__(
+        self,
+        plan: BoundPlan,
+        source: Source,
+        options: RunOptions,
+        state: PipelineState,
+        pipeline: Any,
+    ) -> None:
+        self.seed, self._shuffle = options.seeds()
+        self.schedule = options.schedule(len(source), self._shuffle)
+        self._plan = plan
+        self._source = source
+        self._options = options
+        self._state = state
+        self._pipeline = pipeline
+        self._view: PipelineView | None = None
+        self._steps: list[ReadyStep] = []
+        self._prefix: Sequence[ReadyStep] = ()
+        self._slots: dict[str, ModelSlot] = {}
+
+    def start(self) -> None:
+        """Make variables and static models, in the thread that asks for the first batch."""
+        self._view = PipelineView(self._pipeline, self._state.start_run(self.seed))
+        directory = self._source.batch_class.models
+        descriptors = {}
+        for name, is_dynamic in self._plan.models.items():
+            slot = self._state.dynamic_slot(name) if is_dynamic else directory.slot(name)
+            self._slots[name] = slot
+            if not is_dynamic:
+                descriptors[name] = directory[name]
+        self._steps = [self._ready(bound, descriptors) for bound in self._plan.steps]
+        self._prefix = self._steps[: self._plan.section.start]
+        initialize_sessions(
+            value
+            for bound in self._plan.steps
+            if bound.model is not None
+            for value in (*bound.step.args, *bound.step.kwargs.values())
+        )
+
+    def work(self, ticket: Ticket, halt: Halt) -> Batch | None:
+        """Make a source batch and take it to the ordered section. For any thread."""
+        number, epoch, positions = ticket
+        facts = {
+            "number": number,
+            "epoch": epoch,
+            "pipeline": self._view,
+            "_rng_key": (self.seed, (_MAIN_SOURCE, _NO_SHARD, epoch, number)),
+        }
+        try:
+            batch = self._source.make_batch(positions, facts)
+        except Exception as error:
+            name = self._source.batch_class.__name__
+            add_note_once(error, f"while a {name} was made, before its first action")
+            add_note_once(error, batch_facts(number, epoch, self._source.ids(positions)))
+            raise
+        if not self._prefix:
+            return batch
+        try:
+            return run_steps(batch, self._prefix, self.replay_call, halt)
+        except SkipBatch:
+            return None
+
+    def ordered(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Take batches through the ordered section and what follows it."""
+        section = self._plan.section
+        return in_order(
+            batches,
+            self._steps[section],
+            self._steps[section.stop :],
+            self._locks(section),
+            self._pipeline,
+            self.replay_call,
+        )
+
+    def replay(self, number: int) -> Batch | None:
+        """Make a source batch as it comes to the ordered section; None if a step skips it."""
+        self.start()
+        batch = self.work(self.schedule.ticket(number), Halt())
+        if batch is not None:
+            batch.pipeline = self._pipeline
+        return batch
+
+    def replay_call(self, number: int) -> str:
+        """Write the call that makes a source batch of this run again."""
+        return self._options.replay_call(number, self.seed, self._shuffle)
+
+    def _ready(self, bound: BoundStep, descriptors: dict[str, Any]) -> ReadyStep:
+        if bound.model is None:
+            return ReadyStep.of(bound, bound.function)
+        if not bound.dynamic:
+            return ReadyStep.of(bound, bound.function, descriptors[bound.model])
+        definition = self._source.batch_class.models.definition(bound.model)
+        slot = self._slots[bound.model]
+        return ReadyStep.of(bound, _with_dynamic(bound.function, slot, definition.function))
+
+    def _locks(self, section: slice) -> list[Any]:
+        """Give the locks of the section: the pipeline's, then its models' in one global order."""
+        models = {bound.model for bound in self._plan.steps[section] if bound.model is not None}
+        slots = sorted((self._slots[name] for name in models), key=lambda slot: slot.serial_number)
+        return [self._state.lock, *(slot.lock for slot in slots)]
+
+
+def _with_dynamic(
+    function: Callable[..., Any], slot: ModelSlot, define: Callable[[Batch], Any]
+) -> Callable[..., Any]:
+    """Make an action that gets its model from the first batch that reaches it."""
+
+    def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        return function(batch, slot.get(partial(define, batch)), *args, **kwargs)
+
+    return call

@@ -1,0 +1,205 @@
+"""The options of a run: what may be given, checked before anything starts."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+import numpy as np
+
+from batchflow.engine.source import Schedule
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.index.order import ShuffleLike, drawn_seed, make_order, order_seed
+from batchflow.plan.steps import same_value
+
+__all__ = ["MOST_THREADS", "RunKeywords", "RunOptions"]
+
+MOST_THREADS = 32
+_EXECUTORS = ("threads", "serial")
+_OLD_NAMES = {"target": "executor"}
+
+
+class RunKeywords(TypedDict, total=False):
+    """The keyword options of `run`, `gen_batch` and `next_batch`; see `RunOptions`."""
+
+    shuffle: ShuffleLike
+    n_epochs: int | None
+    n_iters: int | None
+    drop_last: bool
+    prefetch: int | None
+    executor: str
+    target: str
+    n_workers: int | None
+    bar: bool
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunOptions:
+    """What a run was asked for.
+
+    Attributes:
+        batch_size: Items in a batch, at most the number of items in the dataset.
+        shuffle: False: the order of the index. True: a random order, another in each epoch,
+            derived from `seed`. An int: the same, derived from that number. A numpy `Generator` or
+            `RandomState`: one number is drawn from it. A function: gets the positions once per
+            epoch and returns them in another order.
+        n_epochs: How often to go through the items; None is endless. If neither `n_epochs` nor
+            `n_iters` is given, once.
+        n_iters: How many batches to make, across epochs.
+        drop_last: Whether the shorter last batch of an epoch is left out.
+        prefetch: How many batches may be made ahead of the one in the consumer's hands. 0: none,
+            everything runs in the consumer's thread. None: 0, or 2 per worker if `n_workers` is
+            given.
+        executor: `"threads"`, or `"serial"`: no thread is ever started.
+        n_workers: The most batches at work at once; None: `prefetch`, at most 32.
+        bar: Whether to show a progress bar.
+        seed: What all randomness of the run is derived from; None: what `shuffle` is seeded with,
+            or a new one (see `Run.seed`).
+    """
+
+    batch_size: int
+    shuffle: Any = False
+    n_epochs: int | None = 1
+    n_iters: int | None = None
+    drop_last: bool = False
+    prefetch: int = 0
+    executor: str = "threads"
+    n_workers: int = 1
+    bar: bool = False
+    seed: int | None = None
+
+    @classmethod
+    def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
+        """Check the arguments of a call.
+
+        Args:
+            batch_size: The batch size, or None if it was not given.
+            keywords: The other options, by name.
+            endless: Whether a call without `n_epochs` and `n_iters` goes on for ever.
+
+        Raises:
+            ArgumentTypeError: An option is not known, or of the wrong type.
+            ArgumentValueError: An option has an impossible value.
+        """
+        given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
+        known = {field.name for field in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise ArgumentTypeError(f"unknown option {name!r}.{did_you_mean(name, known)}")
+        if batch_size is None:
+            raise ArgumentTypeError(
+                "batch_size is missing: run(64), gen_batch(64), or set it ahead with run_later(64)"
+            )
+        n_iters = _count("n_iters", given.get("n_iters"), least=1)
+        one_epoch = None if endless or n_iters is not None else 1
+        return cls(
+            batch_size=_count("batch_size", batch_size, least=1) or 0,
+            shuffle=_checked_shuffle(given.get("shuffle")),
+            n_epochs=_count("n_epochs", given.get("n_epochs", one_epoch), least=1),
+            n_iters=n_iters,
+            drop_last=_flag("drop_last", given.get("drop_last", False)),
+            bar=_flag("bar", given.get("bar", False)),
+            seed=None if (s := given.get("seed")) is None else order_seed(s, where="seed"),
+            **_parallelism(given),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunOptions):
+            return NotImplemented
+        return all(
+            same_value(getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def seeds(self) -> tuple[int, Any]:
+        """Settle the randomness of one run.
+
+        Returns:
+            The seed, and what the order is made from: None, a seed or a function.
+        """
+        shuffle: Any = self.shuffle
+        if shuffle is not None and not isinstance(shuffle, bool) and not callable(shuffle):
+            shuffle = order_seed(shuffle, where="shuffle")
+        seed = self.seed
+        if seed is None:
+            is_seed = isinstance(shuffle, int) and not isinstance(shuffle, bool)
+            seed = shuffle if is_seed else drawn_seed()
+        if shuffle is True:
+            shuffle = seed
+        return seed, None if shuffle is False else shuffle
+
+    def schedule(self, n_items: int, shuffle: Any) -> Schedule:
+        """Lay out the source batches over `n_items` items.
+
+        Raises:
+            ArgumentValueError: The batch size does not fit the number of items.
+        """
+        if self.batch_size > n_items:
+            raise ArgumentValueError(
+                f"batch_size={self.batch_size} is larger than the dataset, which has {n_items} "
+                f"items; use a batch_size of at most {n_items}"
+            )
+        order = make_order(n_items, shuffle)
+        return Schedule(
+            n_items, self.batch_size, order, self.n_epochs, self.n_iters, self.drop_last
+        )
+
+    def replay_call(self, number: int, seed: int, shuffle: Any) -> str:
+        """Write the call that makes one source batch of a run again."""
+        shown = getattr(shuffle, "__name__", repr(shuffle)) if callable(shuffle) else repr(shuffle)
+        order = "" if shuffle is None else f", shuffle={shown}"
+        drop = ", drop_last=True" if self.drop_last else ""
+        return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
+
+
+def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
+    executor = given.get("executor", "threads")
+    if executor not in _EXECUTORS:
+        hint = did_you_mean(executor, _EXECUTORS) if isinstance(executor, str) else ""
+        raise ArgumentValueError(
+            f"executor is one of {', '.join(map(repr, _EXECUTORS))}, got {executor!r:.60}.{hint}"
+        )
+    n_workers = _count("n_workers", given.get("n_workers"), least=1)
+    prefetch = _count("prefetch", given.get("prefetch"), least=0)
+    if prefetch is None:
+        prefetch = 2 * (n_workers or 0)
+    if n_workers is None:
+        n_workers = max(1, min(prefetch, MOST_THREADS))
+    if executor == "serial":
+        prefetch = 0
+    return {"executor": executor, "prefetch": prefetch, "n_workers": n_workers}
+
+
+def _count(name: str, value: Any, *, least: int) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name} must be a whole number, got {type(value).__name__} {value!r:.60}"
+        ) from None
+    if number < least:
+        raise ArgumentValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{name} must be True or False, got {value!r:.60}")
+    return bool(value)
+
+
+def _checked_shuffle(shuffle: Any) -> Any:
+    if shuffle is None or isinstance(shuffle, (bool, np.bool_)):
+        return bool(shuffle)
+    if isinstance(shuffle, (np.random.Generator, np.random.RandomState)) or callable(shuffle):
+        return shuffle
+    return order_seed(shuffle, where="shuffle")

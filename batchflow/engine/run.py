@@ -1,0 +1,181 @@
+"""One run of a pipeline: an iterator over its batches, in order.
+
+    schedule -> tickets -> [ machine.work, in workers ] -> machine.ordered -> the consumer
+
+Guarantees: a run that has ended, for whatever reason, has ended everything that it began.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from batchflow.batch import Batch
+from batchflow.engine.build import Machine
+from batchflow.engine.options import RunOptions
+from batchflow.engine.source import Source
+from batchflow.engine.state import PipelineState
+from batchflow.engine.stream import in_turn, parallel
+from batchflow.errors import RunClosedError, StopPipeline
+from batchflow.executors import ThreadExecutor
+from batchflow.plan import BoundPlan
+
+__all__ = ["CLOSE_GRACE", "Observer", "Run"]
+
+# How many seconds the end of a run waits for actions under way. One that takes longer goes on to
+# its end in a daemon thread, and nothing after it starts.
+CLOSE_GRACE = 0.5
+
+
+class Observer(Protocol):
+    """Watches a run, in the consumer's thread."""
+
+    def watch(self, made: Iterator[Batch]) -> Iterator[Batch]:
+        """Stand between the parallel steps and the rest: waiting here is waiting for data."""
+
+    def delivered(self, batch: Batch) -> None:
+        """Take note of a batch that goes to the consumer."""
+
+    def closed(self) -> None:
+        """Take note of the end."""
+
+
+class Run:
+    """The batches of one run: an iterator and a context manager. Made by `pipeline.gen_batch`.
+
+    Nothing starts before the first batch is asked for. The run ends after the last batch, after an
+    error, when it is closed, and when it is garbage-collected.
+
+    Args:
+        plan: The steps.
+        source: What to read from.
+        options: What was asked for.
+        state: What the pipeline owns.
+        pipeline: What the batches get as their `pipeline`.
+        observer: Who watches, or None.
+
+    Raises:
+        ArgumentValueError: The options do not fit the source.
+    """
+
+    def __init__(
+        self,
+        plan: BoundPlan,
+        source: Source,
+        options: RunOptions,
+        state: PipelineState,
+        pipeline: Any,
+        observer: Observer | None = None,
+    ) -> None:
+        self._machine = Machine(plan, source, options, state, pipeline)
+        self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
+        self._observer = observer
+        self._end: str | None = None
+        self._stream = _stream(
+            self._machine, contextvars.copy_context(), self._executor, options.prefetch, observer
+        )
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random in this run.
+
+        Given to another run with the same other options, it makes the same batches.
+        """
+        return self._machine.seed
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            batch = next(self._stream)
+        except StopIteration:
+            self._finish("ended")
+            raise
+        except BaseException:
+            # Running still: another thread is reading, and goes on undisturbed.
+            if inspect.getgeneratorstate(self._stream) != inspect.GEN_RUNNING:
+                self._finish("failed")
+            raise
+        if self._observer is not None:
+            self._observer.delivered(batch)
+        return batch
+
+    @property
+    def n_batches(self) -> int | None:
+        """The number of source batches, skipped ones included; None if the run is endless."""
+        return self._machine.schedule.n_batches
+
+    def __len__(self) -> int:
+        """Give the number of source batches, skipped ones included.
+
+        Raises:
+            TypeError: The run is endless.
+        """
+        n_batches = self.n_batches
+        if n_batches is None:
+            raise TypeError("an endless run has no length; give n_epochs or n_iters")
+        return n_batches
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        of = "endless" if self.n_batches is None else f"{self.n_batches} batches"
+        return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
+
+    def close(self) -> None:
+        """End the run. Workers stop at their next step; a second call does nothing."""
+        if self._end is None:
+            self._finish("closed")
+
+    def _finish(self, end: str) -> None:
+        """End everything that was begun. Called again: the run was asked for more after its end."""
+        if self._end is None:
+            self._end = end
+            self._stream.close()
+            if self._observer is not None:
+                self._observer.closed()
+            if self._executor is not None:
+                self._executor.join(CLOSE_GRACE)
+        elif self._end != "ended":
+            raise RunClosedError(
+                f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
+                'another with gen_batch(...), or, for next_batch, call pipeline.reset("iter") first'
+            ) from None
+
+
+def _stream(
+    machine: Machine,
+    context: contextvars.Context,
+    executor: ThreadExecutor | None,
+    prefetch: int,
+    observer: Observer | None,
+) -> Generator[Batch, None, None]:
+    """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
+    tickets = machine.schedule.tickets()
+    made: Generator[Batch, None, None]
+    if executor is None:
+        made = in_turn(machine.work, tickets, context)
+    else:
+        made = parallel(machine.work, tickets, context, executor, prefetch)
+    try:
+        machine.start()
+        yield from machine.ordered(made if observer is None else observer.watch(made))
+    except StopPipeline:
+        return
+    finally:
+        made.close()
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,106 @@
+"""Source batches: which items, in which epoch, under which number.
+
+A `Schedule` is a pure function of a run's options; a `Ticket` names one source batch. From its
+ticket a batch can be made at any time, in any thread, as often as needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from batchflow.batch import Batch
+from batchflow.errors import ArgumentValueError
+from batchflow.index.order import Order, Positions
+
+__all__ = ["Schedule", "Source", "Ticket"]
+
+
+class Source(Protocol):
+    """What a pipeline reads from. `Dataset` is one."""
+
+    batch_class: type[Batch]
+
+    def __len__(self) -> int:
+        """Give the number of items."""
+
+    def ids(self, positions: Positions) -> Any:
+        """Give the ids of the items at `positions`, as an array."""
+
+    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
+        """Make the batch of the items at `positions`; `facts` become its attributes."""
+
+
+class Ticket(NamedTuple):
+    """The name of a source batch.
+
+    Attributes:
+        number: Its number in the run, from 0 on through the epochs.
+        epoch: The number of the epoch.
+        positions: The positions of its items in the index of the dataset.
+    """
+
+    number: int
+    epoch: int
+    positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The source batches of a run.
+
+    Attributes:
+        n_items: The number of items in the dataset.
+        batch_size: Items in a batch; the last one of an epoch may be shorter.
+        order: The order of the items in each epoch.
+        n_epochs: The number of epochs, or None.
+        n_iters: The number of batches, or None.
+        drop_last: Whether a shorter last batch is left out.
+    """
+
+    n_items: int
+    batch_size: int
+    order: Order
+    n_epochs: int | None
+    n_iters: int | None
+    drop_last: bool
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        whole, rest = divmod(self.n_items, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def n_batches(self) -> int | None:
+        """How many batches there are; None if there is no end."""
+        limits = [] if self.n_iters is None else [self.n_iters]
+        if self.n_epochs is not None:
+            limits.append(self.n_epochs * self.batches_per_epoch)
+        return min(limits, default=None)
+
+    def tickets(self) -> Iterator[Ticket]:
+        """Name the batches one after the other."""
+        end, per_epoch, size, number = self.n_batches, self.batches_per_epoch, self.batch_size, 0
+        while end is None or number < end:
+            epoch = number // per_epoch
+            part = self.order.epoch(epoch).part
+            last = per_epoch if end is None else min(per_epoch, end - number)
+            for start in range(0, last * size, size):
+                yield Ticket(number, epoch, part(start, min(start + size, self.n_items)))
+                number += 1
+
+    def ticket(self, number: int) -> Ticket:
+        """Name one batch.
+
+        Raises:
+            ArgumentValueError: The run has no batch of this number.
+        """
+        end = self.n_batches
+        if number < 0 or (end is not None and number >= end):
+            raise ArgumentValueError(f"the run has no batch {number}: it has {end} batches")
+        epoch, place = divmod(number, self.batches_per_epoch)
+        start = place * self.batch_size
+        stop = min(start + self.batch_size, self.n_items)
+        return Ticket(number, epoch, self.order.epoch(epoch).part(start, stop))

@@ -1,0 +1,179 @@
+"""What a pipeline value owns while the program lives: variables, dynamic models, its open run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.engine.options import RunOptions
+from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.plan import Variable
+
+__all__ = ["PipelineModels", "PipelineState", "PipelineView"]
+
+
+class PipelineState:
+    """The changing things of one pipeline value. Never shared with values chained from it.
+
+    Attributes:
+        lock: Held by an ordered section while it works on a batch.
+        seed: The seed of the latest run, or None.
+        reader: The open run of `next_batch` and its options, or None.
+    """
+
+    def __init__(self, declared: Iterable[Variable]) -> None:
+        self._declared = {variable.name: variable for variable in declared}
+        self._values: dict[str, Any] = {}
+        self._dynamic: dict[str, ModelSlot] = {}
+        self.lock = threading.RLock()
+        self.seed: int | None = None
+        self.reader: tuple[RunOptions, Any] | None = None
+
+    def has(self, name: str) -> bool:
+        """Tell whether a variable is declared."""
+        return name in self._declared
+
+    def get(self, name: str) -> Any:
+        """Give the value of a variable, made now if it is not there yet.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        try:
+            return self._values[name]
+        except KeyError:
+            with self.lock:
+                if name not in self._values:
+                    self._values[name] = self._declaration(name).initial_value()
+                return self._values[name]
+
+    def set(self, name: str, value: Any) -> None:
+        """Give a variable another value.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        self._declaration(name)
+        self._values[name] = value
+
+    def start_run(self, seed: int) -> dict[str, Any]:
+        """Make the variables that a run starts with, and give their values."""
+        with self.lock:
+            self.seed = seed
+            for name, variable in self._declared.items():
+                if variable.on_each_run:
+                    self._values[name] = variable.initial_value()
+            return {name: self.get(name) for name in self._declared}
+
+    def dynamic_slot(self, name: str) -> ModelSlot:
+        """Give the place of a dynamic model's descriptor."""
+        with self.lock:
+            return self._dynamic.setdefault(name, ModelSlot(name))
+
+    def close_reader(self) -> None:
+        """End the open run of `next_batch`."""
+        with self.lock:
+            reader, self.reader = self.reader, None
+        if reader is not None:
+            reader[1].close()
+
+    def reset_variables(self) -> None:
+        """Forget the values; the next need makes them anew."""
+        with self.lock:
+            self._values.clear()
+
+    def reset_models(self) -> None:
+        """Forget the dynamic models; the next run makes them anew."""
+        with self.lock:
+            self._dynamic.clear()
+
+    def _declaration(self, name: str) -> Variable:
+        try:
+            return self._declared[name]
+        except KeyError:
+            hint = did_you_mean(name, self._declared)
+            raise UnknownNameError(
+                f"no variable {name!r} is declared.{hint} Declare it with "
+                f".init_variable({name!r}, ...) in the chain"
+            ) from None
+
+
+class PipelineModels:
+    """The models of a pipeline by name: the static ones of its batch class, and its own."""
+
+    def __init__(self, directory: ModelDirectory, state: PipelineState) -> None:
+        self._directory = directory
+        self._state = state
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, sorted."""
+        return self._directory.names
+
+    def __getitem__(self, name: str) -> Any:
+        """Give a descriptor. A static one is made if it is not there yet.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
+                has reached it yet.
+        """
+        if self._directory.definition(name).mode == "static":
+            return self._directory[name]
+        slot = self._state.dynamic_slot(name)
+
+        def refuse() -> Any:
+            raise UnknownNameError(
+                f"the dynamic model {name!r} is made from the first batch that reaches a step "
+                "with it; this pipeline has not run yet"
+            )
+
+        return slot.get(refuse)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._directory
+
+    def __repr__(self) -> str:
+        return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
+
+
+class PipelineView:
+    """What parallel actions see as `batch.pipeline`: a pipeline that they can only read.
+
+    Batches run ahead of the ordered steps by an amount that depends on timing. So variables have
+    here the values with which the run started, and writing is refused: both would otherwise make
+    the result depend on the parallelism.
+    """
+
+    def __init__(self, pipeline: Any, values: dict[str, Any]) -> None:
+        self._pipeline = pipeline
+        self._values = values
+
+    def v(self, name: str) -> Any:
+        """Give the value that a variable had when the run started."""
+        if name in self._values:
+            return self._values[name]
+        return self._pipeline.v(name)  # not declared: raises
+
+    get_variable = v
+
+    def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
+        """Refuse.
+
+        Raises:
+            ArgumentValueError: Always.
+        """
+        raise ArgumentValueError(
+            f"a parallel action cannot set the variable {name!r}: the order of the batches is not "
+            "defined there. Mark the action @action(singleton=True)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("dataset", "models", "seed", "has_variable"):
+            return getattr(self._pipeline, name)
+        raise AttributeError(
+            f"in a parallel action batch.pipeline only reads: it has v, get_variable, "
+            f"has_variable, dataset, models and seed, not {name!r}. Mark the action "
+            "@action(singleton=True) to do more"
+        )

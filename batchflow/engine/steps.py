@@ -1,0 +1,102 @@
+"""Taking a batch through a row of steps, and saying where when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from batchflow.batch import Batch
+from batchflow.engine.stream import Halt
+from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
+from batchflow.plan import BoundStep, Step
+
+__all__ = ["ReadyStep", "add_note_once", "batch_facts", "run_steps"]
+
+# Given a batch number, the code that makes that batch again.
+Replay = Callable[[int], str]
+
+
+class ReadyStep(NamedTuple):
+    """A step with everything it needs: `function(batch, *args, **kwargs)` runs it."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    step: Step
+
+    @classmethod
+    def of(cls, bound: BoundStep, function: Callable[..., Any], *injected: Any) -> ReadyStep:
+        """Make a step ready: `injected` comes between the batch and the step's own arguments."""
+        return cls(function, (*injected, *bound.step.args), bound.step.kwargs, bound.step)
+
+
+def run_steps(
+    batch: Batch, steps: Sequence[ReadyStep], replay: Replay, halt: Halt | None = None
+) -> Batch | None:
+    """Take a batch through `steps`.
+
+    Args:
+        batch: The batch.
+        steps: The steps, in order.
+        replay: Gives the code that makes a batch again, for the notes of an error.
+        halt: When it goes on, the batch is given up.
+
+    Returns:
+        The batch that the last step gave; None if it was given up.
+
+    Raises:
+        ActionResultError: A step did not return a batch.
+        BaseException: Whatever an action raises, with notes that say where.
+    """
+    step: Step | None = None
+    try:
+        for function, args, kwargs, step in steps:
+            if halt is not None and halt.is_on:
+                return None
+            result = function(batch, *args, **kwargs)
+            if result is not batch:
+                batch = _replacement(result, batch, step)
+    except (SkipBatch, StopPipeline):
+        raise
+    except StopIteration as error:
+        # Let through, it would end the loop of whoever reads the run, as if the data had ended.
+        failure = RuntimeError(f"the action {step.name!r} raised StopIteration")  # type: ignore[union-attr]
+        _explain(failure, step, batch, replay)
+        raise failure from error
+    except BaseException as error:
+        _explain(error, step, batch, replay)
+        raise
+    return batch
+
+
+def _replacement(result: Any, batch: Batch, step: Step) -> Batch:
+    """Check what an action returned instead of its batch, and give it that batch's place."""
+    if isinstance(result, Batch):
+        result._adopt(batch)
+        return result
+    got = "nothing" if result is None else f"{type(result).__name__} {result!r:.60}"
+    raise ActionResultError(
+        f"the action {step.name!r} must return a batch, and returned {got}. "
+        "End it with: return self"
+    )
+
+
+def _explain(error: BaseException, step: Step | None, batch: Batch, replay: Replay) -> None:
+    if step is not None:
+        add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
+    if batch.number is not None:
+        add_note_once(error, batch_facts(batch.number, batch.epoch, batch.indices))
+        add_note_once(error, f"make this batch again: {replay(batch.number)}")
+
+
+def batch_facts(number: int | None, epoch: int | None, ids: Any) -> str:
+    """Say which batch it is: number, epoch and ids."""
+    dots = ", ..." if len(ids) > 10 else ""
+    listed = ", ".join(repr(i) for i in ids[:10].tolist())
+    return f"batch {number}, epoch {epoch}, {len(ids)} items with the ids [{listed}{dots}]"
+
+
+def add_note_once(error: BaseException, note: str) -> None:
+    """Add a note to an exception, unless it is there (an object may be raised several times)."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -1,0 +1,88 @@
+"""What can go wrong, and the two signals that are not errors.
+
+Every error that batchflow raises by itself is a `BatchflowError` and also an instance of the
+built-in exception that fits (`TypeError`, `ValueError`, ...). An exception that was raised by a
+user's code is never wrapped: it arrives as it is, with notes that say where it happened.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ActionResultError",
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "BatchflowError",
+    "ModelDefinitionError",
+    "RunClosedError",
+    "SkipBatch",
+    "StopPipeline",
+    "UnknownAttributeError",
+    "UnknownNameError",
+]
+
+
+class BatchflowError(Exception):
+    """The root of the errors that are raised by batchflow itself."""
+
+
+class ArgumentTypeError(BatchflowError, TypeError):
+    """An argument has the wrong type, is missing or is not known."""
+
+
+class ArgumentValueError(BatchflowError, ValueError):
+    """An argument has a value that makes no sense here."""
+
+
+class UnknownAttributeError(BatchflowError, AttributeError):
+    """A pipeline was asked for an action, or an item for a component, that does not exist."""
+
+
+class UnknownNameError(BatchflowError, KeyError):
+    """A variable, model or item id does not exist."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its message, which makes a sentence hard to read.
+        return str(self.args[0]) if self.args else ""
+
+
+class ActionResultError(BatchflowError, TypeError):
+    """An action did not return a batch."""
+
+
+class ModelDefinitionError(BatchflowError, TypeError):
+    """A model definition is declared or used in a way that cannot work."""
+
+
+class RunClosedError(BatchflowError, RuntimeError):
+    """A run that has ended was asked for another batch."""
+
+
+class SkipBatch(Exception):  # noqa: N818  a signal, not an error
+    """Raised in an action: this batch ends here and is not delivered."""
+
+
+class StopPipeline(Exception):  # noqa: N818  a signal, not an error
+    """Raised in an action: the run ends before this batch, as if the data had ended."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Make the end of an error message: the nearest known words, or all of them.
+
+    Args:
+        word: What was typed.
+        known: The words that would have been right.
+
+    Returns:
+        A sentence with a leading space, ready to be appended; empty if nothing is known.
+    """
+    words = sorted(set(known))
+    if not words:
+        return ""
+    near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    listed = ", ".join(repr(w) for w in words[:12])
+    return f" Known: {listed}{', ...' if len(words) > 12 else ''}."

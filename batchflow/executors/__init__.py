@@ -1,0 +1,5 @@
+"""The ground: where work runs."""
+
+from batchflow.executors.threads import ThreadExecutor
+
+__all__ = ["ThreadExecutor"]

@@ -1,0 +1,6 @@
+"""Which items there are, and in which order: ids, splits, permutations."""
+
+from batchflow.index.ids import DatasetIndex
+from batchflow.index.split import Split
+
+__all__ = ["DatasetIndex", "Split"]

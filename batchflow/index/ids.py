@@ -1,0 +1,257 @@
+"""The ids of the items, immutable."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
+from batchflow.index.lookup import Lookup, find_duplicates, make_lookup
+from batchflow.index.order import ShuffleLike, drawn_seed, order_seed
+from batchflow.index.permutation import permutation
+from batchflow.index.split import Split, part_bounds
+
+__all__ = ["DatasetIndex"]
+
+
+class DatasetIndex:
+    """The unique ids of items, in a fixed order.
+
+    An index never changes and knows no position of a reader: orders belong to runs.
+
+    Args:
+        index: A number of items (their ids are then `0 ... index - 1`; no memory is used), a
+            sequence or one-dimensional array of ids, or another index. Ids are ints, strings,
+            or any hashable values (tuples, for instance).
+
+    Raises:
+        ArgumentTypeError: `index` is none of these.
+        ArgumentValueError: There are no ids, or some occur twice.
+
+    Example:
+        >>> index = DatasetIndex(["a", "b", "c"])
+        >>> len(index), index.get_pos("c")
+        (3, 2)
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_ids", "_lookup")
+    _ids: range | npt.NDArray[Any]
+    _lookup: Lookup | None
+
+    def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
+        self._ids = index._ids if isinstance(index, DatasetIndex) else _as_ids(index)
+        self._lookup = None
+
+    @property
+    def indices(self) -> npt.NDArray[Any]:
+        """The ids: a read-only array of shape `(n_items,)`."""
+        ids = self._ids
+        if isinstance(ids, range):
+            ids = np.arange(ids.start, ids.stop)
+        if ids.flags.writeable:  # the part of an order that a batch was made with
+            ids = ids.view()
+            ids.flags.writeable = False
+        return ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._ids)
+
+    def __contains__(self, item: Any) -> bool:
+        return self._find(item) is not None
+
+    def __repr__(self) -> str:
+        if isinstance(self._ids, range):
+            return f"{type(self).__name__}({self._ids})"
+        shown = ", ".join(repr(i) for i in self._ids[:4].tolist())
+        return f"{type(self).__name__}({len(self)} ids: {shown}{', ...' if len(self) > 4 else ''})"
+
+    def get_pos(self, ids: Any) -> Any:
+        """Give the position of an id, or of several.
+
+        Args:
+            ids: One id; or a list, array or index of ids. A tuple is one id where the ids of
+                this index are tuples.
+
+        Returns:
+            An int for one id, an int64 array for several. The table is made at the first call.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) An id is not in this index.
+        """
+        if isinstance(ids, (list, np.ndarray, range, DatasetIndex)):
+            several = ids.tolist() if isinstance(ids, np.ndarray) else ids
+            return np.array([self._position(i) for i in several], dtype=np.int64)
+        if isinstance(ids, tuple) and self._find(ids) is None:
+            return self.get_pos(list(ids))
+        return self._position(ids)
+
+    def take(self, positions: slice | npt.NDArray[np.int64] | Sequence[int]) -> Self:
+        """Make the index of the items at `positions` (counted from 0), in that order."""
+        if not isinstance(positions, (slice, np.ndarray)):
+            positions = np.asarray(positions, dtype=np.int64)
+        elif isinstance(positions, np.ndarray) and positions.dtype == bool:
+            positions = np.flatnonzero(positions)
+        part = self._take(positions)
+        if len(part) == 0:
+            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r}")
+        if isinstance(positions, np.ndarray):
+            _refuse_duplicates(part.indices)
+        return part
+
+    def create_subset(self, ids: Any) -> Self:
+        """Make the index of the items with these ids, in that order.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) An id is not in this index.
+        """
+        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__"):
+            ids = [ids]
+        return self.take(self.get_pos(list(ids)))
+
+    def split(
+        self,
+        train: Any = 0.8,
+        validation: Any = None,
+        test: Any = None,
+        shuffle: ShuffleLike = False,
+    ) -> Split[Self]:
+        """Split into up to three parts without common items.
+
+        Args:
+            train: A share (a float, 0.8) or a count (an int, 100); or a tuple of up to three of
+                them: (train, validation, test).
+            validation: A share or a count.
+            test: A share or a count. Parts that are not given take the rest, test first.
+            shuffle: False: the parts are contiguous. True: a new random order. An int: the order
+                which that seed gives.
+
+        Returns:
+            The parts as `.train`, `.validation` and `.test`; one without items is None.
+        """
+        train_part, *others = (
+            self._take(where) for where in self._split_positions((train, validation, test), shuffle)
+        )
+        return Split(train_part, *(part if len(part) else None for part in others))
+
+    def _split_positions(
+        self, parts: tuple[Any, Any, Any], shuffle: ShuffleLike
+    ) -> list[slice | npt.NDArray[np.int64]]:
+        bounds = part_bounds(len(self), *parts)
+        if shuffle is False or shuffle is None:
+            return [slice(start, stop) for start, stop in bounds]
+        seed = drawn_seed() if shuffle is True else order_seed(shuffle, where="split")
+        order = permutation(len(self), np.random.SeedSequence(seed))
+        return [order.part(start, stop) for start, stop in bounds]
+
+    def _take(self, positions: slice | npt.NDArray[np.int64]) -> Self:
+        """Make the index of the items at `positions`, unchecked: what runs use for each batch."""
+        cls = type(self)
+        part = cls.__new__(cls)
+        ids = self._ids
+        if ids.__class__ is range and positions.__class__ is not slice:
+            start = ids.start
+            part._ids = positions + start if start else positions  # type: ignore[assignment,operator]
+        else:
+            part._ids = ids[positions]  # type: ignore[assignment]
+        part._lookup = None
+        if self.__dict__:
+            part.__dict__.update(self.__dict__)
+        return part
+
+    def _find(self, item: Any) -> int | None:
+        if self._lookup is None:
+            # Two threads may both make it: the same table, so the later assignment does no harm.
+            self._lookup = make_lookup(self._ids)
+        return self._lookup(item)
+
+    def _position(self, item: Any) -> int:
+        position = self._find(item)
+        if position is None:
+            raise UnknownNameError(f"no item with the id {item!r} in {self!r}")
+        return position
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ids": self._ids}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._ids = state.pop("_ids")
+        self._lookup = None
+        self.__dict__.update(state)
+
+
+def _as_ids(index: Any) -> range | npt.NDArray[Any]:
+    """Check what an index was made from and give it as a range or a read-only array."""
+    if isinstance(index, (bool, np.bool_, str, bytes, set, frozenset, dict)):
+        raise ArgumentTypeError(
+            "an index is made from a number of items or a sequence of ids (list, array), got "
+            f"{type(index).__name__} {index!r:.60}; put the ids in a list"
+        )
+    try:
+        size = operator.index(index)
+    except TypeError:
+        pass
+    else:
+        if size < 1:
+            raise ArgumentValueError(f"an index needs at least one item, got a size of {size}")
+        return range(size)
+    if isinstance(index, range) and index.step == 1 and len(index):
+        return index
+    ids = _as_array(index)
+    if len(ids) == 0:
+        raise ArgumentValueError("an index needs at least one item, got an empty sequence of ids")
+    _refuse_duplicates(ids)
+    ids.flags.writeable = False
+    return ids
+
+
+def _as_array(index: Any) -> npt.NDArray[Any]:
+    """Make an array of ids that is nobody else's, without changing the type of any id."""
+    if not hasattr(index, "__len__") or not hasattr(index, "__iter__"):
+        raise ArgumentTypeError(
+            "an index is made from a number of items, a sequence of ids, an array or another "
+            f"index, got {type(index).__name__} {index!r:.60}"
+        )
+    if hasattr(index, "__array__"):
+        ids = np.array(index)
+        if ids.ndim != 1 or ids.dtype == bool:
+            raise ArgumentTypeError(
+                "ids are a one-dimensional array of ints, strings or other hashable values, "
+                f"got shape {ids.shape} of {ids.dtype}"
+            )
+        return ids
+    items = list(index)
+    kinds = {type(item) for item in items}
+    kind = kinds.pop() if len(kinds) == 1 else object
+    if kind in (int, float, str) or issubclass(kind, (np.integer, np.floating, np.str_)):
+        try:
+            return np.array(items)
+        except OverflowError:  # ints beyond 64 bits stay Python's
+            pass
+    return _object_array(items)
+
+
+def _object_array(items: list[Any]) -> npt.NDArray[Any]:
+    ids = np.empty(len(items), dtype=object)
+    for i, item in enumerate(items):
+        try:
+            hash(item)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
+                "An index is one-dimensional: a list of ids, not of lists"
+            ) from None
+        ids[i] = item
+    return ids
+
+
+def _refuse_duplicates(ids: npt.NDArray[Any]) -> None:
+    repeated = find_duplicates(ids)
+    if repeated:
+        raise ArgumentValueError(f"ids must be unique; more than once: {repeated}")

@@ -1,0 +1,178 @@
+"""In which order an epoch goes through the items: a pure function of (seed, epoch).
+
+Each order answers `epoch(e)` with an object whose `part(start, stop)` gives the positions of the
+items at places `start ... stop - 1` of that epoch, as a slice or an int64 array. An epoch's object
+is for one reader; the order itself is shared freely.
+"""
+
+from __future__ import annotations
+
+import operator
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index.permutation import Permutation, permutation
+
+__all__ = [
+    "CustomOrder",
+    "Order",
+    "Positions",
+    "SequentialOrder",
+    "ShuffleLike",
+    "ShuffledOrder",
+    "drawn_seed",
+    "make_order",
+    "order_seed",
+]
+
+Positions = slice | npt.NDArray[np.int64]
+PositionsFunction = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
+ShuffleLike = bool | int | np.random.Generator | np.random.RandomState | PositionsFunction | None
+
+# The first word of the key of an order; batches' generators use 1 (engine/randomness.py).
+_ORDER_KEY = 0
+
+
+class EpochOrder(Protocol):
+    """The order of one epoch."""
+
+    def part(self, start: int, stop: int) -> Positions:
+        """Give the positions at places `start ... stop - 1`."""
+
+
+class Order(Protocol):
+    """The orders of all epochs."""
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Give the order of an epoch, counted from 0."""
+
+
+class SequentialOrder:
+    """The items as they stand in the index, as slices."""
+
+    def epoch(self, epoch: int) -> SequentialOrder:  # noqa: ARG002  each epoch is the same
+        """Give this order: it is the same in each epoch."""
+        return self
+
+    def part(self, start: int, stop: int) -> slice:
+        """Give a slice."""
+        return slice(start, stop)
+
+
+class ShuffledOrder:
+    """Another random order in each epoch.
+
+    Args:
+        n_items: The number of items.
+        seed: With the number of the epoch, the key of its order.
+    """
+
+    def __init__(self, n_items: int, seed: int) -> None:
+        self._n_items = n_items
+        self._seed = seed
+
+    def epoch(self, epoch: int) -> Permutation:
+        """Draw (or, for many items, prepare to compute) the order of an epoch."""
+        key = np.random.SeedSequence(self._seed, spawn_key=(_ORDER_KEY, epoch))
+        return permutation(self._n_items, key)
+
+
+class CustomOrder:
+    """The order that a user's function gives for each epoch.
+
+    Args:
+        n_items: The number of items.
+        function: Takes the positions `0 ... n_items - 1` as an int64 array, returns them in
+            another order. Called once per epoch, in the thread that consumes the run.
+    """
+
+    def __init__(self, n_items: int, function: PositionsFunction) -> None:
+        self._n_items = n_items
+        self._function = function
+
+    def epoch(self, epoch: int) -> _ArrayOrder:
+        """Call the function and check what it gives.
+
+        Raises:
+            ArgumentValueError: It is not a permutation of the positions.
+        """
+        order = np.asarray(self._function(np.arange(self._n_items)))
+        if order.shape != (self._n_items,) or order.dtype.kind not in "iu":
+            raise ArgumentValueError(
+                f"shuffle={_name(self._function)} must return the {self._n_items} positions in "
+                f"another order (an int array); in epoch {epoch} it returned shape {order.shape} "
+                f"of {order.dtype}"
+            )
+        seen = np.zeros(self._n_items, dtype=bool)
+        inside = order[(order >= 0) & (order < self._n_items)]
+        seen[inside] = True
+        if not seen.all():
+            missing = np.flatnonzero(~seen)
+            raise ArgumentValueError(
+                f"shuffle={_name(self._function)} must return each position once; in epoch {epoch} "
+                f"{len(missing)} are missing: {missing[:5].tolist()}"
+            )
+        return _ArrayOrder(order.astype(np.int64))
+
+
+class _ArrayOrder:
+    def __init__(self, order: npt.NDArray[np.int64]) -> None:
+        self._order = order
+
+    def part(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        return self._order[start:stop]
+
+
+def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
+    """Make the order of a run.
+
+    Args:
+        n_items: The number of items.
+        shuffle: None, a seed, or a function of the positions.
+    """
+    if shuffle is None:
+        return SequentialOrder()
+    if callable(shuffle):
+        return CustomOrder(n_items, shuffle)
+    return ShuffledOrder(n_items, shuffle)
+
+
+def drawn_seed() -> int:
+    """Draw a new 63-bit seed from the operating system."""
+    return secrets.randbits(63)
+
+
+def order_seed(shuffle: Any, *, where: str) -> int:
+    """Give the seed that an int, `Generator` or `RandomState` stands for.
+
+    Args:
+        shuffle: A seed, or a generator, from which one number is drawn.
+        where: What was called, for the message.
+
+    Raises:
+        ArgumentTypeError: It is none of these.
+        ArgumentValueError: The seed is negative.
+    """
+    if isinstance(shuffle, np.random.Generator):
+        return int(shuffle.integers(2**63))
+    if isinstance(shuffle, np.random.RandomState):
+        return int(shuffle.randint(2**63 - 1, dtype=np.int64))
+    try:
+        seed = operator.index(shuffle)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{where}: expected True, False, a seed (int) or a numpy Generator, got "
+            f"{type(shuffle).__name__} {shuffle!r:.60}"
+        ) from None
+    if seed < 0:
+        raise ArgumentValueError(f"{where}: a seed must not be negative, got {seed}")
+    return seed
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)

@@ -1,0 +1,110 @@
+"""Sizes of the parts of a split."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+
+__all__ = ["Split", "part_bounds"]
+
+T = TypeVar("T")
+_TOLERANCE = 1e-6
+
+
+class Split(NamedTuple, Generic[T]):
+    """The parts of an index or a dataset. A part without items is None.
+
+    Example:
+        >>> from batchflow import DatasetIndex
+        >>> train, validation, test = DatasetIndex(10).split(0.6, 0.3)
+        >>> len(train), len(validation), len(test)
+        (6, 3, 1)
+    """
+
+    train: T
+    validation: T | None
+    test: T | None
+
+
+def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tuple[int, int]]:
+    """Give the (start, stop) of train, validation and test among `n_items` items.
+
+    Args:
+        n_items: How many items there are.
+        train: A share (a float up to 1) or a count (an int); or a tuple of up to three of them,
+            which stand for train, validation and test.
+        validation: A share, a count or None.
+        test: A share, a count or None.
+
+    Returns:
+        Three pairs. What is given is taken; the rest of the items goes to test if test is None,
+        otherwise to validation if that is None. Borders between shares are rounded.
+
+    Raises:
+        ArgumentValueError: The parts ask for more items than there are, or all three are given
+            and leave some out.
+        ArgumentTypeError: A part is not a number.
+    """
+    given = _three(train, validation, test)
+    sizes = [_size(name, part, n_items) for name, part in zip(Split._fields, given, strict=True)]
+    total = sum(size for size in sizes if size is not None)
+    slack = _TOLERANCE * n_items
+    if total > n_items + slack or (None not in sizes and total < n_items - slack):
+        raise ArgumentValueError(
+            f"split: train={given[0]}, validation={given[1]}, test={given[2]} ask for "
+            f"{total:g} of {n_items} items; shares must sum to 1 and counts to {n_items}. "
+            "Leave one of them out to give it the rest."
+        )
+    rest = max(n_items - total, 0)
+    if sizes[2] is None:
+        sizes[2], rest = rest, 0
+    if sizes[1] is None:
+        sizes[1] = rest
+    first = round(sizes[0] or 0)
+    second = min(round((sizes[0] or 0) + (sizes[1] or 0)), n_items)
+    if first == 0:
+        raise ArgumentValueError(f"split: train={given[0]} of {n_items} items leaves none to train")
+    return [(0, first), (first, second), (second, n_items)]
+
+
+def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(train, (tuple, list)):
+        return train, validation, test
+    if validation is not None or test is not None:
+        raise ArgumentTypeError(
+            f"split: a tuple stands for all parts; do not give validation or test beside {train!r}"
+        )
+    if not 1 <= len(train) <= 3:
+        raise ArgumentValueError(
+            f"split: expected a tuple of 1 to 3 parts (train, validation, test), got {train!r}"
+        )
+    padded = [*train, None, None]
+    return padded[0], padded[1], padded[2]
+
+
+def _size(name: str, part: Any, n_items: int) -> float | None:
+    if part is None:
+        if name == "train":
+            raise ArgumentTypeError("split: train must be a share or a count, got None")
+        return None
+    if isinstance(part, bool):
+        raise ArgumentTypeError(f"split: {name} must be a share or a count, got {part!r}")
+    try:
+        size: float = operator.index(part)
+    except TypeError:
+        try:
+            share = float(part)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(
+                f"split: {name} must be a share (0.8) or a count (100), got {part!r}"
+            ) from None
+        if not 0 <= share <= 1:
+            raise ArgumentValueError(
+                f"split: {name}={part!r} is not a share between 0 and 1; counts are ints"
+            ) from None
+        size = share * n_items
+    if size < 0:
+        raise ArgumentValueError(f"split: {name}={part!r} must not be negative")
+    return size

@@ -1,0 +1,58 @@
+"""A progress bar that tells how long the consumer waited for data."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from batchflow.batch import Batch
+
+__all__ = ["ProgressBar"]
+
+
+class ProgressBar:
+    """Watches a run and shows a tqdm bar.
+
+    `waited 3%` means: three percent of the time so far the ordered steps and the consumer stood
+    still because the next batch was not ready. With `prefetch=0` nothing is made ahead, so that
+    is the share of the time which the parallel steps took.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._waited = 0.0
+        self._start = 0.0
+
+    def open(self, n_batches: int | None) -> None:
+        """Show the empty bar."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a notebook without widgets gets the bar in text
+            from tqdm.auto import tqdm
+        self._bar = tqdm(total=n_batches, unit="batch")
+
+    def watch(self, made: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass batches on, and measure how long each was waited for."""
+        self._start = start = time.perf_counter()
+        for batch in made:
+            self._waited += time.perf_counter() - start
+            yield batch
+            del batch
+            start = time.perf_counter()
+
+    def delivered(self, batch: Batch) -> None:
+        """Show the state after `batch`."""
+        done = 1 + (batch.number or 0) - self._bar.n
+        self._bar.set_postfix_str(self._share(), refresh=False)
+        self._bar.update(done)
+
+    def closed(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._share())
+            self._bar.close()
+
+    def _share(self) -> str:
+        passed = time.perf_counter() - self._start
+        return f"waited {self._waited / passed:.0%}" if passed > 0 and self._start else ""

@@ -1,0 +1,392 @@
+"""The pipeline: a lazy chain of actions, a value."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Self, Unpack
+
+from batchflow.batch import Batch
+from batchflow.engine import (
+    PipelineModels,
+    PipelineState,
+    Run,
+    RunKeywords,
+    RunOptions,
+    Source,
+)
+from batchflow.engine.build import Machine
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    did_you_mean,
+)
+from batchflow.insight import ProgressBar
+from batchflow.plan import BoundPlan, Plan, Step, Variable, Where
+from batchflow.plan.steps import unknown_action
+
+__all__ = ["Pipeline"]
+
+_RESETS = {
+    "iter": ("iter",),
+    "variables": ("variables",),
+    "vars": ("variables",),
+    "models": ("models",),
+    "all": ("iter", "variables", "models"),
+}
+
+
+class Pipeline:
+    """A lazy chain of actions over a dataset.
+
+    A pipeline is a value: each action that is chained gives a new pipeline and leaves this one as
+    it is, so a common beginning can be shared. Nothing runs before `run`, `gen_batch` or
+    `next_batch`. Actions and their arguments are checked when they are chained, or, in a pipeline
+    without a dataset, when it gets one.
+
+    A value owns its variables and dynamic models: they are made when they are first needed, and
+    pipelines chained from it make their own.
+
+    Args:
+        source: The dataset; None: a piece to be put over datasets later (`dataset >> pipeline`).
+
+    Example:
+        >>> from batchflow import ArrayBatch, Dataset, Pipeline, action
+        >>> class Numbers(ArrayBatch):
+        ...     @action
+        ...     def add(self, value):
+        ...         self.data = self.data + value
+        ...         return self
+        >>> dataset = Dataset.from_arrays(Numbers, data=[1, 2, 3, 4])
+        >>> twice = Pipeline().add(10).add(value=100)
+        >>> [batch.data.tolist() for batch in (dataset >> twice).gen_batch(2, prefetch=2)]
+        [[111, 112], [113, 114]]
+    """
+
+    __slots__ = ("__weakref__", "_ahead", "_plan", "_source", "_state")
+    _source: Source | None
+    _plan: Plan
+    _ahead: tuple[int | None, RunKeywords] | None
+    _state: PipelineState
+
+    def __init__(self, source: Source | None = None) -> None:
+        self._set(source, Plan(), None)
+
+    def _set(self, source: Source | None, plan: Plan, ahead: Any) -> None:
+        values = {"_source": source, "_plan": plan, "_ahead": ahead}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_state", PipelineState(plan.variables))
+
+    @classmethod
+    def _of(cls, source: Source | None, plan: Plan, ahead: Any = None) -> Self:
+        pipeline = cls.__new__(cls)
+        pipeline._set(source, plan, ahead)
+        return pipeline
+
+    # ---- chaining
+
+    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
+        """Give the function that chains the action called `name`."""
+        if name.startswith("_"):
+            raise AttributeError(f"Pipeline has no attribute {name!r}")
+        where = Where.of_caller(1)
+        source = self._source
+        if source is not None and name not in source.batch_class._actions:
+            raise UnknownAttributeError(unknown_action(name, source.batch_class, where))
+
+        def chain(*args: Any, **kwargs: Any) -> Pipeline:
+            step = Step(name, args, kwargs, Where.of_caller(1))
+            if source is not None:
+                step.bind(source.batch_class)
+            return self._of(source, self._plan.with_step(step), self._ahead)
+
+        chain.__name__ = chain.__qualname__ = name
+        if source is not None:
+            chain.__doc__ = source.batch_class._actions[name].function.__doc__
+        return chain
+
+    def __add__(self, other: Pipeline) -> Self:
+        """Chain another pipeline's steps behind this one's.
+
+        Raises:
+            ArgumentValueError: They have different datasets.
+        """
+        if not isinstance(other, Pipeline):
+            return NotImplemented
+        mine, others = self._source, other._source
+        if mine is not None and others is not None and mine is not others:
+            raise ArgumentValueError(
+                f"p + q: the pipelines have different datasets, {mine!r} and {others!r}; make one "
+                "of them without a dataset: Pipeline().some_action()"
+            )
+        plan = self._plan + other._plan
+        source = others if mine is None else mine
+        if source is not None:
+            plan.bind(source.batch_class)
+        return self._of(source, plan, self._ahead or other._ahead)
+
+    def __lshift__(self, source: Source) -> Self:
+        """Give this chain over a dataset: `pipeline << dataset`, `dataset >> pipeline`."""
+        if not hasattr(source, "batch_class"):
+            return NotImplemented
+        self._plan.bind(source.batch_class)
+        return self._of(source, self._plan, self._ahead)
+
+    def init_variable(
+        self,
+        name: str,
+        default: Any = None,
+        init: Callable[[], Any] | None = None,
+        init_on_each_run: bool | Callable[[], Any] = False,
+    ) -> Self:
+        """Declare a variable.
+
+        Args:
+            name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
+            default: Its initial value. Each pipeline has a copy of its own.
+            init: A function that makes the initial value, instead of `default`: `init=list`.
+            init_on_each_run: Whether every run starts with the initial value again; or a function
+                that makes it.
+
+        Returns:
+            A new pipeline.
+        """
+        if callable(init_on_each_run):
+            init, init_on_each_run = init_on_each_run, True
+        variable = Variable(name, default, init, bool(init_on_each_run))
+        return self._of(self._source, self._plan.with_variable(variable), self._ahead)
+
+    def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
+        """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` take them.
+
+        Takes the arguments of `run`.
+
+        Returns:
+            A new pipeline.
+        """
+        RunOptions.parse(batch_size, options, endless=False)
+        return self._of(self._source, self._plan, (batch_size, options))
+
+    # ---- running
+
+    def run(
+        self, batch_size: int | None = None, *, lazy: bool = False, **options: Unpack[RunKeywords]
+    ) -> Self:
+        """Run the pipeline to its end.
+
+        Args:
+            batch_size: Items in a batch.
+            lazy: Run later instead: see `run_later`.
+            options: See `RunOptions`: `shuffle`, `n_epochs`, `n_iters`, `drop_last`, `prefetch`,
+                `executor`, `n_workers`, `bar`, `seed`.
+
+        Returns:
+            This pipeline, whose variables and models hold the results.
+
+        Raises:
+            ArgumentTypeError: An option is not known, or of the wrong type.
+            ArgumentValueError: An option has an impossible value.
+            Exception: Whatever an action raises, with notes that say where.
+        """
+        if lazy:
+            return self.run_later(batch_size, **options)
+        with self.gen_batch(batch_size, **options) as batches:
+            deque(batches, maxlen=0)  # keeps no batch, not even the last
+        return self
+
+    def gen_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Run:
+        """Start a run and give its batches one by one.
+
+        Takes the arguments of `run`. They are checked now; work starts with the first batch.
+
+        Returns:
+            A `Run`: an iterator and a context manager. Leaving its loop early ends it.
+        """
+        return self._open(self._options(batch_size, options, endless=False))
+
+    def next_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Batch:
+        """Give the next batch of a run that this pipeline keeps open.
+
+        Takes the arguments of `run` at its first call; goes on for ever unless `n_epochs` or
+        `n_iters` is given. `reset("iter")` ends it, so that the next call starts anew.
+
+        Raises:
+            ArgumentValueError: The arguments differ from those of the first call.
+            StopIteration: The run has ended.
+        """
+        state = self._state
+        with state.lock:
+            if state.reader is None:
+                chosen = self._options(batch_size, options, endless=True)
+                state.reader = chosen, self._open(chosen)
+            elif batch_size is not None or options:
+                chosen = self._options(batch_size, options, endless=True)
+                if chosen != state.reader[0]:
+                    raise ArgumentValueError(
+                        "next_batch goes on with the run that its first call began, whose "
+                        'arguments were others; call reset("iter") to begin a new one'
+                    )
+            run: Run = state.reader[1]
+        return next(run)
+
+    def replay(
+        self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> Batch | None:
+        """Make one source batch of a run again, in this thread, up to the ordered section.
+
+        The notes of an error show the call to make: the same actions raise the same error again,
+        where a debugger can watch.
+
+        Args:
+            number: The number of the batch.
+            batch_size: As in the run.
+            options: As in the run; `seed` is what `Run.seed` or the error's note told.
+
+        Returns:
+            The batch as it comes to the ordered section; None if an action skips it.
+        """
+        chosen = self._options(batch_size, options, endless=True)
+        plan, source = self._bound()
+        return Machine(plan, source, chosen, self._state, self).replay(number)
+
+    def reset(self, *what: str) -> Self:
+        """Forget what runs have left.
+
+        Args:
+            what: `"iter"`: the open run of `next_batch`; `"variables"` (or `"vars"`): the values of
+                the variables; `"models"`: the dynamic models; `"all"`.
+
+        Returns:
+            This pipeline.
+        """
+        parts: set[str] = set()
+        for name in what or ("iter",):
+            if name not in _RESETS:
+                hint = did_you_mean(name, _RESETS)
+                raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
+            parts.update(_RESETS[name])
+        if "iter" in parts:
+            self._state.close_reader()
+        if "variables" in parts:
+            self._state.reset_variables()
+        if "models" in parts:
+            self._state.reset_models()
+        return self
+
+    # ---- variables, models, data
+
+    def v(self, name: str) -> Any:
+        """Give the value of a variable: the initial one before the first run.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        return self._state.get(name)
+
+    def get_variable(self, name: str) -> Any:
+        """Give the value of a variable: the same as `v`."""
+        return self._state.get(name)
+
+    def set_variable(self, name: str, value: Any) -> None:
+        """Give a variable another value.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        self._state.set(name, value)
+
+    def has_variable(self, name: str) -> bool:
+        """Tell whether a variable is declared."""
+        return self._state.has(name)
+
+    @property
+    def models(self) -> PipelineModels:
+        """The models by name: the static ones of the batch class, and this pipeline's own."""
+        return PipelineModels(self._bound()[1].batch_class.models, self._state)
+
+    @property
+    def dataset(self) -> Any:
+        """The dataset, or None."""
+        return self._source
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the latest run of this pipeline, or None."""
+        return self._state.seed
+
+    # ---- being a value
+
+    def __len__(self) -> int:
+        """Give the number of steps."""
+        return len(self._plan.steps)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Run:
+        """Run with the options that `run_later` has set."""
+        return self.gen_batch()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pipeline):
+            return NotImplemented
+        return self._source is other._source and self._plan == other._plan
+
+    def __hash__(self) -> int:
+        return hash((id(self._source), self._plan))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"a pipeline is a value: {name!r} cannot be assigned. Variables are declared with "
+            "init_variable and assigned with set_variable"
+        )
+
+    def __copy__(self) -> Self:
+        return self._of(self._source, self._plan, self._ahead)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._of, (self._source, self._plan, self._ahead)
+
+    def __dir__(self) -> Iterable[str]:
+        actions = () if self._source is None else self._source.batch_class._actions
+        return sorted({*super().__dir__(), *actions})
+
+    def __repr__(self) -> str:
+        over = "no dataset" if self._source is None else repr(self._source)
+        plan = self._plan
+        if self._source is not None:
+            steps = plan.bind(self._source.batch_class).describe()
+        else:
+            steps = "\n".join(f"{i:4d} {s}  at {s.where}" for i, s in enumerate(plan.steps))
+        variables = ", ".join(variable.name for variable in plan.variables)
+        head = f"<Pipeline over {over}{f'; variables {variables}' if variables else ''}>"
+        return f"{head}\n{steps}" if steps else head
+
+    # ---- inside
+
+    def _bound(self) -> tuple[BoundPlan, Source]:
+        if self._source is None:
+            raise ArgumentTypeError(
+                "this pipeline has no dataset to run over; give it one: dataset >> pipeline"
+            )
+        return self._plan.bind(self._source.batch_class), self._source
+
+    def _options(
+        self, batch_size: int | None, options: RunKeywords, *, endless: bool
+    ) -> RunOptions:
+        ahead_size, ahead_options = self._ahead or (None, {})
+        size = ahead_size if batch_size is None else batch_size
+        return RunOptions.parse(size, {**ahead_options, **options}, endless=endless)
+
+    def _open(self, options: RunOptions) -> Run:
+        plan, source = self._bound()
+        bar = ProgressBar() if options.bar else None
+        run = Run(plan, source, options, self._state, self, bar)
+        if bar is not None:
+            bar.open(run.n_batches)
+        return run
