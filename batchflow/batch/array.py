@@ -63,9 +63,7 @@ class _ArrayComponent:
         self._name = name
 
     def __set__(self, batch: ArrayBatch, value: Any) -> None:
-        if value.__class__ is not np.ndarray or value.shape[:1] != (len(batch.index),):
-            value = stack_items(value, len(batch.index), self._shown)
-        batch.__dict__[self._name] = value
+        batch.__dict__[self._name] = stack_items(value, len(batch.index), self._shown)
 
 
 def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None:
@@ -83,6 +81,8 @@ def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None
         ArgumentTypeError: `value` is no array and no sequence of items.
         ArgumentValueError: The items have different shapes, or there are not `n_items` of them.
     """
+    if value.__class__ is np.ndarray and value.ndim and len(value) == n_items:
+        return value  # type: ignore[no-any-return]
     if value is None:
         return None
     if isinstance(value, (list, tuple)):

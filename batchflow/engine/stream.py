@@ -8,6 +8,7 @@ Guarantees:
     - An error comes out at its batch's turn, after all batches before it.
     - However the generator is left (end, error, close), no task starts afterwards; tasks under way
       stop at their next step.
+    - What comes out does not depend on `ahead`, on the executor, or on where a batch was made.
 
 There are no locks, sentinels or service threads: append futures right, take them left.
 """
@@ -19,9 +20,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from time import perf_counter
-from typing import NamedTuple
 
 from batchflow.batch import Batch
+from batchflow.engine.pace import Pace
 from batchflow.engine.source import Ticket
 
 __all__ = ["Halt", "Work", "in_turn", "parallel"]
@@ -39,24 +40,8 @@ class Halt:
 # From a ticket to a batch; None when the batch is skipped.
 Work = Callable[[Ticket, Halt], Batch | None]
 
-
-class _Failure(NamedTuple):
-    error: BaseException
-
-
-class _Group(NamedTuple):
-    """What a task gives back: batches in order (None: skipped), the last perhaps a failure."""
-
-    results: list[Batch | _Failure | None]
-    seconds_per_batch: float
-
-
-# A hand-over between threads costs some 50 microseconds, so small batches travel in groups that
-# take about this long. None of it shows in the result: only the number of hand-overs changes.
-SECONDS_PER_TASK = 2e-4
-
-# For tests: as many batches per task, whatever they cost. 1 forces the most interleavings.
-_batches_per_task: int | None = None
+# A batch, and the seconds that it took.
+_Made = tuple[Batch | None, float]
 
 
 def in_turn(
@@ -68,6 +53,7 @@ def in_turn(
         batch = context.copy().run(work, ticket, halt)
         if batch is not None:
             yield batch
+            del batch
 
 
 def parallel(
@@ -90,34 +76,30 @@ def parallel(
         The batches, in order.
     """
     halt = Halt()
-    pending: deque[Future[_Group]] = deque()
-    source = _Groups(tickets)
-    free = ahead  # how many more batches may be begun
-    size = _batches_per_task or 1
-    seconds = float("inf")
+    pending: deque[Future[_Made]] = deque()
+    source = _Tickets(tickets)
+    pace = Pace(ahead)
 
-    def fill() -> int:
-        """Submit groups while there is room for a whole one; give how many batches they have."""
-        begun = 0
-        while free - begun >= size and (group := source.take(size)):
-            pending.append(executor.submit(context.copy().run, _run_group, work, group, halt))
-            begun += len(group)
-        return begun
+    def fill() -> None:
+        """Hand over as many batches as may be begun now."""
+        while len(pending) < ahead and pace.hands_over and (ticket := source.take()) is not None:
+            pending.append(executor.submit(context.copy().run, _timed, work, ticket, halt))
 
     try:
-        free -= fill()
-        while pending:
-            results, took = pending.popleft().result()
-            seconds = min(took, 2 * seconds)
-            if _batches_per_task is None:
-                size = max(1, min(int(SECONDS_PER_TASK / (seconds + 1e-9)), ahead // 2))
-            for result in _taken(results):
-                free += 1
-                if result is not None:
-                    free -= fill()
-                    yield result
-                    del result
-            free -= fill()
+        while True:
+            start = perf_counter()
+            fill()
+            if pending:
+                batch, worked = pending.popleft().result()
+                fill()
+            elif (ticket := source.take()) is not None:
+                batch, worked = context.copy().run(_timed, work, ticket, halt)
+            else:
+                break
+            pace.record(perf_counter() - start, worked)
+            if batch is not None:
+                yield batch
+                del batch
         source.check()
     finally:
         halt.is_on = True
@@ -125,54 +107,28 @@ def parallel(
             future.cancel()
 
 
-def _taken(results: list[Batch | _Failure | None]) -> Iterator[Batch | None]:
-    """Take results out of their list, so that a batch is gone when its consumer drops it."""
-    results.reverse()
-    while results:
-        result = results.pop()
-        if isinstance(result, _Failure):
-            try:
-                raise result.error
-            finally:
-                del result  # the traceback of the error holds this frame
-        yield result
-        del result
-
-
-class _Groups:
-    """Takes tickets in groups. An error of their source waits until all before it is delivered."""
+class _Tickets:
+    """Takes one ticket after the other. An error of their source waits for its turn."""
 
     def __init__(self, tickets: Iterator[Ticket]) -> None:
         self._tickets = tickets
         self._error: Exception | None = None
 
-    def take(self, size: int) -> list[Ticket]:
-        group: list[Ticket] = []
+    def take(self) -> Ticket | None:
+        """Give the next ticket; None if there is none, or none that could be made."""
         try:
-            while len(group) < size:
-                group.append(next(self._tickets))
-        except StopIteration:
-            pass
-        except Exception as error:  # noqa: BLE001  raised by check(), in its turn
-            self._error = self._error or error
-        return group
+            return next(self._tickets, None)
+        except Exception as error:  # noqa: BLE001  check() raises it, after the batches before
+            self._error = error
+            return None
 
     def check(self) -> None:
-        """Raise the error that ended the source, if there was one."""
+        """Raise the error that ended the tickets, if one did."""
         if self._error is not None:
             raise self._error
 
 
-def _run_group(work: Work, tickets: list[Ticket], halt: Halt) -> _Group:
-    """Work on a few batches in a worker; an error ends the group."""
-    results: list[Batch | _Failure | None] = []
+def _timed(work: Work, ticket: Ticket, halt: Halt) -> _Made:
     start = perf_counter()
-    for ticket in tickets:
-        if halt.is_on:
-            break
-        try:
-            results.append(work(ticket, halt))
-        except BaseException as error:  # noqa: BLE001  it travels to the consumer
-            results.append(_Failure(error))
-            break
-    return _Group(results, (perf_counter() - start) / len(tickets))
+    batch = None if halt.is_on else work(ticket, halt)
+    return batch, perf_counter() - start
