@@ -47,8 +47,11 @@ class ArrayBatch(Batch):
     def data(self, value: Any) -> None:
         if self.components:
             Batch.data.fset(self, value)  # type: ignore[attr-defined]
-        else:
-            self._data = stack_items(value, len(self.index), f"{type(self).__name__}.data")
+            return
+        n_items = len(self.index)
+        if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
+            value = stack_items(value, n_items, f"{type(self).__name__}.data")
+        self._data = value
 
 
 class _ArrayComponent:
@@ -63,7 +66,10 @@ class _ArrayComponent:
         self._name = name
 
     def __set__(self, batch: ArrayBatch, value: Any) -> None:
-        batch.__dict__[self._name] = stack_items(value, len(batch.index), self._shown)
+        n_items = len(batch.index)
+        if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
+            value = stack_items(value, n_items, self._shown)
+        batch.__dict__[self._name] = value
 
 
 def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None:
@@ -81,8 +87,6 @@ def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None
         ArgumentTypeError: `value` is no array and no sequence of items.
         ArgumentValueError: The items have different shapes, or there are not `n_items` of them.
     """
-    if value.__class__ is np.ndarray and value.ndim and len(value) == n_items:
-        return value  # type: ignore[no-any-return]
     if value is None:
         return None
     if isinstance(value, (list, tuple)):

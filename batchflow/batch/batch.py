@@ -91,19 +91,19 @@ class Batch:
 
     @classmethod
     def _make(
-        cls, index: DatasetIndex, arrays: Mapping[str, Any] | None, facts: Mapping[str, Any]
+        cls, index: DatasetIndex, arrays: Mapping[str, Any] | None, facts: dict[str, Any]
     ) -> Self:
         """Make a batch of a run.
 
         The facts (number, epoch, dataset, ...) are there before the constructor runs, the data
-        after it, so that a constructor which sets components to None does no harm.
+        after it, so that a constructor which sets components to None does no harm. The dictionary
+        of facts becomes the batch's own.
         """
         batch = cls.__new__(cls)
-        held = batch.__dict__
-        held.update(facts)
+        batch.__dict__ = facts
         batch.__init__(index)  # type: ignore[misc]
         if arrays:
-            held.update(arrays)
+            facts.update(arrays)
         return batch
 
     def _adopt(self, other: Batch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError
@@ -32,18 +32,9 @@ class Source(Protocol):
         """Make the batch of the items at `positions`; `facts` become its attributes."""
 
 
-class Ticket(NamedTuple):
-    """The name of a source batch.
-
-    Attributes:
-        number: Its number in the run, from 0 on through the epochs.
-        epoch: The number of the epoch.
-        positions: The positions of its items in the index of the dataset.
-    """
-
-    number: int
-    epoch: int
-    positions: Positions
+# The name of a source batch: its number in the run, from 0 on through the epochs; the number of its
+# epoch; the positions of its items in the index of the dataset.
+Ticket = tuple[int, int, Positions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +73,14 @@ class Schedule:
 
     def tickets(self) -> Iterator[Ticket]:
         """Name the batches one after the other."""
-        end, per_epoch, size, number = self.n_batches, self.batches_per_epoch, self.batch_size, 0
+        n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
+        end, number = self.n_batches, 0
         while end is None or number < end:
             epoch = number // per_epoch
             part = self.order.epoch(epoch).part
             last = per_epoch if end is None else min(per_epoch, end - number)
             for start in range(0, last * size, size):
-                yield Ticket(number, epoch, part(start, min(start + size, self.n_items)))
+                yield number, epoch, part(start, min(start + size, n_items))
                 number += 1
 
     def ticket(self, number: int) -> Ticket:
@@ -103,4 +95,4 @@ class Schedule:
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
         stop = min(start + self.batch_size, self.n_items)
-        return Ticket(number, epoch, self.order.epoch(epoch).part(start, stop))
+        return number, epoch, self.order.epoch(epoch).part(start, stop)

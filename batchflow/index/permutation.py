@@ -130,7 +130,7 @@ class KeyedPermutation:
         it and it less `size`, which wraps around where it is negative, the remainder is the lower.
         """
         dtype, half, first, fold, second = self._words
-        h = by ^ key
+        h: npt.NDArray[Any] = by ^ key
         h *= dtype(first)
         h ^= h >> dtype(fold)
         h *= dtype(second)
