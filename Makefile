@@ -23,6 +23,7 @@ $(VENV)/made:
 # What the demo needs; then what the tests need on top of it.
 $(VENV)/demo-installed: $(VENV)/made pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[tensorflow-cpu,examples]'
+	$(BIN)/python -m compileall -q batchflow
 	touch $@
 
 $(VENV)/dev-installed: $(VENV)/demo-installed

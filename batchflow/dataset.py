@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, Unpack
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.batch.preloaded import Preloaded
 from batchflow.engine import Run, RunKeywords
 from batchflow.errors import ArgumentTypeError
 from batchflow.index import DatasetIndex, Split
-from batchflow.index.order import Positions, ShuffleLike
 from batchflow.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchflow.index.order import Positions, ShuffleLike
 
 __all__ = ["Dataset"]
 

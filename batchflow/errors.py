@@ -7,7 +7,6 @@ user's code is never wrapped: it arrives as it is, with notes that say where it 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -78,6 +77,8 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     Returns:
         A sentence with a leading space, ready to be appended; empty if nothing is known.
     """
+    import difflib  # only where there is an error to explain
+
     words = sorted(set(known))
     if not words:
         return ""

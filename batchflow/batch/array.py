@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from batchflow.batch.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["ArrayBatch", "stack_items"]
 

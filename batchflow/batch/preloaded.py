@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from batchflow.batch.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Preloaded"]
 

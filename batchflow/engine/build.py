@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.engine.options import RunOptions
 from batchflow.engine.section import in_order
-from batchflow.engine.source import Source, Ticket
+from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import SkipBatch
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import BoundPlan, BoundStep
+
+if TYPE_CHECKING:
+    from batchflow.engine.source import Ticket
 
 __all__ = ["Machine"]
 

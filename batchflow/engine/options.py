@@ -5,14 +5,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.index.order import ShuffleLike, drawn_seed, make_order, order_seed
+from batchflow.index.order import drawn_seed, make_order, order_seed
 from batchflow.plan.steps import same_value
+
+if TYPE_CHECKING:
+    from batchflow.index.order import ShuffleLike
 
 __all__ = ["MOST_THREADS", "RunKeywords", "RunOptions"]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 __all__ = ["PATIENCE", "SLOW", "SPELL", "Pace"]
 
 SLOW = 1e-3  # seconds of work per batch
-SPELL = 16  # batches that make a measurement
+SPELL = 12  # batches that make a measurement
 PATIENCE = 50
 
 # For tests: hand over every batch, whatever it costs. The most interleavings.

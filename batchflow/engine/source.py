@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError
-from batchflow.index.order import Order, Positions
+from batchflow.index.order import Order
 
-__all__ = ["Schedule", "Source", "Ticket"]
+if TYPE_CHECKING:
+    from batchflow.index.order import Positions
+
+    # The name of a source batch: its number in the run, from 0 on through the epochs; the number
+    # of its epoch; the positions of its items in the index of the dataset.
+    Ticket = tuple[int, int, Positions]
+
+__all__ = ["Schedule", "Source"]
 
 
 class Source(Protocol):
@@ -30,11 +37,6 @@ class Source(Protocol):
 
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`; `facts` become its attributes."""
-
-
-# The name of a source batch: its number in the run, from 0 on through the epochs; the number of its
-# epoch; the positions of its items in the index of the dataset.
-Ticket = tuple[int, int, Positions]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,24 @@ There are no locks, sentinels or service threads: append futures right, take the
 
 from __future__ import annotations
 
-import contextvars
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, Future
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from batchflow.batch import Batch
 from batchflow.engine.pace import Pace
-from batchflow.engine.source import Ticket
 
-__all__ = ["Halt", "Work", "in_turn", "parallel"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Executor, Future
+    from contextvars import Context
+
+    from batchflow.batch import Batch
+    from batchflow.engine.source import Ticket
+
+    # From a ticket to a batch; None when the batch is skipped.
+    Work = Callable[[Ticket, "Halt"], Batch | None]
+
+__all__ = ["Halt", "in_turn", "parallel"]
 
 
 class Halt:
@@ -37,15 +44,8 @@ class Halt:
         self.is_on = False
 
 
-# From a ticket to a batch; None when the batch is skipped.
-Work = Callable[[Ticket, Halt], Batch | None]
-
-# A batch, and the seconds that it took.
-_Made = tuple[Batch | None, float]
-
-
 def in_turn(
-    work: Work, tickets: Iterator[Ticket], context: contextvars.Context
+    work: Work, tickets: Iterator[Ticket], context: Context
 ) -> Generator[Batch, None, None]:
     """Work on one batch after the other, in the consumer's thread: what all others must equal."""
     halt = Halt()
@@ -57,11 +57,7 @@ def in_turn(
 
 
 def parallel(
-    work: Work,
-    tickets: Iterator[Ticket],
-    context: contextvars.Context,
-    executor: Executor,
-    ahead: int,
+    work: Work, tickets: Iterator[Ticket], context: Context, executor: Executor, ahead: int
 ) -> Generator[Batch, None, None]:
     """Work on up to `ahead` batches that have not been taken yet.
 
@@ -76,27 +72,31 @@ def parallel(
         The batches, in order.
     """
     halt = Halt()
-    pending: deque[Future[_Made]] = deque()
+    pending: deque[Future[tuple[Batch | None, float]]] = deque()
     source = _Tickets(tickets)
     pace = Pace(ahead)
 
     def fill() -> None:
         """Hand over as many batches as may be begun now."""
-        while len(pending) < ahead and pace.hands_over and (ticket := source.take()) is not None:
+        while len(pending) < ahead and (ticket := source.take()) is not None:
             pending.append(executor.submit(context.copy().run, _timed, work, ticket, halt))
 
     try:
         while True:
             start = perf_counter()
-            fill()
+            if pace.hands_over:
+                fill()
             if pending:
                 batch, worked = pending.popleft().result()
-                fill()
+                if pace.hands_over:
+                    fill()
+                seconds = perf_counter() - start
             elif (ticket := source.take()) is not None:
-                batch, worked = context.copy().run(_timed, work, ticket, halt)
+                batch = context.copy().run(work, ticket, halt)
+                seconds = worked = perf_counter() - start
             else:
                 break
-            pace.record(perf_counter() - start, worked)
+            pace.record(seconds, worked)
             if batch is not None:
                 yield batch
                 del batch
@@ -128,7 +128,7 @@ class _Tickets:
             raise self._error
 
 
-def _timed(work: Work, ticket: Ticket, halt: Halt) -> _Made:
+def _timed(work: Work, ticket: Ticket, halt: Halt) -> tuple[Batch | None, float]:
     start = perf_counter()
     batch = None if halt.is_on else work(ticket, halt)
     return batch, perf_counter() - start

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.index.lookup import Lookup, find_duplicates, make_lookup
-from batchflow.index.order import ShuffleLike, drawn_seed, order_seed
+from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.split import Split, part_bounds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchflow.index.order import ShuffleLike
 
 __all__ = ["DatasetIndex"]
 

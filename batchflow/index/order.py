@@ -8,31 +8,33 @@ is for one reader; the order itself is shared freely.
 from __future__ import annotations
 
 import operator
-import secrets
+import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.permutation import Permutation, permutation
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Positions = slice | npt.NDArray[np.int64]
+    PositionsFunction = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
+    ShuffleLike = (
+        bool | int | np.random.Generator | np.random.RandomState | PositionsFunction | None
+    )
+
 __all__ = [
     "CustomOrder",
     "Order",
-    "Positions",
     "SequentialOrder",
-    "ShuffleLike",
     "ShuffledOrder",
     "drawn_seed",
     "make_order",
     "order_seed",
 ]
-
-Positions = slice | npt.NDArray[np.int64]
-PositionsFunction = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
-ShuffleLike = bool | int | np.random.Generator | np.random.RandomState | PositionsFunction | None
 
 # The first word of the key of an order; batches' generators use 1 (engine/randomness.py).
 _ORDER_KEY = 0
@@ -144,7 +146,7 @@ def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
 
 def drawn_seed() -> int:
     """Draw a new 63-bit seed from the operating system."""
-    return secrets.randbits(63)
+    return int.from_bytes(os.urandom(8), "little") >> 1
 
 
 def order_seed(shuffle: Any, *, where: str) -> int:

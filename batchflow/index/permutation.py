@@ -10,14 +10,16 @@ Guarantees:
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Positions = npt.NDArray[np.int64]
 
 __all__ = ["DRAWN_UP_TO", "KeyedPermutation", "Permutation", "permutation"]
-
-Positions = npt.NDArray[np.int64]
 
 DRAWN_UP_TO = 2**16
 _ROUNDS = 8

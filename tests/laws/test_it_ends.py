@@ -141,7 +141,9 @@ def test_an_abandoned_pipeline_with_an_open_run_is_collected(dataset):
         pipeline.next_batch(5, prefetch=4)
         ref = weakref.ref(pipeline)
         del pipeline
-        gc.collect()
+        end = time.monotonic() + 10
+        while ref() is not None and time.monotonic() < end:  # the workers finish their batches
+            gc.collect()
         assert ref() is None
 
 

@@ -1,0 +1,14 @@
+"""Run every benchmark, each in a process of its own.
+
+make bench
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SCRIPTS = ("overhead", "overlap", "ahead", "large_order", "import_time", "training_loop")
+
+for name in SCRIPTS:
+    subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
