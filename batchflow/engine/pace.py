@@ -17,7 +17,7 @@ from __future__ import annotations
 __all__ = ["PATIENCE", "SLOW", "SPELL", "Pace"]
 
 SLOW = 1e-3  # seconds of work per batch
-SPELL = 12  # batches that make a measurement
+SPELL = 8  # batches that make a measurement
 PATIENCE = 50
 
 # For tests: hand over every batch, whatever it costs. The most interleavings.
@@ -28,8 +28,8 @@ class Pace:
     """Chooses between handing batches over and making them in turn, spell by spell.
 
     Args:
-        ahead: How many batches are under way when batches are handed over: as many after a change
-            of the way are not counted.
+        ahead: How many batches are under way when batches are handed over. After a change of the
+            way as many, or `SPELL` if that is less, are not counted.
 
     Attributes:
         hands_over: The choice for the next batch.
@@ -37,13 +37,14 @@ class Pace:
 
     def __init__(self, ahead: int) -> None:
         self.hands_over = True
-        self._ahead = ahead
+        self._warm_up = min(ahead, SPELL)
         self._costs: dict[bool, float] = {}  # by way, the seconds that a batch cost the consumer
         self._start_spell(hands_over=True, seconds=0.0)
 
     def _start_spell(self, *, hands_over: bool, seconds: float) -> None:
         """Go on for `SPELL` batches, and until they have cost `seconds`."""
-        self._uncounted = self._ahead if hands_over != self.hands_over or not self._costs else 0
+        is_a_change = hands_over != self.hands_over or not self._costs
+        self._uncounted = self._warm_up if is_a_change else 0
         self.hands_over = hands_over
         self._least_seconds = seconds
         self._count = 0
@@ -77,6 +78,6 @@ class Pace:
         if other is None or not was_a_try:
             self._start_spell(hands_over=not way, seconds=0.0)
             return
-        lost = abs(cost - other) * (SPELL + self._ahead)
+        lost = abs(cost - other) * (SPELL + self._warm_up)
         best_way, best = (way, cost) if cost <= other else (not way, other)
         self._start_spell(hands_over=best_way, seconds=max(PATIENCE * lost, 20 * SPELL * best))
