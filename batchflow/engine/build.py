@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import SkipBatch
+from batchflow.models.keras import is_keras_model
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import BoundPlan, BoundStep
 
@@ -70,6 +72,8 @@ class Machine:
                 descriptors[name] = directory[name]
         self._steps = [self._ready(bound, descriptors) for bound in self._plan.steps]
         self._prefix = self._steps[: self._plan.section.start]
+        if self._options.prefetch:
+            self._warn_of_concurrent_training(descriptors)
         initialize_sessions(
             value
             for bound in self._plan.steps
@@ -123,6 +127,16 @@ class Machine:
     def replay_call(self, number: int) -> str:
         """Write the call that makes a source batch of this run again."""
         return self._options.replay_call(number, self.seed, self._shuffle)
+
+    def _warn_of_concurrent_training(self, descriptors: dict[str, Any]) -> None:
+        for bound in self._plan.steps[: self._plan.section.start]:
+            if bound.model is not None and is_keras_model(descriptors[bound.model]):
+                warnings.warn(
+                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
+                    "several threads at once, which loses updates or breaks the model. Mark it "
+                    f'@action(model="{bound.model}", singleton=True)',
+                    stacklevel=2,
+                )
 
     def _ready(self, bound: BoundStep, descriptors: dict[str, Any]) -> ReadyStep:
         if bound.model is None:

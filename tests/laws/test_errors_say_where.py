@@ -98,7 +98,7 @@ def test_an_action_that_returns_nothing_is_named(prefetch):
         def work(self):
             pass
 
-    with pytest.raises(ActionResultError, match="'work' must return a batch.*return self"):
+    with pytest.raises(ActionResultError, match=r"'work' must return a batch.*return self"):
         Dataset(4, Forgetful).p.work().run(2, prefetch=prefetch)
 
 

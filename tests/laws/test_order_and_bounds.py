@@ -71,9 +71,9 @@ def test_at_most_prefetch_batches_are_made_ahead_of_the_consumer(prefetch, n_wor
             return self
 
     n_made = 0
-    with Dataset(60, Counting).p.count().gen_batch(
-        1, prefetch=prefetch, n_workers=n_workers
-    ) as run:
+    with (
+        Dataset(60, Counting).p.count().gen_batch(1, prefetch=prefetch, n_workers=n_workers) as run
+    ):
         for taken, _ in enumerate(run, start=1):
             while n_made < min(taken + prefetch, 60):  # the workers come this far ...
                 assert made.acquire(timeout=10)

@@ -12,7 +12,7 @@ from batchflow.testing import hand_over_every_batch
 
 pytestmark = pytest.mark.tensorflow
 
-CLASSIC = '''
+CLASSIC = """
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -75,7 +75,7 @@ full_workflow = (my_dataset.p
 full_workflow.run(6, n_epochs=30, shuffle=1, prefetch={prefetch})
 assert costs[299] < costs[0] / 2, (costs[0], costs[299])
 print(repr(float(costs[299])))
-'''
+"""
 
 
 def run_classic(**parts):
@@ -186,6 +186,29 @@ def test_a_variable_that_holds_a_value_keeps_it(graph_batch):
         pipeline = dataset.p.init_variable("loss", init=list).train_it(sess=session)
         pipeline.run(4)
         assert pipeline.v("loss") == [pytest.approx((21 - 1) ** 2)]
+
+
+@pytest.mark.parametrize("singleton", [False, True])
+def test_a_keras_model_in_parallel_actions_is_warned_of(singleton, recwarn):
+    import keras
+
+    class Predict(ArrayBatch):
+        @model()
+        def net():
+            return keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
+
+        @action(model="net", singleton=singleton)
+        def look(self, net):
+            return self
+
+    pipeline = Dataset.from_arrays(Predict, data=np.ones((8, 5))).p.look()
+    pipeline.run(2)
+    assert not recwarn
+    if singleton:
+        pipeline.run(2, prefetch=2)
+    else:
+        with pytest.warns(UserWarning, match="'look' works on the Keras model 'net'.*singleton"):
+            pipeline.run(2, prefetch=2)
 
 
 def test_a_keras_model_trains_to_the_same_bits_at_every_prefetch():

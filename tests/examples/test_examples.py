@@ -1,0 +1,35 @@
+"""The examples run as a user would run them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.tensorflow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name, folder):
+    script = shutil.copy(EXAMPLES / name, folder)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLBACKEND": "Agg"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_digits_are_learned_with_one_answer_and_a_picture(tmp_path):
+    done = run("digits.py", tmp_path)
+    accuracy = float(done.stdout.split("test accuracy ")[1].split("%")[0])
+    assert accuracy >= 97
+    assert "the same to the last bit" in done.stdout
+    assert "waited" in done.stderr  # the progress bar
+    assert (tmp_path / "digits_learning_curve.png").stat().st_size > 10_000
