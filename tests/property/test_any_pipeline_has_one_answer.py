@@ -1,0 +1,156 @@
+"""Whatever is chained, and however it is run: the same as in one thread, batch by batch.
+
+Hypothesis composes actions (random numbers, in-place writes, skips, stops, errors, training in
+order, steps behind it) and run options, and compares everything that a run shows: the batches, the
+exception with its notes, the variables, the model.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchflow import ArrayBatch, Dataset, SkipBatch, StopPipeline, action, model
+from batchflow.testing import digest, hand_over_every_batch, nothing_left
+
+
+class Anything(ArrayBatch):
+    components = "x", "y"
+
+    @model()
+    def weights():
+        return {"w": np.zeros(3), "m": np.zeros(3)}
+
+    @model(mode="dynamic")
+    def scale(batch):
+        return {"first": batch.number, "mean": batch.x.mean(), "seen": 0}
+
+    @action
+    def noise(self, size):
+        self.x = self.x + size * self.rng.normal(size=self.x.shape)
+        return self
+
+    @action
+    def in_place(self, value):
+        self.x += value
+        self.y[0] = value
+        return self
+
+    @action
+    def signal(self, at, what):
+        if self.number in at:
+            raise what(f"at {self.number}")
+        return self
+
+    @action
+    def another_batch(self):
+        other = type(self)(self.index)
+        other.x, other.y = self.x * 2, self.y
+        return other
+
+    @action(model="weights", singleton=True)
+    def train(self, weights):
+        error = self.x @ weights["w"] - self.y
+        weights["m"] = 0.9 * weights["m"] - 0.01 * self.x.T @ error / len(self)
+        weights["w"] = weights["w"] + weights["m"]
+        self.pipeline.v("loss").append(float(error @ error))
+        return self
+
+    @action(model="scale")
+    def rescale(self, scale):
+        scale["seen"] += 1
+        self.x = self.x - scale["mean"] * scale["seen"]
+        return self
+
+    @action(singleton=True)
+    def count(self):
+        self.pipeline.set_variable("count", self.pipeline.v("count") + self.number)
+        return self
+
+
+signals = st.sampled_from([SkipBatch, StopPipeline, ValueError])
+numbers = st.sets(st.integers(0, 30), max_size=3)
+steps = st.one_of(
+    st.tuples(st.just("noise"), st.tuples(st.floats(0, 2))),
+    st.tuples(st.just("in_place"), st.tuples(st.integers(-3, 3))),
+    st.tuples(st.just("signal"), st.tuples(numbers.map(frozenset), signals)),
+    st.tuples(st.sampled_from(["another_batch", "train", "rescale", "count"]), st.just(())),
+)
+chains = st.lists(steps, max_size=7)
+options = st.fixed_dictionaries(
+    {
+        "shuffle": st.sampled_from([False, True, 3]),
+        "drop_last": st.booleans(),
+        "seed": st.integers(0, 2**70),
+    },
+    optional={"n_epochs": st.integers(1, 3), "n_iters": st.integers(1, 25)},
+)
+parallelisms = st.fixed_dictionaries(
+    {"prefetch": st.sampled_from([1, 2, 5, 16])}, optional={"n_workers": st.integers(1, 6)}
+)
+
+
+def story(chain, n_items, batch_size, leave_after, **run_options):
+    """Everything that a run shows."""
+    Anything.models.reset("weights")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n_items, 3)), rng.normal(size=n_items)
+    untouched = digest(x, y)
+    pipeline = Dataset.from_arrays(Anything, x=x, y=y).p
+    pipeline = pipeline.init_variable("loss", init=list).init_variable("count", 0)
+    for name, args in chain:
+        pipeline = getattr(pipeline, name)(*args)
+    told = []
+    try:
+        with pipeline.gen_batch(batch_size, **run_options) as run:
+            for batch in run:
+                told.append((batch.number, batch.epoch, digest(batch.indices, batch.x, batch.y)))
+                if len(told) == leave_after:
+                    break
+    except ValueError as error:
+        told.append((str(error), error.__notes__))
+    assert digest(x, y) == untouched
+    weights = pipeline.models["weights"]
+    told.append((pipeline.v("loss"), pipeline.v("count"), digest(weights["w"], weights["m"])))
+    return told
+
+
+def check(chain, n_items, batch_size, leave_after, run_options, parallelism):
+    args = (chain, n_items, min(batch_size, n_items), leave_after)
+    if run_options["drop_last"] and n_items < batch_size:
+        run_options = {**run_options, "drop_last": False}
+    expected = story(*args, executor="serial", **run_options)
+    assert story(*args, **parallelism, **run_options) == expected
+    with hand_over_every_batch():
+        assert story(*args, **parallelism, **run_options) == expected
+
+
+any_case = given(
+    chain=chains,
+    n_items=st.integers(1, 40),
+    batch_size=st.integers(1, 9),
+    leave_after=st.none() | st.integers(1, 12),
+    run_options=options,
+    parallelism=parallelisms,
+)
+lasting = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@any_case
+@settings(lasting, max_examples=300)
+def test_any_pipeline_has_one_answer(**case):
+    check(**case)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@any_case
+@settings(lasting, max_examples=10_000)
+def test_thousands_of_pipelines_have_one_answer(**case):
+    check(**case)
+
+
+def test_no_pipeline_leaves_anything_behind():
+    with nothing_left():
+        cases = any_case(settings(lasting, max_examples=50)(lambda **case: check(**case)))
+        cases()
