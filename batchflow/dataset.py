@@ -68,10 +68,10 @@ class Dataset:
             batch_class: The class of its batches.
             index: The ids; None: `0 ... n - 1`.
             components: The arrays, by the names of the components; `data` for a batch class
-                without components.
+                without components. A component that is left out is None in every batch.
 
         Raises:
-            ArgumentTypeError: A component is not known, or missing.
+            ArgumentTypeError: A component is not known, or none is given.
             ArgumentValueError: The arrays have different lengths.
         """
         if not components:

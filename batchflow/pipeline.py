@@ -245,7 +245,7 @@ class Pipeline:
             options: As in the run; `seed` is what `Run.seed` or the error's note told.
 
         Returns:
-            The batch as it comes to the ordered section; None if an action skips it.
+            The batch as it comes to the ordered section; None if an action skips it or stops.
         """
         chosen = self._options(batch_size, options, endless=True)
         plan, source = self._bound()

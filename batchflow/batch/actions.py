@@ -88,12 +88,15 @@ class Action:
         try:
             signature.bind(*[None] * injected, *args, **kwargs)
         except TypeError as error:
-            names = [p.name for p in list(signature.parameters.values())[injected:]]
+            own = list(signature.parameters.values())[injected:]
+            names = [p.name for p in own]
             unknown = [key for key in kwargs if key not in names]
-            hint = did_you_mean(unknown[0], names) if unknown else ""
+            problem = f"{error}."
+            if unknown and not any(p.kind is p.VAR_KEYWORD for p in own):
+                problem = f"no argument {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
+            given = f", where the model {self.spec.model!r} is given" if self.spec.model else ""
             raise ArgumentTypeError(
-                f"{self.name}(): {error}.{hint} Declared as {self.name}{signature}"
-                + (f", the model {self.spec.model!r} is given" if self.spec.model else "")
+                f"{self.name}(): {problem} Declared as {self.name}{signature}{given}"
             ) from None
 
 

@@ -37,8 +37,12 @@ class Item:
         return [*super().__dir__(), *self._batch.components]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r:.60}" for name in self._batch.components)
-        return f"Item({shown})"
+        shown = []
+        for name in self._batch.components:
+            component = getattr(self._batch, name)
+            value = None if component is None else component[self._position]
+            shown.append(f"{name}={value!r:.60}")
+        return f"Item({', '.join(shown)})"
 
     def _check(self, name: str) -> None:
         if name not in self._batch.components:

@@ -15,7 +15,7 @@ from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
 from batchflow.engine.stream import Halt
-from batchflow.errors import SkipBatch
+from batchflow.errors import SkipBatch, StopPipeline
 from batchflow.models.keras import is_keras_model
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import BoundPlan, BoundStep
@@ -83,6 +83,13 @@ class Machine:
 
     def work(self, ticket: Ticket, halt: Halt) -> Batch | None:
         """Make a source batch and take it to the ordered section. For any thread."""
+        try:
+            batch = self._make(ticket)
+            return run_steps(batch, self._prefix, self._replay_note, halt)
+        except SkipBatch:
+            return None
+
+    def _make(self, ticket: Ticket) -> Batch:
         number, epoch, positions = ticket
         facts = {
             "number": number,
@@ -91,18 +98,15 @@ class Machine:
             "_rng_key": (self.seed, (_MAIN_SOURCE, _NO_SHARD, epoch, number)),
         }
         try:
-            batch = self._source.make_batch(positions, facts)
+            return self._source.make_batch(positions, facts)
+        except (SkipBatch, StopPipeline):
+            raise
         except Exception as error:
             name = self._source.batch_class.__name__
             add_note_once(error, f"while a {name} was made, before its first action")
             add_note_once(error, batch_facts(number, epoch, self._source.ids(positions)))
+            add_note_once(error, self._replay_note(number))
             raise
-        if not self._prefix:
-            return batch
-        try:
-            return run_steps(batch, self._prefix, self.replay_call, halt)
-        except SkipBatch:
-            return None
 
     def ordered(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Take batches through the ordered section and what follows it."""
@@ -113,19 +117,27 @@ class Machine:
             self._steps[section.stop :],
             self._locks(section),
             self._pipeline,
-            self.replay_call,
+            self._replay_section_note,
         )
 
     def replay(self, number: int) -> Batch | None:
-        """Make a source batch as it comes to the ordered section; None if a step skips it."""
+        """Make a source batch as it comes to the ordered section; None if a step drops it."""
         self.start()
-        batch = self.work(self.schedule.ticket(number), Halt())
+        try:
+            batch = self.work(self.schedule.ticket(number), Halt())
+        except StopPipeline:
+            return None
         if batch is not None:
             batch.pipeline = self._pipeline
         return batch
 
-    def replay_call(self, number: int) -> str:
-        """Write the call that makes a source batch of this run again."""
+    def _replay_note(self, number: int) -> str:
+        return f"make this batch again: {self._replay_call(number)}"
+
+    def _replay_section_note(self, number: int) -> str:
+        return f"make the batch that came to the ordered section: {self._replay_call(number)}"
+
+    def _replay_call(self, number: int) -> str:
         return self._options.replay_call(number, self.seed, self._shuffle)
 
     def _warn_of_concurrent_training(self, descriptors: dict[str, Any]) -> None:

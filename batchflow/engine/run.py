@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import threading
 from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,7 +20,7 @@ from batchflow.engine.options import RunOptions
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 from batchflow.engine.stream import in_turn, parallel
-from batchflow.errors import RunClosedError, StopPipeline
+from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors import ThreadExecutor
 from batchflow.plan import BoundPlan
 
@@ -74,6 +75,7 @@ class Run:
         self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
         self._observer = observer
         self._end: str | None = None
+        self._turn = threading.RLock()  # who reads and who closes take turns
         self._stream = _stream(
             self._machine, contextvars.copy_context(), self._executor, options.prefetch, observer
         )
@@ -90,19 +92,19 @@ class Run:
         return self
 
     def __next__(self) -> Batch:
-        try:
-            batch = next(self._stream)
-        except StopIteration:
-            self._finish("ended")
-            raise
-        except BaseException:
-            # Running still: another thread is reading, and goes on undisturbed.
-            if inspect.getgeneratorstate(self._stream) != inspect.GEN_RUNNING:
+        with self._turn:
+            self._refuse_inside()
+            try:
+                batch = next(self._stream)
+            except StopIteration:
+                self._finish("ended")
+                raise
+            except BaseException:
                 self._finish("failed")
-            raise
-        if self._observer is not None:
-            self._observer.delivered(batch)
-        return batch
+                raise
+            if self._observer is not None:
+                self._observer.delivered(batch)
+            return batch
 
     @property
     def n_batches(self) -> int | None:
@@ -136,9 +138,21 @@ class Run:
         return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
 
     def close(self) -> None:
-        """End the run. Workers stop at their next step; a second call does nothing."""
-        if self._end is None:
-            self._finish("closed")
+        """End the run. Workers stop at their next step; a second call does nothing.
+
+        Called while another thread waits for a batch, it lets that thread have the batch first.
+        """
+        with self._turn:
+            self._refuse_inside()
+            if self._end is None:
+                self._finish("closed")
+
+    def _refuse_inside(self) -> None:
+        if inspect.getgeneratorstate(self._stream) == inspect.GEN_RUNNING:
+            raise BatchflowError(
+                "an action cannot read or close the run that it is part of; to end the run, "
+                "raise StopPipeline"
+            )
 
     def _finish(self, end: str) -> None:
         """End everything that was begun. Called again: the run was asked for more after its end."""

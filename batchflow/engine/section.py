@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.engine.steps import ReadyStep, Replay, run_steps
+from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch
 
 __all__ = ["in_order"]
@@ -26,7 +26,7 @@ def in_order(
     rest: Sequence[ReadyStep],
     locks: Sequence[Any],
     pipeline: Any,
-    replay: Replay,
+    replay_note: ReplayNote,
 ) -> Iterator[Batch]:
     """Take batches through the ordered section and what follows it, each when it is asked for.
 
@@ -36,7 +36,7 @@ def in_order(
         rest: The steps behind it.
         locks: What the section holds while it works, in the order in which it is taken.
         pipeline: What the batches get as their `pipeline`, from here on without restriction.
-        replay: See `run_steps`.
+        replay_note: See `run_steps`.
 
     Yields:
         The batches; those that raise `SkipBatch` are left out.
@@ -49,9 +49,9 @@ def in_order(
                 with ExitStack() as held:
                     for lock in locks:
                         held.enter_context(lock)
-                    done = run_steps(batch, section, replay)
+                    done = run_steps(batch, section, replay_note)
             if rest and done is not None:
-                done = run_steps(done, rest, replay)
+                done = run_steps(done, rest, replay_note)
         except SkipBatch:
             continue
         del batch

@@ -12,8 +12,8 @@ from batchflow.plan import BoundStep, Step
 
 __all__ = ["ReadyStep", "add_note_once", "batch_facts", "run_steps"]
 
-# Given a batch number, the code that makes that batch again.
-Replay = Callable[[int], str]
+# Given a batch number, a note that shows how to make that batch again.
+ReplayNote = Callable[[int], str]
 
 
 class ReadyStep(NamedTuple):
@@ -31,14 +31,14 @@ class ReadyStep(NamedTuple):
 
 
 def run_steps(
-    batch: Batch, steps: Sequence[ReadyStep], replay: Replay, halt: Halt | None = None
+    batch: Batch, steps: Sequence[ReadyStep], replay_note: ReplayNote, halt: Halt | None = None
 ) -> Batch | None:
     """Take a batch through `steps`.
 
     Args:
         batch: The batch.
         steps: The steps, in order.
-        replay: Gives the code that makes a batch again, for the notes of an error.
+        replay_note: Gives a note for errors: how to make a batch again.
         halt: When it goes on, the batch is given up.
 
     Returns:
@@ -61,10 +61,10 @@ def run_steps(
     except StopIteration as error:
         # Let through, it would end the loop of whoever reads the run, as if the data had ended.
         failure = RuntimeError(f"the action {step.name!r} raised StopIteration")  # type: ignore[union-attr]
-        _explain(failure, step, batch, replay)
+        _explain(failure, step, batch, replay_note)
         raise failure from error
     except BaseException as error:
-        _explain(error, step, batch, replay)
+        _explain(error, step, batch, replay_note)
         raise
     return batch
 
@@ -81,12 +81,14 @@ def _replacement(result: Any, batch: Batch, step: Step) -> Batch:
     )
 
 
-def _explain(error: BaseException, step: Step | None, batch: Batch, replay: Replay) -> None:
+def _explain(
+    error: BaseException, step: Step | None, batch: Batch, replay_note: ReplayNote
+) -> None:
     if step is not None:
         add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
     if batch.number is not None:
         add_note_once(error, batch_facts(batch.number, batch.epoch, batch.indices))
-        add_note_once(error, f"make this batch again: {replay(batch.number)}")
+        add_note_once(error, replay_note(batch.number))
 
 
 def batch_facts(number: int | None, epoch: int | None, ids: Any) -> str:

@@ -37,6 +37,11 @@ class Variable:
                 f"init_variable({self.name!r}, init=...) takes a function such as list, got "
                 f"{self.init!r:.60}; write default={self.init!r:.60} for a value"
             )
+        if isinstance(self.default, type):
+            raise ArgumentTypeError(
+                f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
+                f"itself; for a new one in each pipeline write init={self.default.__name__}"
+            )
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"

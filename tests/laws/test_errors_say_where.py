@@ -56,6 +56,8 @@ def test_the_notes_name_action_place_batch_and_ids(dataset, prefetch, where):
     notes = "\n".join(error.__notes__)
     expected_line = line + 1 if where == "section" else line
     assert f"in the action 'boom', chained at {__file__}:{expected_line}" in notes
+    again = "make this batch again: " if where == "prefix" else "that came to the ordered section: "
+    assert f"{again}pipeline.replay(7, batch_size=5, seed=" in notes
     assert "batch 7, epoch 0, 5 items with the ids [35, 36, 37, 38, 39]" in notes
 
 

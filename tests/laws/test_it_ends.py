@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from batchflow import Batch, Dataset, RunClosedError, action
+from batchflow import Batch, BatchflowError, Dataset, RunClosedError, action
 from batchflow.testing import nothing_left
 
 from .conftest import PREFETCH, make_batch_class, make_dataset
@@ -88,6 +88,71 @@ def test_a_closed_run_says_so(training):
     run.close()
     with pytest.raises(RunClosedError, match="gen_batch"):
         next(run)
+
+
+def test_close_from_another_thread_lets_the_reader_have_its_batch():
+    go, begun = threading.Event(), threading.Event()
+
+    class Waiting(Batch):
+        @action
+        def wait(self):
+            if self.number:
+                begun.set()
+                go.wait(30)
+            return self
+
+    with nothing_left():
+        run = Dataset(9, Waiting).p.wait().gen_batch(1, prefetch=2)
+        next(run)
+        got = []
+
+        def read():
+            try:
+                got.append(next(run).number)
+            except RunClosedError:  # the other thread was first
+                got.append("closed")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun.wait(30)
+        closer = threading.Thread(target=run.close)
+        closer.start()
+        go.set()
+        reader.join(30)
+        closer.join(30)
+        assert got in ([1], ["closed"])
+        with pytest.raises(RunClosedError):
+            next(run)
+
+
+def test_two_threads_may_read_one_run(training):
+    numbers = []
+    run = training.gen_batch(2, prefetch=4)
+    readers = [
+        threading.Thread(target=lambda: numbers.extend(batch.number for batch in run))
+        for _ in range(4)
+    ]
+    with nothing_left():
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(30)
+    assert sorted(numbers) == list(range(25))
+    assert len(training.v("history")) == 25
+
+
+def test_an_action_cannot_close_its_own_run(dataset):
+    runs = []
+
+    class Closing(make_batch_class()):
+        @action(singleton=True)
+        def close_it(self):
+            runs[0].close()
+            return self
+
+    runs.append(make_dataset(batch_class=Closing).p.close_it().gen_batch(5))
+    with nothing_left(), pytest.raises(BatchflowError, match="raise StopPipeline"):
+        next(runs[0])
 
 
 def test_a_run_that_has_ended_stays_at_its_end(training):

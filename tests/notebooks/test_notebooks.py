@@ -1,0 +1,50 @@
+"""Every notebook runs from its first cell to its last."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts the Python that runs the tests, whatever kernels the machine knows."""
+
+    @property
+    def kernel_spec(self):
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="this interpreter", language="python")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A copy of the notebooks; what Jupyter writes goes beside it instead of to the home."""
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    return shutil.copytree(FOLDER, tmp_path / "notebooks")
+
+
+def test_there_are_notebooks():
+    assert NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(folder, name):
+    notebook = nbformat.read(folder / name, as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(
+        notebook, kernel_manager_class=ThisInterpreter, timeout=120, resources=resources
+    ).execute()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_stored_without_outputs(name):
+    cells = nbformat.read(FOLDER / name, as_version=4).cells
+    assert not [i for i, cell in enumerate(cells) if cell.get("outputs")]
