@@ -48,11 +48,7 @@ class Dataset:
     """
 
     def __init__(self, index: Any, batch_class: type[Batch] = Batch, preloaded: Any = None) -> None:
-        if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
-            raise ArgumentTypeError(
-                "Dataset(index, batch_class): expected a subclass of Batch, got "
-                f"{batch_class!r:.60}"
-            )
+        _check_batch_class(batch_class)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
         self._preloaded = Preloaded.of(preloaded, batch_class, len(self.index))
@@ -74,6 +70,7 @@ class Dataset:
             ArgumentTypeError: A component is not known, or none is given.
             ArgumentValueError: The arrays have different lengths.
         """
+        _check_batch_class(batch_class)
         if not components:
             raise ArgumentTypeError(
                 "from_arrays: give the arrays by name: from_arrays(MyBatch, images=x, labels=y)"
@@ -123,11 +120,11 @@ class Dataset:
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
         """
-        return self.make_batch(self.index.get_pos(self.index.create_subset(ids)), {})
+        return self.make_batch(self._positions(ids), {})
 
     def create_subset(self, ids: Any) -> Self:
         """Make the dataset of the items with these ids, over the same data."""
-        return self._part(self.index.get_pos(self.index.create_subset(ids)))
+        return self._part(self._positions(ids))
 
     def split(
         self,
@@ -161,8 +158,7 @@ class Dataset:
 
     def reset(self, what: str = "iter") -> None:
         """Let `next_batch` start again; see `Pipeline.reset`."""
-        if self._reader is not None:
-            self._reader.reset(what)
+        (self._reader or self.p).reset(what)
 
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
@@ -175,6 +171,11 @@ class Dataset:
     def ids(self, positions: Positions) -> npt.NDArray[Any]:
         """Give the ids of the items at `positions`."""
         return self.index._take(positions).indices
+
+    def _positions(self, ids: Any) -> npt.NDArray[np.int64]:
+        subset = self.index.create_subset(ids)  # checks: known, without duplicates
+        positions: npt.NDArray[np.int64] = self.index.get_pos(subset)
+        return positions
 
     def _rows_at(self, positions: Positions) -> Positions:
         rows = self._rows
@@ -198,3 +199,8 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
+
+
+def _check_batch_class(batch_class: Any) -> None:
+    if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
+        raise ArgumentTypeError(f"expected a subclass of Batch, got {batch_class!r:.60}")

@@ -24,7 +24,7 @@ from batchflow.errors import (
 )
 from batchflow.insight import ProgressBar
 from batchflow.plan import BoundPlan, Plan, Step, Variable, Where
-from batchflow.plan.steps import unknown_action
+from batchflow.plan.steps import same_value, unknown_action
 
 __all__ = ["Pipeline"]
 
@@ -71,6 +71,8 @@ class Pipeline:
     _state: PipelineState
 
     def __init__(self, source: Source | None = None) -> None:
+        if source is not None and not _is_source(source):
+            raise ArgumentTypeError(f"a pipeline is made over a dataset, got {source!r:.60}")
         self._set(source, Plan(), None)
 
     def _set(self, source: Source | None, plan: Plan, ahead: Any) -> None:
@@ -129,7 +131,7 @@ class Pipeline:
 
     def __lshift__(self, source: Source) -> Self:
         """Give this chain over a dataset: `pipeline << dataset`, `dataset >> pipeline`."""
-        if not hasattr(source, "batch_class"):
+        if not _is_source(source):
             return NotImplemented
         self._plan.bind(source.batch_class)
         return self._of(source, self._plan, self._ahead)
@@ -154,6 +156,10 @@ class Pipeline:
             A new pipeline.
         """
         if callable(init_on_each_run):
+            if init is not None:
+                raise ArgumentTypeError(
+                    f"init_variable({name!r}): give one function, init or init_on_each_run"
+                )
             init, init_on_each_run = init_on_each_run, True
         variable = Variable(name, default, init, bool(init_on_each_run))
         return self._of(self._source, self._plan.with_variable(variable), self._ahead)
@@ -216,20 +222,13 @@ class Pipeline:
             ArgumentValueError: The arguments differ from those of the first call.
             StopIteration: The run has ended.
         """
-        state = self._state
-        with state.lock:
-            if state.reader is None:
-                chosen = self._options(batch_size, options, endless=True)
-                state.reader = chosen, self._open(chosen)
-            elif batch_size is not None or options:
-                chosen = self._options(batch_size, options, endless=True)
-                if chosen != state.reader[0]:
-                    raise ArgumentValueError(
-                        "next_batch goes on with the run that its first call began, whose "
-                        'arguments were others; call reset("iter") to begin a new one'
-                    )
-            run: Run = state.reader[1]
-        return next(run)
+        reader = self._state.reader
+        if reader is not None and batch_size is None:
+            if not options:
+                return next(reader[1])
+            batch_size = reader[0].batch_size
+        chosen = self._options(batch_size, options, endless=True)
+        return next(self._state.open_reader(chosen, lambda: self._open(chosen)))
 
     def replay(
         self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
@@ -332,7 +331,11 @@ class Pipeline:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pipeline):
             return NotImplemented
-        return self._source is other._source and self._plan == other._plan
+        return (
+            self._source is other._source
+            and self._plan == other._plan
+            and same_value(self._ahead, other._ahead)
+        )
 
     def __hash__(self) -> int:
         return hash((id(self._source), self._plan))
@@ -390,3 +393,9 @@ class Pipeline:
         if bar is not None:
             bar.open(run.n_batches)
         return run
+
+
+def _is_source(value: Any) -> bool:
+    return not isinstance(value, (Pipeline, type)) and isinstance(
+        getattr(value, "batch_class", None), type
+    )

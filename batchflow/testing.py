@@ -49,7 +49,8 @@ def digest(*values: Any) -> str:
     for value in values:
         if isinstance(value, np.ndarray):
             sha.update(f"{value.shape} {value.dtype.str}".encode())
-            sha.update(value.tobytes())
+            whole = value.dtype.hasobject
+            sha.update(pickle.dumps(value.tolist()) if whole else value.tobytes())
         else:
             sha.update(pickle.dumps(value))
     return sha.hexdigest()

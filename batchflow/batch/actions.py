@@ -77,8 +77,13 @@ class Action:
     function: Callable[..., Any]
     spec: ActionSpec
 
-    def check_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def check_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], where: object) -> None:
         """Check that the action can be called with these arguments.
+
+        Args:
+            args: The positional arguments.
+            kwargs: The keyword arguments.
+            where: The place of the call, for the message.
 
         Raises:
             ArgumentTypeError: It cannot; the message shows how it is declared.
@@ -96,7 +101,8 @@ class Action:
                 problem = f"no argument {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
             given = f", where the model {self.spec.model!r} is given" if self.spec.model else ""
             raise ArgumentTypeError(
-                f"{self.name}(): {problem} Declared as {self.name}{signature}{given}"
+                f"{self.name}(): {problem} Declared as {self.name}{signature}{given}; "
+                f"chained at {where}"
             ) from None
 
 
@@ -158,35 +164,32 @@ def action(
     return mark if function is None else mark(function)
 
 
-def collect_actions(
-    cls: type, inherited: Mapping[str, Action], taken: frozenset[str]
-) -> dict[str, Action]:
-    """Gather the actions of a class: its parents' and those marked in its own body.
+def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
+    """Gather the actions of a class: those marked in its own body and in its parents'.
 
     A method that overrides an action without a mark of its own keeps the parent's mark.
 
     Args:
-        cls: The class, whose parents have been collected before.
-        inherited: The actions of its parents.
+        cls: The class.
         taken: Names of the batch that no action can have, beside the reserved ones.
 
     Raises:
         ArgumentValueError: An action has a reserved name.
     """
-    actions = dict(inherited)
-    for name, value in vars(cls).items():
-        spec = getattr(value, _MARK, None)
-        if spec is None and name in actions:
-            spec = actions[name].spec if inspect.isfunction(value) else None
+    actions: dict[str, Action] = {}
+    for owner in reversed(cls.__mro__):
+        for name, value in vars(owner).items():
+            spec = getattr(value, _MARK, None)
+            if spec is None and name in actions and inspect.isfunction(value):
+                spec = actions[name].spec
+            actions.pop(name, None)
             if spec is None:
-                del actions[name]
-        if spec is None:
-            continue
-        if name in RESERVED or name in taken:
-            raise ArgumentValueError(
-                f"{cls.__name__}.{name}: an action cannot be called {name!r}, which is a name of "
-                f"{'every pipeline' if name in RESERVED else 'every batch'}; "
-                f"call it {name}_batch, for instance"
-            )
-        actions[name] = Action(name, value, spec)
+                continue
+            if name in RESERVED or name in taken:
+                raise ArgumentValueError(
+                    f"{owner.__name__}.{name}: an action cannot be called {name!r}, which is a "
+                    f"name of {'every pipeline' if name in RESERVED else 'every batch'}; "
+                    f"call it {name}_batch, for instance"
+                )
+            actions[name] = Action(name, value, spec)
     return actions

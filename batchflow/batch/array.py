@@ -92,7 +92,10 @@ def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None
     if value is None:
         return None
     if isinstance(value, (list, tuple)):
-        items = [np.asarray(item) for item in value]
+        try:
+            items = [np.asarray(item) for item in value]
+        except ValueError as error:
+            raise ArgumentValueError(f"{shown}: an item is no array: {error}") from None
         shapes = {item.shape for item in items}
         if len(shapes) > 1:
             raise ArgumentValueError(

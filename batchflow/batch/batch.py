@@ -10,7 +10,13 @@ import numpy as np
 from batchflow.batch.actions import RESERVED, Action, collect_actions
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.index import DatasetIndex
 
 __all__ = ["Batch"]
@@ -68,15 +74,8 @@ class Batch:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.components = _checked_components(cls)
-        inherited: dict[str, Action] = {}
-        directories = []
-        for parent in reversed(cls.__mro__[1:]):
-            inherited.update(getattr(parent, "_actions", {}))
-        for parent in cls.__bases__:
-            if isinstance(parent, type) and issubclass(parent, Batch):
-                directories.append(parent.models)
-        cls._actions = collect_actions(cls, inherited, _TAKEN | set(cls.components))
-        cls.models = ModelDirectory(cls, directories)
+        cls._actions = collect_actions(cls, _TAKEN | set(cls.components))
+        cls.models = ModelDirectory(cls)
 
     def __init__(self, index: Any, *, dataset: Any = None) -> None:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
@@ -160,6 +159,15 @@ class Batch:
         models = self.models if self.pipeline is None else self.pipeline.models
         return models[name]
 
+    def __getattr__(self, name: str) -> Any:
+        """Refuse a name that the batch does not have, and tell which it has."""
+        if name.startswith("_") or hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # fails again: with its own error
+        raise UnknownAttributeError(
+            f"a {type(self).__name__} has no {name!r}."
+            f"{did_you_mean(name, (*self.components, *self._actions))}"
+        )
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -214,6 +222,10 @@ class Batch:
 
 def _checked_components(cls: type[Batch]) -> tuple[str, ...]:
     declared: Sequence[str] = cls.components
+    if not isinstance(declared, (str, tuple, list)):
+        raise ArgumentTypeError(
+            f"{cls.__name__}.components is a tuple of attribute names, got {declared!r:.60}"
+        )
     names = (declared,) if isinstance(declared, str) else tuple(declared)
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
@@ -232,4 +244,4 @@ def _checked_components(cls: type[Batch]) -> tuple[str, ...]:
 
 # Attributes of every batch that neither an action nor a component may hide.
 _TAKEN = frozenset({"components", "data", "number", "epoch", "get_model_by_name"})
-Batch.models = ModelDirectory(Batch, [])
+Batch.models = ModelDirectory(Batch)

@@ -23,6 +23,10 @@ __all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "model"]
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
 
+# Who waits for which descriptor, to see a circle before it closes.
+_guard = threading.Lock()
+_waiting: dict[int, ModelSlot] = {}
+
 
 class ModelSlot:
     """The place of one descriptor: made once, and locked by whoever trains it.
@@ -36,7 +40,6 @@ class ModelSlot:
         self._name = name
         self._made: Future[Any] | None = None
         self._maker: int | None = None
-        self._guard = threading.Lock()
         self.lock = threading.RLock()
         self.serial_number = next(_serial_numbers)
 
@@ -47,34 +50,49 @@ class ModelSlot:
         return made is not None and made.done() and made.exception() is None
 
     def get(self, make: Callable[[], Any]) -> Any:
-        """Give the descriptor; the first to ask makes it.
+        """Give the descriptor; the first to ask makes it, whoever asks meanwhile waits.
 
         Raises:
-            ModelDefinitionError: The definition asks for the model that it is to make.
+            ModelDefinitionError: The definition needs the model that it is to make.
         """
-        with self._guard:
+        me = threading.get_ident()
+        with _guard:
             made = self._made
             if made is None:
                 mine = self._made = Future()
-                self._maker = threading.get_ident()
+                self._maker = me
+            elif not made.done():
+                self._refuse_circle(me)
+                _waiting[me] = self
         if made is None:
             return self._make(make, mine)
-        if not made.done() and self._maker == threading.get_ident():
-            raise ModelDefinitionError(
-                f"the definition of the model {self._name!r} asks for {self._name!r} itself"
-            )
-        return made.result()
+        try:
+            return made.result()
+        finally:
+            with _guard:
+                _waiting.pop(me, None)
+
+    def _refuse_circle(self, me: int) -> None:
+        """Refuse to wait for a thread that waits, over however many others, for this one."""
+        slot: ModelSlot | None = self
+        while slot is not None:
+            if slot._maker == me:
+                raise ModelDefinitionError(
+                    f"the definition of the model {slot._name!r} asks for {slot._name!r} itself"
+                    + ("" if slot is self else f", by way of {self._name!r}")
+                )
+            slot = _waiting.get(slot._maker or 0)
 
     def forget(self) -> None:
         """Forget the descriptor; who asks next makes a new one."""
-        with self._guard:
+        with _guard:
             self._made = None
 
     def _make(self, make: Callable[[], Any], made: Future[Any]) -> Any:
         try:
             descriptor = make()
         except BaseException as error:
-            with self._guard:
+            with _guard:
                 if self._made is made:
                     self._made = None
             made.set_exception(error)
@@ -90,6 +108,7 @@ class ModelDefinition:
         self.function = function
         self.mode = mode
         self.name = function.__name__
+        self.slot = ModelSlot(self.name)  # of a static model; pipelines have their own for dynamic
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -115,19 +134,14 @@ class ModelDirectory:
         {'steps': 0}
     """
 
-    def __init__(self, owner: type, parents: list[ModelDirectory]) -> None:
+    def __init__(self, owner: type) -> None:
         self._owner_name = owner.__name__
         self._definitions: dict[str, ModelDefinition] = {}
-        self._slots: dict[str, ModelSlot] = {}
-        for parent in reversed(parents):
-            self._definitions.update(parent._definitions)
-            self._slots.update(parent._slots)
-        for name, value in vars(owner).items():
-            if isinstance(value, ModelDefinition):
-                self._definitions[name] = value
-                self._slots[name] = ModelSlot(name)
-            elif name in self._definitions:
-                del self._definitions[name], self._slots[name]
+        for cls in reversed(owner.__mro__):
+            for name, value in vars(cls).items():
+                self._definitions.pop(name, None)
+                if isinstance(value, ModelDefinition):
+                    self._definitions[name] = value
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,14 +161,17 @@ class ModelDirectory:
                 f"{self._owner_name}.{name} is a dynamic model: each pipeline makes its own from "
                 f'its first batch. Ask the pipeline: pipeline.models["{name}"]'
             )
-        return self._slots[name].get(definition.function)
+        return definition.slot.get(definition.function)
 
     def __contains__(self, name: object) -> bool:
         return name in self._definitions
 
     def __repr__(self) -> str:
-        made = {n: "made" if self._slots[n].is_made else "not made yet" for n in self.names}
-        return f"{self._owner_name}.models({', '.join(f'{n}: {m}' for n, m in made.items())})"
+        shown = [
+            f"{name}: {'made' if self.definition(name).slot.is_made else 'not made yet'}"
+            for name in self.names
+        ]
+        return f"{self._owner_name}.models({', '.join(shown)})"
 
     def definition(self, name: str) -> ModelDefinition:
         """Give the definition of a model.
@@ -170,17 +187,12 @@ class ModelDirectory:
                 " Models are defined by methods marked with @model()"
             ) from None
 
-    def slot(self, name: str) -> ModelSlot:
-        """Give the place of a static model's descriptor."""
-        self.definition(name)
-        return self._slots[name]
-
     def reset(self, name: str) -> None:
         """Forget a descriptor: the next need makes a new one. Runs under way keep theirs.
 
         It is forgotten for all classes that share it: the defining one and its subclasses.
         """
-        self.slot(name).forget()
+        self.definition(name).slot.forget()
 
 
 def model(mode: Mode = "static") -> Callable[[Callable[..., Any]], ModelDefinition]:

@@ -22,16 +22,10 @@ class Item:
         object.__setattr__(self, "_position", position)
 
     def __getattr__(self, name: str) -> Any:
-        batch: Batch = object.__getattribute__(self, "_batch")
-        self._check(name)
-        component = getattr(batch, name)
-        if component is None:
-            raise UnknownAttributeError(f"the component {name!r} of {batch!r} has no data yet")
-        return component[self._position]
+        return self._component(name)[self._position]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._check(name)
-        getattr(self._batch, name)[self._position] = value
+        self._component(name)[self._position] = value
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._batch.components]
@@ -44,9 +38,14 @@ class Item:
             shown.append(f"{name}={value!r:.60}")
         return f"Item({', '.join(shown)})"
 
-    def _check(self, name: str) -> None:
-        if name not in self._batch.components:
+    def _component(self, name: str) -> Any:
+        batch: Batch = object.__getattribute__(self, "_batch")
+        if name not in batch.components:
             raise UnknownAttributeError(
-                f"an item of {self._batch!r} has no component {name!r}."
-                f"{did_you_mean(name, self._batch.components)}"
+                f"an item of {batch!r} has no component {name!r}."
+                f"{did_you_mean(name, batch.components)}"
             )
+        component = getattr(batch, name)
+        if component is None:
+            raise UnknownAttributeError(f"the component {name!r} of {batch!r} has no data yet")
+        return component

@@ -62,13 +62,18 @@ class Machine:
 
     def start(self) -> None:
         """Make variables and static models, in the thread that asks for the first batch."""
-        self._view = PipelineView(self._pipeline, self._state.start_run(self.seed))
+        self._state.start_run(self.seed)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._view = self._state.view(self._pipeline)
         directory = self._source.batch_class.models
         descriptors = {}
         for name, is_dynamic in self._plan.models.items():
-            slot = self._state.dynamic_slot(name) if is_dynamic else directory.slot(name)
-            self._slots[name] = slot
-            if not is_dynamic:
+            if is_dynamic:
+                self._slots[name] = self._state.dynamic_slot(name)
+            else:
+                self._slots[name] = directory.definition(name).slot
                 descriptors[name] = directory[name]
         self._steps = [self._ready(bound, descriptors) for bound in self._plan.steps]
         self._prefix = self._steps[: self._plan.section.start]
@@ -122,9 +127,10 @@ class Machine:
 
     def replay(self, number: int) -> Batch | None:
         """Make a source batch as it comes to the ordered section; None if a step drops it."""
-        self.start()
+        ticket = self.schedule.ticket(number)
+        self._prepare()
         try:
-            batch = self.work(self.schedule.ticket(number), Halt())
+            batch = self.work(ticket, Halt())
         except StopPipeline:
             return None
         if batch is not None:
@@ -160,10 +166,10 @@ class Machine:
         return ReadyStep.of(bound, _with_dynamic(bound.function, slot, definition.function))
 
     def _locks(self, section: slice) -> list[Any]:
-        """Give the locks of the section: the pipeline's, then its models' in one global order."""
+        """Give the locks of the section: its models' in one global order, then the pipeline's."""
         models = {bound.model for bound in self._plan.steps[section] if bound.model is not None}
         slots = sorted((self._slots[name] for name in models), key=lambda slot: slot.serial_number)
-        return [self._state.lock, *(slot.lock for slot in slots)]
+        return [*(slot.lock for slot in slots), self._state.section]
 
 
 def _with_dynamic(

@@ -154,7 +154,10 @@ class RunOptions:
 
     def replay_call(self, number: int, seed: int, shuffle: Any) -> str:
         """Write the call that makes one source batch of a run again."""
-        shown = getattr(shuffle, "__name__", repr(shuffle)) if callable(shuffle) else repr(shuffle)
+        shown = repr(shuffle)
+        if callable(shuffle):
+            name = getattr(shuffle, "__name__", "")
+            shown = name if name.isidentifier() else "..."
         order = "" if shuffle is None else f", shuffle={shown}"
         drop = ", drop_last=True" if self.drop_last else ""
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"

@@ -24,11 +24,18 @@ from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors import ThreadExecutor
 from batchflow.plan import BoundPlan
 
+_NOT_ITS_OWN = (
+    "an action cannot read or close the run that it is part of; to end the run, raise StopPipeline"
+)
+
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
 # How many seconds the end of a run waits for actions under way. One that takes longer goes on to
 # its end in a daemon thread, and nothing after it starts.
 CLOSE_GRACE = 0.5
+
+# The runs whose parallel actions the current code is called by.
+_inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar("inside", default=())
 
 
 class Observer(Protocol):
@@ -76,9 +83,10 @@ class Run:
         self._observer = observer
         self._end: str | None = None
         self._turn = threading.RLock()  # who reads and who closes take turns
-        self._stream = _stream(
-            self._machine, contextvars.copy_context(), self._executor, options.prefetch, observer
-        )
+        self._token = object()
+        context = contextvars.copy_context()
+        context.run(_inside.set, (*_inside.get(), self._token))
+        self._stream = _stream(self._machine, context, self._executor, options.prefetch, observer)
 
     @property
     def seed(self) -> int:
@@ -92,8 +100,9 @@ class Run:
         return self
 
     def __next__(self) -> Batch:
+        self._refuse_workers()
         with self._turn:
-            self._refuse_inside()
+            self._refuse_section()
             try:
                 batch = next(self._stream)
             except StopIteration:
@@ -142,17 +151,19 @@ class Run:
 
         Called while another thread waits for a batch, it lets that thread have the batch first.
         """
+        self._refuse_workers()
         with self._turn:
-            self._refuse_inside()
+            self._refuse_section()
             if self._end is None:
                 self._finish("closed")
 
-    def _refuse_inside(self) -> None:
+    def _refuse_workers(self) -> None:
+        if self._token in _inside.get():
+            raise BatchflowError(_NOT_ITS_OWN)
+
+    def _refuse_section(self) -> None:
         if inspect.getgeneratorstate(self._stream) == inspect.GEN_RUNNING:
-            raise BatchflowError(
-                "an action cannot read or close the run that it is part of; to end the run, "
-                "raise StopPipeline"
-            )
+            raise BatchflowError(_NOT_ITS_OWN)
 
     def _finish(self, end: str) -> None:
         """End everything that was begun. Called again: the run was asked for more after its end."""

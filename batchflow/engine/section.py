@@ -3,14 +3,15 @@
 Guarantees:
     - While it works on a batch it holds the locks of its pipeline and of its models, so that runs
       which share one exclude each other.
-    - The locks are taken in one order everywhere: no two sections can wait for each other.
+    - The locks are taken in one order everywhere, those of models first: a step may run another
+      pipeline on its model, which other threads run as well.
     - However a step ends, the locks are free afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from batchflow.batch import Batch
@@ -46,10 +47,7 @@ def in_order(
         done: Batch | None = batch
         try:
             if section:
-                with ExitStack() as held:
-                    for lock in locks:
-                        held.enter_context(lock)
-                    done = run_steps(batch, section, replay_note)
+                done = _holding(locks, partial(run_steps, batch, section, replay_note))
             if rest and done is not None:
                 done = run_steps(done, rest, replay_note)
         except SkipBatch:
@@ -57,3 +55,15 @@ def in_order(
         del batch
         yield done  # type: ignore[misc]
         del done
+
+
+def _holding(locks: Sequence[Any], work: Callable[[], Batch | None]) -> Batch | None:
+    """Do some work with all the locks held.
+
+    Nested `with` statements: an interrupt cannot come between taking a lock and being ready to
+    free it.
+    """
+    if not locks:
+        return work()
+    with locks[0]:
+        return _holding(locks[1:], work)

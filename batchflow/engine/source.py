@@ -6,12 +6,13 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
-from batchflow.errors import ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
@@ -89,11 +90,15 @@ class Schedule:
         """Name one batch.
 
         Raises:
+            ArgumentTypeError: `number` is no whole number.
             ArgumentValueError: The run has no batch of this number.
         """
-        end = self.n_batches
+        if isinstance(number, bool) or not hasattr(number, "__index__"):
+            raise ArgumentTypeError(f"a batch number is a whole number from 0 on, got {number!r}")
+        number, end = operator.index(number), self.n_batches
         if number < 0 or (end is not None and number >= end):
-            raise ArgumentValueError(f"the run has no batch {number}: it has {end} batches")
+            has = "its batches count from 0" if end is None else f"it has {end} batches"
+            raise ArgumentValueError(f"the run has no batch {number}: {has}")
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
         stop = min(start + self.batch_size, self.n_items)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import Any
+import types
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from batchflow.batch.directory import ModelDirectory, ModelSlot
 from batchflow.engine.options import RunOptions
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan import Variable
+
+if TYPE_CHECKING:
+    from batchflow.engine.run import Run
 
 __all__ = ["PipelineModels", "PipelineState", "PipelineView"]
 
@@ -18,7 +24,7 @@ class PipelineState:
     """The changing things of one pipeline value. Never shared with values chained from it.
 
     Attributes:
-        lock: Held by an ordered section while it works on a batch.
+        section: The lock that an ordered section holds while it works on a batch.
         seed: The seed of the latest run, or None.
         reader: The open run of `next_batch` and its options, or None.
     """
@@ -27,9 +33,10 @@ class PipelineState:
         self._declared = {variable.name: variable for variable in declared}
         self._values: dict[str, Any] = {}
         self._dynamic: dict[str, ModelSlot] = {}
-        self.lock = threading.RLock()
+        self.section = threading.RLock()
+        self._guard = threading.RLock()  # for the moments in which something is made
         self.seed: int | None = None
-        self.reader: tuple[RunOptions, Any] | None = None
+        self.reader: tuple[RunOptions, Run] | None = None
 
     def has(self, name: str) -> bool:
         """Tell whether a variable is declared."""
@@ -44,7 +51,7 @@ class PipelineState:
         try:
             return self._values[name]
         except KeyError:
-            with self.lock:
+            with self._guard:
                 if name not in self._values:
                     self._values[name] = self._declaration(name).initial_value()
                 return self._values[name]
@@ -58,35 +65,54 @@ class PipelineState:
         self._declaration(name)
         self._values[name] = value
 
-    def start_run(self, seed: int) -> dict[str, Any]:
-        """Make the variables that a run starts with, and give their values."""
-        with self.lock:
+    def start_run(self, seed: int) -> None:
+        """Make the variables anew that every run starts with."""
+        with self._guard:
             self.seed = seed
             for name, variable in self._declared.items():
                 if variable.on_each_run:
                     self._values[name] = variable.initial_value()
-            return {name: self.get(name) for name in self._declared}
+
+    def open_reader(self, options: RunOptions, make: Callable[[], Run]) -> Run:
+        """Give the open run of `next_batch`, made now if there is none.
+
+        Raises:
+            ArgumentValueError: It was made with other options.
+        """
+        with self._guard:
+            if self.reader is None:
+                self.reader = options, make()
+            if options != self.reader[0]:
+                raise ArgumentValueError(
+                    "next_batch goes on with the run that its first call began, whose arguments "
+                    'were others; call reset("iter") to begin a new one'
+                )
+            return self.reader[1]
+
+    def view(self, pipeline: Any) -> PipelineView:
+        """Make what parallel actions see: the variables as they are now."""
+        return PipelineView(pipeline, {n: _frozen(self.get(n)) for n in self._declared})
 
     def dynamic_slot(self, name: str) -> ModelSlot:
         """Give the place of a dynamic model's descriptor."""
-        with self.lock:
+        with self._guard:
             return self._dynamic.setdefault(name, ModelSlot(name))
 
     def close_reader(self) -> None:
         """End the open run of `next_batch`."""
-        with self.lock:
+        with self._guard:
             reader, self.reader = self.reader, None
         if reader is not None:
             reader[1].close()
 
     def reset_variables(self) -> None:
         """Forget the values; the next need makes them anew."""
-        with self.lock:
+        with self._guard:
             self._values.clear()
 
     def reset_models(self) -> None:
         """Forget the dynamic models; the next run makes them anew."""
-        with self.lock:
+        with self._guard:
             self._dynamic.clear()
 
     def _declaration(self, name: str) -> Variable:
@@ -142,8 +168,9 @@ class PipelineView:
     """What parallel actions see as `batch.pipeline`: a pipeline that they can only read.
 
     Batches run ahead of the ordered steps by an amount that depends on timing. So variables have
-    here the values with which the run started, and writing is refused: both would otherwise make
-    the result depend on the parallelism.
+    here the values with which the run started, and writing is refused: either would otherwise make
+    the result depend on the parallelism. For the same reason lists, dictionaries, sets and arrays
+    come as read-only copies: a list as a tuple.
     """
 
     def __init__(self, pipeline: Any, values: dict[str, Any]) -> None:
@@ -177,3 +204,16 @@ class PipelineView:
             f"has_variable, dataset, models and seed, not {name!r}. Mark the action "
             "@action(singleton=True) to do more"
         )
+
+
+def _frozen(value: Any) -> Any:
+    """Give a copy of a container that nobody can change; other values as they are."""
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+        return value
+    if type(value) is dict:
+        return types.MappingProxyType(dict(value))
+    if type(value) is list:
+        return tuple(value)
+    return frozenset(value) if type(value) is set else value

@@ -66,8 +66,8 @@ class ThreadExecutor(Executor):
                 name=f"{self._name}-{len(self._threads)}",
                 daemon=True,
             )
+            self._threads.append(thread)  # first: an interrupt may come while it starts
             thread.start()
-            self._threads.append(thread)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -94,7 +94,8 @@ class ThreadExecutor(Executor):
             Whether all other threads have ended.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        others = [t for t in self._threads if t is not threading.current_thread()]
+        me = threading.current_thread()
+        others = [t for t in self._threads if t is not me and t.ident is not None]
         for thread in others:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in others)

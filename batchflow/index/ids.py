@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from batchflow.index.lookup import Lookup, find_duplicates, make_lookup
+from batchflow.index.lookup import Lookup, find_duplicates, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.split import Split, part_bounds
@@ -89,35 +89,41 @@ class DatasetIndex:
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
         """
-        if isinstance(ids, (list, np.ndarray, range, DatasetIndex)):
-            several = ids.tolist() if isinstance(ids, np.ndarray) else ids
-            return np.array([self._position(i) for i in several], dtype=np.int64)
+        if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
+            array = np.asarray(ids)
+            ids = plain(array) if array.ndim else array[()]
+        if isinstance(ids, (list, range, DatasetIndex)):
+            return np.array([self._position(i) for i in ids], dtype=np.int64)
         if isinstance(ids, tuple) and self._find(ids) is None:
             return self.get_pos(list(ids))
         return self._position(ids)
 
     def take(self, positions: slice | npt.NDArray[np.int64] | Sequence[int]) -> Self:
-        """Make the index of the items at `positions` (counted from 0), in that order."""
-        if not isinstance(positions, (slice, np.ndarray)):
-            positions = np.asarray(positions, dtype=np.int64)
-        elif isinstance(positions, np.ndarray) and positions.dtype == bool:
-            positions = np.flatnonzero(positions)
-        part = self._take(positions)
+        """Make the index of the items at some positions.
+
+        Args:
+            positions: What selects elements of an array: a slice, a list or an array of positions
+                (negative ones count from the end), or of one bool per item.
+
+        Raises:
+            ArgumentTypeError: They are no positions.
+            ArgumentValueError: One is outside the index or given twice, or nothing is selected.
+        """
+        chosen = _checked_positions(positions, len(self))
+        part = self._take(chosen)
         if len(part) == 0:
-            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r}")
-        if isinstance(positions, np.ndarray):
+            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
+        if isinstance(chosen, np.ndarray):
             _refuse_duplicates(part.indices)
         return part
 
     def create_subset(self, ids: Any) -> Self:
-        """Make the index of the items with these ids, in that order.
+        """Make the index of the items with these ids (or with this one), in that order.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
         """
-        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__"):
-            ids = [ids]
-        return self.take(self.get_pos(list(ids)))
+        return self.take(np.atleast_1d(self.get_pos(ids)))
 
     def split(
         self,
@@ -229,7 +235,7 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
                 "ids are a one-dimensional array of ints, strings or other hashable values, "
                 f"got shape {ids.shape} of {ids.dtype}"
             )
-        return ids
+        return _object_array(ids.tolist()) if ids.dtype == object else ids
     items = list(index)
     kinds = {type(item) for item in items}
     kind = kinds.pop() if len(kinds) == 1 else object
@@ -239,6 +245,28 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
         except OverflowError:  # ints beyond 64 bits stay Python's
             pass
     return _object_array(items)
+
+
+def _checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
+    if isinstance(positions, slice):
+        start, stop, step = positions.indices(n_items)
+        return slice(start, stop) if step == 1 else np.arange(start, stop, step)
+    array = np.asarray(positions)
+    if array.dtype == bool and array.shape == (n_items,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ArgumentTypeError(
+            "take: expected a slice, a list or an array of positions, or one bool for each of the "
+            f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
+        )
+    array = array.astype(np.int64)  # a copy: what the caller does to his array is his
+    outside = array[(array >= n_items) | (array < -n_items)]
+    if outside.size:
+        raise ArgumentValueError(
+            f"take: position {outside[0]} is outside of an index of {n_items} items"
+        )
+    array[array < 0] += n_items
+    return array
 
 
 def _object_array(items: list[Any]) -> npt.NDArray[Any]:

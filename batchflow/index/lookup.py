@@ -10,12 +10,17 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Lookup", "find_duplicates", "make_lookup"]
+__all__ = ["Lookup", "find_duplicates", "make_lookup", "plain"]
 
 # Above this size a sorted order (16 bytes per id) takes the place of a dict (some 150).
 _DICT_UP_TO = 2**16
 
 Lookup = Callable[[Any], int | None]
+
+
+def plain(ids: npt.NDArray[Any]) -> list[Any]:
+    """Give ids as Python objects where these are the same values, which is quicker to work with."""
+    return list(ids) if ids.dtype.kind in "mM" else ids.tolist()
 
 
 def make_lookup(ids: range | npt.NDArray[Any]) -> Lookup:
@@ -60,7 +65,7 @@ def _range_lookup(ids: range) -> Lookup:
 
 
 def _dict_lookup(ids: npt.NDArray[Any]) -> Lookup:
-    positions = {item: i for i, item in enumerate(ids.tolist())}
+    positions = {item: i for i, item in enumerate(plain(ids))}
 
     def find(item: Any) -> int | None:
         try:
@@ -76,13 +81,12 @@ def _sorted_lookup(ids: npt.NDArray[Any]) -> Lookup:
     ordered = ids[order]
 
     def find(item: Any) -> int | None:
-        if isinstance(item, str) is not (ids.dtype.kind == "U"):
-            return None
         try:
-            place = int(np.searchsorted(ordered, item))
-        except TypeError:
+            key = ids.dtype.type(item)  # comparing in one type: searching would go through floats
+            place = int(np.searchsorted(ordered, key))
+            found = place < len(ordered) and bool(ordered[place] == key) and bool(key == item)
+        except (TypeError, ValueError, OverflowError):
             return None
-        found = place < len(ordered) and bool(ordered[place] == item)
         return int(order[place]) if found else None
 
     return find

@@ -50,7 +50,8 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
     given = _three(train, validation, test)
     sizes = [_size(name, part, n_items) for name, part in zip(Split._fields, given, strict=True)]
     total = sum(size for size in sizes if size is not None)
-    slack = _TOLERANCE * n_items
+    are_counts = all(size is None or isinstance(size, int) for size in sizes)
+    slack = 0.0 if are_counts else _TOLERANCE * n_items
     if total > n_items + slack or (None not in sizes and total < n_items - slack):
         raise ArgumentValueError(
             f"split: train={given[0]}, validation={given[1]}, test={given[2]} ask for "

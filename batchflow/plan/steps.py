@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.errors import UnknownAttributeError, did_you_mean
+from batchflow.errors import UnknownAttributeError, UnknownNameError, did_you_mean
 
 __all__ = ["BoundStep", "Step", "Where", "same_value"]
 
@@ -74,9 +74,14 @@ class Step:
         action = batch_class._actions.get(self.name)
         if action is None:
             raise UnknownAttributeError(unknown_action(self.name, batch_class, self.where))
-        action.check_call(self.args, self.kwargs)
-        model = action.spec.model
-        dynamic = model is not None and batch_class.models.definition(model).mode == "dynamic"
+        action.check_call(self.args, self.kwargs, self.where)
+        model, models = action.spec.model, batch_class.models
+        if model is not None and model not in models:
+            raise UnknownNameError(
+                f"{batch_class.__name__} has no model {model!r}, which the action {self.name!r}, "
+                f"chained at {self.where}, needs.{did_you_mean(model, models.names)}"
+            )
+        dynamic = model is not None and models.definition(model).mode == "dynamic"
         return BoundStep(self, action.function, model, action.spec.singleton, dynamic)
 
 
@@ -115,12 +120,11 @@ def same_value(one: Any, other: Any) -> bool:
     if one is other:
         return True
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return (
-            type(one) is type(other)
-            and one.dtype == other.dtype
-            and one.shape == other.shape
-            and one.tobytes() == other.tobytes()
-        )
+        if type(one) is not type(other) or one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        if one.dtype.hasobject:
+            return same_value(one.tolist(), other.tolist())
+        return bool(one.tobytes() == other.tobytes())
     if type(one) is not type(other):
         return False
     if isinstance(one, (list, tuple)):
@@ -138,5 +142,5 @@ def _shown(value: Any) -> str:
         return f"<array {value.shape} {value.dtype}>"
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

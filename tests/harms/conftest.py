@@ -141,6 +141,8 @@ class MyBatch(Batch):
     @action
     def ctrl_c(self, at):
         if self.number == at:
+            # Python loses a signal that comes just before its main thread falls asleep.
+            threading.Event().wait(0.2)
             os.kill(os.getpid(), signal.SIGINT)
             threading.Event().wait()
         return self

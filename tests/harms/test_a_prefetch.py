@@ -261,11 +261,10 @@ def test_a8_ctrl_c_while_a_worker_starts_leaves_no_thread(monkeypatch):
         start(thread)
         raise KeyboardInterrupt
 
-    with nothing_left():
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start_and_interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                Dataset(100, MyBatch).p.ok().run(1, prefetch=4)
+    with nothing_left(), monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Dataset(100, MyBatch).p.ok().run(1, prefetch=4)
 
 
 # ---- A10: nothing accumulates
@@ -403,7 +402,7 @@ def test_a16_a_dataset_refuses_an_option_with_a_typo_too(method, typo):
 
 
 def test_a16_reset_of_something_with_a_typo_is_a_value_error_with_a_suggestion():
-    with pytest.raises(ValueError, match="'variabels'.*Did you mean 'variables'"):
+    with pytest.raises(ValueError, match=r"'variabels'.*Did you mean 'variables'"):
         Dataset(6, MyBatch).p.ok().reset("variabels")
 
 

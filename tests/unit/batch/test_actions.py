@@ -16,11 +16,39 @@ from batchflow import (
 from batchflow.batch.actions import RESERVED
 
 # The names of design.md, section 3, by hand: the list in the code must not lose one.
-DESIGNED = """
-run run_now run_later gen_batch next_batch execute_for reset v m get_variable set_variable
-init_variable init_variables delete_variable has_variable init_model dataset config models seed
-before after main feed check debug replay pipeline index indices rng
-""".split()
+DESIGNED = [
+    "run",
+    "run_now",
+    "run_later",
+    "gen_batch",
+    "next_batch",
+    "execute_for",
+    "reset",
+    "v",
+    "m",
+    "get_variable",
+    "set_variable",
+    "init_variable",
+    "init_variables",
+    "delete_variable",
+    "has_variable",
+    "init_model",
+    "dataset",
+    "config",
+    "models",
+    "seed",
+    "before",
+    "after",
+    "main",
+    "feed",
+    "check",
+    "debug",
+    "replay",
+    "pipeline",
+    "index",
+    "indices",
+    "rng",
+]
 
 
 class Base(Batch):
@@ -271,7 +299,7 @@ def test_arguments_arrive_as_they_were_chained():
 
 
 def test_an_unknown_action_is_an_attribute_error_with_the_right_name():
-    with pytest.raises(AttributeError, match="Calls has no action 'scael'.*Did you mean 'scale'"):
+    with pytest.raises(AttributeError, match=r"Calls has no action 'scael'.*Did you mean 'scale'"):
         _ = pipeline.scael
 
 

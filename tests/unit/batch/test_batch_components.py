@@ -192,7 +192,7 @@ def test_an_item_sees_what_is_written_to_the_batch_later():
 
 @pytest.mark.parametrize("touch", [lambda i: i.imges, lambda i: setattr(i, "imges", 1)])
 def test_an_unknown_component_of_an_item_is_an_error_with_the_right_name(touch):
-    with pytest.raises(UnknownAttributeError, match="'imges'.*Did you mean 'images'"):
+    with pytest.raises(UnknownAttributeError, match=r"'imges'.*Did you mean 'images'"):
         touch(scans()["a"])
 
 

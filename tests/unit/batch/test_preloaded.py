@@ -218,7 +218,9 @@ def frozen(value):
     return repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle": 1}, {"prefetch": 2}, {"shuffle": 1, "seed": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"shuffle": 1}, {"prefetch": 2}, {"shuffle": 1, "seed": 2}]
+)
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
 def test_what_an_action_writes_in_place_never_reaches_the_source(make, options):
     source = make()

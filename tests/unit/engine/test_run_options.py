@@ -106,9 +106,7 @@ def test_a_batch_size_beyond_the_dataset_is_refused_with_the_largest(name):
     ],
 )
 def test_an_unknown_option_is_refused_with_the_right_name(start, typo, meant):
-    with pytest.raises(
-        ArgumentTypeError, match=f"unknown option {typo!r}.*Did you mean {meant!r}"
-    ):
+    with pytest.raises(ArgumentTypeError, match=f"unknown option {typo!r}.*Did you mean {meant!r}"):
         start(2, **{typo: 1})
 
 
@@ -196,9 +194,7 @@ def test_the_batches_of_a_run_are_those_of_the_plainest_loop(
     )
     length = len(run)
     seen = [(b.number, b.epoch, int(b.indices[0]), len(b)) for b in run]
-    expected = reference(
-        n_items, size, n_epochs if given_ else 1, n_iters, drop_last
-    )
+    expected = reference(n_items, size, n_epochs if given_ else 1, n_iters, drop_last)
     assert (seen, length) == (expected, len(expected))
 
 

@@ -106,7 +106,7 @@ def test_a_size_below_one_is_refused(size):
 
 @pytest.mark.parametrize("empty", [[], (), np.array([]), range(0), range(5, 5)], ids=repr)
 def test_no_ids_are_refused(empty):
-    with pytest.raises(ArgumentValueError, match="at least one item.*empty"):
+    with pytest.raises(ArgumentValueError, match=r"at least one item.*empty"):
         DatasetIndex(empty)
 
 

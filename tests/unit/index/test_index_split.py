@@ -35,6 +35,8 @@ def sizes(split):
         ((np.int64(7),), (7, 0, 3)),
         ((0.5, 0.0, 0.5), (5, 0, 5)),
         ((10, 0, 0), (10, 0, 0)),
+        ((0.25, 0.25), (2, 3, 5)),
+        ((0.25, 0.25, 0.5), (2, 3, 5)),
     ],
 )
 def test_the_parts_have_the_sizes_asked_for(args, expected):

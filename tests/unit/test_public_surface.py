@@ -1,0 +1,137 @@
+"""What `import batchflow` gives, and what it does not load."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+import batchflow
+from batchflow import errors
+
+HEAVY = ["tensorflow", "keras", "torch", "jax", "pandas", "dill", "tqdm", "ray", "matplotlib"]
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(batchflow.__path__, prefix="batchflow.")
+)
+
+
+def test_all_is_sorted():
+    assert list(batchflow.__all__) == sorted(batchflow.__all__)
+
+
+def test_all_is_what_can_be_imported():
+    public = {
+        name
+        for name, value in vars(batchflow).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public == set(batchflow.__all__)
+
+
+def test_the_only_public_modules_are_those_of_the_package():
+    modules = {
+        value.__name__
+        for name, value in vars(batchflow).items()
+        if not name.startswith("_") and isinstance(value, types.ModuleType)
+    }
+    assert modules <= set(MODULES)
+
+
+def test_a_star_import_brings_all():
+    namespace = {}
+    exec("from batchflow import *", namespace)
+    assert {n for n in namespace if not n.startswith("__")} == set(batchflow.__all__)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_of_a_module_exists(name):
+    module = importlib.import_module(name)
+    assert [n for n in getattr(module, "__all__", ()) if not hasattr(module, n)] == []
+
+
+@pytest.mark.parametrize("name", batchflow.__all__)
+def test_every_public_name_has_a_docstring(name):
+    assert getattr(batchflow, name).__doc__
+
+
+def test_import_is_light():
+    code = f"import sys, batchflow; print(sorted(set(sys.modules) & set({HEAVY})))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_run_without_a_bar_loads_nothing_more():
+    code = (
+        "import sys, batchflow as bf\n"
+        "bf.Dataset(4).p.run(2, prefetch=2, shuffle=1)\n"
+        f"print(sorted(set(sys.modules) & set({HEAVY})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# ---- the tree of errors
+
+
+OWN = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+]
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in OWN if k.__name__.endswith("Error")], ids=lambda k: k.__name__
+)
+def test_every_error_is_a_batchflow_error(kind):
+    assert issubclass(kind, batchflow.BatchflowError)
+
+
+@pytest.mark.parametrize("kind", OWN, ids=lambda k: k.__name__)
+def test_every_error_and_signal_is_public(kind):
+    assert getattr(batchflow, kind.__name__) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        ("ArgumentTypeError", TypeError),
+        ("ArgumentValueError", ValueError),
+        ("UnknownAttributeError", AttributeError),
+        ("UnknownNameError", KeyError),
+        ("ActionResultError", TypeError),
+        ("ModelDefinitionError", TypeError),
+        ("RunClosedError", RuntimeError),
+    ],
+)
+def test_an_error_is_also_the_builtin_that_fits(kind, builtin):
+    assert issubclass(getattr(batchflow, kind), builtin)
+
+
+@pytest.mark.parametrize("signal", [batchflow.SkipBatch, batchflow.StopPipeline])
+def test_signals_are_no_errors_of_ours(signal):
+    assert not issubclass(signal, batchflow.BatchflowError)
+
+
+def test_an_unknown_name_reads_as_a_sentence():
+    assert str(batchflow.UnknownNameError("no item 'a'")) == "no item 'a'"
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("shufle", ["shuffle", "seed"], " Did you mean 'shuffle'?"),
+        ("zzz", ["b", "a"], " Known: 'a', 'b'."),
+        ("zzz", [f"k{i:02}" for i in range(20)], ", ...."),
+        ("zzz", [], ""),
+        (5, ["a"], " Known: 'a'."),
+    ],
+)
+def test_did_you_mean_gives_the_nearest_or_the_list(word, known, hint):
+    assert errors.did_you_mean(word, known).endswith(hint)
