@@ -8,7 +8,6 @@ Guarantees: a run that has ended, for whatever reason, has ended everything that
 from __future__ import annotations
 
 import contextvars
-import inspect
 import threading
 from collections.abc import Generator, Iterator
 from types import TracebackType
@@ -23,10 +22,6 @@ from batchflow.engine.stream import in_turn, parallel
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors import ThreadExecutor
 from batchflow.plan import BoundPlan
-
-_NOT_ITS_OWN = (
-    "an action cannot read or close the run that it is part of; to end the run, raise StopPipeline"
-)
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
@@ -82,7 +77,8 @@ class Run:
         self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
         self._observer = observer
         self._end: str | None = None
-        self._turn = threading.RLock()  # who reads and who closes take turns
+        self._turn = threading.Lock()  # who reads and who closes take turns
+        self._reader: int | None = None  # the thread that reads now
         self._token = object()
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
@@ -100,9 +96,9 @@ class Run:
         return self
 
     def __next__(self) -> Batch:
-        self._refuse_workers()
+        self._refuse_its_own_actions()
         with self._turn:
-            self._refuse_section()
+            self._reader = threading.get_ident()
             try:
                 batch = next(self._stream)
             except StopIteration:
@@ -111,6 +107,8 @@ class Run:
             except BaseException:
                 self._finish("failed")
                 raise
+            finally:
+                self._reader = None
             if self._observer is not None:
                 self._observer.delivered(batch)
             return batch
@@ -151,19 +149,18 @@ class Run:
 
         Called while another thread waits for a batch, it lets that thread have the batch first.
         """
-        self._refuse_workers()
+        self._refuse_its_own_actions()
         with self._turn:
-            self._refuse_section()
             if self._end is None:
                 self._finish("closed")
 
-    def _refuse_workers(self) -> None:
-        if self._token in _inside.get():
-            raise BatchflowError(_NOT_ITS_OWN)
-
-    def _refuse_section(self) -> None:
-        if inspect.getgeneratorstate(self._stream) == inspect.GEN_RUNNING:
-            raise BatchflowError(_NOT_ITS_OWN)
+    def _refuse_its_own_actions(self) -> None:
+        """Refuse actions of this run, which would wait for themselves: parallel and ordered ones."""
+        if self._token in _inside.get() or self._reader == threading.get_ident():
+            raise BatchflowError(
+                "an action cannot read or close the run that it is part of; to end the run, raise "
+                "StopPipeline"
+            )
 
     def _finish(self, end: str) -> None:
         """End everything that was begun. Called again: the run was asked for more after its end."""

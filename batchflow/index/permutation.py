@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DRAWN_UP_TO", "KeyedPermutation", "Permutation", "permutation"]
 
 DRAWN_UP_TO = 2**16
-_ROUNDS = 8
+_ROUNDS = 6
 _BLOCK = 4096
 
 

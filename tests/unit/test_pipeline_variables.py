@@ -1,5 +1,7 @@
 """Pipeline variables: declaring, reading, writing, resetting, owning."""
 
+import collections
+
 import pytest
 
 from batchflow import (
@@ -256,6 +258,37 @@ def test_a_parallel_action_sees_the_same_however_the_value_is_changed_in_order()
     """A list that ordered steps fill must not show how far ahead the parallel steps are."""
     pipeline = DATASET.p.init_variable("n", init=list).look().note()
     assert [b.looked for b in pipeline.gen_batch(1, prefetch=0)] == [0] * 4
+
+
+@pytest.mark.parametrize(
+    "init",
+    [lambda: {"n": []}, lambda: [[]], lambda: collections.deque([[]]), collections.Counter],
+    ids=["dict of lists", "list of lists", "deque", "counter"],
+)
+def test_a_parallel_action_sees_nothing_of_what_ordered_steps_do_inside_a_variable(init):
+    class Deep(Batch):
+        @action
+        def look(self):
+            self.looked = repr(_innermost(self.pipeline.v("n")))
+            return self
+
+        @action(singleton=True)
+        def write(self):
+            value = self.pipeline.v("n")
+            if isinstance(value, collections.Counter):
+                value["seen"] += 1
+            else:
+                _innermost(value).append(self.number)
+            return self
+
+    pipeline = Dataset(4, Deep).p.init_variable("n", init=init).look().write()
+    assert len({b.looked for b in pipeline.gen_batch(1)}) == 1
+
+
+def _innermost(value):
+    if isinstance(value, collections.Counter) or not len(value):
+        return value
+    return value["n"] if "n" in value else value[0]
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])

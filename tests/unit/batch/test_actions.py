@@ -15,7 +15,7 @@ from batchflow import (
 )
 from batchflow.batch.actions import RESERVED
 
-# The names of design.md, section 3, by hand: the list in the code must not lose one.
+# The reserved names by hand: the list in the code must not lose one.
 DESIGNED = [
     "run",
     "run_now",
@@ -228,7 +228,7 @@ def test_actions_of_a_mixin_that_is_no_batch_are_collected():
 # ---- names
 
 
-def test_the_reserved_names_are_those_of_the_design():
+def test_the_reserved_names_are_those_that_steer_a_run():
     assert sorted(RESERVED) == sorted(DESIGNED)
 
 

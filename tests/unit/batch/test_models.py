@@ -1,5 +1,6 @@
 """Model definitions and the model directory: when they are made, by whom, for how long."""
 
+import contextlib
 import gc
 import subprocess
 import sys
@@ -536,6 +537,41 @@ def test_definitions_that_ask_for_each_other_are_refused():
         Two.a()
 
 
+def test_a_thread_that_made_a_model_may_ask_for_one_that_needs_it():
+    """While the first thread makes `body`, a second one makes `head` and waits for `body`."""
+    body_began, failed = threading.Event(), []
+
+    class Two(Batch):
+        @model()
+        def body():
+            body_began.set()
+            pause, rounds = threading.Event(), 0
+            while not _waiting(Two, "body") and rounds < DEADLINE * 1000:
+                pause.wait(0.001)
+                rounds += 1
+            return "body"
+
+        @model()
+        def head():
+            return "head on", Two.body()
+
+    def ask(*definitions):
+        try:
+            for definition in definitions:
+                definition()
+        except Exception as error:
+            failed.append(error)
+
+    first = threading.Thread(target=ask, args=(Two.body, Two.head), daemon=True)
+    first.start()
+    body_began.wait(DEADLINE)
+    second = threading.Thread(target=ask, args=(Two.head,), daemon=True)
+    second.start()
+    for thread in (first, second):
+        thread.join(DEADLINE)
+    assert (failed, Two.models["head"]) == ([], ("head on", "body"))
+
+
 def test_definitions_that_ask_for_each_other_from_two_threads_do_not_hang():
     script = """
         import threading
@@ -666,6 +702,41 @@ def test_asking_too_early_does_not_spoil_the_model():
     with pytest.raises(UnknownNameError):
         pipeline.models["from_batch"]
     assert next(pipeline.gen_batch(1)).got["first"] == 0
+
+
+def test_asking_too_early_from_another_thread_does_not_fail_the_run(monkeypatch):
+    """The question is held up until the run, too, has come to the model, or has gone by."""
+    from batchflow.engine import state
+
+    pipeline = Dataset(2, Base).p.use_dynamic()
+    asking, done = threading.Event(), threading.Event()
+
+    def held_up(message):
+        asking.set()
+        rounds = 0
+        while not (done.wait(0.001) or _waits_on(pipeline) or rounds > DEADLINE * 1000):
+            rounds += 1
+        return UnknownNameError(message)
+
+    def ask():
+        with contextlib.suppress(UnknownNameError):
+            pipeline.models["from_batch"]
+
+    monkeypatch.setattr(state, "UnknownNameError", held_up)
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    asking.wait(DEADLINE)
+    try:
+        got = [batch.got["first"] for batch in pipeline.gen_batch(1)]
+    finally:
+        done.set()
+        thread.join(DEADLINE)
+    assert got == [0, 0]
+
+
+def _waits_on(pipeline):
+    made = pipeline._state.dynamic_slot("from_batch")._made
+    return made is not None and len(made._condition._waiters) > 0
 
 
 def test_reset_models_lets_the_next_run_make_a_new_one():

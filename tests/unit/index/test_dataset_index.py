@@ -398,6 +398,12 @@ def test_create_subset_takes_another_index():
     assert index.create_subset(DatasetIndex(["c", "b"])).indices.tolist() == ["c", "b"]
 
 
+@pytest.mark.parametrize("kind", [tuple, dict.fromkeys, lambda ids: dict.fromkeys(ids).keys()])
+def test_create_subset_takes_whatever_holds_ids_in_an_order(kind):
+    index = DatasetIndex(["a", "b", "c"])
+    assert index.create_subset(kind(["c", "a"])).indices.tolist() == ["c", "a"]
+
+
 def test_create_subset_refuses_an_unknown_id():
     with pytest.raises(UnknownNameError, match="'x'"):
         DatasetIndex(["a", "b"]).create_subset(["a", "x"])
@@ -505,6 +511,11 @@ def test_an_attribute_set_on_a_part_stays_there():
 
 def test_repr_shows_the_first_ids():
     assert repr(DatasetIndex(list("abcdef"))) == "DatasetIndex(6 ids: 'a', 'b', 'c', 'd', ...)"
+
+
+def test_repr_shows_dates_as_dates():
+    days = np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[ns]")
+    assert "2020-01-02" in repr(DatasetIndex(days))
 
 
 def test_repr_of_a_range_shows_the_range():
