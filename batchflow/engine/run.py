@@ -155,7 +155,7 @@ class Run:
                 self._finish("closed")
 
     def _refuse_its_own_actions(self) -> None:
-        """Refuse actions of this run, which would wait for themselves: parallel and ordered ones."""
+        """Refuse the actions of this run, parallel and ordered ones: they would wait for themselves."""
         if self._token in _inside.get() or self._reader == threading.get_ident():
             raise BatchflowError(
                 "an action cannot read or close the run that it is part of; to end the run, raise "

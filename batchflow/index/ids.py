@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -73,7 +73,8 @@ class DatasetIndex:
     def __repr__(self) -> str:
         if isinstance(self._ids, range):
             return f"{type(self).__name__}({self._ids})"
-        shown = ", ".join(repr(i) for i in self._ids[:4].tolist())
+        is_date = self._ids.dtype.kind in "mM"
+        shown = ", ".join(str(i) if is_date else repr(i) for i in plain(self._ids[:4]))
         return f"{type(self).__name__}({len(self)} ids: {shown}{', ...' if len(self) > 4 else ''})"
 
     def get_pos(self, ids: Any) -> Any:
@@ -123,6 +124,8 @@ class DatasetIndex:
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
         """
+        if isinstance(ids, Collection) and not isinstance(ids, (str, bytes, tuple, np.ndarray)):
+            ids = list(ids)
         return self.take(np.atleast_1d(self.get_pos(ids)))
 
     def split(
