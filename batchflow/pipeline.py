@@ -161,6 +161,11 @@ class Pipeline:
                     f"init_variable({name!r}): give one function, init or init_on_each_run"
                 )
             init, init_on_each_run = init_on_each_run, True
+        if not isinstance(init_on_each_run, bool):
+            raise ArgumentTypeError(
+                f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
+                f"{init_on_each_run!r:.60}"
+            )
         variable = Variable(name, default, init, bool(init_on_each_run))
         return self._of(self._source, self._plan.with_variable(variable), self._ahead)
 
@@ -262,7 +267,7 @@ class Pipeline:
         """
         parts: set[str] = set()
         for name in what or ("iter",):
-            if name not in _RESETS:
+            if not isinstance(name, str) or name not in _RESETS:
                 hint = did_you_mean(name, _RESETS)
                 raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
             parts.update(_RESETS[name])

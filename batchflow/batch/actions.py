@@ -185,11 +185,16 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
             actions.pop(name, None)
             if spec is None:
                 continue
+            if name.startswith("_"):
+                raise ArgumentValueError(
+                    f"{owner.__name__}.{name}: an action is called from pipelines, so its name "
+                    f"cannot begin with an underscore; call it {name.strip('_')}"
+                )
             if name in RESERVED or name in taken:
+                whose = "every pipeline" if name in RESERVED else "every batch of this class"
                 raise ArgumentValueError(
                     f"{owner.__name__}.{name}: an action cannot be called {name!r}, which is a "
-                    f"name of {'every pipeline' if name in RESERVED else 'every batch'}; "
-                    f"call it {name}_batch, for instance"
+                    f"name of {whose}; call it {name}_batch, for instance"
                 )
             actions[name] = Action(name, value, spec)
     return actions

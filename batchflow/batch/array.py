@@ -12,7 +12,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ArrayBatch", "stack_items"]
+__all__ = ["ArrayBatch", "plain_array", "stack_items"]
 
 
 class ArrayBatch(Batch):
@@ -74,6 +74,12 @@ class _ArrayComponent:
         batch.__dict__[self._name] = value
 
 
+def plain_array(value: Any) -> npt.NDArray[Any]:
+    """Make an array of NumPy's own class, or a masked one: the mask belongs to the data."""
+    array = np.asanyarray(value)
+    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+
+
 def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None:
     """Make an array with one row for each of `n_items` items.
 
@@ -103,7 +109,7 @@ def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None
                 "stacks items of one shape. Resize them first, or use Batch"
             )
         value = np.stack(items) if items else np.empty(0)
-    array = np.asarray(value)
+    array = plain_array(value)
     if array.ndim == 0:
         raise ArgumentTypeError(
             f"{shown}: expected an array or a list with one row for each of {n_items} items, got "

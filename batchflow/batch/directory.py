@@ -49,6 +49,10 @@ class ModelSlot:
         made = self._made
         return made is not None and made.done() and made.exception() is None
 
+    def look(self) -> Future[Any] | None:
+        """Give what holds the descriptor, or will; None if nobody has asked for it."""
+        return self._made
+
     def get(self, make: Callable[[], Any]) -> Any:
         """Give the descriptor; the first to ask makes it, whoever asks meanwhile waits.
 
@@ -75,7 +79,7 @@ class ModelSlot:
     def _refuse_circle(self, me: int) -> None:
         """Refuse to wait for a thread that waits, over however many others, for this one."""
         slot: ModelSlot | None = self
-        while slot is not None:
+        while slot is not None and slot._made is not None and not slot._made.done():
             if slot._maker == me:
                 raise ModelDefinitionError(
                     f"the definition of the model {slot._name!r} asks for {slot._name!r} itself"

@@ -22,6 +22,8 @@ class Item:
         object.__setattr__(self, "_position", position)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"an item has no attribute {name!r}")
         return self._component(name)[self._position]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -29,6 +31,9 @@ class Item:
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._batch.components]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Item, (self._batch, self._position)
 
     def __repr__(self) -> str:
         shown = []

@@ -99,18 +99,25 @@ def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
 def _as_rows(value: Any, shown: str) -> npt.NDArray[Any]:
     if isinstance(value, np.ndarray):
         # A plain view: a subclass (memmap, matrix) would hand its own ways to every batch.
-        array = value.view(np.ndarray)
+        # A mask belongs to the data.
+        array = value if isinstance(value, np.ma.MaskedArray) else value.view(np.ndarray)
     elif isinstance(value, (list, tuple)) and _is_ragged(value):
         array = np.empty(len(value), dtype=object)
         for i, item in enumerate(value):
             array[i] = item
     else:
-        array = np.asarray(value)
+        array = np.asanyarray(value)
+        if array.dtype.kind in "US" and _is_mixed(value):
+            array = np.array(value, dtype=object)  # [1, "a"] stays a number and a string
     if array.ndim == 0:
         raise ArgumentTypeError(
             f"{shown}: expected an array with one row per item, got {type(value).__name__}"
         )
     return array
+
+
+def _is_mixed(items: Any) -> bool:
+    return isinstance(items, (list, tuple)) and len({type(item) for item in items}) > 1
 
 
 def _is_ragged(items: list[Any] | tuple[Any, ...]) -> bool:

@@ -59,8 +59,9 @@ class RunOptions:
         executor: `"threads"`, or `"serial"`: no thread is ever started.
         n_workers: The most batches at work at once; None: `prefetch`, at most 32.
         bar: Whether to show a progress bar.
-        seed: What all randomness of the run is derived from; None: what `shuffle` is seeded with,
-            or a new one (see `Run.seed`).
+        seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
+            from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
+            `Run.seed`).
     """
 
     batch_size: int
@@ -105,7 +106,7 @@ class RunOptions:
             n_iters=n_iters,
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_flag("bar", given.get("bar", False)),
-            seed=None if (s := given.get("seed")) is None else order_seed(s, where="seed"),
+            seed=_checked_seed(given.get("seed")),
             **_parallelism(given),
         )
 
@@ -201,6 +202,12 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(f"{name} must be True or False, got {value!r:.60}")
     return bool(value)
+
+
+def _checked_seed(seed: Any) -> int | None:
+    if isinstance(seed, (bool, np.bool_)):
+        raise ArgumentTypeError(f"seed must be a whole number, got {seed!r}")
+    return None if seed is None else order_seed(seed, where="seed")
 
 
 def _checked_shuffle(shuffle: Any) -> Any:

@@ -118,6 +118,9 @@ class Run:
         """The number of source batches, skipped ones included; None if the run is endless."""
         return self._machine.schedule.n_batches
 
+    def __bool__(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         """Give the number of source batches, skipped ones included.
 
@@ -194,9 +197,10 @@ def _stream(
         made = parallel(machine.work, tickets, context, executor, prefetch)
     try:
         machine.start()
-        yield from machine.ordered(made if observer is None else observer.watch(made))
-    except StopPipeline:
-        return
+        try:
+            yield from machine.ordered(made if observer is None else observer.watch(made))
+        except StopPipeline:
+            return
     finally:
         made.close()
         if executor is not None:

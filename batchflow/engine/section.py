@@ -3,8 +3,10 @@
 Guarantees:
     - While it works on a batch it holds the locks of its pipeline and of its models, so that runs
       which share one exclude each other.
-    - The locks are taken in one order everywhere, those of models first: a step may run another
-      pipeline on its model, which other threads run as well.
+    - The locks are taken in one order everywhere, those of models first, so no two sections wait
+      for each other; and a step may run another pipeline on its own model, which other threads run
+      as well. (A step that runs a pipeline on another model, while a second thread does the same
+      the other way round, can wait for ever, as with any two locks.)
     - However a step ends, the locks are free afterwards.
 """
 

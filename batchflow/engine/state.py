@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import types
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -147,15 +149,13 @@ class PipelineModels:
         """
         if self._directory.definition(name).mode == "static":
             return self._directory[name]
-        slot = self._state.dynamic_slot(name)
-
-        def refuse() -> Any:
+        made = self._state.dynamic_slot(name).look()
+        if made is None:
             raise UnknownNameError(
                 f"the dynamic model {name!r} is made from the first batch that reaches a step "
                 "with it; this pipeline has not run yet"
             )
-
-        return slot.get(refuse)
+        return made.result()
 
     def __contains__(self, name: object) -> bool:
         return name in self._directory
@@ -207,13 +207,17 @@ class PipelineView:
 
 
 def _frozen(value: Any) -> Any:
-    """Give a copy of a container that nobody can change; other values as they are."""
+    """Give a copy of a container that nobody can change, to the depth; other values as they are."""
     if isinstance(value, np.ndarray):
         value = value.copy()
         value.flags.writeable = False
         return value
-    if type(value) is dict:
-        return types.MappingProxyType(dict(value))
-    if type(value) is list:
-        return tuple(value)
-    return frozenset(value) if type(value) is set else value
+    if isinstance(value, dict):
+        held = copy.copy(value)  # keeps what a subclass adds, such as a default
+        held.update({key: _frozen(part) for key, part in value.items()})
+        return types.MappingProxyType(held)
+    if isinstance(value, (list, deque)):
+        return tuple(_frozen(part) for part in value)
+    if type(value) is tuple:
+        return tuple(_frozen(part) for part in value)
+    return frozenset(value) if isinstance(value, set) else value

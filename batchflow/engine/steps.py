@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
@@ -82,6 +83,14 @@ def _replacement(result: Any, batch: Batch, step: Step) -> Batch:
 
 
 def _explain(
+    error: BaseException, step: Step | None, batch: Batch, replay_note: ReplayNote
+) -> None:
+    """Add notes to an error. Nothing that goes wrong with them may hide the error itself."""
+    with suppress(Exception):
+        _add_notes(error, step, batch, replay_note)
+
+
+def _add_notes(
     error: BaseException, step: Step | None, batch: Batch, replay_note: ReplayNote
 ) -> None:
     if step is not None:

@@ -42,6 +42,7 @@ class Variable:
                 f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
                 f"itself; for a new one in each pipeline write init={self.default.__name__}"
             )
+        object.__setattr__(self, "default", copy.deepcopy(self.default))  # nobody else's from now
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"
