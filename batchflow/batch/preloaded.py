@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from batchflow.batch.array import plain_array
 from batchflow.batch.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
@@ -97,18 +98,12 @@ def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
 
 
 def _as_rows(value: Any, shown: str) -> npt.NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        # A plain view: a subclass (memmap, matrix) would hand its own ways to every batch.
-        # A mask belongs to the data.
-        array = value if isinstance(value, np.ma.MaskedArray) else value.view(np.ndarray)
-    elif isinstance(value, (list, tuple)) and _is_ragged(value):
+    if isinstance(value, (list, tuple)) and _needs_objects(value):
         array = np.empty(len(value), dtype=object)
         for i, item in enumerate(value):
             array[i] = item
     else:
-        array = np.asanyarray(value)
-        if array.dtype.kind in "US" and _is_mixed(value):
-            array = np.array(value, dtype=object)  # [1, "a"] stays a number and a string
+        array = plain_array(value)
     if array.ndim == 0:
         raise ArgumentTypeError(
             f"{shown}: expected an array with one row per item, got {type(value).__name__}"
@@ -116,12 +111,12 @@ def _as_rows(value: Any, shown: str) -> npt.NDArray[Any]:
     return array
 
 
-def _is_mixed(items: Any) -> bool:
-    return isinstance(items, (list, tuple)) and len({type(item) for item in items}) > 1
-
-
-def _is_ragged(items: list[Any] | tuple[Any, ...]) -> bool:
+def _needs_objects(items: list[Any] | tuple[Any, ...]) -> bool:
+    """Tell whether an array would change the items: ragged ones, or numbers among strings."""
     try:
-        return len({np.shape(item) for item in items}) > 1
+        if len({np.shape(item) for item in items}) > 1:
+            return True
     except ValueError:  # an item is ragged by itself
         return True
+    kinds = {isinstance(item, (str, bytes)) for item in items}
+    return len(kinds) > 1

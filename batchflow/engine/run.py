@@ -158,7 +158,7 @@ class Run:
                 self._finish("closed")
 
     def _refuse_its_own_actions(self) -> None:
-        """Refuse the actions of this run, parallel and ordered ones: they would wait for themselves."""
+        """Refuse the actions of this run, ordered or not: they would wait for themselves."""
         if self._token in _inside.get() or self._reader == threading.get_ident():
             raise BatchflowError(
                 "an action cannot read or close the run that it is part of; to end the run, raise "
