@@ -26,6 +26,7 @@ class Preloaded:
 
     def __init__(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         self._arrays = arrays
+        self._of_objects = [name for name, array in arrays.items() if array.dtype.hasobject]
 
     @classmethod
     def of(cls, given: Any, batch_class: type[Batch], n_items: int) -> Self | None:
@@ -57,14 +58,11 @@ class Preloaded:
 
     def copy_rows(self, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """Copy rows out of every array."""
-        copies = {}
-        for name, array in self._arrays.items():
-            part = array[rows]
-            if array.dtype.hasobject:
-                part = copy.deepcopy(part)  # the elements, too, become the batch's own
-            elif rows.__class__ is slice:
-                part = part.copy()  # selection by an array has copied already
-            copies[name] = part
+        copies = {name: array[rows] for name, array in self._arrays.items()}
+        if rows.__class__ is slice:  # selection by an array has copied already
+            copies = {name: part.copy() for name, part in copies.items()}
+        for name in self._of_objects:  # the elements, too, become the batch's own
+            copies[name] = copy.deepcopy(copies[name])
         return copies
 
 

@@ -51,6 +51,7 @@ class Pace:
         self._least_seconds = seconds
         self._count = 0
         self._seconds = 0.0
+        self._largest = 0.0
         self._worked = float("inf")
 
     def record(self, seconds: float, worked: float) -> None:
@@ -67,12 +68,14 @@ class Pace:
             return
         self._count += 1
         self._seconds += seconds
+        self._largest = max(self._largest, seconds)
         self._worked = min(self._worked, worked)
         if self._count >= SPELL and self._seconds >= self._least_seconds:
             self._choose()
 
     def _choose(self) -> None:
-        way, cost = self.hands_over, self._seconds / self._count
+        # Without the largest: one hiccup of the machine must not decide.
+        way, cost = self.hands_over, (self._seconds - self._largest) / (self._count - 1)
         self._costs[way] = cost
         if always_hand_over or (way and (self._worked > SLOW or cost < self._worked / 8)):
             self._start_spell(hands_over=True, seconds=0.0)

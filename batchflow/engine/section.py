@@ -44,6 +44,12 @@ def in_order(
     Yields:
         The batches; those that raise `SkipBatch` are left out.
     """
+    if not section and not rest:
+        for batch in batches:
+            batch.pipeline = pipeline
+            yield batch
+            del batch
+        return
     for batch in batches:
         batch.pipeline = pipeline
         done: Batch | None = batch

@@ -76,7 +76,7 @@ def test_the_way_a_batch_is_handed_over_is_no_part_of_the_answer(training, monke
     options = {"batch_size": 8, "shuffle": 7, "n_epochs": 8, "seed": 3, "prefetch": 4}
     expected = everything(training, **options)
     monkeypatch.setattr("batchflow.engine.pace.always_hand_over", False)
-    monkeypatch.setattr("batchflow.engine.pace.SPELL", 2)
+    monkeypatch.setattr("batchflow.engine.pace.SPELL", 3)
     monkeypatch.setattr("batchflow.engine.pace.SLOW", 1.0)
     monkeypatch.setattr("batchflow.engine.pace.PATIENCE", 0)
     assert everything(training, **options) == expected
