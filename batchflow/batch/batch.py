@@ -69,7 +69,7 @@ class Batch:
     pipeline: Any = None
     _data: Any = None
     _rng: np.random.Generator | None = None
-    _rng_key: tuple[int, tuple[int, ...]] | None = None
+    _rng_key: tuple[int, ...] | None = None  # seed, path of the source, shard
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -124,8 +124,12 @@ class Batch:
         parallelism. Outside a run it is seeded by the operating system.
         """
         if self._rng is None:
-            seed, key = self._rng_key or (None, ())
-            sequence = np.random.SeedSequence(seed, spawn_key=(_BATCH_KEY, *key))
+            if self._rng_key is None:
+                sequence = np.random.SeedSequence()
+            else:
+                seed, *path = self._rng_key
+                key = (_BATCH_KEY, *path, self.epoch or 0, self.number or 0)
+                sequence = np.random.SeedSequence(seed, spawn_key=key)
             self._rng = np.random.Generator(np.random.PCG64(sequence))
         return self._rng
 

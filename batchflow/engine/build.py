@@ -50,6 +50,7 @@ class Machine:
     ) -> None:
         self.seed, self._shuffle = options.seeds()
         self.schedule = options.schedule(len(source), self._shuffle)
+        self._rng_key = (self.seed, _MAIN_SOURCE, _NO_SHARD)
         self._plan = plan
         self._source = source
         self._options = options
@@ -100,7 +101,7 @@ class Machine:
             "number": number,
             "epoch": epoch,
             "pipeline": self._view,
-            "_rng_key": (self.seed, (_MAIN_SOURCE, _NO_SHARD, epoch, number)),
+            "_rng_key": self._rng_key,
         }
         try:
             return self._source.make_batch(positions, facts)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
-from batchflow.engine.stream import Halt
+from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
 from batchflow.plan import BoundStep, Step
 
@@ -32,7 +32,7 @@ class ReadyStep(NamedTuple):
 
 
 def run_steps(
-    batch: Batch, steps: Sequence[ReadyStep], replay_note: ReplayNote, halt: Halt | None = None
+    batch: Batch, steps: Sequence[ReadyStep], replay_note: ReplayNote, halt: Halt = NEVER
 ) -> Batch | None:
     """Take a batch through `steps`.
 
@@ -52,7 +52,7 @@ def run_steps(
     step: Step | None = None
     try:
         for function, args, kwargs, step in steps:
-            if halt is not None and halt.is_on:
+            if halt.is_on:
                 return None
             result = function(batch, *args, **kwargs)
             if result is not batch:

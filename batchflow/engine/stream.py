@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     # From a ticket to a batch; None when the batch is skipped.
     Work = Callable[[Ticket, "Halt"], Batch | None]
 
-__all__ = ["Halt", "in_turn", "parallel"]
+__all__ = ["NEVER", "Halt", "in_turn", "parallel"]
 
 
 class Halt:
@@ -42,6 +42,9 @@ class Halt:
 
     def __init__(self) -> None:
         self.is_on = False
+
+
+NEVER = Halt()
 
 
 def in_turn(
