@@ -67,12 +67,13 @@ class StopPipeline(Exception):  # noqa: N818  a signal, not an error
     """Raised in an action: the run ends before this batch, as if the data had ended."""
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str], *, only_near: bool = False) -> str:
     """Make the end of an error message: the nearest known words, or all of them.
 
     Args:
         word: What was typed.
         known: The words that would have been right.
+        only_near: Say nothing where no known word is near: the message lists them already.
 
     Returns:
         A sentence with a leading space, ready to be appended; empty if nothing is known.
@@ -85,5 +86,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
     if near:
         return f" Did you mean {near[0]!r}?"
+    if only_near:
+        return ""
     listed = ", ".join(repr(w) for w in words[:12])
     return f" Known: {listed}{', ...' if len(words) > 12 else ''}."

@@ -23,7 +23,8 @@ __all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "model"]
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
 
-# Who waits for which descriptor, to see a circle before it closes.
+# Who waits for which descriptor, to see a circle before it closes. While the guard is held nothing
+# else is locked and no other code is called.
 _guard = threading.Lock()
 _waiting: dict[int, ModelSlot] = {}
 
@@ -39,15 +40,14 @@ class ModelSlot:
     def __init__(self, name: str) -> None:
         self._name = name
         self._made: Future[Any] | None = None
-        self._maker: int | None = None
+        self._maker: int | None = None  # the thread that makes it now
         self.lock = threading.RLock()
         self.serial_number = next(_serial_numbers)
 
     @property
     def is_made(self) -> bool:
         """Whether the descriptor is there."""
-        made = self._made
-        return made is not None and made.done() and made.exception() is None
+        return self._made is not None and self._maker is None
 
     def look(self) -> Future[Any] | None:
         """Give what holds the descriptor, or will; None if nobody has asked for it."""
@@ -65,7 +65,7 @@ class ModelSlot:
             if made is None:
                 mine = self._made = Future()
                 self._maker = me
-            elif not made.done():
+            elif self._maker is not None:
                 self._refuse_circle(me)
                 _waiting[me] = self
         if made is None:
@@ -79,13 +79,13 @@ class ModelSlot:
     def _refuse_circle(self, me: int) -> None:
         """Refuse to wait for a thread that waits, over however many others, for this one."""
         slot: ModelSlot | None = self
-        while slot is not None and slot._made is not None and not slot._made.done():
+        while slot is not None and slot._maker is not None:
             if slot._maker == me:
                 raise ModelDefinitionError(
                     f"the definition of the model {slot._name!r} asks for {slot._name!r} itself"
                     + ("" if slot is self else f", by way of {self._name!r}")
                 )
-            slot = _waiting.get(slot._maker or 0)
+            slot = _waiting.get(slot._maker)
 
     def forget(self) -> None:
         """Forget the descriptor; who asks next makes a new one."""
@@ -97,10 +97,13 @@ class ModelSlot:
             descriptor = make()
         except BaseException as error:
             with _guard:
+                self._maker = None
                 if self._made is made:
                     self._made = None
             made.set_exception(error)
             raise
+        with _guard:
+            self._maker = None
         made.set_result(descriptor)
         return descriptor
 

@@ -88,11 +88,15 @@ class RunOptions:
             ArgumentTypeError: An option is not known, or of the wrong type.
             ArgumentValueError: An option has an impossible value.
         """
+        for old, new in _OLD_NAMES.items():
+            if old in keywords and new in keywords:
+                raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
         known = {field.name for field in fields(cls)}
         for name in given:
             if name not in known:
-                raise ArgumentTypeError(f"unknown option {name!r}.{did_you_mean(name, known)}")
+                hint = did_you_mean(name, {*known, *_OLD_NAMES})
+                raise ArgumentTypeError(f"unknown option {name!r}.{hint}")
         if batch_size is None:
             raise ArgumentTypeError(
                 "batch_size is missing: run(64), gen_batch(64), or set it ahead with run_later(64)"
@@ -167,7 +171,7 @@ class RunOptions:
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
     executor = given.get("executor", "threads")
     if executor not in _EXECUTORS:
-        hint = did_you_mean(executor, _EXECUTORS) if isinstance(executor, str) else ""
+        hint = did_you_mean(executor, _EXECUTORS, only_near=True)
         raise ArgumentValueError(
             f"executor is one of {', '.join(map(repr, _EXECUTORS))}, got {executor!r:.60}.{hint}"
         )

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     # From a ticket to a batch; None when the batch is skipped.
     Work = Callable[[Ticket, "Halt"], Batch | None]
 
+    # A batch, and the seconds that it took.
+    _Made = tuple[Batch | None, float]
+
+WAKE_UP = 1.0  # seconds
+
 __all__ = ["NEVER", "Halt", "in_turn", "parallel"]
 
 
@@ -75,7 +80,7 @@ def parallel(
         The batches, in order.
     """
     halt = Halt()
-    pending: deque[Future[tuple[Batch | None, float]]] = deque()
+    pending: deque[Future[_Made]] = deque()
     source = _Tickets(tickets)
     pace = Pace(ahead)
 
@@ -90,7 +95,7 @@ def parallel(
             if pace.hands_over:
                 fill()
             if pending:
-                batch, worked = pending.popleft().result()
+                batch, worked = _result(pending.popleft())
                 if pace.hands_over:
                     fill()
                 seconds = perf_counter() - start
@@ -131,7 +136,17 @@ class _Tickets:
             raise self._error
 
 
-def _timed(work: Work, ticket: Ticket, halt: Halt) -> tuple[Batch | None, float]:
+def _result(future: Future[_Made]) -> _Made:
+    """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
+    while not future.done():
+        try:
+            return future.result(timeout=WAKE_UP)
+        except TimeoutError:  # not ready yet; or the task's own, which is raised below
+            continue
+    return future.result()
+
+
+def _timed(work: Work, ticket: Ticket, halt: Halt) -> _Made:
     start = perf_counter()
     batch = None if halt.is_on else work(ticket, halt)
     return batch, perf_counter() - start

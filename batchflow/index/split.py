@@ -71,6 +71,8 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:
+    if hasattr(train, "tolist"):
+        train = train.tolist()  # an array of parts, or a number of NumPy's
     if not isinstance(train, (tuple, list)):
         return train, validation, test
     if validation is not None or test is not None:

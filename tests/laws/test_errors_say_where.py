@@ -167,3 +167,15 @@ def test_an_error_raised_again_is_noted_once(dataset):
         with pytest.raises(ValueError, match="always"):
             pipeline.run(10, seed=1)
     assert len(error.__notes__) == len(set(error.__notes__)) == 3
+
+
+@pytest.mark.parametrize("prefetch", PREFETCH)
+def test_a_timeout_of_an_action_is_its_own(dataset, prefetch, monkeypatch):
+    monkeypatch.setattr("batchflow.engine.stream.WAKE_UP", 1e-4)
+    numbers = []
+    with pytest.raises(TimeoutError, match="boom at 3"):
+        for batch in (
+            dataset.p.jitter().boom(at=3, error=TimeoutError).gen_batch(5, prefetch=prefetch)
+        ):
+            numbers.append(batch.number)
+    assert numbers == [0, 1, 2]
