@@ -20,6 +20,7 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.pipeline import Pipeline
+from batchflow.plan import B, C, Config, D, F, I, R, V, W
 
 # The name that users of an older batchflow know.
 SkipBatchException = SkipBatch
@@ -31,12 +32,19 @@ __all__ = [
     "ArgumentTypeError",
     "ArgumentValueError",
     "ArrayBatch",
+    "B",
     "Batch",
     "BatchflowError",
+    "C",
+    "Config",
+    "D",
     "Dataset",
     "DatasetIndex",
+    "F",
+    "I",
     "ModelDefinitionError",
     "Pipeline",
+    "R",
     "Run",
     "RunClosedError",
     "SkipBatch",
@@ -45,6 +53,8 @@ __all__ = [
     "StopPipeline",
     "UnknownAttributeError",
     "UnknownNameError",
+    "V",
+    "W",
     "action",
     "model",
 ]

@@ -97,9 +97,9 @@ class Dataset:
         """An empty pipeline over this dataset."""
         return Pipeline(self)
 
-    def pipeline(self) -> Pipeline:
-        """Give an empty pipeline over this dataset: the same as `p`."""
-        return self.p
+    def pipeline(self, config: Mapping[str, Any] | None = None) -> Pipeline:
+        """Give an empty pipeline over this dataset: the same as `p`, with a config."""
+        return Pipeline(self, config)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -1,12 +1,12 @@
-"""The pipeline: a lazy chain of actions, a value."""
+"""The pipeline: a chain that runs, and owns what its runs leave."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
 from typing import Any, Self, Unpack
 
 from batchflow.batch import Batch
+from batchflow.chain import Chain
 from batchflow.engine import (
     PipelineModels,
     PipelineState,
@@ -16,15 +16,9 @@ from batchflow.engine import (
     Source,
 )
 from batchflow.engine.build import Machine
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownAttributeError,
-    did_you_mean,
-)
+from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.insight import ProgressBar
-from batchflow.plan import BoundPlan, Plan, Step, Variable, Where
-from batchflow.plan.steps import same_value, unknown_action
+from batchflow.plan import Plan
 
 __all__ = ["Pipeline"]
 
@@ -37,7 +31,7 @@ _RESETS = {
 }
 
 
-class Pipeline:
+class Pipeline(Chain):
     """A lazy chain of actions over a dataset.
 
     A pipeline is a value: each action that is chained gives a new pipeline and leaves this one as
@@ -50,6 +44,7 @@ class Pipeline:
 
     Args:
         source: The dataset; None: a piece to be put over datasets later (`dataset >> pipeline`).
+        config: Settings that `C("name")` reads.
 
     Example:
         >>> from batchflow import ArrayBatch, Dataset, Pipeline, action
@@ -64,110 +59,14 @@ class Pipeline:
         [[111, 112], [113, 114]]
     """
 
-    __slots__ = ("__weakref__", "_ahead", "_plan", "_source", "_state")
-    _source: Source | None
-    _plan: Plan
-    _ahead: tuple[int | None, RunKeywords] | None
+    __slots__ = ("_state",)
     _state: PipelineState
 
-    def __init__(self, source: Source | None = None) -> None:
-        if source is not None and not _is_source(source):
-            raise ArgumentTypeError(f"a pipeline is made over a dataset, got {source!r:.60}")
-        self._set(source, Plan(), None)
-
     def _set(self, source: Source | None, plan: Plan, ahead: Any) -> None:
-        values = {"_source": source, "_plan": plan, "_ahead": ahead}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        super()._set(source, plan, ahead)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
 
-    @classmethod
-    def _of(cls, source: Source | None, plan: Plan, ahead: Any = None) -> Self:
-        pipeline = cls.__new__(cls)
-        pipeline._set(source, plan, ahead)
-        return pipeline
-
-    # ---- chaining
-
-    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
-        """Give the function that chains the action called `name`."""
-        if name.startswith("_"):
-            raise AttributeError(f"Pipeline has no attribute {name!r}")
-        where = Where.of_caller(1)
-        source = self._source
-        if source is not None and name not in source.batch_class._actions:
-            raise UnknownAttributeError(unknown_action(name, source.batch_class, where))
-
-        def chain(*args: Any, **kwargs: Any) -> Pipeline:
-            step = Step(name, args, kwargs, Where.of_caller(1))
-            if source is not None:
-                step.bind(source.batch_class)
-            return self._of(source, self._plan.with_step(step), self._ahead)
-
-        chain.__name__ = chain.__qualname__ = name
-        if source is not None:
-            chain.__doc__ = source.batch_class._actions[name].function.__doc__
-        return chain
-
-    def __add__(self, other: Pipeline) -> Self:
-        """Chain another pipeline's steps behind this one's.
-
-        Raises:
-            ArgumentValueError: They have different datasets.
-        """
-        if not isinstance(other, Pipeline):
-            return NotImplemented
-        mine, others = self._source, other._source
-        if mine is not None and others is not None and mine is not others:
-            raise ArgumentValueError(
-                f"p + q: the pipelines have different datasets, {mine!r} and {others!r}; make one "
-                "of them without a dataset: Pipeline().some_action()"
-            )
-        plan = self._plan + other._plan
-        source = others if mine is None else mine
-        if source is not None:
-            plan.bind(source.batch_class)
-        return self._of(source, plan, self._ahead or other._ahead)
-
-    def __lshift__(self, source: Source) -> Self:
-        """Give this chain over a dataset: `pipeline << dataset`, `dataset >> pipeline`."""
-        if not _is_source(source):
-            return NotImplemented
-        self._plan.bind(source.batch_class)
-        return self._of(source, self._plan, self._ahead)
-
-    def init_variable(
-        self,
-        name: str,
-        default: Any = None,
-        init: Callable[[], Any] | None = None,
-        init_on_each_run: bool | Callable[[], Any] = False,
-    ) -> Self:
-        """Declare a variable.
-
-        Args:
-            name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
-            default: Its initial value. Each pipeline has a copy of its own.
-            init: A function that makes the initial value, instead of `default`: `init=list`.
-            init_on_each_run: Whether every run starts with the initial value again; or a function
-                that makes it.
-
-        Returns:
-            A new pipeline.
-        """
-        if callable(init_on_each_run):
-            if init is not None:
-                raise ArgumentTypeError(
-                    f"init_variable({name!r}): give one function, init or init_on_each_run"
-                )
-            init, init_on_each_run = init_on_each_run, True
-        if not isinstance(init_on_each_run, bool):
-            raise ArgumentTypeError(
-                f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
-                f"{init_on_each_run!r:.60}"
-            )
-        variable = Variable(name, default, init, bool(init_on_each_run))
-        return self._of(self._source, self._plan.with_variable(variable), self._ahead)
+    # ---- running
 
     def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
         """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` take them.
@@ -179,8 +78,6 @@ class Pipeline:
         """
         RunOptions.parse(batch_size, options, endless=False)
         return self._of(self._source, self._plan, (batch_size, options))
-
-    # ---- running
 
     def run(
         self, batch_size: int | None = None, *, lazy: bool = False, **options: Unpack[RunKeywords]
@@ -311,78 +208,15 @@ class Pipeline:
         return PipelineModels(self._bound()[1].batch_class.models, self._state)
 
     @property
-    def dataset(self) -> Any:
-        """The dataset, or None."""
-        return self._source
-
-    @property
     def seed(self) -> int | None:
         """The seed of the latest run of this pipeline, or None."""
         return self._state.seed
-
-    # ---- being a value
-
-    def __len__(self) -> int:
-        """Give the number of steps."""
-        return len(self._plan.steps)
-
-    def __bool__(self) -> bool:
-        return True
 
     def __iter__(self) -> Run:
         """Run with the options that `run_later` has set."""
         return self.gen_batch()
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Pipeline):
-            return NotImplemented
-        return (
-            self._source is other._source
-            and self._plan == other._plan
-            and same_value(self._ahead, other._ahead)
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self._source), self._plan))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(
-            f"a pipeline is a value: {name!r} cannot be assigned. Variables are declared with "
-            "init_variable and assigned with set_variable"
-        )
-
-    def __copy__(self) -> Self:
-        return self._of(self._source, self._plan, self._ahead)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._of, (self._source, self._plan, self._ahead)
-
-    def __dir__(self) -> Iterable[str]:
-        actions = () if self._source is None else self._source.batch_class._actions
-        return sorted({*super().__dir__(), *actions})
-
-    def __repr__(self) -> str:
-        over = "no dataset" if self._source is None else repr(self._source)
-        plan = self._plan
-        if self._source is not None:
-            steps = plan.bind(self._source.batch_class).describe()
-        else:
-            steps = "\n".join(f"{i:4d} {s}  at {s.where}" for i, s in enumerate(plan.steps))
-        variables = ", ".join(variable.name for variable in plan.variables)
-        head = f"<Pipeline over {over}{f'; variables {variables}' if variables else ''}>"
-        return f"{head}\n{steps}" if steps else head
-
     # ---- inside
-
-    def _bound(self) -> tuple[BoundPlan, Source]:
-        if self._source is None:
-            raise ArgumentTypeError(
-                "this pipeline has no dataset to run over; give it one: dataset >> pipeline"
-            )
-        return self._plan.bind(self._source.batch_class), self._source
 
     def _options(
         self, batch_size: int | None, options: RunKeywords, *, endless: bool
@@ -398,9 +232,3 @@ class Pipeline:
         if bar is not None:
             bar.open(run.n_batches)
         return run
-
-
-def _is_source(value: Any) -> bool:
-    return not isinstance(value, (Pipeline, type)) and isinstance(
-        getattr(value, "batch_class", None), type
-    )

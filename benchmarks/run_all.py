@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("overhead", "overlap", "ahead", "large_order", "import_time", "training_loop")
+SCRIPTS = (
+    "overhead",
+    "overlap",
+    "ahead",
+    "large_order",
+    "import_time",
+    "training_loop",
+    "language",
+)
 
 for name in SCRIPTS:
     subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)

@@ -77,6 +77,10 @@ class Action:
     function: Callable[..., Any]
     spec: ActionSpec
 
+    def has_parameter(self, name: str) -> bool:
+        """Tell whether the function names a parameter so."""
+        return name in inspect.signature(self.function).parameters
+
     def check_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], where: object) -> None:
         """Check that the action can be called with these arguments.
 

@@ -69,6 +69,7 @@ class Batch:
     pipeline: Any = None
     _data: Any = None
     _rng: np.random.Generator | None = None
+    _n_batches: int | None = None  # of the run, where it has an end
     _rng_key: tuple[int, ...] | None = None  # seed, path of the source, shard
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -107,7 +108,7 @@ class Batch:
 
     def _adopt(self, other: Batch) -> None:
         """Take over the place in a run of the batch that this one replaces."""
-        for name in ("number", "epoch", "dataset", "pipeline", "_rng", "_rng_key"):
+        for name in ("number", "epoch", "dataset", "pipeline", "_rng", "_rng_key", "_n_batches"):
             if name in other.__dict__:
                 self.__dict__.setdefault(name, other.__dict__[name])
 

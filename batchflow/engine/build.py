@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
+from batchflow.engine.late import with_chance, with_late_values
 from batchflow.engine.options import RunOptions
 from batchflow.engine.section import in_order
 from batchflow.engine.source import Source
@@ -18,7 +19,7 @@ from batchflow.engine.stream import Halt
 from batchflow.errors import SkipBatch, StopPipeline
 from batchflow.models.keras import is_keras_model
 from batchflow.models.tf1 import initialize_sessions
-from batchflow.plan import BoundPlan, BoundStep
+from batchflow.plan import BoundChance, BoundPlan, BoundStep
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Ticket
@@ -51,6 +52,7 @@ class Machine:
         self.seed, self._shuffle = options.seeds()
         self.schedule = options.schedule(len(source), self._shuffle)
         self._rng_key = (self.seed, _MAIN_SOURCE, _NO_SHARD)
+        self._n_batches = self.schedule.n_batches
         self._plan = plan
         self._source = source
         self._options = options
@@ -82,9 +84,9 @@ class Machine:
             self._warn_of_concurrent_training(descriptors)
         initialize_sessions(
             value
-            for bound in self._plan.steps
+            for bound in self._plan.leaves
             if bound.model is not None
-            for value in (*bound.step.args, *bound.step.kwargs.values())
+            for value in (*bound.args, *bound.kwargs.values())
         )
 
     def work(self, ticket: Ticket, halt: Halt) -> Batch | None:
@@ -102,6 +104,7 @@ class Machine:
             "epoch": epoch,
             "pipeline": self._view,
             "_rng_key": self._rng_key,
+            "_n_batches": self._n_batches,
         }
         try:
             return self._source.make_batch(positions, facts)
@@ -148,7 +151,8 @@ class Machine:
         return self._options.replay_call(number, self.seed, self._shuffle)
 
     def _warn_of_concurrent_training(self, descriptors: dict[str, Any]) -> None:
-        for bound in self._plan.steps[: self._plan.section.start]:
+        prefix = self._plan.steps[: self._plan.section.start]
+        for bound in (leaf for step in prefix for leaf in step.leaves):
             if bound.model is not None and is_keras_model(descriptors[bound.model]):
                 warnings.warn(
                     f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
@@ -157,18 +161,24 @@ class Machine:
                     stacklevel=2,
                 )
 
-    def _ready(self, bound: BoundStep, descriptors: dict[str, Any]) -> ReadyStep:
+    def _ready(self, bound: BoundStep | BoundChance, descriptors: dict[str, Any]) -> ReadyStep:
+        if isinstance(bound, BoundChance):
+            steps = [self._ready(step, descriptors) for step in bound.steps]
+            function = with_chance(steps, bound.step.probability, self._replay_note)
+            return ReadyStep(function, (), {}, bound.step)
+        function = with_late_values(bound) if bound.is_late else bound.function
         if bound.model is None:
-            return ReadyStep.of(bound, bound.function)
+            return ReadyStep.of(bound, function)
         if not bound.dynamic:
-            return ReadyStep.of(bound, bound.function, descriptors[bound.model])
+            return ReadyStep.of(bound, function, descriptors[bound.model])
         definition = self._source.batch_class.models.definition(bound.model)
         slot = self._slots[bound.model]
-        return ReadyStep.of(bound, _with_dynamic(bound.function, slot, definition.function))
+        return ReadyStep.of(bound, _with_dynamic(function, slot, definition.function))
 
     def _locks(self, section: slice) -> list[Any]:
         """Give the locks of the section: its models' in one global order, then the pipeline's."""
-        models = {bound.model for bound in self._plan.steps[section] if bound.model is not None}
+        leaves = (leaf for step in self._plan.steps[section] for leaf in step.leaves)
+        models = {leaf.model for leaf in leaves if leaf.model is not None}
         slots = sorted((self._slots[name] for name in models), key=lambda slot: slot.serial_number)
         return [*(slot.lock for slot in slots), self._state.section]
 

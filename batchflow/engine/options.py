@@ -12,7 +12,7 @@ import numpy as np
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index.order import drawn_seed, make_order, order_seed
-from batchflow.plan.steps import same_value
+from batchflow.plan.values import same_value
 
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike

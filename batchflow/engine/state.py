@@ -197,11 +197,11 @@ class PipelineView:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("dataset", "models", "seed", "has_variable"):
+        if name in ("config", "dataset", "models", "seed", "has_variable"):
             return getattr(self._pipeline, name)
         raise AttributeError(
             f"in a parallel action batch.pipeline only reads: it has v, get_variable, "
-            f"has_variable, dataset, models and seed, not {name!r}. Mark the action "
+            f"has_variable, config, dataset, models and seed, not {name!r}. Mark the action "
             "@action(singleton=True) to do more"
         )
 

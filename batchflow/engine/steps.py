@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
-from batchflow.plan import BoundStep, Step
+from batchflow.plan import BoundStep, Chance, Step
 
 __all__ = ["ReadyStep", "add_note_once", "batch_facts", "run_steps"]
 
@@ -23,12 +23,12 @@ class ReadyStep(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    step: Step
+    step: Step | Chance
 
     @classmethod
     def of(cls, bound: BoundStep, function: Callable[..., Any], *injected: Any) -> ReadyStep:
         """Make a step ready: `injected` comes between the batch and the step's own arguments."""
-        return cls(function, (*injected, *bound.step.args), bound.step.kwargs, bound.step)
+        return cls(function, (*injected, *bound.args), bound.kwargs, bound.step)
 
 
 def run_steps(
@@ -49,7 +49,7 @@ def run_steps(
         ActionResultError: A step did not return a batch.
         BaseException: Whatever an action raises, with notes that say where.
     """
-    step: Step | None = None
+    step: Step | Chance | None = None
     try:
         for function, args, kwargs, step in steps:
             if halt.is_on:
@@ -70,7 +70,7 @@ def run_steps(
     return batch
 
 
-def _replacement(result: Any, batch: Batch, step: Step) -> Batch:
+def _replacement(result: Any, batch: Batch, step: Step | Chance) -> Batch:
     """Check what an action returned instead of its batch, and give it that batch's place."""
     if isinstance(result, Batch):
         result._adopt(batch)
@@ -83,7 +83,7 @@ def _replacement(result: Any, batch: Batch, step: Step) -> Batch:
 
 
 def _explain(
-    error: BaseException, step: Step | None, batch: Batch, replay_note: ReplayNote
+    error: BaseException, step: Step | Chance | None, batch: Batch, replay_note: ReplayNote
 ) -> None:
     """Add notes to an error. Nothing that goes wrong with them may hide the error itself."""
     with suppress(Exception):
@@ -91,9 +91,9 @@ def _explain(
 
 
 def _add_notes(
-    error: BaseException, step: Step | None, batch: Batch, replay_note: ReplayNote
+    error: BaseException, step: Step | Chance | None, batch: Batch, replay_note: ReplayNote
 ) -> None:
-    if step is not None:
+    if isinstance(step, Step):  # a chance has steps of its own, which say it
         add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
     if batch.number is not None:
         add_note_once(error, batch_facts(batch.number, batch.epoch, batch.indices))

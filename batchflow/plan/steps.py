@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from batchflow.batch import Batch
+from batchflow.batch.actions import Action, ActionSpec
 from batchflow.errors import UnknownAttributeError, UnknownNameError, did_you_mean
+from batchflow.plan.builtin import BUILTINS
+from batchflow.plan.expressions import V, expressions_in
+from batchflow.plan.values import same_value, shown
 
-__all__ = ["BoundStep", "Step", "Where", "same_value"]
+__all__ = ["BoundChance", "BoundStep", "Chance", "Step", "Where", "unknown_action"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +61,29 @@ class Step:
         return hash(self.name)
 
     def __str__(self) -> str:
-        shown = [_shown(value) for value in self.args]
-        shown += [f"{key}={_shown(value)}" for key, value in self.kwargs.items()]
-        return f"{self.name}({', '.join(shown)})"
+        arguments = [shown(value) for value in self.args]
+        arguments += [f"{key}={shown(value)}" for key, value in self.kwargs.items()]
+        return f"{self.name}({', '.join(arguments)})"
 
     def bind(self, batch_class: type[Batch]) -> BoundStep:
-        """Find the action in a batch class and check the call.
+        """Find the action in a batch class, or a built-in step, and check the call.
 
         Raises:
-            UnknownAttributeError: The class has no such action.
-            ArgumentTypeError: The action cannot be called with these arguments.
+            UnknownAttributeError: There is none of this name.
+            ArgumentTypeError: It cannot be called with these arguments.
             UnknownNameError: The action's model is not defined.
         """
         action = batch_class._actions.get(self.name)
+        builtin = None if action is not None else BUILTINS.get(self.name)
         if action is None:
-            raise UnknownAttributeError(unknown_action(self.name, batch_class, self.where))
-        action.check_call(self.args, self.kwargs, self.where)
+            if builtin is None:
+                raise UnknownAttributeError(unknown_action(self.name, batch_class, self.where))
+            action = Action(self.name, builtin.function, ActionSpec())
+        kwargs = dict(self.kwargs)
+        save_to = None if action.has_parameter("save_to") else kwargs.pop("save_to", None)
+        action.check_call(self.args, kwargs, self.where)
+        stores = builtin is not None and builtin.stores
+        places = (save_to, *self.args[:1]) if stores else (save_to,)
         model, models = action.spec.model, batch_class.models
         if model is not None and model not in models:
             raise UnknownNameError(
@@ -82,7 +91,19 @@ class Step:
                 f"chained at {self.where}, needs.{did_you_mean(model, models.names)}"
             )
         dynamic = model is not None and models.definition(model).mode == "dynamic"
-        return BoundStep(self, action.function, model, action.spec.singleton, dynamic)
+        return BoundStep(
+            step=self,
+            function=action.function,
+            args=self.args,
+            kwargs=kwargs,
+            model=model,
+            singleton=action.spec.singleton,
+            dynamic=dynamic,
+            returns_batch=builtin is None,
+            save_to=save_to,
+            stores=stores,
+            places=tuple(place for place in places if place is not None),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,55 +113,109 @@ class BoundStep:
     Attributes:
         step: What was chained.
         function: The action: called with the batch, the model's descriptor if there is one, and
-            the step's arguments.
+            the arguments.
+        args: The positional arguments, with expressions in them.
+        kwargs: The keyword arguments.
         model: The name of its model, or None.
         singleton: Whether the action is marked as a singleton.
         dynamic: Whether its model is made by the pipeline from its first batch.
+        returns_batch: Whether the function gives a batch; otherwise it gives a value.
+        save_to: Where to store the value that it gives, or None.
+        stores: Whether its first argument says where to store, and so is not resolved.
+        places: All places that it stores to: `save_to` and that argument.
     """
 
     step: Step
     function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
     model: str | None
     singleton: bool
     dynamic: bool
+    returns_batch: bool
+    save_to: Any
+    stores: bool
+    places: tuple[Any, ...]
+
+    @property
+    def leaves(self) -> tuple[BoundStep, ...]:
+        """The step itself: see `BoundChance`."""
+        return (self,)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether something is to be resolved or stored for each batch."""
+        late = any(True for _ in expressions_in([*self.args, *self.kwargs.values()]))
+        return late or not self.returns_batch or self.save_to is not None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The variables that its arguments read."""
+        return _variables_in([*self.args, *self.kwargs.values()])
+
+    @property
+    def writes(self) -> frozenset[str]:
+        """The variables that it stores to."""
+        return _variables_in(list(self.places))
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Steps that a batch goes through with a probability: `pipeline @ 0.5`.
+
+    Attributes:
+        steps: The steps.
+        probability: From 0 to 1. The coin is thrown once per batch, by the batch's generator.
+        where: Where it was chained; not compared.
+    """
+
+    steps: tuple[Step | Chance, ...]
+    probability: float
+    where: Where = field(default=Where("<unknown>", 0), compare=False)
+
+    def __str__(self) -> str:
+        return f"({'; '.join(map(str, self.steps))}) @ {self.probability:g}"
+
+    @property
+    def name(self) -> str:
+        """How it is called in messages."""
+        return f"@ {self.probability:g}"
+
+    def bind(self, batch_class: type[Batch]) -> BoundChance:
+        """Bind its steps."""
+        return BoundChance(self, tuple(step.bind(batch_class) for step in self.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class BoundChance:
+    """A chance whose steps are known.
+
+    Attributes:
+        step: What was chained.
+        steps: Its steps.
+    """
+
+    step: Chance
+    steps: tuple[BoundStep | BoundChance, ...]
+
+    @property
+    def leaves(self) -> tuple[BoundStep, ...]:
+        """The actions in it, at any depth."""
+        return tuple(leaf for step in self.steps for leaf in step.leaves)
+
+
+def _variables_in(values: list[Any]) -> frozenset[str]:
+    return frozenset(part._name for part in expressions_in(values) if isinstance(part, V))
 
 
 def unknown_action(name: str, batch_class: type[Batch], where: Where) -> str:
     """Make the message for an action that a batch class does not have."""
-    hint = did_you_mean(name, batch_class._actions)
-    if not hint:
-        hint = f" {batch_class.__name__} has no actions: mark its methods with @action."
-    elif callable(getattr(batch_class, name, None)):
+    actions = batch_class._actions
+    if callable(getattr(batch_class, name, None)):
         hint = f" The method {name!r} is there; mark it with @action to chain it."
+    elif not actions:
+        hint = f" {batch_class.__name__} has no actions: mark its methods with @action."
+    else:
+        hint = did_you_mean(name, {*BUILTINS, *actions}, only_near=True)
+        hint = hint or did_you_mean(name, actions)
     return f"{batch_class.__name__} has no action {name!r} (chained at {where}).{hint}"
-
-
-def same_value(one: Any, other: Any) -> bool:
-    """Compare two arguments as values, arrays by their elements, without ever raising."""
-    if one is other:
-        return True
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        if type(one) is not type(other) or one.dtype != other.dtype or one.shape != other.shape:
-            return False
-        if one.dtype.hasobject:
-            return same_value(one.tolist(), other.tolist())
-        return bool(one.tobytes() == other.tobytes())
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same_value, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_value(one[k], other[k]) for k in one)
-    try:
-        return bool(one == other)
-    except Exception:  # noqa: BLE001  a comparison in a user's type; unequal is the safe answer
-        return False
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"<array {value.shape} {value.dtype}>"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

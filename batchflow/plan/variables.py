@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
-from batchflow.plan.steps import same_value
+from batchflow.plan.values import same_value
 
 __all__ = ["Variable"]
 

@@ -1,0 +1,106 @@
+"""Steps that are known only when a batch is there: expressions resolved, results stored, coins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from batchflow.batch import Batch
+from batchflow.engine.steps import ReadyStep, ReplayNote, add_note_once, run_steps
+from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
+from batchflow.plan import BoundStep
+from batchflow.plan.expressions import Expression, expressions_in, resolved
+
+__all__ = ["with_chance", "with_late_values"]
+
+
+def with_late_values(bound: BoundStep) -> Callable[..., Any]:
+    """Make a function that resolves its arguments, calls the step's, and stores its value.
+
+    Args:
+        bound: The step. A model's descriptor and the place that `update` stores to are left as
+            they are.
+
+    Returns:
+        A function with the same arguments, which returns a batch.
+    """
+    function, save_to, name = bound.function, bound.save_to, bound.step.name
+    n_injected = int(bound.model is not None)
+    late_args = [
+        (place + n_injected, value)
+        for place, value in enumerate(bound.args)
+        if _is_late(value) and not (bound.stores and place == 0)
+    ]
+    late_kwargs = [(key, value) for key, value in bound.kwargs.items() if _is_late(value)]
+
+    def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        given = list(args)
+        for place, value in late_args:
+            given[place] = _resolved(value, batch)
+        for key, value in late_kwargs:
+            kwargs[key] = _resolved(value, batch)
+        result = function(batch, *given, **kwargs)
+        if bound.returns_batch and (save_to is None or isinstance(result, Batch)):
+            if save_to is not None:
+                raise ActionResultError(
+                    f"the action {name!r} returned a batch, and no value to store by "
+                    f"save_to={save_to!r}"
+                )
+            return result
+        if save_to is not None:
+            _store(save_to, result, batch)
+        return batch
+
+    return call
+
+
+def with_chance(
+    steps: Sequence[ReadyStep], probability: float, replay_note: ReplayNote
+) -> Callable[[Batch], Batch | None]:
+    """Make a function that throws the batch's coin and takes it through the steps, or not."""
+
+    def call(batch: Batch) -> Batch | None:
+        if batch.rng.random() < probability:
+            return run_steps(batch, steps, replay_note)
+        return batch
+
+    return call
+
+
+def _is_late(value: Any) -> bool:
+    return any(True for _ in expressions_in(value))
+
+
+def _resolved(value: Any, batch: Batch) -> Any:
+    try:
+        return resolved(value, batch)
+    except Exception as error:
+        add_note_once(error, f"while {value!r} was resolved")
+        raise
+
+
+def _store(target: Any, value: Any, batch: Batch) -> None:
+    """Store a value in one place; or the parts of a value in several."""
+    if isinstance(target, Expression):
+        target._store(batch, value)
+    elif isinstance(target, Mapping):
+        if not isinstance(value, Mapping) or not set(target) <= set(value):
+            raise ArgumentValueError(
+                f"save_to names {sorted(target)}, so the value must be a mapping with these keys, "
+                f"got {value!r:.60}"
+            )
+        for key, part in target.items():
+            _store(part, value[key], batch)
+    elif isinstance(target, (list, tuple)):
+        if not isinstance(value, (list, tuple)) or len(value) != len(target):
+            raise ArgumentValueError(
+                f"save_to names {len(target)} places, so the value must be a tuple of as many, got "
+                f"{value!r:.60}"
+            )
+        for place, part in zip(target, value, strict=True):
+            _store(place, part, batch)
+    else:
+        raise ArgumentTypeError(
+            f"save_to takes V('name'), B.name, or a list or mapping of such places, got "
+            f"{target!r:.60}"
+        )
