@@ -69,7 +69,7 @@ class Machine:
         self._prepare()
 
     def _prepare(self) -> None:
-        self._view = self._state.view(self._pipeline)
+        self._view = self._state.view(self._pipeline, self._plan.written)
         directory = self._source.batch_class.models
         descriptors = {}
         for name, is_dynamic in self._plan.models.items():

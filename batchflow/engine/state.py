@@ -6,7 +6,7 @@ import copy
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,9 +91,15 @@ class PipelineState:
                 )
             return self.reader[1]
 
-    def view(self, pipeline: Any) -> PipelineView:
-        """Make what parallel actions see: the variables as they are now."""
-        return PipelineView(pipeline, {n: _frozen(self.get(n)) for n in self._declared})
+    def view(self, pipeline: Any, written: Collection[str]) -> PipelineView:
+        """Make what parallel actions see: the variables as they are now.
+
+        Args:
+            pipeline: The pipeline.
+            written: The variables that some step writes.
+        """
+        constant = {n: _frozen(self.get(n)) for n in self._declared if n not in written}
+        return PipelineView(pipeline, constant, written)
 
     def dynamic_slot(self, name: str) -> ModelSlot:
         """Give the place of a dynamic model's descriptor."""
@@ -170,17 +176,29 @@ class PipelineView:
     Batches run ahead of the ordered steps by an amount that depends on timing. So variables have
     here the values with which the run started, and writing is refused: either would otherwise make
     the result depend on the parallelism. For the same reason lists, dictionaries, sets and arrays
-    come as read-only copies: a list as a tuple.
+    come as read-only copies (a list as a tuple), and a variable that some step of the chain writes
+    cannot be read here at all.
     """
 
-    def __init__(self, pipeline: Any, values: dict[str, Any]) -> None:
+    def __init__(self, pipeline: Any, values: dict[str, Any], written: Collection[str]) -> None:
         self._pipeline = pipeline
         self._values = values
+        self._written = written
 
     def v(self, name: str) -> Any:
-        """Give the value that a variable had when the run started."""
+        """Give the value that a variable had when the run started.
+
+        Raises:
+            ArgumentValueError: Some step writes it.
+        """
         if name in self._values:
             return self._values[name]
+        if name in self._written:
+            raise ArgumentValueError(
+                f"a parallel action cannot read the variable {name!r}, which a step of this "
+                "pipeline writes: how many batches have written it is not defined there. Mark the "
+                f"action @action(singleton=True), or pass it the value: V({name!r})"
+            )
         return self._pipeline.v(name)  # not declared: raises
 
     get_variable = v

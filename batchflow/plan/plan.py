@@ -88,6 +88,11 @@ class BoundPlan:
         return tuple(leaf for step in self.steps for leaf in step.leaves)
 
     @property
+    def written(self) -> frozenset[str]:
+        """The variables that some step writes."""
+        return frozenset[str]().union(*(leaf.writes for leaf in self.leaves))
+
+    @property
     def ordered(self) -> tuple[bool, ...]:
         """Which steps take one batch at a time, in order.
 
@@ -95,9 +100,8 @@ class BoundPlan:
         step on a dynamic model, which is made from the first batch in order; and every step that
         writes a variable, or reads one that some step writes.
         """
-        leaves = self.leaves
-        trained = {leaf.model for leaf in leaves if leaf.singleton and leaf.model is not None}
-        written = frozenset[str]().union(*(leaf.writes for leaf in leaves))
+        trained = {leaf.model for leaf in self.leaves if leaf.singleton and leaf.model is not None}
+        written = self.written
 
         def is_ordered(leaf: BoundStep) -> bool:
             touched = bool(leaf.writes) or bool(leaf.reads & written)

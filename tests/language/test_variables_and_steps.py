@@ -165,6 +165,22 @@ def test_a_step_that_reads_what_another_writes_is_ordered(dataset):
     assert len(sums) == 2
 
 
+@pytest.mark.parametrize("prefetch", PREFETCH)
+def test_parallel_actions_cannot_read_what_a_step_writes(prefetch):
+    class Reading(Rows):
+        @action
+        def read(self):
+            self.seen = self.pipeline.v("n")
+            return self
+
+    data = Dataset.from_arrays(Reading, x=np.ones((4, 2)), y=np.ones(4))
+    chain = data.p.init_variable("n", 0)
+    assert next(chain.read().gen_batch(2, prefetch=prefetch)).seen == 0
+    with pytest.raises(ValueError, match=r"cannot read the variable 'n'.*singleton=True.*V\('n'\)"):
+        chain.read().update(V("n"), 1).run(2, prefetch=prefetch)
+    chain.update(V("n"), 1).read().update(V("n"), 2).run(2, prefetch=prefetch)  # in the section
+
+
 # ---- built-in steps
 
 

@@ -1,8 +1,9 @@
 """Whatever is chained, and however it is run: the same as in one thread, batch by batch.
 
 Hypothesis composes actions (random numbers, in-place writes, skips, stops, errors, training in
-order, steps behind it) and run options, and compares everything that a run shows: the batches, the
-exception with its notes, the variables, the model.
+order, steps behind it), late values, variables, chances and repetitions, and run options, and
+compares everything that a run shows: the batches, the exception with its notes, the variables, the
+model.
 """
 
 import numpy as np
@@ -10,7 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchflow import ArrayBatch, Dataset, SkipBatch, StopPipeline, action, model
+from batchflow import (
+    ArrayBatch,
+    B,
+    Dataset,
+    I,
+    Pipeline,
+    R,
+    SkipBatch,
+    StopPipeline,
+    V,
+    action,
+    model,
+)
 from batchflow.testing import digest, hand_over_every_batch, nothing_left
 
 
@@ -62,6 +75,10 @@ class Anything(ArrayBatch):
         self.x = self.x - scale["mean"] * scale["seen"]
         return self
 
+    @action
+    def total(self, factor):
+        return float(self.x.sum() * factor)
+
     @action(singleton=True)
     def count(self):
         self.pipeline.set_variable("count", self.pipeline.v("count") + self.number)
@@ -76,7 +93,35 @@ steps = st.one_of(
     st.tuples(st.just("signal"), st.tuples(numbers.map(frozenset), signals)),
     st.tuples(st.sampled_from(["another_batch", "train", "rescale", "count"]), st.just(())),
 )
-chains = st.lists(steps, max_size=7)
+late_steps = st.sampled_from(
+    [
+        ("noise", (R.uniform(0, 2),), {}),
+        ("in_place", (I.current * 2 - B.epoch,), {}),
+        ("noise", (V("constant"),), {}),
+        ("update", (V("count"), V("count") + B.number), {}),
+        ("update", (V("loss", "a"), B.x.mean()), {}),
+        ("update", (B.x, B.x - B.y[0]), {}),
+        ("total", (R.integers(1, 4),), {"save_to": V("loss", "a")}),
+        ("total", (2,), {"save_to": B.total}),
+        ("noise", (V("count") % 3,), {}),
+        ("call", (np.square, B.y), {"save_to": B.y}),
+        ("discard_batch", (), {}),
+    ]
+)
+piece_of_one = st.one_of(
+    steps.map(lambda step: getattr(Pipeline(), step[0])(*step[1])),
+    late_steps.map(lambda step: getattr(Pipeline(), step[0])(*step[1], **step[2])),
+)
+pieces = st.recursive(
+    piece_of_one,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(lambda two: two[0] + two[1]),
+        st.tuples(inner, st.integers(0, 3)).map(lambda pair: pair[0] * pair[1]),
+        st.tuples(inner, st.floats(0, 1)).map(lambda pair: pair[0] @ pair[1]),
+    ),
+    max_leaves=8,
+)
+chains = st.lists(pieces, max_size=4).map(lambda parts: sum(parts, Pipeline()))
 options = st.fixed_dictionaries(
     {
         "shuffle": st.sampled_from([False, True, 3]),
@@ -98,8 +143,7 @@ def story(chain, n_items, batch_size, leave_after, **run_options):
     untouched = digest(x, y)
     pipeline = Dataset.from_arrays(Anything, x=x, y=y).p
     pipeline = pipeline.init_variable("loss", init=list).init_variable("count", 0)
-    for name, args in chain:
-        pipeline = getattr(pipeline, name)(*args)
+    pipeline = pipeline.init_variable("constant", 0.5) + chain
     told = []
     try:
         with pipeline.gen_batch(batch_size, **run_options) as run:
