@@ -104,7 +104,7 @@ late_steps = st.sampled_from(
         ("total", (R.integers(1, 4),), {"save_to": V("loss", "a")}),
         ("total", (2,), {"save_to": B.total}),
         ("noise", (V("count") % 3,), {}),
-        ("call", (np.square, B.y), {"save_to": B.y}),
+        ("call", (np.tanh, B.y), {"save_to": B.y}),
         ("discard_batch", (), {}),
     ]
 )
@@ -163,10 +163,11 @@ def check(chain, n_items, batch_size, leave_after, run_options, parallelism):
     args = (chain, n_items, min(batch_size, n_items), leave_after)
     if run_options["drop_last"] and n_items < batch_size:
         run_options = {**run_options, "drop_last": False}
-    expected = story(*args, executor="serial", **run_options)
-    assert story(*args, **parallelism, **run_options) == expected
-    with hand_over_every_batch():
+    with np.errstate(all="ignore"):  # repeated doubling overflows; so it does in every thread
+        expected = story(*args, executor="serial", **run_options)
         assert story(*args, **parallelism, **run_options) == expected
+        with hand_over_every_batch():
+            assert story(*args, **parallelism, **run_options) == expected
 
 
 any_case = given(
