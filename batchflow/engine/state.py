@@ -7,7 +7,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,18 @@ from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan import Variable
 
 if TYPE_CHECKING:
-    from batchflow.engine.run import Run
+    from batchflow.batch import Batch
+
+
+class Reader(Protocol):
+    """An open run, as far as it is of interest here."""
+
+    def __next__(self) -> Batch:
+        """Give the next batch."""
+
+    def close(self) -> None:
+        """End it."""
+
 
 __all__ = ["PipelineModels", "PipelineState", "PipelineView"]
 
@@ -38,7 +49,7 @@ class PipelineState:
         self.section = threading.RLock()
         self._guard = threading.RLock()  # for the moments in which something is made
         self.seed: int | None = None
-        self.reader: tuple[RunOptions, Run] | None = None
+        self.reader: tuple[RunOptions, Reader] | None = None
 
     def has(self, name: str) -> bool:
         """Tell whether a variable is declared."""
@@ -75,7 +86,7 @@ class PipelineState:
                 if variable.on_each_run:
                     self._values[name] = variable.initial_value()
 
-    def open_reader(self, options: RunOptions, make: Callable[[], Run]) -> Run:
+    def open_reader(self, options: RunOptions, make: Callable[[], Reader]) -> Reader:
         """Give the open run of `next_batch`, made now if there is none.
 
         Raises:

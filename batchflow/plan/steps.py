@@ -11,8 +11,9 @@ from batchflow.batch import Batch
 from batchflow.batch.actions import Action, ActionSpec
 from batchflow.errors import UnknownAttributeError, UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS
-from batchflow.plan.expressions import V, expressions_in
-from batchflow.plan.values import same_value, shown
+from batchflow.plan.expressions import expressions_in, shown
+from batchflow.plan.leaves import V
+from batchflow.plan.values import same_value
 
 __all__ = ["BoundChance", "BoundStep", "Chance", "Step", "Where", "unknown_action"]
 

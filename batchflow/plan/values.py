@@ -1,4 +1,4 @@
-"""Arguments as values: compared and shown."""
+"""Arguments as values, which can be compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from batchflow.plan.expressions import Expression
 
-__all__ = ["same_value", "shown"]
+__all__ = ["same_value"]
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -33,13 +33,3 @@ def same_value(one: Any, other: Any) -> bool:
         return bool(one == other)
     except Exception:  # noqa: BLE001  a comparison in a user's type; unequal is the safe answer
         return False
-
-
-def shown(value: Any) -> str:
-    """Show an argument on one line, in at most 60 characters."""
-    if isinstance(value, np.ndarray):
-        return f"<array {value.shape} {value.dtype}>"
-    if not isinstance(value, Expression) and callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

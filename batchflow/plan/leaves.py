@@ -1,0 +1,262 @@
+"""Where late values come from: the batch, variables, the config, the dataset, chance, functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.plan.expressions import Expression, Operation, freeze, shown
+
+if TYPE_CHECKING:
+    from batchflow.batch import Batch
+
+__all__ = ["B", "C", "D", "F", "I", "R", "V", "W"]
+
+_MODES = {
+    "w": "w",
+    "write": "w",
+    "a": "a",
+    "append": "a",
+    "e": "e",
+    "extend": "e",
+    "u": "u",
+    "update": "u",
+}
+
+
+class _Place(Expression):
+    """A leaf that stands for one object, whose attributes are the values of interest."""
+
+    __slots__ = ()
+    _letter = ""
+
+    def __call__(self, *names: Any, **kwargs: Any) -> Any:
+        """Give the expression of an attribute by its name, or, without one, of the object."""
+        if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
+            raise ArgumentTypeError(
+                f"{self._letter}() takes the name of an attribute: {self._letter}('name')"
+            )
+        return getattr(self, names[0]) if names else self
+
+    def _parts(self) -> tuple[Any, ...]:
+        return ()
+
+    def __repr__(self) -> Any:
+        return self._letter
+
+
+class BatchValue(_Place):
+    """`B.images` or `B("images")`: an attribute of the batch. `B()`: the batch itself."""
+
+    __slots__ = ()
+    _letter = "B"
+
+    def _resolve(self, batch: Batch) -> Any:
+        return _needed(batch, self)
+
+
+class DatasetValue(_Place):
+    """`D.name` or `D("name")`: an attribute of the dataset. `D()`: the dataset itself."""
+
+    __slots__ = ()
+    _letter = "D"
+
+    def _resolve(self, batch: Batch) -> Any:
+        return _needed(batch, self).dataset
+
+
+class RandomValue(_Place):
+    """`R.normal(0, 1, size=3)` or `R("choice", [..])`: a draw from the batch's generator."""
+
+    __slots__ = ()
+    _letter = "R"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the expression of a draw: the name of a method of `Generator` and its arguments."""
+        if not args or not isinstance(args[0], str):
+            raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
+        return getattr(self, args[0])(*args[1:], **kwargs)
+
+    def _resolve(self, batch: Batch) -> Any:
+        return _needed(batch, self).rng
+
+
+class IterationValue(_Place):
+    """`I.current`, `I.max`, `I.ratio`, `I.epoch`: how far the run is.
+
+    `current` counts the source batches from 1 on, `max` is their number (None in an endless run),
+    `ratio` is `current / max`, and `epoch` counts from 0 on.
+    """
+
+    __slots__ = ()
+    _letter = "I"
+    _names = {"c": "current", "m": "max", "r": "ratio", "e": "epoch"}  # noqa: RUF012  constant
+
+    def __getattr__(self, name: str) -> Operation:
+        full = self._names.get(name, name)
+        if full not in self._names.values():
+            raise AttributeError(f"I has current, max, ratio and epoch, not {name!r}")
+        return Operation(getattr, ".", (self, full))
+
+    def _resolve(self, batch: Batch) -> Any:
+        return _Iteration(_needed(batch, self))
+
+
+class _Iteration:
+    def __init__(self, batch: Batch) -> None:
+        if batch.number is None:
+            raise ArgumentValueError("I is known in a run only: this batch belongs to none")
+        self.current = batch.number + 1
+        self.epoch = batch.epoch
+        self.max = batch._n_batches
+
+    @property
+    def ratio(self) -> float:
+        if self.max is None:
+            raise ArgumentValueError("I.ratio is not known in an endless run; give n_epochs")
+        return self.current / self.max
+
+
+class V(Expression):
+    """`V("loss")`: a variable of the pipeline. Stored to, `mode` says how.
+
+    Args:
+        name: The name of the variable.
+        mode: `"w"` writes, `"a"` appends to the list that it holds, `"e"` extends that list, `"u"`
+            updates the dictionary or set that it holds.
+    """
+
+    __slots__ = ("_mode", "_name")
+    _name: Any
+    _mode: Any
+
+    def __init__(self, name: Any, mode: Any = "w") -> None:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"V() takes the name of a variable, got {name!r:.60}")
+        if mode not in _MODES:
+            raise ArgumentValueError(
+                f"V({name!r}, mode={mode!r}): the modes are w (write), a (append), e (extend) and "
+                "u (update)"
+            )
+        freeze(self, _name=name, _mode=_MODES[mode])
+
+    def _resolve(self, batch: Batch) -> Any:
+        return _pipeline_of(batch, self).v(self._name)
+
+    def _store(self, batch: Batch, value: Any) -> None:
+        pipeline = _pipeline_of(batch, self)
+        if self._mode == "w":
+            pipeline.set_variable(self._name, value)
+            return
+        method = {"a": "append", "e": "extend", "u": "update"}[self._mode]
+        held = pipeline.v(self._name)
+        if held is None:
+            held = {} if self._mode == "u" else []
+            pipeline.set_variable(self._name, held)
+        if not hasattr(held, method):
+            raise ArgumentTypeError(
+                f"{self!r}: the variable holds a {type(held).__name__}, which has no {method}()"
+            )
+        getattr(held, method)(value)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self._name, self._mode
+
+    def __repr__(self) -> Any:
+        return f"V({self._name!r})" if self._mode == "w" else f"V({self._name!r}, {self._mode!r})"
+
+
+class ConfigValue(Expression):
+    """`C("model/units", default=64)`: an entry of the pipeline's config. `C()`: all of it."""
+
+    __slots__ = ("_default", "_name")
+    _name: Any
+    _default: Any
+
+    def __init__(self, name: Any = None, default: Any = None) -> None:
+        freeze(self, _name=name, _default=default)
+
+    def __call__(self, name: Any = None, **default: Any) -> Any:
+        """Give the expression of an entry, with a default where it may be missing."""
+        if name is not None and not isinstance(name, str):
+            raise ArgumentTypeError(f"C() takes the name of an entry, got {name!r:.60}")
+        if default and set(default) != {"default"}:
+            raise ArgumentTypeError(f"C({name!r}) takes default=..., got {[*default]}")
+        return ConfigValue(name, (default["default"],) if default else None)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._name is None and not name.startswith("_"):
+            return ConfigValue(name)
+        return super().__getattr__(name)
+
+    def _resolve(self, batch: Batch) -> Any:
+        config = _pipeline_of(batch, self).config
+        if self._name is None:
+            return config
+        return config.get(self._name, *(self._default or ()), strict=self._default is None)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self._name, self._default
+
+    def __repr__(self) -> Any:
+        return "C" if self._name is None else f"C({self._name!r})"
+
+
+class _Wrapped(Expression):
+    """A leaf that holds a value, which is not looked into."""
+
+    __slots__ = ("_value",)
+    _has_late_parts = False
+    _value: Any
+    _letter = ""
+
+    def __init__(self, value: Any) -> None:
+        freeze(self, _value=value)
+
+    def _resolve(self, batch: Batch) -> Any:  # noqa: ARG002  it has its value
+        return self._value
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._value,)
+
+    def __repr__(self) -> Any:
+        return f"{self._letter}({shown(self._value)})"
+
+
+class F(_Wrapped):
+    """`F(function)(B.images, 3)`: a call with expressions resolved. `F(function)`: the function."""
+
+    __slots__ = ()
+    _letter = "F"
+
+    def __init__(self, function: Any) -> None:
+        if not callable(function):
+            raise ArgumentTypeError(f"F() takes a function, got {function!r:.60}")
+        super().__init__(function)
+
+
+class W(_Wrapped):
+    """`W(B.images)`: passes an expression on as it is, unresolved."""
+
+    __slots__ = ()
+    _letter = "W"
+
+
+B = BatchValue()
+C = ConfigValue()
+D = DatasetValue()
+I = IterationValue()  # noqa: E741  the field's letter
+R = RandomValue()
+
+
+def _needed(batch: Batch | None, expression: Expression) -> Batch:
+    if batch is None:
+        raise ArgumentTypeError(f"{expression!r} needs a batch: {expression!r}.get(batch=...)")
+    return batch
+
+
+def _pipeline_of(batch: Batch | None, expression: Expression) -> Any:
+    pipeline = _needed(batch, expression).pipeline
+    if pipeline is None:
+        raise ArgumentValueError(f"{expression!r} needs a pipeline, and the batch belongs to none")
+    return pipeline
