@@ -18,7 +18,7 @@ from batchflow.errors import (
     UnknownAttributeError,
     UnknownNameError,
 )
-from batchflow.index import DatasetIndex, Split
+from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
 from batchflow.plan import B, C, Config, D, F, I, R, V, W
 
@@ -41,6 +41,7 @@ __all__ = [
     "Dataset",
     "DatasetIndex",
     "F",
+    "FilesIndex",
     "I",
     "ModelDefinitionError",
     "Pipeline",
