@@ -103,6 +103,8 @@ class Action:
             problem = f"{error}."
             if unknown and not any(p.kind is p.VAR_KEYWORD for p in own):
                 problem = f"no argument {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
+            own_words = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+            signature = inspect.Signature(own_words)
             given = f", where the model {self.spec.model!r} is given" if self.spec.model else ""
             raise ArgumentTypeError(
                 f"{self.name}(): {problem} Declared as {self.name}{signature}{given}; "

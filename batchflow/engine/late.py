@@ -7,7 +7,7 @@ from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine.steps import ReadyStep, ReplayNote, add_note_once, run_steps
-from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
@@ -91,7 +91,7 @@ def _store(target: Any, value: Any, batch: Batch) -> None:
             )
         for key, part in target.items():
             _store(part, value[key], batch)
-    elif isinstance(target, (list, tuple)):
+    else:
         if not isinstance(value, (list, tuple)) or len(value) != len(target):
             raise ArgumentValueError(
                 f"save_to names {len(target)} places, so the value must be a tuple of as many, got "
@@ -99,8 +99,3 @@ def _store(target: Any, value: Any, batch: Batch) -> None:
             )
         for place, part in zip(target, value, strict=True):
             _store(place, part, batch)
-    else:
-        raise ArgumentTypeError(
-            f"save_to takes V('name'), B.name, or a list or mapping of such places, got "
-            f"{target!r:.60}"
-        )

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentTypeError, SkipBatch
-from batchflow.plan.expressions import Expression
 
 __all__ = ["BUILTINS", "Builtin"]
 
@@ -26,11 +25,6 @@ def update(batch: Batch, target: Any, value: Any, /) -> None:
         target: Where: `V("name", mode=...)`, `B.name` or `B.name[item]`.
         value: What.
     """
-    if not isinstance(target, Expression):
-        raise ArgumentTypeError(
-            f"update: the first argument says where to store, such as V('name') or B.name; got "
-            f"{target!r:.60}"
-        )
     target._store(batch, value)
 
 

@@ -32,6 +32,7 @@ class Expression:
 
     __slots__ = ()
     _has_late_parts = True
+    __array_ufunc__ = None  # an array on the left leaves the operation to the expression
 
     def get(self, batch: Batch | None = None) -> Any:
         """Give the value for a batch.

@@ -36,7 +36,10 @@ class _Place(Expression):
             raise ArgumentTypeError(
                 f"{self._letter}() takes the name of an attribute: {self._letter}('name')"
             )
-        return getattr(self, names[0]) if names else self
+        return self._attribute(names[0]) if names else self
+
+    def _attribute(self, name: Any) -> Operation:
+        return Operation(getattr, ".", (self, name))
 
     def _parts(self) -> tuple[Any, ...]:
         return ()
@@ -75,7 +78,7 @@ class RandomValue(_Place):
         """Give the expression of a draw: the name of a method of `Generator` and its arguments."""
         if not args or not isinstance(args[0], str):
             raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
-        return getattr(self, args[0])(*args[1:], **kwargs)
+        return self._attribute(args[0])(*args[1:], **kwargs)
 
     def _resolve(self, batch: Batch) -> Any:
         return _needed(batch, self).rng
@@ -93,6 +96,9 @@ class IterationValue(_Place):
     _names = {"c": "current", "m": "max", "r": "ratio", "e": "epoch"}  # noqa: RUF012  constant
 
     def __getattr__(self, name: str) -> Operation:
+        return self._attribute(name)
+
+    def _attribute(self, name: Any) -> Operation:
         full = self._names.get(name, name)
         if full not in self._names.values():
             raise AttributeError(f"I has current, max, ratio and epoch, not {name!r}")

@@ -9,9 +9,14 @@ from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import Action, ActionSpec
-from batchflow.errors import UnknownAttributeError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.plan.builtin import BUILTINS
-from batchflow.plan.expressions import expressions_in, shown
+from batchflow.plan.expressions import Expression, expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.values import same_value
 
@@ -85,6 +90,8 @@ class Step:
         action.check_call(self.args, kwargs, self.where)
         stores = builtin is not None and builtin.stores
         places = (save_to, *self.args[:1]) if stores else (save_to,)
+        for place in places:
+            _check_place(place, self)
         model, models = action.spec.model, batch_class.models
         if model is not None and model not in models:
             raise UnknownNameError(
@@ -203,6 +210,17 @@ class BoundChance:
     def leaves(self) -> tuple[BoundStep, ...]:
         """The actions in it, at any depth."""
         return tuple(leaf for step in self.steps for leaf in step.leaves)
+
+
+def _check_place(place: Any, step: Step) -> None:
+    if isinstance(place, (list, tuple, Mapping)):
+        for part in place.values() if isinstance(place, Mapping) else place:
+            _check_place(part, step)
+    elif place is not None and not isinstance(place, Expression):
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: {place!r:.60} is no place to store a value; "
+            f"write V('name'), B.name or B.name[item]"
+        )
 
 
 def _variables_in(values: list[Any]) -> frozenset[str]:

@@ -73,6 +73,16 @@ def test_operators_of_one_value(batch, function):
     np.testing.assert_array_equal(function(B.y).get(batch), function(batch.y))
 
 
+def test_an_array_may_stand_on_the_left(batch):
+    np.testing.assert_array_equal((np.ones((3, 2)) * B.x).get(batch), batch.x)
+    np.testing.assert_array_equal((np.float64(2) - B.y).get(batch), 2 - batch.y)
+
+
+def test_names_that_expressions_have_themselves_are_reached_by_a_call(batch):
+    batch.get, batch.format = 1, 2
+    assert (B("get") + B("format")).get(batch) == 3
+
+
 def test_matrices_are_multiplied(batch):
     np.testing.assert_array_equal((B.x.T @ B.x).get(batch), batch.x.T @ batch.x)
 

@@ -127,13 +127,15 @@ def test_save_to_needs_a_value(dataset):
         dataset.p.scale(2, save_to=B.z).run(20)
     with pytest.raises(ValueError, match="2 places"):
         dataset.p.mean(save_to=[B.a, B.b]).run(20)
-    with pytest.raises(TypeError, match="save_to takes"):
-        dataset.p.mean(save_to="name").run(20)
+    with pytest.raises(TypeError, match="'name' is no place to store"):
+        dataset.p.mean(save_to="name")
 
 
 def test_update_needs_a_place(dataset):
-    with pytest.raises(TypeError, match="where to store"):
-        dataset.p.update("loss", 1).run(20)
+    with pytest.raises(TypeError, match="'loss' is no place to store"):
+        dataset.p.update("loss", 1)
+    with pytest.raises(TypeError, match=r"Declared as update\(batch, target, value, /\)"):
+        dataset.p.update(B.x)
     with pytest.raises(TypeError, match="no place to store"):
         dataset.p.update(B.x + 1, 1).run(20)
 
