@@ -8,8 +8,9 @@ the pace is found out by trying: what one batch costs the consumer each way.
 
 Guarantees:
     - Nothing of it shows in the results, only in the time.
-    - Batches that take longer than `SLOW` are always handed over, and those that take less than
-      `FAST` are made in turn.
+    - Batches that take longer than `SLOW` are handed over, and those that take less than `FAST` are
+      made in turn; when the work changes from the one to the other, from the next choice on, after
+      at least `SPELL` batches.
     - Trying the way that turns out slower costs at most about 1 / `PATIENCE` of the time.
 """
 
