@@ -20,7 +20,7 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
-from batchflow.plan import B, C, Config, D, F, I, R, V, W
+from batchflow.plan import PP, B, C, Config, D, F, I, L, P, R, V, W
 
 # The name that users of an older batchflow know.
 SkipBatchException = SkipBatch
@@ -43,7 +43,10 @@ __all__ = [
     "F",
     "FilesIndex",
     "I",
+    "L",
     "ModelDefinitionError",
+    "P",
+    "PP",
     "Pipeline",
     "R",
     "Run",

@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
+from batchflow.declarations import Declarations
 from batchflow.engine import RunKeywords, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
-from batchflow.plan import BoundPlan, Config, Plan, Step, Variable, Where
+from batchflow.hooks import HookChain
+from batchflow.plan import BoundPlan, Config, Plan, Step, Where
 from batchflow.plan.builtin import BUILTINS
+from batchflow.plan.plan import Moment
 from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
 
 __all__ = ["Chain"]
 
 
-class Chain:
+class Chain(Declarations):
     """A frozen chain of steps, with a dataset or without: what a `Pipeline` is as a value.
 
     Args:
@@ -59,27 +62,61 @@ class Chain:
     # ---- chaining
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Give the function that chains the action called `name`."""
+        """Give the function that chains the step called `name`."""
         if name.startswith("_"):
             raise AttributeError(f"Pipeline has no attribute {name!r}")
-        where = Where.of_caller(1)
-        source = self._source
-        known: dict[str, Any] = {}
-        if source is not None:
-            known = {**BUILTINS, **source.batch_class._actions}
-        if source is not None and name not in known:
-            raise UnknownAttributeError(unknown_action(name, source.batch_class, where))
+        return self._chaining(name, None, Where.of_caller(1))
+
+    def _chaining(self, name: str, moment: Moment | None, where: Where) -> Callable[..., Any]:
+        source, plan = self._source, self._plan
+        names = None if source is None else plan.names(source.batch_class, source)
+        found = None if names is None else names.find(name)
+        if names is not None and found is None:
+            raise UnknownAttributeError(unknown_action(name, names, where))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
             step = Step(name, args, kwargs, Where.of_caller(1))
-            if source is not None:
-                step.bind(source.batch_class)
-            return self._of(source, self._plan.with_step(step), self._ahead)
+            return self._with_step(step, moment, names)
 
         chain.__name__ = chain.__qualname__ = name
-        if source is not None:
-            chain.__doc__ = known[name].function.__doc__
+        if found is not None:
+            chain.__doc__ = found[0].function.__doc__
         return chain
+
+    def _with_step(self, step: Step, moment: Moment | None = None, names: Any = None) -> Self:
+        if names is None and self._source is not None:
+            names = self._plan.names(self._source.batch_class, self._source)
+        if names is not None:
+            self._plan.check_step(step, names, moment)
+        return self._of(self._source, self._plan.with_step(step, moment), self._ahead)
+
+    @property
+    def before(self) -> HookChain:
+        """Chain steps that are taken at the start of every run, before its first batch.
+
+        They have no batch: `call`, `update`, `print`, `load_model`, functions of namespaces, and
+        methods of the dataset. `.main` leads back to the steps of the batches.
+        """
+        return HookChain(self, "before")
+
+    @property
+    def after(self) -> HookChain:
+        """Chain steps that are taken at the end of every run, however it ends: see `before`."""
+        return HookChain(self, "after")
+
+    @property
+    def once(self) -> Any:
+        """Chain steps that are taken at the start of this pipeline's first run: see `before`."""
+        if self._source is not None and "once" in self._source.batch_class._actions:
+            return self._chaining("once", None, Where.of_caller(1))
+        return HookChain(self, "once")
+
+    def __enter__(self) -> Self:
+        """Give the pipeline, for `with Pipeline() as p:`."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Do nothing: a pipeline holds nothing open."""
 
     def __add__(self, other: Chain) -> Self:
         """Chain another pipeline's steps behind this one's.
@@ -98,7 +135,7 @@ class Chain:
         plan = self._plan + other._plan
         source = others if mine is None else mine
         if source is not None:
-            plan.bind(source.batch_class)
+            plan.bind(source.batch_class, source)
         return self._of(source, plan, self._ahead or other._ahead)
 
     def __mul__(self, times: int) -> Self:
@@ -134,45 +171,12 @@ class Chain:
             return self._of(self._source, plan, self._ahead)
         if not _is_source(source):
             return NotImplemented
-        self._plan.bind(source.batch_class)
+        self._plan.bind(source.batch_class, source)
         return self._of(source, self._plan, self._ahead)
 
     def __rrshift__(self, config: Mapping[str, Any]) -> Self:
         """Give this chain with a config: `config >> pipeline`."""
         return self << config if isinstance(config, Mapping) else NotImplemented
-
-    def init_variable(
-        self,
-        name: str,
-        default: Any = None,
-        init: Callable[[], Any] | None = None,
-        init_on_each_run: bool | Callable[[], Any] = False,
-    ) -> Self:
-        """Declare a variable.
-
-        Args:
-            name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
-            default: Its initial value. Each pipeline has a copy of its own.
-            init: A function that makes the initial value, instead of `default`: `init=list`.
-            init_on_each_run: Whether every run starts with the initial value again; or a function
-                that makes it.
-
-        Returns:
-            A new pipeline.
-        """
-        if callable(init_on_each_run):
-            if init is not None:
-                raise ArgumentTypeError(
-                    f"init_variable({name!r}): give one function, init or init_on_each_run"
-                )
-            init, init_on_each_run = init_on_each_run, True
-        if not isinstance(init_on_each_run, bool):
-            raise ArgumentTypeError(
-                f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
-                f"{init_on_each_run!r:.60}"
-            )
-        variable = Variable(name, default, init, bool(init_on_each_run))
-        return self._of(self._source, self._plan.with_variable(variable), self._ahead)
 
     # ---- being a value
 
@@ -218,7 +222,7 @@ class Chain:
         over = "no dataset" if self._source is None else repr(self._source)
         plan = self._plan
         if self._source is not None:
-            steps = plan.bind(self._source.batch_class).describe()
+            steps = plan.bind(self._source.batch_class, self._source).describe()
         else:
             steps = "\n".join(f"{i:4d} {s}  at {s.where}" for i, s in enumerate(plan.steps))
         variables = ", ".join(variable.name for variable in plan.variables)
@@ -227,17 +231,17 @@ class Chain:
 
     # ---- inside
 
-    def _bound(self) -> tuple[BoundPlan, Source]:
+    def _bound_plan(self) -> BoundPlan:
         if self._source is None:
             raise ArgumentTypeError(
                 "this pipeline has no dataset to run over; give it one: dataset >> pipeline"
             )
-        plan = self._plan.bind(self._source.batch_class)
+        plan = self._plan.bind(self._source.batch_class, self._source, end=True)
         plan.check_variables()
-        return plan, self._source
+        return plan
 
 
 def _is_source(value: Any) -> bool:
-    return not isinstance(value, (Chain, type)) and isinstance(
+    return not isinstance(value, (Chain, HookChain, type)) and isinstance(
         getattr(value, "batch_class", None), type
     )

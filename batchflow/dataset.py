@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.batch.preloaded import Preloaded
 from batchflow.engine import Run, RunKeywords
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex, Split
+from batchflow.index.ranges import Ranges
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ class Dataset:
     Attributes:
         index: The `DatasetIndex`.
         batch_class: The class of its batches.
+        train: The part of the last `split` or `cv_split`, a dataset; None before.
+        validation: The same.
+        test: The same.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, or the data does not fit it.
@@ -55,6 +60,11 @@ class Dataset:
         # The rows of the preloaded data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline | None = None
+        # Parts know nothing of the whole, so that no circle keeps arrays alive.
+        self.train: Self | None = None
+        self.validation: Self | None = None
+        self.test: Self | None = None
+        self._n_folds = 0  # the attributes cv0, cv1, ... that there are
 
     @classmethod
     def from_arrays(cls, batch_class: type[Batch], index: Any = None, **components: Any) -> Self:
@@ -86,6 +96,27 @@ class Dataset:
                 )
             index = len(first)
         return cls(index, batch_class, preloaded=components)
+
+    @classmethod
+    def from_batch(cls, batch: Batch) -> Self:
+        """Make a dataset of the items of a batch: its class, its ids, copies of its components.
+
+        Args:
+            batch: The batch. A component that is None is None in every batch of the dataset; a
+                list becomes an array, of objects where the items have different shapes.
+
+        Raises:
+            ArgumentTypeError: It is no batch, or a component is not made of items.
+            ArgumentValueError: A component has another length than the batch.
+        """
+        if not isinstance(batch, Batch):
+            raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
+        names = tuple(batch.components)
+        values = {name: getattr(batch, name) for name in names or ("data",)}
+        given: Any = {name: copy.deepcopy(v) for name, v in values.items() if v is not None}
+        if not names:
+            given = given.get("data")
+        return cls(batch.index, type(batch), preloaded=given)
 
     @property
     def indices(self) -> npt.NDArray[Any]:
@@ -120,11 +151,11 @@ class Dataset:
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
         """
-        return self.make_batch(self._positions(ids), {})
+        return self.make_batch(self.positions(ids), {})
 
     def create_subset(self, ids: Any) -> Self:
         """Make the dataset of the items with these ids, over the same data."""
-        return self._part(self._positions(ids))
+        return self._part(self.positions(ids))
 
     def split(
         self,
@@ -135,7 +166,8 @@ class Dataset:
     ) -> Split[Self]:
         """Split into up to three datasets over the same data, without common items.
 
-        Takes the arguments of `DatasetIndex.split`.
+        Takes the arguments of `DatasetIndex.split`. The parts are also the attributes `train`,
+        `validation` and `test`, until the next split; parts that were returned stay as they are.
 
         Returns:
             The parts as `.train`, `.validation` and `.test`; one without items is None.
@@ -144,7 +176,78 @@ class Dataset:
         train_part, *others = (
             self._part(where) if len(self.index._take(where)) else None for where in positions
         )
-        return Split(train_part, *others)  # type: ignore[arg-type]
+        return self._set_parts(Split(train_part, *others))
+
+    def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
+        """Split several times for cross-validation: each item is in the test part of one split.
+
+        Takes the arguments of `DatasetIndex.kfold`. Sets no attributes.
+
+        Returns:
+            `n_splits` splits with `.train` and `.test` (and None as `.validation`).
+        """
+        return tuple(
+            Split(self._part(train), None, self._part(test))
+            for train, test in self.index._fold_positions(n_splits, shuffle)
+        )
+
+    def cv_split(
+        self,
+        shares: Any = None,
+        shuffle: ShuffleLike = False,
+        *,
+        method: str | None = None,
+        n_splits: int | None = None,
+    ) -> Any:
+        """Split in the words of an older batchflow; new code calls `split` or `kfold`.
+
+        Mind the order: a tuple of shares is (train, test, validation) here, as it was; for `split`
+        it is (train, validation, test).
+
+        Args:
+            shares: The share (0.8) or number of items to train on, the rest being the test part;
+                or a tuple of up to three, the rest of two being the validation part. None: 0.8.
+            shuffle: As for `split`.
+            method: `"kfold"` for cross-validation, which `n_splits` alone means too. It may also
+                be given in the place of the shares.
+            n_splits: The number of folds; 5 if left out.
+
+        Returns:
+            The `Split`, also set as `train`, `validation` and `test`; or, for cross-validation,
+            the list of splits, also set as `cv0`, `cv1`, ..., each with `.train` and `.test`.
+            What an earlier split has set is gone.
+
+        Raises:
+            ArgumentTypeError: The shares are no numbers, or given beside `n_splits`.
+            ArgumentValueError: They do not fit; or the method is not known.
+
+        Example:
+            >>> dataset = Dataset(10)
+            >>> train, validation, test = dataset.cv_split([0.7, 0.2, 0.1])
+            >>> len(dataset.test), len(dataset.validation)
+            (2, 1)
+            >>> folds = dataset.cv_split(n_splits=3)
+            >>> dataset.cv0.test.indices
+            array([0, 1, 2, 3])
+        """
+        if isinstance(shares, str) and method is None:
+            shares, method = None, shares
+        if method not in (None, "kfold"):
+            raise ArgumentValueError(
+                f'cv_split: the method is "kfold" or left out, got {method!r}.'
+                f"{did_you_mean(method, ['kfold'], only_near=True)}"
+            )
+        if method is None and n_splits is None:
+            train, validation, test = _old_order(0.8 if shares is None else shares)
+            return self.split(train, validation, test, shuffle)
+        if shares is not None:
+            raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
+        folds = list(self.kfold(5 if n_splits is None else n_splits, shuffle))
+        self._set_parts(Split(None, None, None))
+        for number, fold in enumerate(folds):
+            setattr(self, f"cv{number}", fold)
+        self._n_folds = len(folds)
+        return folds
 
     def gen_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Run:
         """Iterate over raw batches: `dataset.p.gen_batch(...)`."""
@@ -168,14 +271,20 @@ class Dataset:
         facts["dataset"] = self
         return self.batch_class._make(self.index._take(positions), arrays, facts)
 
-    def ids(self, positions: Positions) -> npt.NDArray[Any]:
-        """Give the ids of the items at `positions`."""
-        return self.index._take(positions).indices
+    def positions(self, ids: Any) -> npt.NDArray[np.int64]:
+        """Give the positions of the items with these ids, or with this one, as an array.
 
-    def _positions(self, ids: Any) -> npt.NDArray[np.int64]:
+        Raises:
+            UnknownNameError: (a `KeyError`) An id is not in the dataset.
+            ArgumentValueError: An id is given twice, or none.
+        """
         subset = self.index.create_subset(ids)  # checks: known, without duplicates
         positions: npt.NDArray[np.int64] = self.index.get_pos(subset)
         return positions
+
+    def ids(self, positions: Positions) -> npt.NDArray[Any]:
+        """Give the ids of the items at `positions`."""
+        return self.index._take(positions).indices
 
     def _rows_at(self, positions: Positions) -> Positions:
         rows = self._rows
@@ -189,16 +298,42 @@ class Dataset:
         part: npt.NDArray[np.int64] = rows[positions]
         return part
 
-    def _part(self, positions: Positions) -> Self:
+    def _part(self, positions: Positions | Ranges) -> Self:
         part = type(self).__new__(type(self))
         part.__dict__.update(self.__dict__)
-        part.index = self.index._take(positions)
-        part._rows = self._rows_at(positions)
+        part._set_parts(Split(None, None, None))
+        part.index = self.index._take_part(positions)
         part._reader = None
+        if self._preloaded is not None:
+            if isinstance(positions, Ranges):
+                positions = positions.array()
+            part._rows = self._rows_at(positions)
         return part
+
+    def _set_parts(self, parts: Split[Any]) -> Split[Any]:
+        """Keep the parts of a split, and nothing of the one before."""
+        self.train, self.validation, self.test = parts
+        for number in range(self._n_folds):
+            self.__dict__.pop(f"cv{number}", None)
+        self._n_folds = 0
+        return parts
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
+
+
+def _old_order(shares: Any) -> tuple[Any, Any, Any]:
+    """Give train, validation and test of shares in the order train, test, validation."""
+    if hasattr(shares, "tolist"):
+        shares = shares.tolist()
+    if not isinstance(shares, (tuple, list)):
+        return shares, None, None
+    if not 1 <= len(shares) <= 3:
+        raise ArgumentValueError(
+            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
+        )
+    train, test, validation = (*shares, None, None)[:3]
+    return train, validation, test
 
 
 def _check_batch_class(batch_class: Any) -> None:

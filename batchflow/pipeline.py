@@ -7,16 +7,25 @@ from typing import Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.chain import Chain
+from batchflow.declarations import word
 from batchflow.engine import (
+    Machine,
     PipelineModels,
     PipelineState,
+    Program,
     Run,
     RunKeywords,
     RunOptions,
     Source,
 )
-from batchflow.engine.build import Machine
-from batchflow.errors import ArgumentValueError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    SkipBatch,
+    StopPipeline,
+    did_you_mean,
+)
+from batchflow.executors.loop import PrivateLoop
 from batchflow.insight import ProgressBar
 from batchflow.plan import Plan
 
@@ -104,6 +113,10 @@ class Pipeline(Chain):
             deque(batches, maxlen=0)  # keeps no batch, not even the last
         return self
 
+    def run_now(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
+        """Run the pipeline to its end: the same as `run`."""
+        return self.run(batch_size, **options)
+
     def gen_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Run:
         """Start a run and give its batches one by one.
 
@@ -149,8 +162,42 @@ class Pipeline(Chain):
             The batch as it comes to the ordered section; None if an action skips it or stops.
         """
         chosen = self._options(batch_size, options, endless=True)
-        plan, source = self._bound()
-        return Machine(plan, source, chosen, self._state, self).replay(number)
+        return Machine(self._program(), chosen).replay(number)
+
+    def execute_for(self, batch: Batch, *, seed: int | None = None) -> Batch | None:
+        """Take one given batch through the steps, in this thread.
+
+        The batch is changed as in a run. Without a dataset, the pipeline's steps are those of the
+        batch's class.
+
+        Args:
+            batch: The batch.
+            seed: What its randomness is derived from; None: it keeps its own.
+
+        Returns:
+            The batch that the last step gives; None if a step skips it or stops.
+
+        Raises:
+            ArgumentValueError: A step regroups batches.
+        """
+        if not isinstance(batch, Batch):
+            raise ArgumentTypeError(f"execute_for takes a batch, got {batch!r:.60}")
+        program = self._program(type(batch))
+        if program.plan.regroupings:
+            raise ArgumentValueError(
+                f"execute_for: {program.plan.regroupings[0].step} makes other batches out of a "
+                "stream of them; run the pipeline instead"
+            )
+        if seed is not None:
+            batch._rng, batch._rng_key = None, (seed, 0, 0)
+        machine = Machine(program, None, seed=seed)
+        try:
+            machine.start(PrivateLoop() if machine.is_async else None)
+            return machine.through(batch)
+        except (SkipBatch, StopPipeline):
+            return None
+        finally:
+            machine.finish()
 
     def reset(self, *what: str) -> Self:
         """Forget what runs have left.
@@ -190,6 +237,11 @@ class Pipeline(Chain):
         """Give the value of a variable: the same as `v`."""
         return self._state.get(name)
 
+    @word
+    def set_v(self, name: str, value: Any) -> None:
+        """Give a variable another value: the same as `set_variable`."""
+        self._state.set(name, value)
+
     def set_variable(self, name: str, value: Any) -> None:
         """Give a variable another value.
 
@@ -205,7 +257,16 @@ class Pipeline(Chain):
     @property
     def models(self) -> PipelineModels:
         """The models by name: the static ones of the batch class, and this pipeline's own."""
-        return PipelineModels(self._bound()[1].batch_class.models, self._state)
+        return self._models(self._bound_plan().batch_class)
+
+    def m(self, name: str) -> Any:
+        """Give a model: the same as `models[name]`.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is none of this name, or it is dynamic and no
+                batch has reached it yet.
+        """
+        return self.models[name]
 
     @property
     def seed(self) -> int | None:
@@ -226,9 +287,25 @@ class Pipeline(Chain):
         return RunOptions.parse(size, {**ahead_options, **options}, endless=endless)
 
     def _open(self, options: RunOptions) -> Run:
-        plan, source = self._bound()
-        bar = ProgressBar() if options.bar else None
-        run = Run(plan, source, options, self._state, self, bar)
+        shown = options.bar if isinstance(options.bar, tuple) else ()
+        bar = ProgressBar(shown) if options.bar else None
+        run = Run(self._program(), options, bar)
         if bar is not None:
             bar.open(run.n_batches)
         return run
+
+    def _program(self, batch_class: type[Batch] | None = None) -> Program:
+        """Give what a run needs to know.
+
+        Args:
+            batch_class: The class of the batches, where there is no dataset.
+        """
+        if self._source is None and batch_class is not None:
+            plan = self._plan.bind(batch_class, end=True)
+            plan.check_variables()
+        else:
+            plan = self._bound_plan()
+        return Program(plan, self._source, self._state, self._models(plan.batch_class), self)
+
+    def _models(self, batch_class: type[Batch]) -> PipelineModels:
+        return PipelineModels(batch_class.models, self._plan.models, self._state, self)

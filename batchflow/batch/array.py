@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.batch.batch import Batch
+from batchflow.batch.regroup import plain_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
@@ -72,12 +73,6 @@ class _ArrayComponent:
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
             value = stack_items(value, n_items, self._shown)
         batch.__dict__[self._name] = value
-
-
-def plain_array(value: Any) -> npt.NDArray[Any]:
-    """Make an array of NumPy's own class, or a masked one: the mask belongs to the data."""
-    array = np.asanyarray(value)
-    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
 
 
 def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+import copy
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from batchflow.batch.actions import RESERVED, Action, collect_actions
+from batchflow.batch.actions import RESERVED, Action, action, collect_actions
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
+from batchflow.batch.load import load as load_batch
+from batchflow.batch.per_item import current_rng
+from batchflow.batch.regroup import PLACE, merge_batches, part
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -71,6 +75,11 @@ class Batch:
     _rng: np.random.Generator | None = None
     _n_batches: int | None = None  # of the run, where it has an end
     _rng_key: tuple[int, ...] | None = None  # seed, path of the source, shard
+    _source_ids: Any = None  # where they are not the ids of the index
+    _sources: tuple[int, ...] | None = None  # where it is made of source batches by regrouping
+    _mixed: bool = False  # whether its items come from several datasets
+    _loop: Any = None  # the event loop of the run
+    _closes: bool = False  # whether it is the last of its epoch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -108,7 +117,7 @@ class Batch:
 
     def _adopt(self, other: Batch) -> None:
         """Take over the place in a run of the batch that this one replaces."""
-        for name in ("number", "epoch", "dataset", "pipeline", "_rng", "_rng_key", "_n_batches"):
+        for name in PLACE:
             if name in other.__dict__:
                 self.__dict__.setdefault(name, other.__dict__[name])
 
@@ -118,12 +127,31 @@ class Batch:
         return self.index.indices
 
     @property
+    def source_ids(self) -> Any:
+        """The ids that the items have in their datasets: an array of shape `(n_items,)`.
+
+        They are the batch's `indices`, unless it was merged from batches with common ids.
+        """
+        return self.index.indices if self._source_ids is None else self._source_ids
+
+    @property
+    def source_numbers(self) -> tuple[int, ...]:
+        """The numbers of the source batches whose items it has; empty outside a run."""
+        if self._sources is not None:
+            return self._sources
+        return () if self.number is None else (self.number,)
+
+    @property
     def rng(self) -> np.random.Generator:
         """The random generator of this batch: a function of (seed, epoch, number) in a run.
 
         Use it for everything random, and a run with the same seed gives the same numbers at any
-        parallelism. Outside a run it is seeded by the operating system.
+        parallelism. Outside a run it is seeded by the operating system. In a call for one item of
+        a per-item action it is that item's.
         """
+        of_item = current_rng(self)
+        if of_item is not None:
+            return of_item
         if self._rng is None:
             if self._rng_key is None:
                 sequence = np.random.SeedSequence()
@@ -156,8 +184,99 @@ class Batch:
                 f"data: expected a tuple or a mapping with the components {names}, got "
                 f"{type(value).__name__}"
             )
-        for name, part in zip(names, given, strict=True):
-            setattr(self, name, part)
+        for name, rows in zip(names, given, strict=True):
+            setattr(self, name, rows)
+
+    @classmethod
+    def merge(cls, batches: Iterable[Batch]) -> Self:
+        """Make one batch of the data of several, in their order.
+
+        Arrays are put together along their first axis, lists and tuples become lists; what is None
+        in all of them stays None. Ids are kept; where two batches have one in common, the ids are
+        `0 ... n - 1` and `source_ids` has the old ones. Dataset and pipeline are those of the first
+        batch. A subclass may merge in a way of its own.
+
+        Args:
+            batches: Batches with the components of this class.
+
+        Raises:
+            ArgumentTypeError: These are no batches, or their components are others.
+            ArgumentValueError: There is none; their data does not fit together; or one has an
+                attribute that is no component, which would be lost.
+
+        Example:
+            >>> first, second = ArrayBatch(["a", "b"]), ArrayBatch(["c"])
+            >>> first.data, second.data = [1, 2], [3]
+            >>> merged = ArrayBatch.merge([first, second])
+            >>> merged.indices.tolist(), merged.data.tolist()
+            (['a', 'b', 'c'], [1, 2, 3])
+        """
+        if isinstance(batches, Batch) or not isinstance(batches, Iterable):
+            raise ArgumentTypeError(f"{cls.__name__}.merge takes a list of batches, got {batches}")
+        given = list(batches)
+        for batch in given:
+            if not isinstance(batch, Batch):
+                raise ArgumentTypeError(f"{cls.__name__}.merge: {batch!r:.60} is no batch")
+        if not given:
+            raise ArgumentValueError(f"{cls.__name__}.merge: expected at least one batch, got none")
+        return cast(Self, merge_batches(cls, given))
+
+    def create_subset(self, ids: Any) -> Self:
+        """Make the batch of the items with these ids, in that order: `batch[[id1, id2]]`.
+
+        It has copies of their data, and this batch's place in the run. Randomness comes from this
+        batch's generator.
+
+        Args:
+            ids: A list, an array or an index of ids, or one id.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) No item of the batch has such an id.
+            ArgumentValueError: An id is given twice, or none; or a component is not made of items;
+                or the batch has an attribute that is no component, which would be lost.
+        """
+        if isinstance(ids, Collection) and not isinstance(ids, (str, bytes, tuple, np.ndarray)):
+            ids = list(ids)
+        positions = np.atleast_1d(self._position(ids))
+        self.index.take(positions)  # checks: some, without duplicates
+        subset = part(self, positions)
+        subset._rng = self.rng
+        return cast(Self, subset)
+
+    load = action(load_batch)
+
+    @action
+    def apply_parallel(
+        self,
+        function: Callable[..., Any] | str,
+        *args: Any,
+        src: Any = None,
+        dst: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Call a function, or a method of this class by name, for each item, several at once.
+
+        Args:
+            function: Takes an item of `src`, and the other arguments.
+            args: Its positional arguments.
+            src: The component that the items are taken from, or several.
+            dst: The component that takes the results, or several.
+            kwargs: Its keyword arguments, and how to run it: see `apply_to_items`.
+
+        Returns:
+            The batch.
+        """
+        from batchflow.batch.parallel import apply_to_items  # which imports this
+
+        apply_to_items(self, function, *args, src=src, dst=dst, **kwargs)
+        return self
+
+    def deepcopy(self) -> Self:
+        """Make a batch with copies of the components; everything else is shared.
+
+        Its generator goes on from the same state, on its own. `copy.deepcopy(batch)` is the same.
+        """
+        return copy.deepcopy(self)
 
     def get_model_by_name(self, name: str) -> Any:
         """Give the descriptor of a model of this batch's class or pipeline."""
@@ -173,16 +292,27 @@ class Batch:
             f"{did_you_mean(name, (*self.components, *self._actions))}"
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = copy.copy(self)
+        held = twin.__dict__
+        for name in (*(self.components or ("_data",)), "_rng"):
+            if name in held:
+                held[name] = copy.deepcopy(held[name], memo)
+        return twin
+
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, item_id: Any) -> Any:
         """Give the item with this id: its data, or an `Item` with the components as attributes.
 
+        For several ids (a list, an array, an index), give the sub-batch: see `create_subset`.
+
         Raises:
             UnknownNameError: (a `KeyError`) No item of the batch has this id.
         """
-        return self._item(self._position(item_id))
+        position = self._position(item_id)
+        return self._item(position) if position.__class__ is int else self.create_subset(item_id)
 
     def __setitem__(self, item_id: Any, value: Any) -> None:
         if self.components:
@@ -206,16 +336,17 @@ class Batch:
         held = f", components {', '.join(self.components)}" if self.components else ""
         return f"<{type(self).__name__} of {len(self)} items{place}{held}>"
 
-    def _position(self, item_id: Any) -> int:
+    def _position(self, item_id: Any) -> Any:
         try:
-            position: int = self.index.get_pos(item_id)
+            return self.index.get_pos(item_id)
         except UnknownNameError:
+            if isinstance(item_id, (list, range, DatasetIndex, np.ndarray)):
+                item_id = next((item for item in item_id if item not in self.index), item_id)
             raise UnknownNameError(
                 f"the batch has no item with the id {item_id!r}; its ids are "
                 f"{self.indices[:8].tolist()}{'...' if len(self) > 8 else ''}. Items are found by "
                 "id; for positions index the data: batch.data[0], batch.images[0]"
             ) from None
-        return position
 
     def _item(self, position: int) -> Any:
         if self.components:
@@ -237,7 +368,7 @@ def _checked_components(cls: type[Batch]) -> tuple[str, ...]:
             raise ArgumentTypeError(
                 f"{cls.__name__}.components is a tuple of attribute names, got {name!r}"
             )
-        if name in RESERVED or name in _TAKEN or name.startswith("_"):
+        if name in RESERVED or name in _TAKEN | _METHODS or name.startswith("_"):
             raise ArgumentValueError(
                 f"{cls.__name__}: a component cannot be called {name!r}, a name that every batch "
                 "has already (or that starts with an underscore)"
@@ -247,6 +378,21 @@ def _checked_components(cls: type[Batch]) -> tuple[str, ...]:
     return names
 
 
-# Attributes of every batch that neither an action nor a component may hide.
-_TAKEN = frozenset({"components", "data", "number", "epoch", "get_model_by_name"})
+# Attributes of every batch that neither an action nor a component may hide,
+_TAKEN = frozenset(
+    {
+        "components",
+        "create_subset",
+        "data",
+        "deepcopy",
+        "epoch",
+        "get_model_by_name",
+        "number",
+        "source_ids",
+        "source_numbers",
+    }
+)
+# and those that an action may.
+_METHODS = frozenset({"apply_parallel", "load", "merge"})
 Batch.models = ModelDirectory(Batch)
+Batch._actions = collect_actions(Batch, _TAKEN)

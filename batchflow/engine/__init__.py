@@ -1,14 +1,19 @@
 """How it happens: see README.md in this folder for the map."""
 
+from batchflow.engine.build import Machine
+from batchflow.engine.models import PipelineModels
 from batchflow.engine.options import RunKeywords, RunOptions
+from batchflow.engine.program import Program
 from batchflow.engine.run import Observer, Run
 from batchflow.engine.source import Source
-from batchflow.engine.state import PipelineModels, PipelineState
+from batchflow.engine.state import PipelineState
 
 __all__ = [
+    "Machine",
     "Observer",
     "PipelineModels",
     "PipelineState",
+    "Program",
     "Run",
     "RunKeywords",
     "RunOptions",

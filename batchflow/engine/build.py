@@ -2,103 +2,267 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
-from batchflow.engine.late import with_chance, with_late_values
+from batchflow.batch.regroup import merge_batches
+from batchflow.engine.hooks import take_hooks
 from batchflow.engine.options import RunOptions
-from batchflow.engine.section import in_order
-from batchflow.engine.source import Source
-from batchflow.engine.state import PipelineState, PipelineView
+from batchflow.engine.program import (
+    NestedProgram,
+    Piece,
+    Program,
+    cut_plan,
+    joined_in,
+    nested_in,
+)
+from batchflow.engine.ready import ReadySteps, needs_loop
+from batchflow.engine.regroup import Flow, Naming, regroup
+from batchflow.engine.section import holding, in_order
+from batchflow.engine.source import EpochEnd, Source
+from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
 from batchflow.engine.stream import Halt
-from batchflow.errors import SkipBatch, StopPipeline
-from batchflow.models.keras import is_keras_model
-from batchflow.models.tf1 import initialize_sessions
-from batchflow.plan import BoundChance, BoundPlan, BoundStep
+from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline
+from batchflow.executors.loop import PrivateLoop
+from batchflow.plan import BoundRegrouping, Concat, Merge, Rebatch
+from batchflow.plan.builtin import filter_items
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Ticket
+    from batchflow.engine.workers import Workers
 
 __all__ = ["Machine"]
 
-_MAIN_SOURCE = 0
 _NO_SHARD = 0
 
 
 class Machine:
-    """A plan made ready for one run, cut at its ordered section.
+    """A program made ready for one run, cut at its ordered section and its regroupings.
 
     Args:
-        plan: The steps.
-        source: What to read from.
-        options: What was asked for.
-        state: What the pipeline owns.
-        pipeline: What the batches get as their `pipeline`.
+        program: The pipeline.
+        options: What was asked for; None where no batches are read.
+        seed: The seed of the run, for a pipeline inside of another; None: as the options say.
+        paths: Numbers the sources and regroupings of a run, whose randomness differs by them.
+        is_regrouped: Whether a pipeline outside of this one regroups its batches.
     """
 
     def __init__(
         self,
-        plan: BoundPlan,
-        source: Source,
-        options: RunOptions,
-        state: PipelineState,
-        pipeline: Any,
+        program: Program,
+        options: RunOptions | None,
+        *,
+        seed: int | None = None,
+        paths: Iterator[int] | None = None,
+        is_regrouped: bool = False,
     ) -> None:
-        self.seed, self._shuffle = options.seeds()
-        self.schedule = options.schedule(len(source), self._shuffle)
-        self._rng_key = (self.seed, _MAIN_SOURCE, _NO_SHARD)
-        self._n_batches = self.schedule.n_batches
-        self._plan = plan
-        self._source = source
+        self._program = program
+        self._plan, self._source, self._state, self._models, self._pipeline = program
         self._options = options
-        self._state = state
-        self._pipeline = pipeline
+        paths = itertools.count() if paths is None else paths
+        self._path = path = next(paths)
+        self.seed, self._shuffle = seed or 0, None
+        if options is not None:
+            self.seed, self._shuffle = options.seeds(path)
+            self.schedule = options.schedule(len(self._given_source), self._shuffle)
+        self._rng_key = (self.seed, path, _NO_SHARD)
+        self._n_batches = None if options is None else self.schedule.n_batches
+        self.marks_epochs = is_regrouped or bool(self._plan.regroupings)
+        self._pieces, self._n_ahead = cut_plan(self._plan)
+        self._nested: dict[tuple[int, int], Machine] = {
+            nested.key: self._inside(nested, paths) for nested in nested_in(self._plan)
+        }
+        self._namings = {
+            id(step): Naming(
+                (self.seed, next(paths), _NO_SHARD), f"{step.step}, chained at {step.step.where}"
+            )
+            for step in self._plan.regroupings
+        }
+        self._loop: Any = None
         self._view: PipelineView | None = None
-        self._steps: list[ReadyStep] = []
-        self._prefix: Sequence[ReadyStep] = ()
-        self._slots: dict[str, ModelSlot] = {}
+        self._steps: ReadySteps
+        self._first: Sequence[ReadyStep] = ()
+        self._is_started = False
 
-    def start(self) -> None:
-        """Make variables and static models, in the thread that asks for the first batch."""
-        self._state.start_run(self.seed)
-        self._prepare()
+    @property
+    def _given_source(self) -> Source:
+        if self._source is None:
+            raise ArgumentValueError("this pipeline has no dataset to read batches from")
+        return self._source
 
-    def _prepare(self) -> None:
-        self._view = self._state.view(self._pipeline, self._plan.written)
-        directory = self._source.batch_class.models
-        descriptors = {}
-        for name, is_dynamic in self._plan.models.items():
-            if is_dynamic:
-                self._slots[name] = self._state.dynamic_slot(name)
+    def _inside(self, nested: NestedProgram, paths: Iterator[int]) -> Machine:
+        program = nested.pipeline._program()
+        options = None
+        if nested.is_stream and self._options is not None:
+            outer = self._options.settled(self.seed, self._shuffle)
+            options = RunOptions.nested(nested.pipeline._ahead, outer)
+        return Machine(program, options, seed=self.seed, paths=paths, is_regrouped=nested.is_stream)
+
+    # ---- what a run does with it
+
+    @property
+    def n_segments(self) -> int:
+        """How many parallel segments there are."""
+        own = 1 + sum(bool(piece.ahead) for piece in self._pieces[1:])
+        nested = self._nested.values()
+        return own + sum(machine.n_segments for machine in nested if machine._options is not None)
+
+    @property
+    def n_batches(self) -> int | None:
+        """How many batches come out if none is skipped; None where that is not known."""
+        count = self.schedule.n_batches
+        sizes_known = not any(leaf.function is filter_items for leaf in self._plan.leaves)
+        for step in self._plan.regroupings:
+            counts = [count, *(machine.n_batches for machine in self._others_of(step))]
+            if isinstance(step.what, Merge):
+                count = min((n for n in counts if n is not None), default=None)
+            elif isinstance(step.what, Concat):
+                count = None if None in counts else sum(counts)  # type: ignore[arg-type]
+            elif sizes_known and count is not None:
+                count = self._count_of(step.what, count)
             else:
-                self._slots[name] = directory.definition(name).slot
-                descriptors[name] = directory[name]
-        self._steps = [self._ready(bound, descriptors) for bound in self._plan.steps]
-        self._prefix = self._steps[: self._plan.section.start]
-        if self._options.prefetch:
-            self._warn_of_concurrent_training(descriptors)
-        initialize_sessions(
-            value
-            for bound in self._plan.leaves
-            if bound.model is not None
-            for value in (*bound.args, *bound.kwargs.values())
-        )
+                count = None
+            sizes_known = False
+        return count
 
-    def work(self, ticket: Ticket, halt: Halt) -> Batch | None:
+    def _count_of(self, what: Rebatch, n_batches: int) -> int:
+        """Tell how many batches are made of the first `n_batches` source batches."""
+        schedule = self.schedule
+        drop = schedule.drop_last if what.drop_last is None else what.drop_last
+
+        def made(n_sources: int) -> int:
+            whole, rest = divmod(min(n_sources * schedule.batch_size, schedule.n_items), what.size)
+            return whole + (rest > 0 and not drop)
+
+        epochs, rest = divmod(n_batches, schedule.batches_per_epoch)
+        return epochs * made(schedule.batches_per_epoch) + made(rest)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether some step needs an event loop."""
+        own = any(map(needs_loop, self._plan.leaves))
+        return own or any(machine.is_async for machine in self._nested.values())
+
+    def start(self, loop: Any = None) -> None:
+        """Make variables and static models, in the thread that asks for the first batch.
+
+        Args:
+            loop: What runs coroutines, or None.
+        """
+        self._open()
+        self._prepare(loop)
+
+    def _open(self) -> None:
+        self._state.start_run(self.seed)
+        for machine in self._nested.values():
+            machine._open()
+        if not self._state.is_set_up:
+            take_hooks(self._program, "once", self._rng_key)
+            self._state.is_set_up = True
+        take_hooks(self._program, "before", self._rng_key)
+        self._is_started = True
+
+    def finish(self) -> None:
+        """Take the steps that come after the last batch."""
+        if self._is_started:
+            self._is_started = False
+            take_hooks(self._program, "after", self._rng_key)
+        for machine in self._nested.values():
+            machine.finish()
+
+    def ahead(self, workers: Workers) -> Flow:
+        """Give the batches as they come to the ordered section."""
+        made: Flow = workers.spread(self.work, self.schedule.tickets(), is_staged=False)
+        for piece in self._pieces[1 : self._n_ahead]:
+            made = self._regrouped(piece, made, workers)
+            if piece.ahead:
+                work = partial(self._go_on, self._steps.of(piece.ahead))
+                made = workers.spread(work, made, is_staged=True)
+        return made
+
+    def ordered(self, made: Flow, workers: Workers) -> Flow:
+        """Take batches through the ordered section and what follows it."""
+        made = self._in_order(self._pieces[self._n_ahead - 1], made)
+        for piece in self._pieces[self._n_ahead :]:
+            made = self._in_order(piece, self._regrouped(piece, made, workers))
+        return made
+
+    def work(self, ticket: Ticket, halt: Halt) -> Batch | EpochEnd | None:
         """Make a source batch and take it to the ordered section. For any thread."""
         try:
             batch = self._make(ticket)
-            return run_steps(batch, self._prefix, self._replay_note, halt)
+            return run_steps(batch, self._first, self._replay_note, halt)
         except SkipBatch:
+            if self.marks_epochs and self.schedule.ends_epoch(ticket[0]):
+                return EpochEnd()
             return None
 
-    def _make(self, ticket: Ticket) -> Batch:
-        number, epoch, positions = ticket
+    def through(self, batch: Batch) -> Batch | None:
+        """Take one batch through all steps. For any thread, but for ordered steps."""
+        piece = self._pieces[0]
+        batch.pipeline = self._view
+        if self._loop is not None:
+            batch._loop = self._loop
+        done = run_steps(batch, self._first, self._replay_note)
+        if done is not None:
+            done.pipeline = self._pipeline
+        if done is not None and piece.section:
+            section = partial(
+                run_steps, done, self._steps.of(piece.section), self._replay_section_note
+            )
+            done = holding(self.locks(), section)
+        if done is not None and piece.rest:
+            done = run_steps(done, self._steps.of(piece.rest), self._replay_section_note)
+        return done
+
+    def joined_to(self, batch: Batch) -> Batch | None:
+        """Make the batch with the ids of another and take it through all steps."""
+        if batch._source_ids is not None:
+            raise ArgumentValueError(
+                "join: the ids of this batch are those of several sources (see its source_ids), so "
+                "they do not tell which items to join; join before the merge"
+            )
+        source = self._given_source
+        facts = self._facts(batch.number, batch.epoch)
+        facts["_n_batches"] = batch._n_batches
+        return self.through(source.make_batch(source.positions(batch.index), facts))
+
+    def replay(self, number: int) -> Batch | None:
+        """Make a source batch as it comes to the ordered section, or to the first regrouping.
+
+        None if a step drops it.
+        """
+        ticket = self.schedule.ticket(number)
+        self.marks_epochs = False
+        self._prepare(PrivateLoop() if self.is_async else None)
+        try:
+            batch = self.work(ticket, Halt())
+        except StopPipeline:
+            return None
+        if batch is not None:
+            batch.pipeline = self._pipeline  # type: ignore[union-attr]
+        return batch  # type: ignore[return-value]
+
+    def _prepare(self, loop: Any) -> None:
+        for machine in self._nested.values():
+            machine._prepare(loop)
+        self._loop = loop if any(map(needs_loop, self._plan.leaves)) else None
+        self._view = self._state.view(self._pipeline, self._plan.written)
+        joined = {key[0]: machine.joined_to for key, machine in self._nested.items()}
+        self._steps = ReadySteps(self._plan, self._models, joined, self._loop, self._replay_note)
+        self._first = self._steps.of(self._pieces[0].ahead)
+        if self._options is not None and self._options.prefetch:
+            ahead = [step for piece in self._pieces for step in piece.ahead]
+            self._steps.warn_of_concurrent_training(ahead)
+
+    # ---- taking batches through
+
+    def _facts(self, number: int | None, epoch: int | None) -> dict[str, Any]:
         facts = {
             "number": number,
             "epoch": epoch,
@@ -106,89 +270,104 @@ class Machine:
             "_rng_key": self._rng_key,
             "_n_batches": self._n_batches,
         }
+        if self._loop is not None:
+            facts["_loop"] = self._loop
+        return facts
+
+    def _make(self, ticket: Ticket) -> Batch:
+        number, epoch, positions = ticket
+        facts = self._facts(number, epoch)
+        if self.marks_epochs and self.schedule.ends_epoch(number):
+            facts["_closes"] = True
+        source = self._given_source
         try:
-            return self._source.make_batch(positions, facts)
+            return source.make_batch(positions, facts)
         except (SkipBatch, StopPipeline):
             raise
         except Exception as error:
-            name = self._source.batch_class.__name__
+            name = self._plan.batch_class.__name__
             add_note_once(error, f"while a {name} was made, before its first action")
-            add_note_once(error, batch_facts(number, epoch, self._source.ids(positions)))
-            add_note_once(error, self._replay_note(number))
+            add_note_once(error, batch_facts(number, epoch, source.ids(positions)))
+            add_note_once(error, self._replay_note([number]))
             raise
 
-    def ordered(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Take batches through the ordered section and what follows it."""
-        section = self._plan.section
+    def _go_on(
+        self, steps: Sequence[ReadyStep], batch: Batch | EpochEnd, halt: Halt
+    ) -> Batch | EpochEnd | None:
+        """Take a regrouped batch to the ordered section. For any thread."""
+        if isinstance(batch, EpochEnd):
+            return batch
+        batch.pipeline = self._view
+        try:
+            return run_steps(batch, steps, self._replay_note, halt)
+        except SkipBatch:
+            return EpochEnd() if batch._closes else None
+
+    def _regrouped(self, piece: Piece, made: Flow, workers: Workers) -> Flow:
+        bound: Any = piece.regrouping
+        drop_last = self.schedule.drop_last
+        machines = self._others_of(bound)
+        others = [machine.ordered(machine.ahead(workers), workers) for machine in machines]
+        stage = regroup(
+            bound.what,
+            made,
+            others,
+            self._merge,
+            self._namings[id(bound)],
+            drop_last,
+        )
+        return workers.also_close(stage)
+
+    def _merge(self, batches: list[Batch]) -> Batch:
+        batch_class = self._plan.batch_class
+        if "merge" in batch_class._actions:  # the user's own step
+            return merge_batches(batch_class, batches)
+        return batch_class.merge(batches)
+
+    def _others_of(self, bound: BoundRegrouping) -> list[Machine]:
+        return [self._nested[id(bound), place] for place in range(len(bound.what.others))]
+
+    def _in_order(self, piece: Piece, made: Flow) -> Flow:
         return in_order(
-            batches,
-            self._steps[section],
-            self._steps[section.stop :],
-            self._locks(section),
+            made,
+            self._steps.of(piece.section),
+            self._steps.of(piece.rest),
+            self.locks() if piece.section else (),
             self._pipeline,
             self._replay_section_note,
         )
 
-    def replay(self, number: int) -> Batch | None:
-        """Make a source batch as it comes to the ordered section; None if a step drops it."""
-        ticket = self.schedule.ticket(number)
-        self._prepare()
-        try:
-            batch = self.work(ticket, Halt())
-        except StopPipeline:
-            return None
-        if batch is not None:
-            batch.pipeline = self._pipeline
-        return batch
+    def locks(self) -> list[Any]:
+        """Give the locks of the section, in one global order: those of models first."""
+        slots, sections = self._locked()
+        in_one_order = sorted({*slots}, key=lambda slot: slot.serial_number)
+        return [*(slot.lock for slot in in_one_order), *sections]
 
-    def _replay_note(self, number: int) -> str:
-        return f"make this batch again: {self._replay_call(number)}"
+    def _locked(self) -> tuple[list[ModelSlot], list[Any]]:
+        steps = (bound for piece in self._pieces for bound in piece.section)
+        leaves = [leaf for step in steps for leaf in step.leaves]
+        slots = [self._models.slot(leaf.model) for leaf in leaves if leaf.model is not None]
+        sections = [self._state.section]
+        for value in (value for leaf in leaves for value in joined_in(leaf.args)):
+            inner_slots, inner_sections = self._nested[id(value), 0]._locked()
+            slots += inner_slots
+            sections += inner_sections
+        return slots, sections
 
-    def _replay_section_note(self, number: int) -> str:
-        return f"make the batch that came to the ordered section: {self._replay_call(number)}"
+    # ---- messages
 
-    def _replay_call(self, number: int) -> str:
-        return self._options.replay_call(number, self.seed, self._shuffle)
+    def _replay_note(self, numbers: Sequence[int]) -> str:
+        return f"make this batch again: {self._replay_calls(numbers)}"
 
-    def _warn_of_concurrent_training(self, descriptors: dict[str, Any]) -> None:
-        prefix = self._plan.steps[: self._plan.section.start]
-        for bound in (leaf for step in prefix for leaf in step.leaves):
-            if bound.model is not None and is_keras_model(descriptors[bound.model]):
-                warnings.warn(
-                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
-                    "several threads at once, which loses updates or breaks the model. Mark it "
-                    f'@action(model="{bound.model}", singleton=True)',
-                    stacklevel=2,
-                )
+    def _replay_section_note(self, numbers: Sequence[int]) -> str:
+        return f"make the batch that came to the ordered section: {self._replay_calls(numbers)}"
 
-    def _ready(self, bound: BoundStep | BoundChance, descriptors: dict[str, Any]) -> ReadyStep:
-        if isinstance(bound, BoundChance):
-            steps = [self._ready(step, descriptors) for step in bound.steps]
-            function = with_chance(steps, bound.step.probability, self._replay_note)
-            return ReadyStep(function, (), {}, bound.step)
-        function = with_late_values(bound) if bound.is_late else bound.function
-        if bound.model is None:
-            return ReadyStep.of(bound, function)
-        if not bound.dynamic:
-            return ReadyStep.of(bound, function, descriptors[bound.model])
-        definition = self._source.batch_class.models.definition(bound.model)
-        slot = self._slots[bound.model]
-        return ReadyStep.of(bound, _with_dynamic(function, slot, definition.function))
-
-    def _locks(self, section: slice) -> list[Any]:
-        """Give the locks of the section: its models' in one global order, then the pipeline's."""
-        leaves = (leaf for step in self._plan.steps[section] for leaf in step.leaves)
-        models = {leaf.model for leaf in leaves if leaf.model is not None}
-        slots = sorted((self._slots[name] for name in models), key=lambda slot: slot.serial_number)
-        return [*(slot.lock for slot in slots), self._state.section]
-
-
-def _with_dynamic(
-    function: Callable[..., Any], slot: ModelSlot, define: Callable[[Batch], Any]
-) -> Callable[..., Any]:
-    """Make an action that gets its model from the first batch that reaches it."""
-
-    def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        return function(batch, slot.get(partial(define, batch)), *args, **kwargs)
-
-    return call
+    def _replay_calls(self, numbers: Sequence[int]) -> str:
+        if self._options is None:
+            return f"by the batch that it was joined to (it is of {self._source!r})"
+        calls = [
+            self._options.replay_call(number, self.seed, self._shuffle) for number in numbers[:3]
+        ]
+        dots = "; ..." if len(numbers) > 3 else ""
+        of = f" (pipeline: the one over {self._source!r} inside of it)" if self._path else ""
+        return "; ".join(calls) + dots + of

@@ -7,28 +7,32 @@ from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine.steps import ReadyStep, ReplayNote, add_note_once, run_steps
-from batchflow.errors import ActionResultError, ArgumentValueError
+from batchflow.errors import ActionResultError, ArgumentValueError, SkipBatch, StopPipeline
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
-__all__ = ["with_chance", "with_late_values"]
+__all__ = ["awaited", "with_chance", "with_late_values"]
 
 
-def with_late_values(bound: BoundStep) -> Callable[..., Any]:
+def with_late_values(
+    bound: BoundStep, function: Callable[..., Any], own_args: Sequence[Any]
+) -> Callable[..., Any]:
     """Make a function that resolves its arguments, calls the step's, and stores its value.
 
     Args:
         bound: The step. A model's descriptor and the place that `update` stores to are left as
             they are.
+        function: What is called.
+        own_args: The step's positional arguments, those of a model left out.
 
     Returns:
         A function with the same arguments, which returns a batch.
     """
-    function, save_to, name = bound.function, bound.save_to, bound.step.name
+    save_to, name = bound.save_to, bound.step.name
     n_injected = int(bound.model is not None)
     late_args = [
         (place + n_injected, value)
-        for place, value in enumerate(bound.args)
+        for place, value in enumerate(own_args)
         if _is_late(value) and not (bound.stores and place == 0)
     ]
     late_kwargs = [(key, value) for key, value in bound.kwargs.items() if _is_late(value)]
@@ -54,6 +58,15 @@ def with_late_values(bound: BoundStep) -> Callable[..., Any]:
     return call
 
 
+def awaited(function: Callable[..., Any], loop: Any) -> Callable[..., Any]:
+    """Make a function of a coroutine function: it runs in the loop, and is waited for."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return loop.run(function(*args, **kwargs))
+
+    return call
+
+
 def with_chance(
     steps: Sequence[ReadyStep], probability: float, replay_note: ReplayNote
 ) -> Callable[[Batch], Batch | None]:
@@ -74,6 +87,8 @@ def _is_late(value: Any) -> bool:
 def _resolved(value: Any, batch: Batch) -> Any:
     try:
         return resolved(value, batch)
+    except (SkipBatch, StopPipeline):
+        raise
     except Exception as error:
         add_note_once(error, f"while {value!r} was resolved")
         raise

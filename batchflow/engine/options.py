@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index.order import drawn_seed, make_order, order_seed
+from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["MOST_THREADS", "RunKeywords", "RunOptions"]
 MOST_THREADS = 32
 _EXECUTORS = ("threads", "serial")
 _OLD_NAMES = {"target": "executor"}
+# What a run decides for the pipelines inside of it, too.
+_OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 
 class RunKeywords(TypedDict, total=False):
@@ -35,7 +38,7 @@ class RunKeywords(TypedDict, total=False):
     executor: str
     target: str
     n_workers: int | None
-    bar: bool
+    bar: bool | Expression | Sequence[Expression]
     seed: int | None
 
 
@@ -58,7 +61,8 @@ class RunOptions:
             given.
         executor: `"threads"`, or `"serial"`: no thread is ever started.
         n_workers: The most batches at work at once; None: `prefetch`, at most 32.
-        bar: Whether to show a progress bar.
+        bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
+            expression, or several of them.
         seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
@@ -72,7 +76,7 @@ class RunOptions:
     prefetch: int = 0
     executor: str = "threads"
     n_workers: int = 1
-    bar: bool = False
+    bar: Any = False
     seed: int | None = None
 
     @classmethod
@@ -109,7 +113,7 @@ class RunOptions:
             n_epochs=_count("n_epochs", given.get("n_epochs", one_epoch), least=1),
             n_iters=n_iters,
             drop_last=_flag("drop_last", given.get("drop_last", False)),
-            bar=_flag("bar", given.get("bar", False)),
+            bar=_checked_bar(given.get("bar", False)),
             seed=_checked_seed(given.get("seed")),
             **_parallelism(given),
         )
@@ -124,8 +128,36 @@ class RunOptions:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def seeds(self) -> tuple[int, Any]:
+    @classmethod
+    def nested(
+        cls, ahead: tuple[int | None, Mapping[str, Any]] | None, outer: RunOptions
+    ) -> RunOptions:
+        """Give the options of a pipeline whose batches another one reads.
+
+        Args:
+            ahead: What its `run_later` has set.
+            outer: The settled options of the other, which hold for what is not set.
+        """
+        size, keywords = ahead or (None, {})
+        given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
+        inherited: dict[str, Any] = {
+            "drop_last": outer.drop_last,
+            "seed": outer.seed,
+            "shuffle": outer.shuffle if callable(outer.shuffle) else outer.shuffle is not False,
+        }
+        if not {"n_epochs", "n_iters"} & set(given):
+            inherited["n_epochs"] = outer.n_epochs
+        return cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
+
+    def settled(self, seed: int, shuffle: Any) -> RunOptions:
+        """Give the same options with what `seeds` has found out."""
+        return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
+
+    def seeds(self, path: int = 0) -> tuple[int, Any]:
         """Settle the randomness of one run.
+
+        Args:
+            path: The number of the pipeline in the run: 0, but for pipelines inside of another.
 
         Returns:
             The seed, and what the order is made from: None, a seed or a function.
@@ -138,7 +170,7 @@ class RunOptions:
             is_seed = isinstance(shuffle, int) and not isinstance(shuffle, bool)
             seed = shuffle if is_seed else drawn_seed()
         if shuffle is True:
-            shuffle = seed
+            shuffle = seed if path == 0 else _derived(seed, path)
         return seed, None if shuffle is False else shuffle
 
     def schedule(self, n_items: int, shuffle: Any) -> Schedule:
@@ -166,6 +198,10 @@ class RunOptions:
         order = "" if shuffle is None else f", shuffle={shown}"
         drop = ", drop_last=True" if self.drop_last else ""
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
+
+
+def _derived(seed: int, path: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +242,19 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(f"{name} must be True or False, got {value!r:.60}")
     return bool(value)
+
+
+def _checked_bar(bar: Any) -> Any:
+    if isinstance(bar, Expression):
+        return (bar,)
+    if isinstance(bar, (list, tuple)) and bar and all(isinstance(x, Expression) for x in bar):
+        return tuple(bar)
+    if isinstance(bar, (list, tuple, str)):
+        raise ArgumentTypeError(
+            f'bar must be True or False, or what to show: V("loss"), or several expressions; got '
+            f"{bar!r:.60}"
+        )
+    return _flag("bar", bar)
 
 
 def _checked_seed(seed: Any) -> int | None:

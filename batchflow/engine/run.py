@@ -1,6 +1,6 @@
 """One run of a pipeline: an iterator over its batches, in order.
 
-    schedule -> tickets -> [ machine.work, in workers ] -> machine.ordered -> the consumer
+    schedule -> tickets -> machine.ahead, in workers -> machine.ordered -> the consumer
 
 Guarantees: a run that has ended, for whatever reason, has ended everything that it began.
 """
@@ -8,20 +8,21 @@ Guarantees: a run that has ended, for whatever reason, has ended everything that
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from batchflow.batch import Batch
 from batchflow.engine.build import Machine
 from batchflow.engine.options import RunOptions
-from batchflow.engine.source import Source
-from batchflow.engine.state import PipelineState
-from batchflow.engine.stream import in_turn, parallel
+from batchflow.engine.program import Program
+from batchflow.engine.regroup import Flow
+from batchflow.engine.workers import Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors import ThreadExecutor
-from batchflow.plan import BoundPlan
+from batchflow.executors.loop import EventLoop, PrivateLoop
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
@@ -36,7 +37,7 @@ _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar("in
 class Observer(Protocol):
     """Watches a run, in the consumer's thread."""
 
-    def watch(self, made: Iterator[Batch]) -> Iterator[Batch]:
+    def watch(self, made: Flow) -> Flow:
         """Stand between the parallel steps and the rest: waiting here is waiting for data."""
 
     def delivered(self, batch: Batch) -> None:
@@ -53,11 +54,8 @@ class Run:
     error, when it is closed, and when it is garbage-collected.
 
     Args:
-        plan: The steps.
-        source: What to read from.
+        program: The pipeline.
         options: What was asked for.
-        state: What the pipeline owns.
-        pipeline: What the batches get as their `pipeline`.
         observer: Who watches, or None.
 
     Raises:
@@ -65,15 +63,9 @@ class Run:
     """
 
     def __init__(
-        self,
-        plan: BoundPlan,
-        source: Source,
-        options: RunOptions,
-        state: PipelineState,
-        pipeline: Any,
-        observer: Observer | None = None,
+        self, program: Program, options: RunOptions, observer: Observer | None = None
     ) -> None:
-        self._machine = Machine(plan, source, options, state, pipeline)
+        self._machine = Machine(program, options)
         self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
         self._observer = observer
         self._end: str | None = None
@@ -82,7 +74,9 @@ class Run:
         self._token = object()
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
-        self._stream = _stream(self._machine, context, self._executor, options.prefetch, observer)
+        self._loop = _loop_for(options) if self._machine.is_async else None
+        workers = Workers(self._executor, options.prefetch, self._machine.n_segments, context)
+        self._stream = _stream(self._machine, workers, self._executor, self._loop, observer)
 
     @property
     def seed(self) -> int:
@@ -115,19 +109,21 @@ class Run:
 
     @property
     def n_batches(self) -> int | None:
-        """The number of source batches, skipped ones included; None if the run is endless."""
-        return self._machine.schedule.n_batches
+        """The number of batches, skipped ones included; None if it is endless or not known."""
+        return self._machine.n_batches
 
     def __bool__(self) -> bool:
         return True
 
     def __len__(self) -> int:
-        """Give the number of source batches, skipped ones included.
+        """Give the number of batches, skipped ones included.
 
         Raises:
-            TypeError: The run is endless.
+            TypeError: The run is endless, or regroups batches whose sizes are not known.
         """
         n_batches = self.n_batches
+        if n_batches is None and self._machine.schedule.n_batches is not None:
+            raise TypeError("the number of batches behind a regrouping step is not known here")
         if n_batches is None:
             raise TypeError("an endless run has no length; give n_epochs or n_iters")
         return n_batches
@@ -144,7 +140,9 @@ class Run:
         self.close()
 
     def __repr__(self) -> str:
-        of = "endless" if self.n_batches is None else f"{self.n_batches} batches"
+        of = "batches" if self.n_batches is None else f"{self.n_batches} batches"
+        if self._machine.schedule.n_batches is None:
+            of = "endless"
         return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
 
     def close(self) -> None:
@@ -172,6 +170,8 @@ class Run:
             self._stream.close()
             if self._observer is not None:
                 self._observer.closed()
+            if self._loop is not None:
+                self._loop.close(CLOSE_GRACE)
             if self._executor is not None:
                 self._executor.join(CLOSE_GRACE)
         elif self._end != "ended":
@@ -181,27 +181,43 @@ class Run:
             ) from None
 
 
+def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
+    return PrivateLoop() if options.executor == "serial" else EventLoop()
+
+
 def _stream(
     machine: Machine,
-    context: contextvars.Context,
+    workers: Workers,
     executor: ThreadExecutor | None,
-    prefetch: int,
+    loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
 ) -> Generator[Batch, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
-    tickets = machine.schedule.tickets()
-    made: Generator[Batch, None, None]
-    if executor is None:
-        made = in_turn(machine.work, tickets, context)
-    else:
-        made = parallel(machine.work, tickets, context, executor, prefetch)
     try:
-        machine.start()
-        try:
-            yield from machine.ordered(made if observer is None else observer.watch(made))
-        except StopPipeline:
-            return
+        machine.start(loop)
+        made = machine.ahead(workers)
+        batches = machine.ordered(made if observer is None else observer.watch(made), workers)
+        if machine.marks_epochs:
+            yield from (batch for batch in batches if isinstance(batch, Batch))
+        else:
+            yield from batches  # type: ignore[misc]
+    except StopPipeline:
+        return
     finally:
-        made.close()
+        workers.close()
+        if loop is not None:
+            loop.close(0.0)
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
+        _finish(machine)
+
+
+def _finish(machine: Machine) -> None:
+    """Take the last steps. If they fail after something else has failed, that is what is told."""
+    earlier = sys.exception()
+    try:
+        machine.finish()
+    except Exception as error:
+        if not isinstance(earlier, Exception):
+            raise
+        earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")

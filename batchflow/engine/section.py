@@ -12,25 +12,28 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch
 
-__all__ = ["in_order"]
+__all__ = ["holding", "in_order"]
+
+T = TypeVar("T")
 
 
 def in_order(
-    batches: Iterator[Batch],
+    batches: Iterator[Batch | EpochEnd],
     section: Sequence[ReadyStep],
     rest: Sequence[ReadyStep],
     locks: Sequence[Any],
     pipeline: Any,
     replay_note: ReplayNote,
-) -> Iterator[Batch]:
+) -> Generator[Batch | EpochEnd, None, None]:
     """Take batches through the ordered section and what follows it, each when it is asked for.
 
     Args:
@@ -42,30 +45,36 @@ def in_order(
         replay_note: See `run_steps`.
 
     Yields:
-        The batches; those that raise `SkipBatch` are left out.
+        The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
     """
     if not section and not rest:
         for batch in batches:
-            batch.pipeline = pipeline
+            if batch.__class__ is not EpochEnd:
+                batch.pipeline = pipeline  # type: ignore[union-attr]
             yield batch
             del batch
         return
     for batch in batches:
+        if isinstance(batch, EpochEnd):
+            yield batch
+            continue
         batch.pipeline = pipeline
         done: Batch | None = batch
         try:
             if section:
-                done = _holding(locks, partial(run_steps, batch, section, replay_note))
+                done = holding(locks, partial(run_steps, batch, section, replay_note))
             if rest and done is not None:
                 done = run_steps(done, rest, replay_note)
         except SkipBatch:
+            if batch._closes:
+                yield EpochEnd()
             continue
         del batch
         yield done  # type: ignore[misc]
         del done
 
 
-def _holding(locks: Sequence[Any], work: Callable[[], Batch | None]) -> Batch | None:
+def holding(locks: Sequence[Any], work: Callable[[], T]) -> T:
     """Do some work with all the locks held.
 
     Nested `with` statements: an interrupt cannot come between taking a lock and being ready to
@@ -74,4 +83,4 @@ def _holding(locks: Sequence[Any], work: Callable[[], Batch | None]) -> Batch | 
     if not locks:
         return work()
     with locks[0]:
-        return _holding(locks[1:], work)
+        return holding(locks[1:], work)

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["Schedule", "Source"]
+__all__ = ["EpochEnd", "Schedule", "Source"]
+
+
+class EpochEnd:
+    """Stands in a stream for the last batch of an epoch, where that was skipped.
+
+    Only where something regroups batches, which never crosses the border of an epoch: otherwise
+    nobody needs to know.
+    """
+
+    __slots__ = ()
 
 
 class Source(Protocol):
@@ -35,6 +45,13 @@ class Source(Protocol):
 
     def ids(self, positions: Positions) -> Any:
         """Give the ids of the items at `positions`, as an array."""
+
+    def positions(self, ids: Any) -> Positions:
+        """Give the positions of the items with these ids.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no item with one of them.
+        """
 
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`; `facts` become its attributes."""
@@ -85,6 +102,10 @@ class Schedule:
             for start in range(0, last * size, size):
                 yield number, epoch, part(start, min(start + size, n_items))
                 number += 1
+
+    def ends_epoch(self, number: int) -> bool:
+        """Tell whether a batch is the last of its epoch."""
+        return (number + 1) % self.batches_per_epoch == 0
 
     def ticket(self, number: int) -> Ticket:
         """Name one batch.

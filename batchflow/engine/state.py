@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.batch.directory import ModelSlot
 from batchflow.engine.options import RunOptions
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan import Variable
@@ -30,7 +30,7 @@ class Reader(Protocol):
         """End it."""
 
 
-__all__ = ["PipelineModels", "PipelineState", "PipelineView"]
+__all__ = ["PipelineState", "PipelineView"]
 
 
 class PipelineState:
@@ -39,16 +39,18 @@ class PipelineState:
     Attributes:
         section: The lock that an ordered section holds while it works on a batch.
         seed: The seed of the latest run, or None.
+        is_set_up: Whether the steps that are taken once have been taken.
         reader: The open run of `next_batch` and its options, or None.
     """
 
     def __init__(self, declared: Iterable[Variable]) -> None:
         self._declared = {variable.name: variable for variable in declared}
         self._values: dict[str, Any] = {}
-        self._dynamic: dict[str, ModelSlot] = {}
+        self._models: dict[str, ModelSlot] = {}
         self.section = threading.RLock()
         self._guard = threading.RLock()  # for the moments in which something is made
         self.seed: int | None = None
+        self.is_set_up = False
         self.reader: tuple[RunOptions, Reader] | None = None
 
     def has(self, name: str) -> bool:
@@ -112,10 +114,10 @@ class PipelineState:
         constant = {n: _frozen(self.get(n)) for n in self._declared if n not in written}
         return PipelineView(pipeline, constant, written)
 
-    def dynamic_slot(self, name: str) -> ModelSlot:
-        """Give the place of a dynamic model's descriptor."""
+    def model_slot(self, name: str) -> ModelSlot:
+        """Give the place of one of the pipeline's own models."""
         with self._guard:
-            return self._dynamic.setdefault(name, ModelSlot(name))
+            return self._models.setdefault(name, ModelSlot(name))
 
     def close_reader(self) -> None:
         """End the open run of `next_batch`."""
@@ -128,11 +130,13 @@ class PipelineState:
         """Forget the values; the next need makes them anew."""
         with self._guard:
             self._values.clear()
+            self.is_set_up = False
 
     def reset_models(self) -> None:
-        """Forget the dynamic models; the next run makes them anew."""
+        """Forget the pipeline's own models; the next run makes them anew."""
         with self._guard:
-            self._dynamic.clear()
+            self._models.clear()
+            self.is_set_up = False
 
     def _declaration(self, name: str) -> Variable:
         try:
@@ -143,42 +147,6 @@ class PipelineState:
                 f"no variable {name!r} is declared.{hint} Declare it with "
                 f".init_variable({name!r}, ...) in the chain"
             ) from None
-
-
-class PipelineModels:
-    """The models of a pipeline by name: the static ones of its batch class, and its own."""
-
-    def __init__(self, directory: ModelDirectory, state: PipelineState) -> None:
-        self._directory = directory
-        self._state = state
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the models, sorted."""
-        return self._directory.names
-
-    def __getitem__(self, name: str) -> Any:
-        """Give a descriptor. A static one is made if it is not there yet.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
-                has reached it yet.
-        """
-        if self._directory.definition(name).mode == "static":
-            return self._directory[name]
-        made = self._state.dynamic_slot(name).look()
-        if made is None:
-            raise UnknownNameError(
-                f"the dynamic model {name!r} is made from the first batch that reaches a step "
-                "with it; this pipeline has not run yet"
-            )
-        return made.result()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._directory
-
-    def __repr__(self) -> str:
-        return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
 
 
 class PipelineView:
@@ -226,7 +194,7 @@ class PipelineView:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("config", "dataset", "models", "seed", "has_variable"):
+        if name in ("config", "dataset", "models", "m", "seed", "has_variable"):
             return getattr(self._pipeline, name)
         raise AttributeError(
             f"in a parallel action batch.pipeline only reads: it has v, get_variable, "

@@ -13,8 +13,8 @@ from batchflow.plan import BoundStep, Chance, Step
 
 __all__ = ["ReadyStep", "add_note_once", "batch_facts", "run_steps"]
 
-# Given a batch number, a note that shows how to make that batch again.
-ReplayNote = Callable[[int], str]
+# Given the numbers of source batches, a note that shows how to make them again.
+ReplayNote = Callable[[Sequence[int]], str]
 
 
 class ReadyStep(NamedTuple):
@@ -96,15 +96,24 @@ def _add_notes(
     if isinstance(step, Step):  # a chance has steps of its own, which say it
         add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
     if batch.number is not None:
-        add_note_once(error, batch_facts(batch.number, batch.epoch, batch.indices))
-        add_note_once(error, replay_note(batch.number))
+        sources = batch.source_numbers
+        made_of = () if batch._sources is None else sources
+        add_note_once(error, batch_facts(batch.number, batch.epoch, batch.source_ids, made_of))
+        if sources:
+            add_note_once(error, replay_note(sources))
 
 
-def batch_facts(number: int | None, epoch: int | None, ids: Any) -> str:
-    """Say which batch it is: number, epoch and ids."""
-    dots = ", ..." if len(ids) > 10 else ""
-    listed = ", ".join(repr(i) for i in ids[:10].tolist())
-    return f"batch {number}, epoch {epoch}, {len(ids)} items with the ids [{listed}{dots}]"
+def batch_facts(
+    number: int | None, epoch: int | None, ids: Any, sources: Sequence[int] = ()
+) -> str:
+    """Say which batch it is: number, epoch and ids, and what a regrouped batch was made of."""
+    of = f" (of the source batches {_listed(sources)})" if sources else ""
+    shown = _listed(ids[:10].tolist()) + (", ..." if len(ids) > 10 else "")
+    return f"batch {number}{of}, epoch {epoch}, {len(ids)} items with the ids [{shown}]"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(repr, values))
 
 
 def add_note_once(error: BaseException, note: str) -> None:

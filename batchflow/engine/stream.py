@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchflow.engine.pace import Pace
 
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from contextvars import Context
 
-    from batchflow.batch import Batch
-    from batchflow.engine.source import Ticket
-
-    # From a ticket to a batch; None when the batch is skipped.
-    Work = Callable[[Ticket, "Halt"], Batch | None]
+    # From a ticket, or from a batch of the stage before, to a batch; None when it is skipped.
+    Work = Callable[[Any, "Halt"], Any]
 
     # A batch, and the seconds that it took.
-    _Made = tuple[Batch | None, float]
+    _Made = tuple[Any, float]
 
 WAKE_UP = 1.0  # seconds
 
@@ -52,9 +49,7 @@ class Halt:
 NEVER = Halt()
 
 
-def in_turn(
-    work: Work, tickets: Iterator[Ticket], context: Context
-) -> Generator[Batch, None, None]:
+def in_turn(work: Work, tickets: Iterator[Any], context: Context) -> Generator[Any, None, None]:
     """Work on one batch after the other, in the consumer's thread: what all others must equal."""
     halt = Halt()
     for ticket in tickets:
@@ -65,23 +60,31 @@ def in_turn(
 
 
 def parallel(
-    work: Work, tickets: Iterator[Ticket], context: Context, executor: Executor, ahead: int
-) -> Generator[Batch, None, None]:
+    work: Work,
+    tickets: Iterator[Any],
+    context: Context,
+    executor: Executor,
+    ahead: int,
+    *,
+    is_staged: bool = False,
+) -> Generator[Any, None, None]:
     """Work on up to `ahead` batches that have not been taken yet.
 
     Args:
         work: What is done to each batch.
-        tickets: The source batches. Read in the consumer's thread only.
+        tickets: The source batches, or the batches of the stage before. Read in the consumer's
+            thread only.
         context: Each task runs in a copy of it.
         executor: Where the tasks run.
         ahead: The most batches that are begun and not taken.
+        is_staged: Whether taking a ticket is waiting for the stage before.
 
     Yields:
         The batches, in order.
     """
     halt = Halt()
     pending: deque[Future[_Made]] = deque()
-    source = _Tickets(tickets)
+    source = _Stage(tickets) if is_staged else _Tickets(tickets)
     pace = Pace(ahead)
 
     def fill() -> None:
@@ -98,12 +101,14 @@ def parallel(
                 batch, worked = _result(pending.popleft())
                 if pace.hands_over:
                     fill()
-                seconds = perf_counter() - start
+                seconds = perf_counter() - start - source.seconds
             elif (ticket := source.take()) is not None:
                 batch = context.copy().run(work, ticket, halt)
-                seconds = worked = perf_counter() - start
+                seconds = worked = perf_counter() - start - source.seconds
+                del ticket
             else:
                 break
+            source.seconds = 0.0
             pace.record(seconds, worked)
             if batch is not None:
                 yield batch
@@ -116,14 +121,21 @@ def parallel(
 
 
 class _Tickets:
-    """Takes one ticket after the other. An error of their source waits for its turn."""
+    """Takes one ticket after the other. An error of their source waits for its turn.
 
-    def __init__(self, tickets: Iterator[Ticket]) -> None:
+    Attributes:
+        seconds: The time that taking them has cost since it was set to 0, where that is long.
+    """
+
+    def __init__(self, tickets: Iterator[Any]) -> None:
         self._tickets = tickets
         self._error: Exception | None = None
+        self.seconds = 0.0
 
-    def take(self) -> Ticket | None:
+    def take(self) -> Any:
         """Give the next ticket; None if there is none, or none that could be made."""
+        if self._error is not None:
+            return None
         try:
             return next(self._tickets, None)
         except Exception as error:  # noqa: BLE001  check() raises it, after the batches before
@@ -136,6 +148,16 @@ class _Tickets:
             raise self._error
 
 
+class _Stage(_Tickets):
+    """The same, where taking one is waiting for the stages before."""
+
+    def take(self) -> Any:
+        start = perf_counter()
+        ticket = super().take()
+        self.seconds += perf_counter() - start
+        return ticket
+
+
 def _result(future: Future[_Made]) -> _Made:
     """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
     while not future.done():
@@ -146,7 +168,7 @@ def _result(future: Future[_Made]) -> _Made:
     return future.result()
 
 
-def _timed(work: Work, ticket: Ticket, halt: Halt) -> _Made:
+def _timed(work: Work, ticket: Any, halt: Halt) -> _Made:
     start = perf_counter()
     batch = None if halt.is_on else work(ticket, halt)
     return batch, perf_counter() - start

@@ -12,14 +12,18 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameE
 from batchflow.index.lookup import Lookup, find_duplicates, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
-from batchflow.index.split import Split, part_bounds
+from batchflow.index.ranges import Ranges
+from batchflow.index.split import Split, fold_bounds, part_bounds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.index.order import ShuffleLike
+    from batchflow.index.order import Positions, ShuffleLike
+    from batchflow.index.permutation import Permutation
 
 __all__ = ["DatasetIndex"]
+
+_NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
 class DatasetIndex:
@@ -43,7 +47,7 @@ class DatasetIndex:
     """
 
     __slots__ = ("__dict__", "__weakref__", "_ids", "_lookup")
-    _ids: range | npt.NDArray[Any]
+    _ids: range | Ranges | npt.NDArray[Any]
     _lookup: Lookup | None
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
@@ -56,6 +60,8 @@ class DatasetIndex:
         ids = self._ids
         if isinstance(ids, range):
             ids = np.arange(ids.start, ids.stop)
+        elif isinstance(ids, Ranges):
+            ids = ids.array()
         if ids.flags.writeable:  # the part of an order that a batch was made with
             ids = ids.view()
             ids.flags.writeable = False
@@ -71,7 +77,7 @@ class DatasetIndex:
         return self._find(item) is not None
 
     def __repr__(self) -> str:
-        if isinstance(self._ids, range):
+        if isinstance(self._ids, (range, Ranges)):
             return f"{type(self).__name__}({self._ids})"
         is_date = self._ids.dtype.kind in "mM"
         shown = ", ".join(str(i) if is_date else repr(i) for i in plain(self._ids[:4]))
@@ -153,15 +159,74 @@ class DatasetIndex:
         )
         return Split(train_part, *(part if len(part) else None for part in others))
 
+    def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
+        """Split several times for cross-validation: each item is in the test part of one split.
+
+        Args:
+            n_splits: How many splits: 2 or more.
+            shuffle: As for `split`. False: the test parts are contiguous, and a range of ids is
+                split without arrays.
+
+        Returns:
+            `n_splits` splits with `.train` and `.test` (and None as `.validation`). The sizes of
+            the test parts differ by one at most, larger ones first.
+
+        Raises:
+            ArgumentTypeError: `n_splits` is no whole number.
+            ArgumentValueError: It is below 2, or larger than the number of items.
+
+        Example:
+            >>> [fold.test.indices.tolist() for fold in DatasetIndex(5).kfold(2)]
+            [[0, 1, 2], [3, 4]]
+        """
+        return tuple(
+            Split(self._take_part(train), None, self._take_part(test))
+            for train, test in self._fold_positions(n_splits, shuffle)
+        )
+
     def _split_positions(
         self, parts: tuple[Any, Any, Any], shuffle: ShuffleLike
-    ) -> list[slice | npt.NDArray[np.int64]]:
+    ) -> list[Positions]:
         bounds = part_bounds(len(self), *parts)
-        if shuffle is False or shuffle is None:
+        order = self._order(shuffle, where="split")
+        if order is None:
             return [slice(start, stop) for start, stop in bounds]
-        seed = drawn_seed() if shuffle is True else order_seed(shuffle, where="split")
-        order = permutation(len(self), np.random.SeedSequence(seed))
         return [order.part(start, stop) for start, stop in bounds]
+
+    def _fold_positions(
+        self, n_splits: Any, shuffle: ShuffleLike
+    ) -> list[tuple[Positions | Ranges, Positions]]:
+        """Give the positions of the train and the test part of each fold."""
+        n_items = len(self)
+        bounds = fold_bounds(n_items, n_splits)
+        order = self._order(shuffle, where="kfold")
+        if order is None:
+            return [
+                (Ranges([range(start), range(stop, n_items)]), slice(start, stop))
+                for start, stop in bounds
+            ]
+        positions = order.part(0, n_items)
+        return [
+            (np.delete(positions, slice(start, stop)), positions[start:stop].copy())
+            for start, stop in bounds
+        ]
+
+    def _order(self, shuffle: ShuffleLike, where: str) -> Permutation | None:
+        if shuffle is False or shuffle is None:
+            return None
+        seed = drawn_seed() if shuffle is True else order_seed(shuffle, where=where)
+        return permutation(len(self), np.random.SeedSequence(seed))
+
+    def _take_part(self, positions: Positions | Ranges) -> Self:
+        """Make the index of the items at `positions`, which may be ranges: a part of a split."""
+        if not isinstance(positions, Ranges):
+            return self._take(positions)
+        ids = self._ids
+        if isinstance(ids, np.ndarray):
+            return self._take(positions.array())
+        part = self._take(slice(0, 0))
+        part._ids = (Ranges([ids]) if isinstance(ids, range) else ids)[positions]
+        return part
 
     def _take(self, positions: slice | npt.NDArray[np.int64]) -> Self:
         """Make the index of the items at `positions`, unchecked: what runs use for each batch."""
@@ -177,6 +242,26 @@ class DatasetIndex:
         if self.__dict__:
             part.__dict__.update(self.__dict__)
         return part
+
+    @staticmethod
+    def _of_parts(parts: Sequence[DatasetIndex], ids: npt.NDArray[Any]) -> DatasetIndex:
+        """Make the index of the items of several, from their ids, which are known to be unique.
+
+        Parts of one index (of files, for instance) give an index of its class.
+        """
+        first = parts[0]
+        are_parts_of_one = all(
+            type(part) is type(first)
+            and part.__dict__.keys() == first.__dict__.keys()
+            and all(part.__dict__[name] is value for name, value in first.__dict__.items())
+            for part in parts
+        )
+        cls = type(first) if are_parts_of_one else DatasetIndex
+        whole = cls.__new__(cls)
+        whole._ids, whole._lookup = ids, None
+        if are_parts_of_one:
+            whole.__dict__.update(first.__dict__)
+        return whole
 
     def _find(self, item: Any) -> int | None:
         if self._lookup is None:
@@ -219,6 +304,8 @@ def _as_ids(index: Any) -> range | npt.NDArray[Any]:
     ids = _as_array(index)
     if len(ids) == 0:
         raise ArgumentValueError("an index needs at least one item, got an empty sequence of ids")
+    if ids.dtype.kind in "fcmM" and (ids != ids).any():
+        raise ArgumentValueError(_NOT_EQUAL)
     _refuse_duplicates(ids)
     ids.flags.writeable = False
     return ids
@@ -282,6 +369,8 @@ def _object_array(items: list[Any]) -> npt.NDArray[Any]:
                 f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
                 "An index is one-dimensional: a list of ids, not of lists"
             ) from None
+        if isinstance(item, float) and item != item:
+            raise ArgumentValueError(_NOT_EQUAL)
         ids[i] = item
     return ids
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.index.ranges import Ranges
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -23,9 +25,9 @@ def plain(ids: npt.NDArray[Any]) -> list[Any]:
     return list(ids) if ids.dtype.kind in "mM" else ids.tolist()
 
 
-def make_lookup(ids: range | npt.NDArray[Any]) -> Lookup:
+def make_lookup(ids: range | Ranges | npt.NDArray[Any]) -> Lookup:
     """Give a function from an id to its position in `ids`, or to None where there is none."""
-    if isinstance(ids, range):
+    if isinstance(ids, (range, Ranges)):
         return _range_lookup(ids)
     if ids.dtype == object or len(ids) <= _DICT_UP_TO:
         return _dict_lookup(ids)
@@ -54,7 +56,7 @@ def _first_repeats(ids: Iterable[Hashable], most: int) -> list[Any]:
     return list(repeated)
 
 
-def _range_lookup(ids: range) -> Lookup:
+def _range_lookup(ids: range | Ranges) -> Lookup:
     def find(item: Any) -> int | None:
         try:
             return ids.index(int(item)) if item == int(item) else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
+from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "part_bounds"]
+__all__ = ["Split", "fold_bounds", "part_bounds"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -68,6 +69,25 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
     if first == 0:
         raise ArgumentValueError(f"split: train={given[0]} of {n_items} items leaves none to train")
     return [(0, first), (first, second), (second, n_items)]
+
+
+def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
+    """Give the (start, stop) of the test parts of a cross-validation, the larger ones first.
+
+    Raises:
+        ArgumentTypeError: `n_splits` is no whole number.
+        ArgumentValueError: It is below 2, or larger than the number of items.
+    """
+    if isinstance(n_splits, bool) or not hasattr(n_splits, "__index__"):
+        raise ArgumentTypeError(f"kfold: n_splits is a whole number (5), got {n_splits!r:.60}")
+    count = operator.index(n_splits)
+    if not 2 <= count <= n_items:
+        raise ArgumentValueError(
+            f"kfold: {n_items} items can be split in 2 to {n_items} folds, got n_splits={count}"
+        )
+    size, larger = divmod(n_items, count)
+    starts = [fold * size + min(fold, larger) for fold in range(count + 1)]
+    return list(pairwise(starts))
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.plan import V
+from batchflow.plan.expressions import Expression
 
 __all__ = ["ProgressBar"]
+
+T = TypeVar("T")
 
 
 class ProgressBar:
@@ -18,9 +22,15 @@ class ProgressBar:
     `waited 3%` means: three percent of the time so far the ordered steps and the consumer stood
     still because the next batch was not ready. With `prefetch=0` nothing is made ahead, so that
     is the share of the time which the parallel steps took.
+
+    Args:
+        shown: Expressions whose values are shown, for the batch that was delivered last; of a list
+            the last element.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Sequence[Expression] = ()) -> None:
+        self._shown = shown
+        self._values = ""
         self._bar: Any = None
         self._waited = 0.0
         self._start = 0.0
@@ -32,7 +42,7 @@ class ProgressBar:
             from tqdm.auto import tqdm
         self._bar = tqdm(total=n_batches, unit="batch")
 
-    def watch(self, made: Iterator[Batch]) -> Iterator[Batch]:
+    def watch(self, made: Iterator[T]) -> Iterator[T]:
         """Pass batches on, and measure how long each was waited for."""
         self._start = start = time.perf_counter()
         for batch in made:
@@ -44,15 +54,29 @@ class ProgressBar:
     def delivered(self, batch: Batch) -> None:
         """Show the state after `batch`."""
         done = 1 + (batch.number or 0) - self._bar.n
-        self._bar.set_postfix_str(self._share(), refresh=False)
+        self._values = "".join(f"{_name(x)}={_short(x.get(batch))}, " for x in self._shown)
+        self._bar.set_postfix_str(self._values + self._share(), refresh=False)
         self._bar.update(done)
 
     def closed(self) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
-            self._bar.set_postfix_str(self._share())
+            self._bar.set_postfix_str(self._values + self._share())
             self._bar.close()
 
     def _share(self) -> str:
         passed = time.perf_counter() - self._start
         return f"waited {self._waited / passed:.0%}" if passed > 0 and self._start else ""
+
+
+def _name(expression: Expression) -> str:
+    return expression._name if isinstance(expression, V) else repr(expression)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        value = value[-1] if value else None
+    try:
+        return f"{value:.4g}"
+    except (TypeError, ValueError):
+        return f"{value}"[:40]

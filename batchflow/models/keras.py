@@ -1,14 +1,151 @@
-"""What batchflow knows of Keras models. Keras is imported by whoever makes a model, never here."""
+"""What batchflow knows of Keras models: one step, one prediction, and the variables of their state.
+
+Keras is imported by whoever makes a model, never here.
+
+Guarantees:
+    - `state_variables` holds all that the next training step depends on: weights, the variables of
+      the optimizer (its step and learning rate among them) and the state of every seed generator.
+    - The names it gives are the same in another process and on another backend of Keras.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["is_keras_model"]
+import numpy as np
+from numpy.typing import NDArray
+
+from batchflow.errors import ModelDefinitionError
+
+__all__ = [
+    "assign_state",
+    "is_keras_model",
+    "named_outputs",
+    "state_arrays",
+    "state_variables",
+    "train_on_batch",
+]
 
 
 def is_keras_model(value: Any) -> bool:
     """Tell whether `value` is a Keras model."""
     keras = sys.modules.get("keras")
-    return keras is not None and isinstance(value, keras.Model)
+    # A thread may be importing Keras at this moment.
+    return keras is not None and isinstance(value, getattr(keras, "Model", ()))
+
+
+def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Do one step of the optimizer on one batch.
+
+    Args:
+        model: A compiled `keras.Model`.
+        args: `x`, `y`, `sample_weight`, `class_weight`, as in `keras.Model.train_on_batch`.
+        kwargs: The same, by name.
+
+    Returns:
+        The loss and the metrics of this batch alone, by name.
+
+    Raises:
+        ModelDefinitionError: The model is not compiled.
+    """
+    if not model.compiled:
+        raise ModelDefinitionError(
+            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
+            f"to train with: call compile(optimizer, loss) where it is made"
+        )
+    logs: dict[str, Any] = model.train_on_batch(*args, **{**kwargs, "return_dict": True})
+    return logs
+
+
+def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
+    """Give the outputs of a model by their names and their positions.
+
+    Args:
+        model: A Keras model.
+        outputs: What it predicted: an array, a list of arrays or a dict of arrays.
+
+    Returns:
+        The outputs of a dict by its keys; those of a list, or the only one, by position and, where
+        Keras names them (in functional and sequential models), by name.
+    """
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    several = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    names = getattr(model, "output_names", None) or []
+    if len(names) != len(several):
+        names = []
+    return {**dict(enumerate(several)), **dict(zip(names, several, strict=False))}
+
+
+def state_variables(model: Any) -> dict[str, Any]:
+    """Give the variables that make up the state of a model, in an order that its layers fix.
+
+    The optimizer of a compiled model is built if it is not yet, so that a model that has never
+    been trained and one that has been have the same variables.
+
+    Not among them: the running values of metrics, the vocabularies of lookup layers, and Keras's
+    global seed generator (the random functions of `keras.random` use it where they get no seed).
+
+    Returns:
+        `keras.Variable`s by `"model/<position>/<layer>/<name>"` and
+        `"optimizer/<position>/<optimizer>/<kind>"`. The numbers that Keras appends to make names
+        unique in a process are left out.
+
+    Raises:
+        ModelDefinitionError: The model has no variables yet.
+    """
+    if not model.built:
+        raise ModelDefinitionError(
+            f"the Keras model {model.name!r} has no variables yet: begin it with a keras.Input, "
+            "or call it on a batch first"
+        )
+    named = {
+        f"model/{position}/{'/'.join(_stable(part) for part in variable.path.split('/')[-2:])}": (
+            variable
+        )
+        for position, variable in enumerate(model.variables)
+    }
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return named
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    for position, variable in enumerate(optimizer.variables):
+        # ".../adam_1/net_dense_2_kernel_velocity": all but "adam" and "velocity" depends on the
+        # process and on where the optimizer was built.
+        owner, name = ["", *variable.path.split("/")][-2:]
+        named[f"optimizer/{position}/{_stable(owner)}/{name.rpartition('_')[2]}"] = variable
+    return named
+
+
+def state_arrays(variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Give the values of Keras variables, by the same names.
+
+    An array may be a view of its variable: copy what is to outlive the next change of the model.
+    """
+    return {name: np.asarray(variable) for name, variable in variables.items()}
+
+
+def assign_state(
+    model: Any, variables: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Put values into variables of a model.
+
+    Args:
+        model: The model.
+        variables: Some of its `state_variables`.
+        arrays: A value for each, of its shape.
+    """
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    for layer in model._flatten_layers():
+        if isinstance(layer, sys.modules["keras"].layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
+
+
+def _stable(name: str) -> str:
+    """Give a name without the number that makes it unique in a process."""
+    return re.sub(r"_\d+$", "", name)

@@ -1,24 +1,46 @@
 """What will happen: frozen steps, variables, the ordered section. Pure data, no threads."""
 
 from batchflow.plan.config import Config
-from batchflow.plan.leaves import B, C, D, F, I, R, V, W
-from batchflow.plan.plan import BoundPlan, Plan
-from batchflow.plan.steps import BoundChance, BoundStep, Chance, Step, Where
+from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
+from batchflow.plan.plan import BoundPlan, Hooks, Plan
+from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
+from batchflow.plan.steps import (
+    Bound,
+    BoundChance,
+    BoundRegrouping,
+    BoundStep,
+    Chance,
+    Step,
+    Where,
+)
 from batchflow.plan.variables import Variable
 
 __all__ = [
+    "PP",
     "B",
+    "Bound",
     "BoundChance",
     "BoundPlan",
+    "BoundRegrouping",
     "BoundStep",
     "C",
     "Chance",
+    "Concat",
     "Config",
     "D",
+    "DeclaredModel",
     "F",
+    "Hooks",
     "I",
+    "Joined",
+    "L",
+    "Merge",
+    "P",
     "Plan",
     "R",
+    "Rebatch",
+    "Regrouping",
     "Step",
     "V",
     "Variable",

@@ -1,18 +1,26 @@
-"""Steps that every batch class has: what they do to one batch.
+"""Steps that every batch class has.
 
-Each is a function of the batch and the step's arguments. What it returns is not a batch but a
-value, which `save_to` can store; the batch goes on. An action of the batch class with the same name
-takes the place of the built-in step.
+Most are functions of one batch and the step's arguments. What such a function returns is a value,
+which `save_to` can store, and the batch goes on; or, as with an action, the batch that goes on. The
+others, such as `merge`, are no work on one batch: their functions check what they are told.
+
+An action of the batch class with the same name takes the place of the built-in step.
 """
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.errors import ArgumentTypeError, SkipBatch
+from batchflow.batch.parallel import apply_to_items
+from batchflow.batch.regroup import part
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch
+from batchflow.models import calls, checkpoint
+from batchflow.plan import several
 
 __all__ = ["BUILTINS", "Builtin"]
 
@@ -65,22 +73,174 @@ def discard_batch(batch: Batch) -> None:  # noqa: ARG001
     raise SkipBatch
 
 
+def map_items(
+    batch: Batch,
+    function: Any,
+    *,
+    src: Any = None,
+    dst: Any = None,
+    over: Literal["items", "batches"] = "items",
+) -> Any:
+    """Put every item, or the batch, through a function: `map(np.sqrt, src="images")`.
+
+    Args:
+        batch: The batch.
+        function: A function from an item to an item; or from the batch to a batch.
+        src: The components whose elements the function gets; None: the data of a batch without
+            components, or all components, one argument each.
+        dst: The components that get what it returns; None: `src`.
+        over: `"items"` or `"batches"`.
+
+    Returns:
+        The batch.
+    """
+    if not callable(function):
+        raise ArgumentTypeError(f"map: the first argument is a function, got {function!r:.60}")
+    if _is_over_items("map", over):
+        return apply_to_items(batch, function, src=src, dst=dst, target="for")
+    if src is not None or dst is not None:
+        raise ArgumentTypeError(
+            'map: src and dst go with over="items"; a function over batches gets the batch'
+        )
+    return function(batch)
+
+
+def filter_items(
+    batch: Batch, predicate: Any, *, over: Literal["items", "batches"] = "items"
+) -> Batch:
+    """Keep some items, or the batch: `filter(B.labels == 3)`, `filter(lambda item: item.label)`.
+
+    A batch of which nothing is kept is skipped.
+
+    Args:
+        batch: The batch.
+        predicate: A function from an item to whether it is kept; or, of shape `(n_items,)`, one
+            bool for each item. Over batches: a function of the batch, or a bool.
+        over: `"items"` or `"batches"`.
+
+    Returns:
+        A batch of the items that are kept, or this one if all are.
+    """
+    if not _is_over_items("filter", over):
+        if not (predicate(batch) if callable(predicate) else predicate):
+            raise SkipBatch
+        return batch
+    if callable(predicate):
+        kept = np.fromiter((bool(predicate(item)) for item in batch), bool, len(batch))
+    else:
+        kept = np.asarray(predicate)
+        if kept.shape != (len(batch),) or kept.dtype != bool:
+            raise ArgumentValueError(
+                f"filter: expected a function of an item, or one bool for each of {len(batch)} "
+                f"items, got {kept.dtype} of shape {kept.shape}"
+            )
+    if kept.all():
+        return batch
+    if not kept.any():
+        raise SkipBatch
+    return part(batch, np.flatnonzero(kept))
+
+
+def _is_over_items(name: str, over: Any) -> bool:
+    if over not in ("items", "batches"):
+        raise ArgumentValueError(f'{name}: over is "items" or "batches", got {over!r:.60}')
+    return bool(over == "items")
+
+
+def train_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
+    """Train a model with this batch: `train_model("net", B.images, B.labels, save_to=...)`.
+
+    One batch at a time, in order.
+
+    Args:
+        batch: The batch.
+        model: The model; in a chain, its name.
+        args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes.
+        fetches: What to give: `"loss"`, the name of a metric, or a list of them.
+        kwargs: More arguments.
+
+    Returns:
+        What `fetches` names.
+    """
+    return calls.train(model, args, kwargs, fetches)
+
+
+def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
+    """Ask a model: `predict_model("net", B.images, save_to=B.predictions)`.
+
+    Args:
+        batch: The batch.
+        model: The model; in a chain, its name.
+        args: For a Keras model `x`; otherwise what its `predict` takes.
+        fetches: Which outputs to give, where there are several.
+        kwargs: More arguments.
+
+    Returns:
+        The predictions.
+    """
+    return calls.predict(model, args, kwargs, fetches)
+
+
+def save_model(batch: Batch, model: Any, path: Any) -> None:  # noqa: ARG001
+    """Save a model: `pipeline.after.save_model("net", "net.npz")`.
+
+    Args:
+        batch: The batch.
+        model: The model; in a chain, its name.
+        path: The file.
+    """
+    checkpoint.save(model, path)
+
+
+def load_model(batch: Batch, model: Any, path: Any, *, trust: bool = False) -> None:  # noqa: ARG001
+    """Load what `save_model` saved into a model: `pipeline.before.load_model("net", "net.npz")`.
+
+    Args:
+        batch: The batch.
+        model: The model; in a chain, its name.
+        path: The file.
+        trust: Whether the file may execute code.
+    """
+    checkpoint.load(path, into=model, trust=trust)
+
+
 class Builtin(NamedTuple):
     """A built-in step.
 
     Attributes:
         function: What it does to a batch.
+        kind: `"value"`: the function gives a value; `"batch"`: it gives the batch that goes on;
+            `"stream"`: the step is no work on one batch: the function checks its arguments and
+            gives a `Join` or a regrouping.
         stores: Whether its first argument says where to store, and so is not resolved.
+        model: Whether its first argument is the name of a model: `"used"`, or `"trained"`, which
+            makes it a singleton.
+        needs_batch: Whether it makes no sense before the first batch and after the last.
+        joined_at: The place among its arguments where joined batches go; None: it takes none.
     """
 
     function: Callable[..., Any]
+    kind: Literal["value", "batch", "stream"] = "value"
     stores: bool = False
+    model: Literal["used", "trained"] | None = None
+    needs_batch: bool = False
+    joined_at: int | None = None
 
 
 BUILTINS = {
     "update": Builtin(update, stores=True),
-    "call": Builtin(call),
-    "print": Builtin(print_values),
-    "do_nothing": Builtin(do_nothing),
-    "discard_batch": Builtin(discard_batch),
+    "call": Builtin(call, joined_at=1),
+    "print": Builtin(print_values, joined_at=0),
+    "do_nothing": Builtin(do_nothing, joined_at=0),
+    "discard_batch": Builtin(discard_batch, needs_batch=True),
+    "map": Builtin(map_items, "batch", needs_batch=True),
+    "filter": Builtin(filter_items, "batch", needs_batch=True),
+    "join": Builtin(several.join, "stream"),
+    "merge": Builtin(several.merge, "stream"),
+    "concat": Builtin(several.concat, "stream"),
+    "rebatch": Builtin(several.rebatch, "stream"),
+    "train_model": Builtin(train_model, model="trained", needs_batch=True),
+    "predict_model": Builtin(predict_model, model="used", needs_batch=True),
+    "save_model": Builtin(save_model, model="used"),
+    "load_model": Builtin(load_model, model="used"),
 }

@@ -18,7 +18,7 @@ from batchflow.errors import ArgumentTypeError
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["Expression", "Operation", "expressions_in", "freeze", "resolved", "shown"]
+__all__ = ["Expression", "Operation", "call", "expressions_in", "freeze", "resolved", "shown"]
 
 _Str = str  # within the class, `str` is a method
 
@@ -86,7 +86,7 @@ class Expression:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make the expression of a call of the value."""
-        return Operation(_call, "()", (self, *args), kwargs)
+        return Operation(call, "()", (self, *args), kwargs)
 
     def __eq__(self, other: object) -> Operation:  # type: ignore[override]
         return Operation(operator.eq, "==", (self, other))
@@ -197,7 +197,8 @@ def _format(value: Any, template: Any) -> Any:
     return template.format(value)
 
 
-def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
+def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function: what an operation of calls does."""
     return function(*args, **kwargs)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchflow.batch.per_item import PerItem
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.plan.expressions import Expression, Operation, freeze, shown
+from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["B", "C", "D", "F", "I", "R", "V", "W"]
+__all__ = ["PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
 
 _MODES = {
     "w": "w",
@@ -75,7 +76,12 @@ class RandomValue(_Place):
     _letter = "R"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the expression of a draw: the name of a method of `Generator` and its arguments."""
+        """Give the expression of a draw: the name of a method of `Generator` and its arguments.
+
+        A list instead of a name is chosen from.
+        """
+        if args and isinstance(args[0], (list, tuple)):
+            args = ("choice", *args)
         if not args or not isinstance(args[0], str):
             raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
         return self._attribute(args[0])(*args[1:], **kwargs)
@@ -239,6 +245,95 @@ class F(_Wrapped):
         if not callable(function):
             raise ArgumentTypeError(f"F() takes a function, got {function!r:.60}")
         super().__init__(function)
+
+
+class L(_Wrapped):
+    """`L(function)(...)` or `L(function, ...)`: a call, whose result may be called again.
+
+    The arguments are resolved: `L(Counter)(B.labels).most_common(3)`, `L(time.time) - B.started`.
+    Without a call, `L(function, ...)` is what the function gives for these arguments.
+    """
+
+    __slots__ = ()
+    _letter = "L"
+
+    def __new__(cls, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make the function's leaf, or the expression of its call with the arguments."""
+        if not callable(function):
+            raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}")
+        leaf = object.__new__(cls)
+        freeze(leaf, _value=function)
+        return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf
+
+    def __init__(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        """The fields are set already: an expression that is no `L` may be what was made."""
+
+
+class P(Expression):
+    """`P(value)`: to each item of a per-item action its own value.
+
+    `P(R.normal(0, 1))` draws for each item; `P("normal", 0, 1)` is short for it. Anything else is
+    resolved once and must have one element for each item: `P(B.angles)`.
+
+    In an action that is not per item, it is the list of the values.
+
+    Args:
+        value: An expression, or a sequence with one element for each item; or a distribution's
+            name.
+        args: The arguments of the distribution.
+        kwargs: The same.
+    """
+
+    __slots__ = ("_value",)
+    _value: Any
+    _letter = "P"
+
+    def __init__(self, value: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(value, str):
+            value = R(value, *args, **kwargs)
+        elif args or kwargs:
+            raise ArgumentTypeError(
+                f"{self._letter}() takes one value; arguments go with the name of a distribution: "
+                f'{self._letter}("normal", 0, 1)'
+            )
+        freeze(self, _value=value)
+
+    def _resolve(self, batch: Batch) -> Any:
+        n_items = len(_needed(batch, self))
+        if self._is_anew():
+            return PerItem(resolved(self._value, batch) for _ in range(n_items))
+        values = resolved(self._value, batch)
+        if not hasattr(values, "__len__") or len(values) != n_items:
+            has = f"{len(values)} elements" if hasattr(values, "__len__") else "no elements"
+            raise ArgumentValueError(
+                f"{self!r}: expected one value for each of {n_items} items, got "
+                f"{type(values).__name__} with {has}; write PP(...) to resolve it for each item"
+            )
+        return PerItem(values)
+
+    def _is_anew(self) -> bool:
+        """Tell whether the value is resolved for each item: whether it is a draw."""
+        value = self._value
+        if not isinstance(value, Operation) or value._symbol != "()":
+            return False
+        drawn = value._args[0]
+        return isinstance(drawn, Operation) and isinstance(drawn._args[0], RandomValue)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._value,)
+
+    def __repr__(self) -> Any:
+        return f"{self._letter}({shown(self._value)})"
+
+
+class PP(P):
+    """`PP(expression)`: as `P`, with the expression resolved anew for each item."""
+
+    __slots__ = ()
+    _letter = "PP"
+
+    def _is_anew(self) -> bool:
+        return True
 
 
 class W(_Wrapped):

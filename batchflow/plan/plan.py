@@ -2,54 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from batchflow.batch import Batch
-from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.config import Config
-from batchflow.plan.steps import BoundChance, BoundStep, Chance, Step, Where
+from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.expressions import shown
+from batchflow.plan.names import Names
+from batchflow.plan.steps import (
+    Bound,
+    BoundRegrouping,
+    BoundStep,
+    Chance,
+    Step,
+    Where,
+    bind_steps,
+)
 from batchflow.plan.variables import Variable
 
-__all__ = ["BoundPlan", "Plan"]
+__all__ = ["BoundPlan", "Hooks", "Plan"]
+
+Moment = Literal["once", "before", "after"]
+Declaration = TypeVar("Declaration", Variable, DeclaredModel)
+
+
+class Hooks(NamedTuple):
+    """The steps outside of the stream of batches, by the moment at which they are taken.
+
+    Attributes:
+        once: At the start of the first run of a pipeline value.
+        before: At the start of every run, before its first batch.
+        after: At the end of every run, however it ends.
+    """
+
+    once: tuple[Any, ...] = ()
+    before: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A chain of steps and the declarations of its variables: a value.
+    """A chain of steps and what it declares: a value.
 
     Attributes:
         steps: The steps, in the order in which they were chained.
         variables: The declared variables.
+        models: The declared models.
+        hooks: The steps outside of the stream of batches.
+        namespaces: Modules and other objects whose functions are steps.
         config: The settings that expressions read by `C`.
     """
 
     steps: tuple[Step | Chance, ...] = ()
     variables: tuple[Variable, ...] = ()
     config: Config = field(default_factory=Config)
+    models: tuple[DeclaredModel, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
+    namespaces: tuple[Any, ...] = ()
 
-    def with_step(self, step: Step) -> Plan:
-        """Make the plan that goes on with `step`."""
-        return replace(self, steps=(*self.steps, step))
+    def with_step(self, step: Step, moment: Moment | None = None) -> Plan:
+        """Make the plan that goes on with `step`: in the stream, or at another moment."""
+        if moment is None:
+            return replace(self, steps=(*self.steps, step))
+        return replace(
+            self, hooks=self.hooks._replace(**{moment: (*getattr(self.hooks, moment), step)})
+        )
 
     def with_variable(self, variable: Variable) -> Plan:
         """Make the plan with one more variable; a new declaration takes the place of the old."""
-        others = tuple(v for v in self.variables if v.name != variable.name)
-        return replace(self, variables=(*others, variable))
+        return replace(self, variables=_declared(self.variables, variable))
+
+    def without_variables(self, names: Iterable[str]) -> Plan:
+        """Make the plan without the declarations of some variables.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) One is not declared.
+        """
+        known = {variable.name for variable in self.variables}
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(
+                    f"no variable {name!r} is declared.{did_you_mean(name, known)}"
+                )
+        return replace(self, variables=tuple(v for v in self.variables if v.name not in {*names}))
+
+    def with_model(self, model: DeclaredModel) -> Plan:
+        """Make the plan with one more model; a new declaration takes the place of the old."""
+        return replace(self, models=_declared(self.models, model))
 
     def __add__(self, other: Plan) -> Plan:
         """Make the plan of this chain followed by another.
 
         Raises:
-            ArgumentValueError: Both declare a variable, and not alike.
+            ArgumentValueError: Both declare a variable or a model, and not alike.
         """
-        mine = {v.name: v for v in self.variables}
-        for variable in other.variables:
-            if mine.setdefault(variable.name, variable) != variable:
-                raise ArgumentValueError(
-                    f"both pipelines declare the variable {variable.name!r}, and not alike; "
-                    "declare it in one of them"
-                )
-        return Plan(self.steps + other.steps, tuple(mine.values()), self.config | other.config)
+        hooks = zip(self.hooks, other.hooks, strict=True)
+        return Plan(
+            self.steps + other.steps,
+            _merged("variable", self.variables, other.variables),
+            self.config | other.config,
+            _merged("model", self.models, other.models),
+            Hooks(*(mine + others for mine, others in hooks)),
+            (*self.namespaces, *(n for n in other.namespaces if n not in self.namespaces)),
+        )
 
     def __mul__(self, times: int) -> Plan:
         """Make the plan that repeats the steps."""
@@ -59,28 +117,65 @@ class Plan:
         """Make the plan whose steps are gone through with a probability."""
         return replace(self, steps=(Chance(self.steps, probability, where),))
 
-    def bind(self, batch_class: type[Batch]) -> BoundPlan:
-        """Find every action in a batch class, check every call, and mark the ordered section.
+    def names(self, batch_class: type[Batch], dataset: Any = None) -> Names:
+        """Tell what names in this chain mean over a dataset."""
+        return Names(batch_class, dataset, self.namespaces, self.models)
+
+    def check_step(self, step: Step, names: Names, moment: Moment | None = None) -> None:
+        """Check a step that is to be chained behind these; takes the errors of `bind`."""
+        if moment is not None:
+            _bind_hook(step, names, moment)
+            return
+        waiting: list[Step | Chance] = []
+        for earlier in reversed(self.steps):
+            if not (isinstance(earlier, Step) and earlier.name == "join"):
+                break
+            waiting.insert(0, earlier)
+        bind_steps([*waiting, step], names, end=False)
+
+    def bind(
+        self, batch_class: type[Batch], dataset: Any = None, *, end: bool = False
+    ) -> BoundPlan:
+        """Find out what every name means, check every call, and mark the ordered section.
+
+        Args:
+            batch_class: The class whose actions are called.
+            dataset: The dataset whose methods are called, or None.
+            end: Whether nothing more will be chained.
 
         Raises:
-            UnknownAttributeError: The class has no such action.
-            ArgumentTypeError: An action cannot be called with its arguments.
-            UnknownNameError: An action's model is not defined.
+            UnknownAttributeError: A name means nothing.
+            ArgumentTypeError: A step cannot be called with its arguments.
+            UnknownNameError: A step's model is not defined.
         """
-        return BoundPlan(tuple(step.bind(batch_class) for step in self.steps), self.variables)
+        names = self.names(batch_class, dataset)
+        hooks = Hooks(
+            *(
+                tuple(_bind_hook(step, names, moment) for step in steps)
+                for moment, steps in zip(Hooks._fields, self.hooks, strict=True)
+            )
+        )
+        steps = tuple(bind_steps(self.steps, names, end=end))
+        return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundPlan:
-    """A plan whose actions are known.
+    """A plan whose names are known.
 
     Attributes:
         steps: The steps.
         variables: The declared variables.
+        batch_class: The class whose actions they are.
+        declared_models: The declared models.
+        hooks: The steps outside of the stream of batches.
     """
 
-    steps: tuple[BoundStep | BoundChance, ...]
+    steps: tuple[Bound, ...]
     variables: tuple[Variable, ...] = ()
+    batch_class: type[Batch] = Batch
+    declared_models: tuple[DeclaredModel, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
 
     @property
     def leaves(self) -> tuple[BoundStep, ...]:
@@ -88,8 +183,19 @@ class BoundPlan:
         return tuple(leaf for step in self.steps for leaf in step.leaves)
 
     @property
+    def regroupings(self) -> tuple[BoundRegrouping, ...]:
+        """The steps that make other batches out of a stream of them."""
+        return tuple(step for step in self.steps if isinstance(step, BoundRegrouping))
+
+    @property
+    def nested(self) -> tuple[Any, ...]:
+        """The pipelines inside of this one: joined, merged or concatenated."""
+        joined = [pipeline for leaf in self.leaves for pipeline in leaf.joined]
+        return (*joined, *(other for step in self.regroupings for other in step.what.others))
+
+    @property
     def written(self) -> frozenset[str]:
-        """The variables that some step writes."""
+        """The variables that some step of the stream writes."""
         return frozenset[str]().union(*(leaf.writes for leaf in self.leaves))
 
     @property
@@ -97,17 +203,24 @@ class BoundPlan:
         """Which steps take one batch at a time, in order.
 
         Singletons do; so does every step on a model that has a singleton step here, and every
-        step on a dynamic model, which is made from the first batch in order; and every step that
-        writes a variable, or reads one that some step writes.
+        step on a dynamic model, which is made from the first batch in order; every step that
+        writes a variable, or reads one that some step writes; and every step that takes batches
+        of a pipeline with an ordered step.
         """
         trained = {leaf.model for leaf in self.leaves if leaf.singleton and leaf.model is not None}
         written = self.written
 
         def is_ordered(leaf: BoundStep) -> bool:
             touched = bool(leaf.writes) or bool(leaf.reads & written)
-            return leaf.singleton or leaf.dynamic or leaf.model in trained or touched
+            own = leaf.singleton or leaf.dynamic or leaf.model in trained or touched
+            return own or any(map(_has_section, leaf.joined))
 
-        return tuple(any(map(is_ordered, step.leaves)) for step in self.steps)
+        def of_step(step: Bound) -> bool:
+            if isinstance(step, BoundRegrouping):
+                return any(map(_has_section, step.what.others))
+            return any(map(is_ordered, step.leaves))
+
+        return tuple(map(of_step, self.steps))
 
     def check_variables(self) -> None:
         """Check that every variable that a step reads or writes is declared.
@@ -116,7 +229,8 @@ class BoundPlan:
             UnknownNameError: One is not.
         """
         declared = {variable.name for variable in self.variables}
-        for leaf in self.leaves:
+        hooked: Iterable[BoundStep] = (leaf for steps in self.hooks for leaf in steps)
+        for leaf in (*self.leaves, *hooked):
             for name in sorted((leaf.reads | leaf.writes) - declared):
                 raise UnknownNameError(
                     f"the step {leaf.step}, chained at {leaf.step.where}, uses the variable "
@@ -136,20 +250,68 @@ class BoundPlan:
         return slice(places[0], places[-1] + 1)
 
     @property
+    def has_section(self) -> bool:
+        """Whether some step is ordered."""
+        return any(self.ordered)
+
+    @property
     def models(self) -> dict[str, bool]:
         """The names of the models that the steps need, and whether each is dynamic."""
         return {leaf.model: leaf.dynamic for leaf in self.leaves if leaf.model is not None}
 
     def describe(self) -> str:
         """Show the steps, one numbered line each, and the borders of the ordered section."""
-        lines = []
+        lines = [
+            f"{moment:>5} {bound.step}  at {bound.step.where}"
+            for moment in ("once", "before")
+            for bound in getattr(self.hooks, moment)
+        ]
         section = self.section
         for i, bound in enumerate(self.steps):
             if i == section.start:
                 lines.append("     -- ordered section: one batch at a time, in order --")
             names = {leaf.model for leaf in bound.leaves if leaf.model}
             model = f"  [model {', '.join(sorted(names))}]" if names else ""
+            lines += [f"     join({shown(o)})" for leaf in bound.leaves for o in leaf.joined]
             lines.append(f"{i:4d} {bound.step}{model}  at {bound.step.where}")
             if i == section.stop - 1 and section.start < section.stop:
                 lines.append("     -- end of the ordered section --")
+        lines += [f"after {bound.step}  at {bound.step.where}" for bound in self.hooks.after]
         return "\n".join(lines)
+
+
+def _has_section(pipeline: Any) -> bool:
+    return bool(pipeline._bound_plan().has_section)
+
+
+def _declared(others: tuple[Declaration, ...], declaration: Declaration) -> tuple[Declaration, ...]:
+    kept: list[Declaration] = [other for other in others if other.name != declaration.name]
+    return (*kept, declaration)
+
+
+def _merged(
+    kind: str, mine: tuple[Declaration, ...], others: tuple[Declaration, ...]
+) -> tuple[Declaration, ...]:
+    by_name = {declaration.name: declaration for declaration in mine}
+    for declaration in others:
+        if by_name.setdefault(declaration.name, declaration) != declaration:
+            raise ArgumentValueError(
+                f"both pipelines declare the {kind} {declaration.name!r}, and not alike; declare "
+                "it in one of them"
+            )
+    return tuple(by_name.values())
+
+
+def _bind_hook(step: Step, names: Names, moment: str) -> BoundStep:
+    bound = step.bind(names)
+    problem = ""
+    if not isinstance(bound, BoundStep) or bound.needs_batch:
+        problem = "needs a batch"
+    elif bound.dynamic and moment != "after":
+        problem = f"needs the model {bound.model!r}, which is made from the first batch"
+    if problem:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}, {problem}, and .{moment} has none: it takes steps "
+            "such as call, update, print, load_model and save_model, and functions of namespaces"
+        )
+    return bound  # type: ignore[return-value]

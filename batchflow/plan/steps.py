@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import Action, ActionSpec
-from batchflow.errors import (
-    ArgumentTypeError,
-    UnknownAttributeError,
-    UnknownNameError,
-    did_you_mean,
-)
-from batchflow.plan.builtin import BUILTINS
+from batchflow.errors import ArgumentTypeError, UnknownAttributeError, did_you_mean
+from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in, shown
 from batchflow.plan.leaves import V
+from batchflow.plan.names import Names
+from batchflow.plan.several import Join, Joined, Nested, Regrouping, join
 from batchflow.plan.values import same_value
 
-__all__ = ["BoundChance", "BoundStep", "Chance", "Step", "Where", "unknown_action"]
+__all__ = [
+    "Bound",
+    "BoundChance",
+    "BoundRegrouping",
+    "BoundStep",
+    "Chance",
+    "Step",
+    "Where",
+    "bind_steps",
+    "unknown_action",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,47 +79,75 @@ class Step:
         arguments += [f"{key}={shown(value)}" for key, value in self.kwargs.items()]
         return f"{self.name}({', '.join(arguments)})"
 
-    def bind(self, batch_class: type[Batch]) -> BoundStep:
-        """Find the action in a batch class, or a built-in step, and check the call.
+    def bind(self, names: Names, joined: Sequence[Joined] = ()) -> Bound | Join:
+        """Find out what the name means, and check the call.
+
+        Args:
+            names: What names mean.
+            joined: What stands before the arguments of an action behind a `join`.
 
         Raises:
-            UnknownAttributeError: There is none of this name.
+            UnknownAttributeError: It means nothing.
             ArgumentTypeError: It cannot be called with these arguments.
-            UnknownNameError: The action's model is not defined.
+            UnknownNameError: Its model is not defined.
         """
-        action = batch_class._actions.get(self.name)
-        builtin = None if action is not None else BUILTINS.get(self.name)
-        if action is None:
-            if builtin is None:
-                raise UnknownAttributeError(unknown_action(self.name, batch_class, self.where))
-            action = Action(self.name, builtin.function, ActionSpec())
-        kwargs = dict(self.kwargs)
-        save_to = None if action.has_parameter("save_to") else kwargs.pop("save_to", None)
-        action.check_call(self.args, kwargs, self.where)
+        found = names.find(self.name)
+        if found is None:
+            raise UnknownAttributeError(unknown_action(self.name, names, self.where))
+        action, builtin = found
+        args, kwargs, model = self.args, dict(self.kwargs), action.spec.model
+        singleton, save_to = action.spec.singleton, None
+        if not action.has_parameter("save_to"):
+            save_to = kwargs.pop("save_to", None)
+        if builtin is not None and builtin.model is not None:
+            model, args = _model_and_rest(self)
+            singleton = builtin.model == "trained"
+            action = Action(self.name, action.function, ActionSpec(model, singleton))
+        if joined:
+            args = _with_joined(self, args, joined, action, builtin)
+        if builtin is not None and builtin.kind == "stream":
+            return self._bind_stream(action, save_to)
+        action.check_call(args, kwargs, self.where)
         stores = builtin is not None and builtin.stores
-        places = (save_to, *self.args[:1]) if stores else (save_to,)
+        places = (save_to, *args[:1]) if stores else (save_to,)
         for place in places:
             _check_place(place, self)
-        model, models = action.spec.model, batch_class.models
-        if model is not None and model not in models:
-            raise UnknownNameError(
-                f"{batch_class.__name__} has no model {model!r}, which the action {self.name!r}, "
-                f"chained at {self.where}, needs.{did_you_mean(model, models.names)}"
-            )
-        dynamic = model is not None and models.definition(model).mode == "dynamic"
+        dynamic = False
+        if model is not None:
+            needed_by = f"the step {self.name!r}, chained at {self.where},"
+            dynamic = names.model_mode(model, needed_by) == "dynamic"
         return BoundStep(
             step=self,
             function=action.function,
-            args=self.args,
+            args=args,
             kwargs=kwargs,
             model=model,
-            singleton=action.spec.singleton,
+            singleton=singleton,
             dynamic=dynamic,
-            returns_batch=builtin is None,
+            returns_batch=builtin is None or builtin.kind == "batch",
+            needs_batch=builtin is None or builtin.needs_batch,
             save_to=save_to,
             stores=stores,
             places=tuple(place for place in places if place is not None),
         )
+
+    def _bind_stream(self, action: Action, save_to: Any) -> BoundRegrouping | Join:
+        if save_to is not None:
+            raise ArgumentTypeError(
+                f"{self}, chained at {self.where}, gives no value that save_to could store"
+            )
+        late = next(expressions_in([*self.args, *self.kwargs.values()]), None)
+        if late is not None:
+            raise ArgumentTypeError(
+                f"{self}, chained at {self.where}: {late!r} is not known before a batch is there; "
+                "give the value"
+            )
+        # The functions of these steps take no batch; what they are told is checked now.
+        Action(self.name, _with_batch(action.function), action.spec).check_call(
+            self.args, self.kwargs, self.where
+        )
+        what = action.function(*self.args, **self.kwargs)
+        return what if isinstance(what, Join) else BoundRegrouping(self, what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +164,7 @@ class BoundStep:
         singleton: Whether the action is marked as a singleton.
         dynamic: Whether its model is made by the pipeline from its first batch.
         returns_batch: Whether the function gives a batch; otherwise it gives a value.
+        needs_batch: Whether it makes no sense outside of the stream of batches.
         save_to: Where to store the value that it gives, or None.
         stores: Whether its first argument says where to store, and so is not resolved.
         places: All places that it stores to: `save_to` and that argument.
@@ -141,6 +178,7 @@ class BoundStep:
     singleton: bool
     dynamic: bool
     returns_batch: bool
+    needs_batch: bool
     save_to: Any
     stores: bool
     places: tuple[Any, ...]
@@ -149,6 +187,11 @@ class BoundStep:
     def leaves(self) -> tuple[BoundStep, ...]:
         """The step itself: see `BoundChance`."""
         return (self,)
+
+    @property
+    def joined(self) -> tuple[Nested, ...]:
+        """The pipelines whose batches it gets."""
+        return tuple(value._pipeline for value in self.args if isinstance(value, Joined))
 
     @property
     def is_late(self) -> bool:
@@ -189,9 +232,23 @@ class Chance:
         """How it is called in messages."""
         return f"@ {self.probability:g}"
 
-    def bind(self, batch_class: type[Batch]) -> BoundChance:
+    def bind(self, names: Names, joined: Sequence[Joined] = ()) -> BoundChance:
         """Bind its steps."""
-        return BoundChance(self, tuple(step.bind(batch_class) for step in self.steps))
+        if joined:
+            raise ArgumentTypeError(
+                f"join: {self}, chained at {self.where}, cannot take the joined batches, as its "
+                "steps may be left out; join inside of it"
+            )
+        steps = []
+        for bound in bind_steps(self.steps, names):
+            if isinstance(bound, BoundRegrouping):
+                raise ArgumentTypeError(
+                    f"{bound.step}, chained at {bound.step.where}, makes other batches out of a "
+                    f"stream of them, which cannot be left to the coin of one batch "
+                    f"(@ {self.probability:g}, at {self.where})"
+                )
+            steps.append(bound)
+        return BoundChance(self, tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +269,92 @@ class BoundChance:
         return tuple(leaf for step in self.steps for leaf in step.leaves)
 
 
+@dataclass(frozen=True)
+class BoundRegrouping:
+    """A step that makes other batches out of a stream of them.
+
+    Attributes:
+        step: What was chained.
+        what: Which.
+    """
+
+    step: Step
+    what: Regrouping
+
+    @property
+    def leaves(self) -> tuple[BoundStep, ...]:
+        """The actions in it: none of this pipeline."""
+        return ()
+
+
+Bound = BoundStep | BoundChance | BoundRegrouping
+
+
+def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True) -> list[Bound]:
+    """Bind steps in a row; a `join` becomes arguments of the step behind it.
+
+    Args:
+        steps: The steps.
+        names: What names mean.
+        end: Whether nothing follows them.
+    """
+    result: list[Bound] = []
+    joined: list[Joined] = []
+    last: Step | Chance | None = None
+    for step in steps:
+        bound = step.bind(names, joined)
+        last = step
+        if isinstance(bound, Join):
+            joined.extend(Joined(pipeline) for pipeline in bound.others)
+        else:
+            result.append(bound)
+            joined = []
+    if joined and end and last is not None:
+        raise ArgumentTypeError(
+            f"{last}, chained at {last.where}, is followed by no action that gets the joined "
+            "batches; chain one, or load(components=...)"
+        )
+    return result
+
+
+def _model_and_rest(step: Step) -> tuple[str, tuple[Any, ...]]:
+    if not step.args or not isinstance(step.args[0], str):
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: the first argument is the name of a model"
+        )
+    return step.args[0], step.args[1:]
+
+
+def _with_joined(
+    step: Step,
+    args: tuple[Any, ...],
+    joined: Sequence[Joined],
+    action: Action,
+    builtin: Builtin | None,
+) -> tuple[Any, ...]:
+    if action.function is join:
+        return args  # the action behind both gets all
+    place = 0 if builtin is None else builtin.joined_at
+    if place is None:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}, comes behind a join and cannot take the joined "
+            "batches; chain an action that does, or load(components=...)"
+        )
+    if action.function is Batch.load:  # which takes several batches as one source
+        return (tuple(joined) if len(joined) > 1 else joined[0], *args)
+    return (*args[:place], *joined, *args[place:])
+
+
+def _with_batch(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_batch(batch: Any, *args: Any, **kwargs: Any) -> None: ...
+
+    signature = inspect.signature(function)
+    first = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [first, *signature.parameters.values()]
+    with_batch.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_batch
+
+
 def _check_place(place: Any, step: Step) -> None:
     if isinstance(place, (list, tuple, Mapping)):
         for part in place.values() if isinstance(place, Mapping) else place:
@@ -227,14 +370,15 @@ def _variables_in(values: list[Any]) -> frozenset[str]:
     return frozenset(part._name for part in expressions_in(values) if isinstance(part, V))
 
 
-def unknown_action(name: str, batch_class: type[Batch], where: Where) -> str:
-    """Make the message for an action that a batch class does not have."""
-    actions = batch_class._actions
+def unknown_action(name: str, names: Names, where: Where) -> str:
+    """Make the message for a name that means nothing."""
+    batch_class = names.batch_class
+    own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}
     if callable(getattr(batch_class, name, None)):
         hint = f" The method {name!r} is there; mark it with @action to chain it."
-    elif not actions:
-        hint = f" {batch_class.__name__} has no actions: mark its methods with @action."
+    elif not own:
+        hint = " It has none of its own: mark its methods with @action."
+        hint += did_you_mean(name, names.known(), only_near=True)
     else:
-        hint = did_you_mean(name, {*BUILTINS, *actions}, only_near=True)
-        hint = hint or did_you_mean(name, actions)
+        hint = did_you_mean(name, names.known(), only_near=True) or did_you_mean(name, own)
     return f"{batch_class.__name__} has no action {name!r} (chained at {where}).{hint}"

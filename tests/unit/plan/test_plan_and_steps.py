@@ -18,6 +18,7 @@ from batchflow import (
     model,
 )
 from batchflow.plan import Plan, Step, Variable, Where
+from batchflow.plan.names import Names
 from batchflow.plan.steps import same_value
 
 
@@ -153,19 +154,19 @@ def test_without_ordered_steps_no_borders_are_shown():
 def test_an_unknown_step_is_refused_with_the_place_where_it_was_chained():
     step = Step("fre", where=Where("pipes.py", 7))
     with pytest.raises(UnknownAttributeError, match=r"pipes\.py:7.*Did you mean 'free'"):
-        step.bind(Steps)
+        step.bind(Names(Steps))
 
 
 def test_wrong_arguments_are_refused_with_the_place_where_they_were_chained():
     step = Step("scale", where=Where("pipes.py", 7))
     with pytest.raises(ArgumentTypeError, match=r"pipes\.py:7"):
-        step.bind(Steps)
+        step.bind(Names(Steps))
 
 
 def test_an_unknown_model_is_refused_with_the_place_where_it_was_chained():
     step = Step("lost", where=Where("pipes.py", 7))
     with pytest.raises(UnknownNameError, match=r"pipes\.py:7"):
-        step.bind(Steps)
+        step.bind(Names(Steps))
 
 
 def test_binding_leaves_the_plan_as_it_is():

@@ -1,0 +1,154 @@
+"""What calls for items are made of: elements of components, arguments of the action, names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from batchflow.batch.per_item import PerItem
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownNameError,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from batchflow.batch.batch import Batch
+    from batchflow.batch.item_calls import Call
+
+__all__ = [
+    "action_signature",
+    "class_attribute",
+    "elements",
+    "ids_of_calls",
+    "post_function",
+    "with_arguments",
+]
+
+
+def elements(batch: Batch, component: str) -> list[Any]:
+    """Give the elements of a component, one for each item.
+
+    Raises:
+        ArgumentValueError: It has no data, or not as many elements as there are items.
+    """
+    values, n_items = getattr(batch, component), len(batch)
+    shown = f"{type(batch).__name__}.{component}"
+    if values is None:
+        raise ArgumentValueError(f"{shown} has no data yet")
+    if not hasattr(values, "__len__") or len(values) != n_items:
+        has = len(values) if hasattr(values, "__len__") else "none"
+        raise ArgumentValueError(f"{shown}: expected {n_items} elements, it has {has}")
+    return [values[position] for position in range(n_items)]
+
+
+def with_arguments(
+    first: list[Call], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+) -> list[Call]:
+    """Put the arguments of the action behind the first arguments of each call.
+
+    Args:
+        first: The first arguments of each call.
+        args: Those of the action. Of a `PerItem` each call gets its own value.
+        kwargs: The same by name.
+        name: What to call the action in messages.
+
+    Raises:
+        ArgumentValueError: A `PerItem` has another number of values.
+    """
+    lengths = {len(v) for v in (*args, *kwargs.values()) if isinstance(v, PerItem)}
+    if not lengths:
+        return [((*own, *args), {**named, **kwargs}) for own, named in first]
+    if lengths != {len(first)}:
+        raise ArgumentValueError(
+            f"{name}(): a P() argument has one value for each item of the batch, here "
+            f"{', '.join(map(str, sorted(lengths)))}, and there are {len(first)} calls"
+        )
+
+    def own_value(value: Any, place: int) -> Any:
+        return value[place] if isinstance(value, PerItem) else value
+
+    return [
+        (
+            (*own, *(own_value(value, i) for value in args)),
+            {**named, **{key: own_value(value, i) for key, value in kwargs.items()}},
+        )
+        for i, (own, named) in enumerate(first)
+    ]
+
+
+def ids_of_calls(batch: Batch, n_calls: int) -> list[Any] | None:
+    """Give the ids of the items, if there is one call for each."""
+    ids: list[Any] = batch.indices.tolist()
+    return ids if len(ids) == n_calls else None
+
+
+def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[str] = ()) -> Any:
+    """Give an attribute of a batch class by its name.
+
+    Args:
+        cls: The class.
+        wanted: The name.
+        asker: What needs it, for the message.
+        words: What could be written instead of an attribute.
+
+    Raises:
+        UnknownNameError: (a `KeyError`) There is none.
+    """
+    found = getattr(cls, wanted, None)
+    if found is None:
+        known = [name for name in dir(cls) if not name.startswith("__")]
+        listed = "".join(f", {word}" for word in words)
+        raise UnknownNameError(
+            f"{asker}: a {cls.__name__} has no {wanted!r}."
+            f"{did_you_mean(wanted, [*known, *words], only_near=True)} Expected a method{listed}"
+        )
+    return found
+
+
+def post_function(cls: type[Batch], post: Any, name: str) -> Callable[..., Any] | None:
+    """Give the function that gets the results, the batch first; None if there is none."""
+    if post is None or callable(post):
+        return post
+    if not isinstance(post, str):
+        raise ArgumentTypeError(
+            f"{name}(): post is the name of a method or a function, got {post!r:.60}"
+        )
+    found: Callable[..., Any] = class_attribute(cls, post, f"{name}(post={post!r})")
+    return found
+
+
+def action_signature(
+    method: Callable[..., Any], n_given: int | None, options: Iterable[str]
+) -> inspect.Signature:
+    """Give the signature of an action whose method is written for one item.
+
+    Args:
+        method: The method.
+        n_given: How many positional arguments each call is given before those of the action; None
+            if that is not known: the signature then takes any number.
+        options: Keyword arguments that the action has beside the method's.
+    """
+    kinds = inspect.Parameter
+    itself, *parameters = inspect.signature(method).parameters.values()
+    by_place = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    if n_given is None:
+        named = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+        own = [
+            kinds("args", kinds.VAR_POSITIONAL),
+            *(
+                p.replace(kind=kinds.KEYWORD_ONLY, default=None)
+                for p in parameters
+                if p.kind in named
+            ),
+        ]
+    else:
+        placed = [p for p in parameters if p.kind in by_place]
+        given = {p.name for p in placed[:n_given]}
+        own = [p for p in parameters if p.name not in given and p.kind is not kinds.VAR_KEYWORD]
+    added = [kinds(name, kinds.KEYWORD_ONLY, default=None) for name in options]
+    rest = [p for p in parameters if p.kind is kinds.VAR_KEYWORD]
+    known = {p.name for p in own}
+    return inspect.Signature([itself, *own, *(p for p in added if p.name not in known), *rest])

@@ -1,0 +1,366 @@
+"""The action `load`: fills a batch from memory, from another batch or from files.
+
+Guarantees:
+    - An item is found by its id, or by its position in the index of its dataset; an id is never
+      taken for a position.
+    - What the batch gets is its own: work in place on it reaches no source.
+    - No file can run code or inflate without bounds: `.npy` and `.npz` are read without pickles,
+      sizes are checked before anything is made of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from batchflow.batch.regroup import plain_array, rows_of
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownNameError,
+    did_you_mean,
+)
+from batchflow.index import FilesIndex
+from batchflow.index.lookup import plain
+
+if TYPE_CHECKING:
+    from batchflow.batch.batch import Batch
+    from batchflow.index.order import Positions
+
+__all__ = ["load"]
+
+B = TypeVar("B", bound="Batch")
+Reader = Callable[[Any], tuple[Any, ...]]
+
+_FORMATS = ("npy", "npz")
+_MOST_INFLATED = 2**30  # bytes of arrays in one .npz file: 1 MB on disk can hold that much
+
+
+def load(
+    batch: B,
+    src: Any = None,
+    fmt: str | Callable[[Any], Any] | None = None,
+    components: str | Sequence[str] | None = None,
+) -> B:
+    """Fill the batch, or some of its components.
+
+    From memory, without `fmt`. `src` is one of:
+
+    - an array, a list or a column of a table with one row for each item of the *dataset*, in the
+      order of its index (in a batch without a dataset: one for each of its items);
+    - a tuple of these, one for each component, or a mapping or table with them by name;
+    - a mapping from ids to items;
+    - another batch with the same ids, or a tuple of batches, one for each component: the batches
+      that `join` passes. Taken are its components of the same names; for a single component also
+      the data, or the only component, of the other batch.
+
+    From files, one for each item. `fmt` is `"npy"`, `"npz"` or a function that takes a path and
+    gives the item (for several components, a tuple with their parts of it). `src` is the folder
+    of the files, `src/<id>.npy`, for a function `src/<id>`; or a function that takes an id and
+    gives its path; or None where the items are files (`FilesIndex`). The arrays in an `.npz` file
+    are named as the components; a single one may have any name. Other formats (csv, feather,
+    hdf5, blosc, images) are read by a function: `load(src=folder, fmt=read_image)`.
+
+    A batch gets copies. An `ArrayBatch` stacks the items; other batches hold what comes from
+    mappings and files as lists.
+
+    Args:
+        batch: The batch (`self` of the action).
+        src: Where the data is.
+        fmt: How to read files.
+        components: The names of the components to fill; None: all.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ArgumentTypeError: `src` is nothing to load from, or `fmt` is no format.
+        ArgumentValueError: `src` has another number of rows, or an `.npz` file inflates to more
+            than 1 GiB.
+        UnknownNameError: (a `KeyError`) An id or a component is not known.
+        Exception: What a file or a function raises, with a note that names the item and the path.
+
+    Example:
+        >>> from batchflow import ArrayBatch, Dataset
+        >>> dataset = Dataset(["a", "b", "c"], ArrayBatch)
+        >>> dataset.create_batch(["c", "a"]).load([10, 20, 30]).data
+        array([30, 10])
+    """
+    names = _checked_names(batch, components)
+    if fmt is not None:
+        values = _from_files(batch, src, fmt, names)
+    else:
+        values = _from_memory(batch, src, names, chosen=components is not None)
+    for name, value in values.items():
+        setattr(batch, name, value)
+    return batch
+
+
+def _checked_names(batch: Batch, components: Any) -> tuple[str, ...]:
+    known = tuple(batch.components) or ("data",)
+    if components is None:
+        return known
+    names = (components,) if isinstance(components, str) else tuple(components)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"load: a {type(batch).__name__} has no component {name!r}."
+                f"{did_you_mean(name, known)}"
+            )
+    return names
+
+
+# ---- from memory
+
+
+def _from_memory(batch: Batch, src: Any, names: tuple[str, ...], *, chosen: bool) -> dict[str, Any]:
+    from batchflow.batch.batch import Batch  # which imports this
+
+    if isinstance(src, Batch):
+        return _from_batch(batch, src, names, chosen=chosen)
+    if isinstance(src, tuple) and src and all(isinstance(part, Batch) for part in src):
+        taken: dict[str, Any] = {}
+        for name, part in zip(names, _one_each(src, names), strict=True):
+            taken |= _from_batch(batch, part, (name,), chosen=True)
+        return taken
+    if src is None or callable(src) or isinstance(src, (str, bytes, os.PathLike)):
+        raise ArgumentTypeError(
+            f"load: {src!r:.60} is no data in memory. To read files say how: "
+            'load(src=folder, fmt="npy"), fmt="npz" or fmt=a function of a path'
+        )
+    if isinstance(src, Mapping):
+        are_all_components = bool(src) and set(src) <= set(batch.components)
+        if not are_all_components and not (chosen and set(names) <= set(src)):
+            return _by_id(batch, src, names)
+        names = names if chosen else tuple(src)
+    positions, n_rows = _rows_in_source(batch)
+    return {
+        name: _copied_rows(column, positions, n_rows, f"load: {type(batch).__name__}.{name}")
+        for name, column in _columns(src, names).items()
+    }
+
+
+def _columns(src: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(src, Mapping) or (hasattr(src, "columns") and set(names) <= set(src.columns)):
+        for name in names:
+            if name not in src:
+                raise UnknownNameError(f"load: no component {name!r} in src.{_known(src)}")
+        return {name: src[name] for name in names}
+    if len(names) == 1:
+        return {names[0]: src}
+    return dict(zip(names, _one_each(src, names), strict=True))
+
+
+def _one_each(src: Any, names: tuple[str, ...]) -> Sequence[Any]:
+    if isinstance(src, (tuple, list)) and len(src) == len(names):
+        return src
+    got = f"{len(src)} of them" if isinstance(src, (tuple, list)) else type(src).__name__
+    raise ArgumentTypeError(
+        f"load: to fill the components {', '.join(names)} give a tuple with one source for each, "
+        f"or a mapping from their names; got {got}. To fill some of them: components=..."
+    )
+
+
+def _rows_in_source(batch: Batch) -> tuple[Positions, int]:
+    """Give the rows of the batch's items in a source, and how many rows that must have."""
+    if batch._mixed:
+        raise ArgumentValueError(
+            f"load: the items of {batch!r} come from several datasets, so their rows are not "
+            "known. Load before they are merged, or from a mapping of ids"
+        )
+    if batch.dataset is None:
+        return slice(0, len(batch)), len(batch)
+    index = batch.dataset.index
+    return index.get_pos(batch.source_ids), len(index)
+
+
+def _copied_rows(column: Any, positions: Positions, n_rows: int, shown: str) -> Any:
+    is_sequence = isinstance(column, (list, tuple))
+    value = column if is_sequence else plain_array(column)
+    if not is_sequence and value.ndim == 0:
+        raise ArgumentTypeError(
+            f"{shown}: expected an array or a list with one row for each item, got "
+            f"{type(column).__name__} {column!r:.60}"
+        )
+    if len(value) != n_rows:
+        raise ArgumentValueError(
+            f"{shown}: expected one row for each of the {n_rows} items of the dataset (of the "
+            f"batch, where it has no dataset), got {len(value)} rows. If these are the rows of "
+            "this batch, assign them to its attribute; for part of a dataset give a mapping from "
+            "ids to rows"
+        )
+    return _own(rows_of(value, positions, n_rows, shown))
+
+
+def _by_id(batch: Batch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    ids = _source_ids(batch)
+    for item in ids:
+        if item not in src:
+            parts = " or from components to rows" if batch.components else ""
+            words = [key for key in src if isinstance(key, str)][:1] if batch.components else []
+            hint = "".join(did_you_mean(word, batch.components, only_near=True) for word in words)
+            raise UnknownNameError(
+                f"load: src has no item with the id {item!r}; a mapping goes from ids to items"
+                f"{parts}.{hint}"
+            )
+    items = _spread([src[item] for item in ids], names)
+    return {name: _own(values) for name, values in items.items()}
+
+
+def _from_batch(
+    batch: Batch, src: Batch, names: tuple[str, ...], *, chosen: bool
+) -> dict[str, Any]:
+    common = tuple(name for name in names if name in src.components)
+    if len(names) == 1 and not common and len(src.components) <= 1:
+        values = {names[0]: getattr(src, src.components[0] if src.components else "data")}
+    else:
+        wanted = names if chosen or not common else common
+        missing = [name for name in wanted if name not in src.components]
+        if missing:
+            raise UnknownNameError(
+                f"load: {src!r} has no component {missing[0]!r}; say which to fill, for instance "
+                f"components={(common or names)[0]!r}"
+            )
+        values = {name: getattr(src, name) for name in wanted}
+    try:
+        positions = src.index.get_pos(plain(batch.indices))
+    except UnknownNameError as error:
+        error.add_note(f"while load looked for the items of {batch!r} in {src!r}")
+        raise
+    taken = {}
+    for name, value in values.items():
+        if value is None:
+            raise ArgumentValueError(f"load: {src!r} has no data for {name!r} yet (None)")
+        taken[name] = _own(rows_of(value, positions, len(src), f"load: {name} of {src!r}"))
+    return taken
+
+
+def _own(rows: Any) -> Any:
+    """Make the items in a fresh container the batch's own, too."""
+    held_by_reference = not isinstance(rows, np.ndarray) or rows.dtype.hasobject
+    return copy.deepcopy(rows) if held_by_reference else rows
+
+
+# ---- from files
+
+
+def _from_files(batch: Batch, src: Any, fmt: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    read = _reader(fmt, names)
+    items = []
+    for item, path in _paths(batch, src, fmt):
+        try:
+            items.append(read(path))
+        except Exception as error:
+            error.add_note(f"while load read the item {item!r} from {os.fspath(path)!r}")
+            raise
+    return {name: [item[place] for item in items] for place, name in enumerate(names)}
+
+
+def _reader(fmt: Any, names: tuple[str, ...]) -> Reader:
+    if fmt == "npy":
+        if len(names) > 1:
+            raise ArgumentValueError(
+                f"load: an .npy file holds one array; of {', '.join(names)} name the component "
+                f'to fill: components={names[0]!r}, or use fmt="npz"'
+            )
+        return lambda path: (_read_npy(path),)
+    if fmt == "npz":
+        return lambda path: _read_npz(path, names)
+    if callable(fmt):
+        return lambda path: tuple(value[0] for value in _spread([fmt(path)], names).values())
+    if isinstance(fmt, str):
+        raise ArgumentValueError(
+            f'load reads "npy" and "npz" by itself, not {fmt!r}.'
+            f"{did_you_mean(fmt, _FORMATS, only_near=True)} For other formats give a function of a "
+            "path: load(src=folder, fmt=read_image)"
+        )
+    raise ArgumentTypeError(f'load: fmt is "npy", "npz" or a function of a path, got {fmt!r:.60}')
+
+
+def _paths(batch: Batch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
+    """Give the ids of the items and the paths of their files."""
+    ids = _source_ids(batch)
+    if src is None:
+        index = batch.index
+        if not isinstance(index, FilesIndex) and batch.dataset is not None and not batch._mixed:
+            index = batch.dataset.index  # a merged batch may have lost its own
+        if not isinstance(index, FilesIndex):
+            raise ArgumentTypeError(
+                "load: src is the folder of the files, or a function that takes an id and gives a "
+                f"path; only where the items are files (FilesIndex) it may be left out, and "
+                f"{batch!r} has a {type(batch.index).__name__}"
+            )
+        return [(item, index.get_fullpath(item)) for item in ids]
+    if callable(src):
+        return [(item, src(item)) for item in ids]
+    if not isinstance(src, (str, os.PathLike)):
+        raise ArgumentTypeError(
+            f"load: with fmt, src is a folder or a function that takes an id and gives a path, "
+            f"got {type(src).__name__} {src!r:.60}"
+        )
+    ending = f".{fmt}" if isinstance(fmt, str) else ""
+    return [(item, os.path.join(os.fspath(src), f"{item}{ending}")) for item in ids]
+
+
+def _read_npy(path: Any) -> Any:
+    # Mapped first: this refuses objects, and a header that promises more than the file has.
+    return np.array(np.lib.format.open_memmap(path, mode="r"))
+
+
+def _read_npz(path: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if len(names) == len(members) == 1:
+            chosen = list(members.values())
+        else:
+            for name in names:
+                if name not in members:
+                    raise UnknownNameError(f"no array {name!r} in the file.{_known(members)}")
+            chosen = [members[name] for name in names]
+        # What is read from a member never exceeds its declared size.
+        size = sum(info.file_size for info in chosen)
+        if size > _MOST_INFLATED:
+            raise ArgumentValueError(
+                f"the file declares {size:,} bytes of arrays in {os.path.getsize(path):,}; load "
+                f"inflates up to {_MOST_INFLATED:,}. If you trust it, read it by a function: "
+                'fmt=lambda path: np.load(path)["name"]'
+            )
+        arrays = []
+        for info in chosen:
+            with archive.open(info) as file:
+                arrays.append(np.lib.format.read_array(file, allow_pickle=False))
+    return tuple(arrays)
+
+
+# ---- both
+
+
+def _spread(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Give the parts of items by component: of a tuple, where there are several."""
+    if len(names) == 1:
+        return {names[0]: items}
+    for item in items:
+        if not isinstance(item, tuple) or len(item) != len(names):
+            raise ArgumentTypeError(
+                f"load: an item for the components {', '.join(names)} is a tuple of {len(names)}, "
+                f"got {type(item).__name__} {item!r:.60}. To fill one: components=..."
+            )
+    return {name: [item[place] for item in items] for place, name in enumerate(names)}
+
+
+def _source_ids(batch: Batch) -> list[Any]:
+    if batch._mixed and batch._source_ids is not None:
+        raise ArgumentValueError(
+            f"load: the items of {batch!r} come from several datasets, which have common ids; "
+            "load before they are merged"
+        )
+    return plain(batch.source_ids)
+
+
+def _known(names: Any) -> str:
+    return did_you_mean("", map(str, names))

@@ -1,0 +1,267 @@
+"""Actions written for one item: `inbatch_parallel`, and what goes with it.
+
+The decorator gives a plain function that takes the batch: `@action` can be put above it, and a unit
+test can call it.
+
+Guarantees:
+    - The result depends neither on the target, nor on the number of workers, nor on who finishes
+      first. (A worker process cannot write to the batch; there it is refused.)
+    - Without `post` the error of the first item that failed, in the order of the items, is raised:
+      what the item raised, with a note that names the item.
+    - `SkipBatch` and `StopPipeline` in an item skip the batch or stop the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batchflow.batch.apply import apply_parallel, apply_to_items
+from batchflow.batch.item_arguments import (
+    action_signature,
+    class_attribute,
+    elements,
+    ids_of_calls,
+    post_function,
+    with_arguments,
+)
+from batchflow.batch.item_calls import Call, How, ItemCalls
+from batchflow.errors import ActionResultError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    from batchflow.batch.batch import Batch
+
+__all__ = [
+    "any_action_failed",
+    "apply_parallel",
+    "apply_to_items",
+    "check_per_item",
+    "inbatch_parallel",
+]
+
+_MARK = "_batchflow_per_item"
+_HOW = ("target", "n_workers", "timeout")
+_INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")
+
+
+def any_action_failed(results: Iterable[Any]) -> bool:
+    """Tell whether some of the results that `post` gets are exceptions."""
+    return any(isinstance(result, Exception) for result in results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What `@inbatch_parallel` was told.
+
+    Attributes:
+        method: The decorated method.
+        init: The name of what gives the first arguments of each call.
+        post: The name of a method, or a function, that gets the results; or None.
+        how: Where the calls run, if the call of the action says nothing else.
+        own: The words of `how` that are parameters of the method itself.
+        makes_function: Whether the method may be one that returns the function for the processes.
+        extra: More keyword arguments of `init` and `post`.
+        asked: See `ItemCalls`.
+    """
+
+    method: Callable[..., Any]
+    init: str
+    post: Any
+    how: How
+    own: frozenset[str]
+    makes_function: bool
+    extra: dict[str, Any]
+    asked: set[Any] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return self.method.__name__
+
+
+def inbatch_parallel(
+    init: str, post: Any = None, target: str = "threads", **extra: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a method that is written for one item work on all items of a batch, in parallel.
+
+    The method is called once for each element of what `init` names: with that element, then the
+    arguments of the action. `self` is the batch, and the calls may write to their items' parts of
+    it. `self.rng` is a generator of the item's own.
+
+    Args:
+        init: What the method is called for:
+
+            - `"indices"`: each id;
+            - `"items"`: each item, as iterating the batch gives them;
+            - the name of a component: each of its elements;
+            - `"run_once"`: nothing; it is called once;
+            - the name of an own method, called with the arguments of the action and `extra` (or of
+              an attribute): gives a sequence with an entry for each call. A tuple is its positional
+              arguments, a dict its keyword arguments, a pair of a list (or tuple) and a dict both;
+              anything else, a list as well, is its one argument.
+        post: The name of a method, or a function with the batch first. It gets the list of all
+            results, exceptions in the places of calls that failed, then the arguments of the action
+            and `extra`; what it returns, the action returns. Without it results are dropped, an
+            exception is raised, and the action returns the batch.
+        target: `"threads"`, `"processes"`, `"async"` or `"for"` (in turn), or the first letter. A
+            method written with `async def` is async in any case. `"mpc"` and `"m"` are processes as
+            well; there a method that can be called without an item is called once, in the main
+            process, and returns the function for the worker processes.
+        extra: `n_workers`, the most calls at work at once, and `timeout`, seconds for all of them;
+            anything else is passed to `init` and `post`. The call of the action can give `target`,
+            `n_workers` and `timeout`, too, unless the method has a parameter of that name.
+
+    Returns:
+        A decorator. What it makes takes the arguments of the action.
+
+    Raises:
+        ArgumentTypeError: `init` is no name, or what is decorated is no method.
+        ArgumentValueError: There is no such target.
+
+    Example:
+        >>> from batchflow import ArrayBatch, Dataset, action
+        >>> class Numbers(ArrayBatch):
+        ...     components = "values"
+        ...
+        ...     @action
+        ...     @inbatch_parallel(init="values", post="store")
+        ...     def add(self, value, other):
+        ...         return value + other
+        ...
+        ...     def store(self, results, other):
+        ...         self.values = results
+        ...         return self
+        >>> Dataset.from_arrays(Numbers, values=[1, 2, 3]).p.add(10).next_batch(3).values
+        array([11, 12, 13])
+    """
+    if not isinstance(init, str):
+        raise ArgumentTypeError(
+            "@inbatch_parallel(init=...) takes a name: of a method, "
+            f"{', '.join(_INIT_WORDS)}; got {init!r:.60}"
+        )
+    given = How(target, extra.pop("n_workers", None), extra.pop("timeout", None))
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.isfunction(method):
+            raise ArgumentTypeError(f"@inbatch_parallel decorates a method, got {method!r:.60}")
+        own = frozenset(_HOW).intersection(inspect.signature(method).parameters)
+        how, is_maker = given.for_function(method), target in ("mpc", "m")
+        spec = _Spec(method, init, post, how, own, is_maker, extra)
+
+        @functools.wraps(method)
+        def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
+            return _call(spec, per_item, self, args, kwargs)
+
+        n_given = None if is_maker else {"indices": 1, "items": 1, "run_once": 0}.get(init)
+        options = [name for name in _HOW if name not in own]
+        marks = {
+            "__signature__": action_signature(method, n_given, options),
+            "is_async": how.target == "async",
+            _MARK: spec,
+        }
+        per_item.__dict__.update(marks)
+        return per_item
+
+    return decorate
+
+
+def check_per_item(cls: type[Batch]) -> None:
+    """Check that a batch class has what its per-item methods name.
+
+    Raises:
+        UnknownNameError: (a `KeyError`) It has no such `init` or `post`.
+    """
+    for name in dir(cls):
+        spec = getattr(inspect.getattr_static(cls, name), _MARK, None)
+        if isinstance(spec, _Spec):
+            _check_init(cls, spec)
+            post_function(cls, spec.post, spec.name)
+
+
+def _check_init(cls: type[Batch], spec: _Spec) -> None:
+    if spec.init not in ("indices", "items", "run_once", *cls.components):
+        class_attribute(cls, spec.init, f"{spec.name}(init={spec.init!r})", _INIT_WORDS)
+
+
+def _call(
+    spec: _Spec, wrapper: Any, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Make the calls of a per-item method."""
+    how = spec.how
+    given = {name: kwargs.pop(name) for name in _HOW if name in kwargs and name not in spec.own}
+    if given:
+        how = replace(how, **given).for_function(spec.method)
+    post = post_function(type(batch), spec.post, spec.name)
+    all_named = {**spec.extra, **kwargs}
+    first = _first_arguments(batch, spec, args, all_named)
+    calls = ItemCalls(
+        batch,
+        spec.name,
+        spec.method,
+        with_arguments(first, args, kwargs, spec.name),
+        ids=None if spec.init == "run_once" else ids_of_calls(batch, len(first)),
+        wrapper=wrapper,
+        asked=spec.asked,
+        keeps_results=post is not None,
+    )
+    if spec.makes_function and how.target == "processes":
+        _let_make_function(calls, args, kwargs)
+    outcomes = calls.run(how)
+    if post is None:
+        calls.results(outcomes)
+        return batch
+    return post(batch, calls.results_and_errors(outcomes), *args, **all_named)
+
+
+def _let_make_function(calls: ItemCalls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Let the method give the function for the processes, if it is one that takes no item."""
+    try:
+        inspect.signature(calls.function).bind(calls.batch, *args, **kwargs)
+    except TypeError:  # it needs the item: it is the function itself
+        return
+    made = calls.function(calls.batch, *args, **kwargs)
+    if not callable(made):
+        raise ActionResultError(
+            f'{calls.name}(): with target="mpc" a method that can be called without an item '
+            f"returns the function for the worker processes; this one returned {made!r:.60}. To "
+            'run the method itself there, write target="processes"'
+        )
+    calls.function, calls.takes_batch, calls.wrapper = made, False, None
+
+
+def _first_arguments(
+    batch: Batch, spec: _Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Call]:
+    """Give what each call gets before the arguments of the action."""
+    init = spec.init
+    if init == "run_once":
+        return [((), {})]
+    if init == "indices":
+        return [((item_id,), {}) for item_id in batch.indices.tolist()]
+    if init == "items":
+        return [((item,), {}) for item in batch]
+    if init in batch.components:
+        return [((element,), {}) for element in elements(batch, init)]
+    if init not in batch.__dict__:
+        _check_init(type(batch), spec)
+    entries = getattr(batch, init)
+    if callable(entries):
+        entries = entries(*args, **kwargs)
+    if isinstance(entries, (str, bytes, Mapping)) or not hasattr(entries, "__getitem__"):
+        raise ArgumentTypeError(
+            f"{spec.name}(): init={init!r} must give a list with an entry for each call, got "
+            f"{type(entries).__name__} {entries!r:.60}"
+        )
+    return [_as_call(entry) for entry in entries]
+
+
+def _as_call(entry: Any) -> Call:
+    if isinstance(entry, dict):
+        return (), entry
+    if not isinstance(entry, tuple):
+        return (entry,), {}
+    if len(entry) == 2 and isinstance(entry[0], (list, tuple)) and isinstance(entry[1], dict):
+        return entry
+    return entry, {}

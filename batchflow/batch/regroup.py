@@ -1,0 +1,267 @@
+"""Batches out of batches: the data of several in one, and some items of one.
+
+Guarantees:
+    - Items keep their order and their data; what is made shares no array and no list with what it
+      was made of. (Elements of lists and of object arrays are handed over as they are.)
+    - Nothing is lost in silence: an attribute that would not come along is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index import DatasetIndex
+from batchflow.index.lookup import find_duplicates, plain
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchflow.batch.batch import Batch
+    from batchflow.index.order import Positions
+
+__all__ = ["PLACE", "merge_batches", "part", "plain_array", "rows_of"]
+
+# The place of a batch in a run.
+PLACE = (
+    "number",
+    "epoch",
+    "dataset",
+    "pipeline",
+    "_rng",
+    "_rng_key",
+    "_n_batches",
+    "_sources",
+    "_loop",
+    "_closes",
+)
+# A part of a batch has the same, but for being the last of its epoch.
+_KEPT = (*PLACE[:-1], "_mixed")
+# What the framework itself keeps in a batch, beside the components.
+_FACTS = frozenset([*PLACE, "_mixed", "_data", "_joined", "_source_ids", "index"])
+_PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
+
+
+def part(batch: Batch, positions: Positions) -> Batch:
+    """Make the batch of some items of a batch.
+
+    It has the batch's class and place in a run (number, epoch, generator, source numbers), but for
+    being the last of its epoch.
+
+    Args:
+        batch: The batch.
+        positions: A slice with step 1, or an int64 array of shape `(n_chosen,)` that the caller
+            leaves alone from now on.
+
+    Raises:
+        ArgumentValueError: A component has no items to choose from, or the batch has an attribute
+            that the part would not have.
+    """
+    _refuse_lost(batch, "a sub-batch")
+    held, n_items = batch.__dict__, len(batch.index)
+    facts = {name: held[name] for name in _KEPT if name in held}
+    if batch._source_ids is not None:
+        facts["_source_ids"] = batch._source_ids[positions]
+    chosen = {
+        name: rows_of(value, positions, n_items, _shown(batch, name))
+        for name, value in _data_of(batch).items()
+    }
+    return type(batch)._make(batch.index._take(positions), chosen, facts)
+
+
+def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
+    """Copy some rows out of what holds one for each item.
+
+    Args:
+        value: An array of shape `(n_items, ...)`, a list or a tuple of `n_items`, or None.
+        positions: Which rows: a slice with step 1 or an int64 array.
+        n_items: How many rows there are.
+        shown: What to call `value` in a message.
+
+    Returns:
+        The same kind of container; None for None.
+
+    Raises:
+        ArgumentValueError: `value` is something else.
+    """
+    if value is None:
+        return None
+    _check_rows(value, n_items, shown)
+    if isinstance(positions, slice):
+        rows = value[positions]
+        return rows.copy() if isinstance(value, np.ndarray) else rows
+    if isinstance(value, np.ndarray):
+        return value[positions]
+    return type(value)([value[position] for position in positions.tolist()])
+
+
+def merge_batches(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
+    """Make one batch of the data of several: see `Batch.merge`.
+
+    Args:
+        cls: The class of what is made.
+        batches: One batch or more, each with the components of `cls`.
+
+    Raises:
+        ArgumentTypeError: A batch has other components.
+        ArgumentValueError: The data does not fit together, or a batch has an attribute that the
+            merged batch would not have.
+    """
+    names: tuple[str, ...] = tuple(cls.components)
+    for batch in batches:
+        if set(batch.components) != set(names):
+            raise ArgumentTypeError(
+                f"{cls.__name__}.merge: expected batches with {_listed(names)}, got a "
+                f"{type(batch).__name__} with {_listed(tuple(batch.components))}"
+            )
+        _refuse_lost(batch, "a merged batch")
+    first = batches[0]
+    index, source_ids = _merged_ids(batches)
+    held = first.__dict__
+    facts: dict[str, Any] = {name: held[name] for name in ("dataset", "pipeline") if name in held}
+    if source_ids is not None:
+        facts["_source_ids"] = source_ids
+    if any(batch._mixed or batch.dataset is not first.dataset for batch in batches):
+        facts["_mixed"] = True
+    merged = cls._make(index, None, facts)
+    for name in names or ("data",):
+        pieces = [(getattr(batch, name), len(batch.index)) for batch in batches]
+        setattr(merged, name, _joined(pieces, f"{cls.__name__}.{name}"))
+    return merged
+
+
+def plain_array(value: Any) -> npt.NDArray[Any]:
+    """Make an array of NumPy's own class, or a masked one: the mask belongs to the data."""
+    array = np.asanyarray(value)
+    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+
+
+def _data_of(batch: Batch) -> dict[str, Any]:
+    if not batch.components:
+        return {"_data": batch._data}
+    return {name: getattr(batch, name) for name in batch.components}
+
+
+def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
+    """Put the values of one component, given with the sizes of their batches, in a row."""
+    values = [value for value, _ in pieces]
+    empty = [place for place, value in enumerate(values) if value is None]
+    if len(empty) == len(values):
+        return None
+    if empty:
+        raise ArgumentValueError(
+            f"{shown}: batch {empty[0]} of the {len(values)} to merge has no data (None), others "
+            "have; fill it, or set it to None in all of them"
+        )
+    for value, n_items in pieces:
+        _check_rows(value, n_items, shown)
+    if not all(isinstance(value, np.ndarray) for value in values):
+        return [item for value in values for item in value]
+    return _concatenated(values, shown)
+
+
+def _concatenated(arrays: list[npt.NDArray[Any]], shown: str) -> npt.NDArray[Any]:
+    shapes = [array.shape for array in arrays]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ArgumentValueError(
+            f"{shown}: items of different shapes cannot be merged: the arrays have the shapes "
+            f"{', '.join(map(str, dict.fromkeys(shapes)))}. Resize the items first, or use lists"
+        )
+    dtypes = dict.fromkeys(array.dtype for array in arrays)
+    kinds = {dtype.kind for dtype in dtypes}
+    if len(kinds) > 1 and kinds & set("US") and "O" not in kinds:  # NumPy would print the numbers
+        raise ArgumentValueError(
+            f"{shown}: {', '.join(map(str, dtypes))} cannot be merged without a change of values; "
+            "convert them to one type first"
+        )
+    concatenate = (
+        np.ma.concatenate
+        if any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+        else np.concatenate
+    )
+    try:
+        joined: npt.NDArray[Any] = concatenate(arrays)
+    except TypeError as error:
+        raise ArgumentValueError(f"{shown}: the arrays cannot be merged: {error}") from None
+    return joined
+
+
+def _check_rows(value: Any, n_items: int, shown: str) -> None:
+    is_rows = isinstance(value, np.ndarray) and value.ndim > 0
+    if not (is_rows or isinstance(value, (list, tuple))):
+        raise ArgumentValueError(
+            f"{shown}: expected an array or a list with one row for each of {n_items} items, got "
+            f"{type(value).__name__} {value!r:.60}, which cannot be divided among items. Keep "
+            "what belongs to the whole batch in a pipeline variable"
+        )
+    if len(value) != n_items:
+        raise ArgumentValueError(
+            f"{shown}: the batch has {n_items} items, but this has {len(value)} rows"
+        )
+
+
+def _merged_ids(batches: Sequence[Batch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:
+    """Give the index of a merged batch, and the source ids where they are not its ids."""
+    ids = _ids_in_a_row(batch.indices for batch in batches)
+    collide = len(batches) > 1 and bool(find_duplicates(ids, most=1))
+    source_ids = None
+    if collide or any(batch._source_ids is not None for batch in batches):
+        source_ids = _ids_in_a_row(batch.source_ids for batch in batches)
+        source_ids.flags.writeable = False
+    if collide:
+        return DatasetIndex(len(ids)), source_ids
+    return DatasetIndex._of_parts([batch.index for batch in batches], ids), source_ids
+
+
+def _ids_in_a_row(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    arrays = list(parts)
+    if len({array.dtype.kind for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    ids = [item for array in arrays for item in plain(array)]
+    row = np.empty(len(ids), dtype=object)  # so that 1 and "1" stay what they are
+    for place, item in enumerate(ids):
+        row[place] = item
+    return row
+
+
+def _refuse_lost(batch: Batch, what: str) -> None:
+    """Refuse a batch with an attribute that no constructor would make again."""
+    held = batch.__dict__
+    extra = held.keys() - _FACTS - set(batch.components)
+    if not extra:
+        return
+    known = {name: held[name] for name in _KEPT if name in held and name != "_rng"}
+    fresh = type(batch)._make(batch.index, None, known).__dict__
+    for name in held:
+        if name in extra and not (name in fresh and _same(held[name], fresh[name])):
+            raise ArgumentValueError(
+                f"the attribute {name!r} of {batch!r} is no component, so {what} would lose it. "
+                f"Declare it in {type(batch).__name__}.components (one row for each item), drop "
+                f"it before (del batch.{name}), or keep it in a pipeline variable"
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are one object, or plain values that are equal."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and not one.dtype.hasobject and np.array_equal(one, other)
+    return type(one) in _PLAIN and bool(one == other)
+
+
+def _shown(batch: Batch, name: str) -> str:
+    return f"{type(batch).__name__}.{name.lstrip('_')}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"the components {', '.join(names)}" if names else "no components"

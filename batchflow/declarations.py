@@ -1,0 +1,250 @@
+"""What a chain declares: variables, models, namespaces."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial, reduce, wraps
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+
+from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
+from batchflow.models.checkpoint import load
+from batchflow.plan import DeclaredModel, Plan, Step, Variable, Where
+
+if TYPE_CHECKING:
+    from batchflow.engine import PipelineModels, Source
+    from batchflow.plan.plan import Moment
+
+__all__ = ["Declarations", "word"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+_INIT_ARGUMENTS = {"default", "init", "init_on_each_run"}
+
+
+def word(method: Method) -> Method:
+    """Let an action of the batch class with the same name take the place of a method."""
+    name = method.__name__
+
+    @wraps(method)
+    def chained(self: Declarations, *args: Any, **kwargs: Any) -> Any:
+        if self._source is not None and name in self._source.batch_class._actions:
+            return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
+        return method(self, *args, **kwargs)
+
+    return cast(Method, chained)
+
+
+class Declarations:
+    """The words of a chain that are no steps. Each gives a new chain."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _source: Source | None
+        _plan: Plan
+        _ahead: Any
+
+        @property
+        def models(self) -> PipelineModels:
+            """The models of the pipeline."""
+
+        @classmethod
+        def _of(cls, source: Source | None, plan: Plan, ahead: Any = None) -> Self: ...
+        def _with_step(self, step: Step, moment: Moment | None = None) -> Self: ...
+
+    def init_variable(
+        self,
+        name: str,
+        default: Any = None,
+        init: Callable[[], Any] | None = None,
+        init_on_each_run: bool | Callable[[], Any] = False,
+    ) -> Self:
+        """Declare a variable.
+
+        Args:
+            name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
+            default: Its initial value. Each pipeline has a copy of its own.
+            init: A function that makes the initial value, instead of `default`: `init=list`.
+            init_on_each_run: Whether every run starts with the initial value again; or a function
+                that makes it.
+
+        Returns:
+            A new pipeline.
+        """
+        if callable(init_on_each_run):
+            if init is not None:
+                raise ArgumentTypeError(
+                    f"init_variable({name!r}): give one function, init or init_on_each_run"
+                )
+            init, init_on_each_run = init_on_each_run, True
+        if not isinstance(init_on_each_run, bool):
+            raise ArgumentTypeError(
+                f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
+                f"{init_on_each_run!r:.60}"
+            )
+        variable = Variable(name, default, init, bool(init_on_each_run))
+        return self._of(self._source, self._plan.with_variable(variable), self._ahead)
+
+    def init_variables(self, variables: Mapping[str, Any] | Iterable[str]) -> Self:
+        """Declare several variables.
+
+        Args:
+            variables: Names; or a mapping from names to initial values, or to dictionaries of the
+                arguments of `init_variable`: `{"loss": {"init": list}, "step": 0}`.
+
+        Returns:
+            A new pipeline.
+        """
+        if isinstance(variables, str):
+            variables = [variables]
+        given = variables if isinstance(variables, Mapping) else dict.fromkeys(variables)
+        chain = self
+        for name, value in given.items():
+            arguments: Mapping[str, Any] = {"default": value}
+            if isinstance(value, Mapping) and value and set(value) <= _INIT_ARGUMENTS:
+                arguments = value
+            chain = chain.init_variable(name, **arguments)
+        return chain
+
+    def delete_variable(self, name: str) -> Self:
+        """Take a variable's declaration back; gives a new pipeline.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        return self.delete_variables([name])
+
+    @word
+    def delete_variables(self, names: Iterable[str] | None = None) -> Self:
+        """Take the declarations of some variables back, or of all; gives a new pipeline.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) One is not declared.
+        """
+        if names is None:
+            names = [variable.name for variable in self._plan.variables]
+        names = [names] if isinstance(names, str) else list(names)
+        return self._of(self._source, self._plan.without_variables(names), self._ahead)
+
+    def init_model(
+        self,
+        name: str,
+        builder: Any,
+        mode: Literal["static", "dynamic"] = "static",
+        config: Any = None,
+    ) -> Self:
+        """Declare a model of this pipeline.
+
+        Args:
+            name: Its name: for `train_model`, `m(name)` and `@action(model=name)`.
+            builder: A class or function that makes it; or the model itself.
+            mode: `"static"`: it is made before the first batch. `"dynamic"`: it is made when the
+                first batch reaches a step with it; a builder with a parameter `batch` gets that.
+            config: A mapping: the builder's parameter `config` if it has one, otherwise its
+                arguments by name. Expressions in it are resolved when the model is made.
+
+        Returns:
+            A new pipeline.
+        """
+        model = DeclaredModel(name, builder, mode, config)
+        return self._of(self._source, self._plan.with_model(model), self._ahead)
+
+    @word
+    def import_model(self, name: str, pipeline: Declarations) -> Self:
+        """Use a model of another pipeline, under its name there.
+
+        Args:
+            name: Its name.
+            pipeline: The pipeline whose model it is; it must have run if the model is dynamic.
+
+        Returns:
+            A new pipeline.
+        """
+        if not isinstance(pipeline, Declarations):
+            raise ArgumentTypeError(
+                f"import_model({name!r}): expected a pipeline, got {pipeline!r:.60}"
+            )
+        if pipeline._source is not None and name not in pipeline.models:
+            raise UnknownNameError(
+                f"import_model: {pipeline!r:.60} has no model {name!r}."
+                f"{did_you_mean(name, pipeline.models.names)}"
+            )
+        model = DeclaredModel(name, imported_from=pipeline)
+        return self._of(self._source, self._plan.with_model(model), self._ahead)
+
+    @word
+    def load_model(
+        self,
+        name: str,
+        model_class: Any = None,
+        mode: Literal["static", "dynamic"] = "static",
+        path: Any = None,
+        *,
+        trust: bool = False,
+    ) -> Any:
+        """Load a model, once: at the start of this pipeline's first run.
+
+        A model that is declared (`init_model`, `@model()`) gets what `save_model` saved; a name
+        that is not declared yet becomes a model that is read from the file.
+
+        Args:
+            name: Its name.
+            model_class: Its class, where the file does not tell; or the path.
+            mode: As for `init_model`.
+            path: The file.
+            trust: Whether the file may execute code.
+
+        Returns:
+            A new pipeline.
+        """
+        if isinstance(model_class, (str, os.PathLike)) and path is None:
+            model_class, path = None, model_class
+        if path is None:
+            raise ArgumentTypeError(f"load_model({name!r}): the path of the file is missing")
+        known = {model.name for model in self._plan.models}
+        if self._source is not None:
+            known.update(self._source.batch_class.models.names)
+        if name in known and model_class is None:
+            where = Where.of_caller(2)
+            return self._with_step(
+                Step("load_model", (name, path), {"trust": trust}, where), "once"
+            )
+        builder = partial(load, path, builder=model_class, trust=trust)
+        return self.init_model(name, builder, mode)
+
+    @word
+    def concat(self, *others: Any) -> Any:
+        """Let the batches of other pipelines follow, or append steps.
+
+        Args:
+            others: Datasets, or pipelines over one: in each epoch their batches follow this
+                pipeline's. Pipelines without a dataset: their steps follow, as with `+`.
+
+        Returns:
+            A new pipeline.
+        """
+        pieces = [getattr(other, "_source", other) is None for other in others]
+        if others and all(pieces):
+            return reduce(operator.add, others, self)
+        return self._with_step(Step("concat", others, {}, Where.of_caller(2)))
+
+    @word
+    def add_namespace(self, *namespaces: Any) -> Self:
+        """Let functions of modules, or of other objects, be steps: `add_namespace(np)`.
+
+        They are called with their arguments resolved, without the batch. Actions, built-in steps
+        and methods of the dataset with the same name come first.
+
+        Args:
+            namespaces: Modules or other objects; or names of modules, which are imported.
+
+        Returns:
+            A new pipeline.
+        """
+        found = [importlib.import_module(n) if isinstance(n, str) else n for n in namespaces]
+        new = [n for n in found if n not in self._plan.namespaces]
+        plan = replace(self._plan, namespaces=(*self._plan.namespaces, *new))
+        return self._of(self._source, plan, self._ahead)

@@ -1,0 +1,118 @@
+"""The models of a pipeline: the batch class's, those that its chain declares, and imported ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.engine.moment import Moment
+from batchflow.engine.state import PipelineState
+from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.models import calls
+from batchflow.plan import DeclaredModel
+from batchflow.plan.expressions import resolved
+
+__all__ = ["PipelineModels"]
+
+
+class PipelineModels:
+    """The models of a pipeline by name: `pipeline.models["net"]`.
+
+    Static models of the batch class are shared by all its pipelines; dynamic ones, and those that
+    the chain declares with `init_model`, are the pipeline's own; an imported model is the other
+    pipeline's.
+    """
+
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        declared: Iterable[DeclaredModel],
+        state: PipelineState,
+        pipeline: Any,
+    ) -> None:
+        self._directory = directory
+        self._declared = {model.name: model for model in declared}
+        self._state = state
+        self._pipeline = pipeline
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, sorted."""
+        return tuple(sorted({*self._directory.names, *self._declared}))
+
+    def __getitem__(self, name: str) -> Any:
+        """Give a model. A static one is made if it is not there yet.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
+                has reached it yet.
+        """
+        if not self.is_dynamic(name):
+            return self.get(name)
+        made = self.slot(name).look()
+        if made is None:
+            raise UnknownNameError(
+                f"the dynamic model {name!r} is made from the first batch that reaches a step "
+                "with it; the pipeline has not run yet"
+            )
+        return made.result()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._declared or name in self._directory
+
+    def __repr__(self) -> str:
+        return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
+
+    def is_dynamic(self, name: str) -> bool:
+        """Tell whether a model is made from the first batch.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model.
+        """
+        declared = self._declared.get(name)
+        if declared is not None:
+            return declared.mode == "dynamic"
+        if name not in self._directory:
+            raise UnknownNameError(
+                f"the pipeline has no model {name!r}.{did_you_mean(name, self.names)}"
+            )
+        return self._directory.definition(name).mode == "dynamic"
+
+    def slot(self, name: str) -> ModelSlot:
+        """Give the place of a model, and its lock."""
+        declared = self._declared.get(name)
+        if declared is not None and declared.imported_from is not None:
+            slot: ModelSlot = declared.imported_from.models.slot(name)
+            return slot
+        if declared is None and not self.is_dynamic(name):
+            return self._directory.definition(name).slot
+        return self._state.model_slot(name)
+
+    def get(self, name: str, batch: Any = None) -> Any:
+        """Give a model, made now if it is not there yet.
+
+        Args:
+            name: Its name.
+            batch: The batch that a dynamic model is made from.
+        """
+        declared = self._declared.get(name)
+        if declared is None:
+            define: Callable[..., Any] = self._directory.definition(name).function
+            make = partial(define, batch) if self.is_dynamic(name) else define
+            return self.slot(name).get(make)
+        if declared.imported_from is not None:
+            return declared.imported_from.models[name]
+        return self.slot(name).get(partial(self._make, declared, batch))
+
+    def _make(self, declared: DeclaredModel, batch: Any) -> Any:
+        at = batch
+        if at is None:
+            at = Moment(self._pipeline, self._pipeline.dataset, None)
+        try:
+            config = resolved(declared.config, at)
+            return calls.build(declared.builder, config, batch)
+        except Exception as error:
+            error.add_note(f"while the model {declared.name!r} was made")
+            raise

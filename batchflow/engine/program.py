@@ -1,0 +1,82 @@
+"""What a run is made of, before it runs: the pipelines in it, and where their plans are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from batchflow.engine.models import PipelineModels
+from batchflow.engine.source import Source
+from batchflow.engine.state import PipelineState
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Joined
+from batchflow.plan.expressions import expressions_in
+
+__all__ = ["NestedProgram", "Piece", "Program", "cut_plan", "joined_in", "nested_in"]
+
+
+class Program(NamedTuple):
+    """A pipeline over a dataset, as a run sees it.
+
+    Attributes:
+        plan: Its steps.
+        source: What to read from; None where the batches are given.
+        state: What it owns.
+        models: Its models.
+        pipeline: What the batches get as their `pipeline`.
+    """
+
+    plan: BoundPlan
+    source: Source | None
+    state: PipelineState
+    models: PipelineModels
+    pipeline: Any
+
+
+class Piece(NamedTuple):
+    """Steps between two regroupings: ahead of the ordered section, in it and behind it."""
+
+    regrouping: BoundRegrouping | None
+    ahead: list[Bound]
+    section: list[Bound]
+    rest: list[Bound]
+
+
+class NestedProgram(NamedTuple):
+    """A pipeline inside of another."""
+
+    key: tuple[int, int]  # what stands for it in the plan: the id, and which part
+    pipeline: Any
+    is_stream: bool  # whether its batches are read, or made for the ids of others
+
+
+def nested_in(plan: BoundPlan) -> Iterator[NestedProgram]:
+    """Go through the pipelines inside of a plan."""
+    for leaf in plan.leaves:
+        for value in joined_in(leaf.args):
+            yield NestedProgram((id(value), 0), value._pipeline, is_stream=False)
+    for step in plan.regroupings:
+        for place, other in enumerate(step.what.others):
+            yield NestedProgram((id(step), place), other, is_stream=True)
+
+
+def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:
+    """Go through the joined batches among the arguments of a step."""
+    return (value for value in expressions_in(list(args)) if isinstance(value, Joined))
+
+
+def cut_plan(plan: BoundPlan) -> tuple[list[Piece], int]:
+    """Cut a plan at its regroupings; give the pieces, and how many are ahead of the section."""
+    section = plan.section
+    pieces = [Piece(None, [], [], [])]
+    n_ahead = 1
+    for i, bound in enumerate(plan.steps):
+        if isinstance(bound, BoundRegrouping):
+            pieces.append(Piece(bound, [], [], []))
+            n_ahead += i < section.start
+        elif i < section.start:
+            pieces[-1].ahead.append(bound)
+        elif i < section.stop:
+            pieces[-1].section.append(bound)
+        else:
+            pieces[-1].rest.append(bound)
+    return pieces, n_ahead

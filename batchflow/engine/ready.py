@@ -1,0 +1,153 @@
+"""Steps with everything that they need in a run: models, joined batches, an event loop."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from batchflow.batch import Batch
+from batchflow.engine.late import awaited, with_chance, with_late_values
+from batchflow.engine.models import PipelineModels
+from batchflow.engine.steps import ReadyStep, ReplayNote
+from batchflow.errors import SkipBatch
+from batchflow.models.keras import is_keras_model
+from batchflow.models.tf1 import initialize_sessions
+from batchflow.plan import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep, Joined
+from batchflow.plan.builtin import call, predict_model
+from batchflow.plan.expressions import Expression, freeze
+
+__all__ = ["ReadySteps", "needs_loop"]
+
+# From a batch to the batch of another pipeline with the same ids; None if that is skipped.
+JoinedTo = Callable[[Batch], Batch | None]
+
+
+class ReadySteps:
+    """The steps of a plan, made ready in the thread that starts the run.
+
+    Args:
+        plan: The steps.
+        models: The models of the pipeline. Static ones are made now.
+        joined: By the id of a `Joined`, what makes the joined batches.
+        loop: What runs coroutines, or None.
+        replay_note: See `run_steps`.
+    """
+
+    def __init__(
+        self,
+        plan: BoundPlan,
+        models: PipelineModels,
+        joined: Mapping[int, JoinedTo],
+        loop: Any,
+        replay_note: ReplayNote,
+    ) -> None:
+        self._models = models
+        self._joined = joined
+        self._loop = loop
+        self._replay_note = replay_note
+        self._descriptors = {
+            name: models.get(name) for name, is_dynamic in plan.models.items() if not is_dynamic
+        }
+        self._steps = {
+            id(bound): self._ready(bound)
+            for bound in plan.steps
+            if not isinstance(bound, BoundRegrouping)
+        }
+        initialize_sessions(
+            value
+            for bound in plan.leaves
+            if bound.model is not None
+            for value in (*bound.args, *bound.kwargs.values())
+        )
+
+    def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
+        """Give some of the steps."""
+        return [self._steps[id(bound)] for bound in steps]
+
+    def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
+        """Warn of steps that several threads take on one Keras model."""
+        for bound in (leaf for step in steps for leaf in step.leaves):
+            if bound.model is None or bound.function is predict_model:
+                continue
+            if is_keras_model(self._descriptors[bound.model]):
+                warnings.warn(
+                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
+                    "several threads at once, which loses updates or breaks the model. Mark it "
+                    f'@action(model="{bound.model}", singleton=True)',
+                    stacklevel=2,
+                )
+
+    def _ready(self, bound: BoundStep | BoundChance) -> ReadyStep:
+        if isinstance(bound, BoundChance):
+            steps = [self._ready(step) for step in bound.steps]
+            function = with_chance(steps, bound.step.probability, self._replay_note)
+            return ReadyStep(function, (), {}, bound.step)
+        args = tuple(map(self._with_joined, bound.args))
+        function = bound.function
+        if _is_awaited(bound):
+            function = awaited(function, self._loop)
+        if bound.is_late:
+            function = with_late_values(bound, function, args)
+        if bound.model is None:
+            return ReadyStep(function, args, bound.kwargs, bound.step)
+        if not bound.dynamic:
+            descriptor = self._descriptors[bound.model]
+            return ReadyStep(function, (descriptor, *args), bound.kwargs, bound.step)
+        with_model = _with_dynamic(function, partial(self._models.get, bound.model))
+        return ReadyStep(with_model, args, bound.kwargs, bound.step)
+
+    def _with_joined(self, value: Any) -> Any:
+        """Put what makes the batches of this run into the place of a joined pipeline."""
+        if isinstance(value, Joined):
+            return _ReadyJoin(self._joined[id(value)])
+        if type(value) is tuple:
+            return tuple(map(self._with_joined, value))
+        return value
+
+
+class _ReadyJoin(Expression):
+    """In the place of `Joined`: the batch that a function makes."""
+
+    __slots__ = ("_make",)
+    _has_late_parts = False
+    _make: JoinedTo
+
+    def __init__(self, make: JoinedTo) -> None:
+        freeze(self, _make=make)
+
+    def _resolve(self, batch: Batch) -> Any:
+        joined = self._make(batch)
+        if joined is None:
+            raise SkipBatch
+        return joined
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._make,)
+
+    def __repr__(self) -> Any:
+        return "the joined batch"
+
+
+def needs_loop(bound: BoundStep) -> bool:
+    """Tell whether a step needs an event loop."""
+    return _is_awaited(bound) or bool(getattr(bound.function, "is_async", False))
+
+
+def _is_awaited(bound: BoundStep) -> bool:
+    """Tell whether a step gives a coroutine."""
+    called = bound.args[0] if bound.function is call and bound.args else bound.function
+    return inspect.iscoroutinefunction(called)
+
+
+def _with_dynamic(
+    function: Callable[..., Any], model_of: Callable[[Batch], Any]
+) -> Callable[..., Any]:
+    """Make an action that gets its model from the first batch that reaches it."""
+
+    def with_model(batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        return function(batch, model_of(batch), *args, **kwargs)
+
+    return with_model

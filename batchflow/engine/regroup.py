@@ -1,0 +1,228 @@
+"""Regrouping: other batches out of a stream of batches, in the consumer's thread.
+
+Guarantees:
+    - Nothing is read before it is needed for the batch that is asked for: no ordered step runs
+      ahead of the batch in the consumer's hands.
+    - No batch has items of two epochs. What is left at the end of an epoch, at the end of the
+      stream or at `StopPipeline` comes as a shorter batch, unless it is to be dropped.
+    - The new batches are numbered from 0, in a count of their own, and keep their epoch. Their
+      randomness is their own: a function of (seed, path of the regrouping, epoch, number).
+    - What comes out is a function of what comes in: nothing here depends on the parallelism.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from batchflow.batch import Batch
+from batchflow.batch.regroup import part
+from batchflow.engine.source import EpochEnd
+from batchflow.engine.steps import add_note_once
+from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
+from batchflow.plan import Concat, Merge, Rebatch, Regrouping
+
+__all__ = ["Flow", "Naming", "regroup"]
+
+# What flows between the stages of a run.
+Flow = Iterator[Batch | EpochEnd]
+MergeBatches = Callable[[list[Batch]], Any]
+
+
+class Naming:
+    """Gives regrouped batches their place in the run.
+
+    Args:
+        rng_key: What their randomness is derived from, with epoch and number.
+        where: How the step is called in messages.
+    """
+
+    def __init__(self, rng_key: tuple[int, ...], where: str) -> None:
+        self._rng_key = rng_key
+        self._next = 0
+        self.where = where
+
+    def name(self, batch: Batch, parts: Sequence[Batch], *, closes: bool) -> Batch:
+        """Name a batch that was made of others.
+
+        Args:
+            batch: The batch.
+            parts: What it was made of; the first gives the epoch, and all their source batches.
+            closes: Whether it is the last of its epoch.
+        """
+        first = parts[0]
+        facts = batch.__dict__
+        facts["_sources"] = tuple(dict.fromkeys(n for p in parts for n in p.source_numbers))
+        facts.update(number=self._next, epoch=first.epoch, dataset=first.dataset)
+        facts.update(pipeline=first.pipeline, _loop=first._loop, _rng_key=self._rng_key)
+        facts.update(_rng=None, _n_batches=None, _closes=closes)
+        self._next += 1
+        return batch
+
+
+class _Made(NamedTuple):
+    """How batches are put together."""
+
+    merge: MergeBatches
+    naming: Naming
+
+    def of(
+        self, batches: list[Batch], sources: list[Batch], *, closes: bool
+    ) -> Batch | EpochEnd | None:
+        """Make a batch of several; None, or the end of the epoch, if the function skips it."""
+        try:
+            merged = self.merge(batches)
+            if not isinstance(merged, Batch):
+                raise ActionResultError(
+                    f"the function that merges batches must return a batch, got "
+                    f"{type(merged).__name__} {merged!r:.60}"
+                )
+        except SkipBatch:
+            return EpochEnd() if closes else None
+        except StopPipeline:
+            raise
+        except Exception as error:
+            numbers = ", ".join(str(n) for batch in sources for n in batch.source_numbers)
+            add_note_once(error, f"in {self.naming.where}")
+            add_note_once(error, f"epoch {sources[0].epoch}, of the source batches {numbers}")
+            raise
+        return self.naming.name(merged, sources, closes=closes)
+
+
+def regroup(
+    what: Regrouping,
+    stream: Flow,
+    others: Sequence[Flow],
+    merge: MergeBatches,
+    naming: Naming,
+    drop_last: bool,
+) -> Generator[Batch | EpochEnd, None, None]:
+    """Make other batches of a stream.
+
+    Args:
+        what: Which.
+        stream: The batches of the pipeline.
+        others: Those of the other pipelines.
+        merge: Makes one batch of a list of them.
+        naming: Names the new ones.
+        drop_last: Whether the run leaves out short last batches.
+
+    Yields:
+        The new batches; `EpochEnd` where an epoch ends behind the last of them.
+    """
+    if isinstance(what, Rebatch):
+        drop = drop_last if what.drop_last is None else what.drop_last
+        yield from _rebatch(stream, what.size, drop, _Made(what.function or merge, naming))
+    elif isinstance(what, Merge):
+        yield from _merge(stream, others, _Made(what.function or merge, naming))
+    elif isinstance(what, Concat):
+        yield from _concat(stream, others, naming)
+
+
+def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Flow:
+    held: deque[Batch] = deque()
+    n_held = 0
+    for item in _until_stop(stream):
+        closes = isinstance(item, EpochEnd) or item._closes
+        if isinstance(item, Batch):
+            held.append(item)
+            n_held += len(item)
+        del item
+        while n_held >= size:
+            n_held -= size
+            is_last = closes and (n_held == 0 or (drop_last and n_held < size))
+            taken = _taken(held, size, made, closes=is_last)
+            if taken is not None:
+                yield taken
+                del taken
+            if is_last:
+                closes = False
+                held.clear()
+                n_held = 0
+        if closes:
+            keeps = held and not drop_last
+            yield (_taken(held, n_held, made, closes=True) if keeps else None) or EpochEnd()
+            held.clear()
+            n_held = 0
+    if held and not drop_last and (taken := _taken(held, n_held, made, closes=False)) is not None:
+        yield taken
+
+
+def _taken(held: deque[Batch], size: int, made: _Made, *, closes: bool) -> Batch | EpochEnd | None:
+    """Take `size` items off the left."""
+    parts: list[Batch] = []
+    sources: list[Batch] = []
+    while size:
+        batch = held.popleft()
+        sources.append(batch)
+        if len(batch) > size:
+            held.appendleft(part(batch, slice(size, len(batch))))
+            batch = part(batch, slice(0, size))
+        size -= len(batch)
+        parts.append(batch)
+    return made.of(parts, sources, closes=closes)
+
+
+def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
+    for item in stream:
+        if isinstance(item, EpochEnd):
+            yield item
+            continue
+        batches = [item]
+        batch: Batch | None = item
+        for other in others:
+            batch = next(_batches(other), None)
+            if batch is None:
+                return
+            batches.append(batch)
+        merged = made.of(batches, batches[:1], closes=item._closes)
+        del item, batch, batches
+        if merged is not None:
+            yield merged
+            del merged
+
+
+def _concat(stream: Flow, others: Sequence[Flow], naming: Naming) -> Flow:
+    is_open = False  # whether an epoch has begun and not ended
+    for item in stream:
+        is_open = True
+        closes = isinstance(item, EpochEnd) or item._closes
+        if isinstance(item, Batch):
+            yield naming.name(item, [item], closes=False)
+        del item
+        if closes:
+            is_open = False
+            yield from _one_epoch_of_each(others, naming)
+    if is_open:
+        yield from _one_epoch_of_each(others, naming)
+
+
+def _one_epoch_of_each(others: Sequence[Flow], naming: Naming) -> Flow:
+    for other in others:
+        for item in other:
+            closes = isinstance(item, EpochEnd) or item._closes
+            if isinstance(item, Batch):
+                yield naming.name(item, [item], closes=False)
+            del item
+            if closes:
+                break
+    yield EpochEnd()
+
+
+def _until_stop(stream: Iterable[Batch | EpochEnd]) -> Flow:
+    """Let `StopPipeline` end the stream as if the data had ended."""
+    try:
+        yield from stream
+    except StopPipeline:
+        return
+
+
+def _batches(stream: Flow) -> Iterator[Batch]:
+    """Leave out the ends of epochs."""
+    while True:
+        item = next(stream, None)
+        if item is None:
+            return
+        if isinstance(item, Batch):
+            yield item

@@ -1,0 +1,209 @@
+"""Event loops that live as long as a run: in a thread of their own, or in the caller's.
+
+    any thread: run(coroutine) ---> a task of the loop ---> its result, or its exception
+
+Guarantees:
+    - A task sees the context variables of the caller, and the caller waits until it is done.
+    - After `close` no task, thread or file of the loop is left, unless one blocks the loop's thread
+      for longer than the time given. Whoever waited for a task then gets a `RunClosedError`.
+    - A loop that is garbage-collected closes itself; one that is never used starts nothing.
+    - What cannot work (waiting for a loop in the loop's own thread) is refused, not a deadlock.
+
+`asyncio` is imported at first use.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from batchflow.errors import BatchflowError, RunClosedError
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["EventLoop", "PrivateLoop", "runs_here"]
+
+T = TypeVar("T")
+Task = Coroutine[Any, Any, T]
+
+WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
+CLOSE_SECONDS = 1.0
+
+
+def runs_here() -> bool:
+    """Tell whether an event loop runs in this thread, such as Jupyter's own."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class EventLoop:
+    """An event loop in one daemon thread, which begins with the first task."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self._is_given_up = False  # closed, and its thread did not end
+
+    def run(self, coroutine: Task[T]) -> T:
+        """Run a coroutine as a task and give its result. For any thread but the loop's own.
+
+        Raises:
+            BatchflowError: It was called in the loop's own thread.
+            RunClosedError: The loop has been closed, before or while the task was at work.
+            BaseException: What the coroutine raises.
+        """
+        try:
+            future = self._submit(coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return self._result(future)
+        except CancelledError:
+            if self._is_closed:
+                raise _closed() from None
+            raise
+        finally:
+            future.cancel()  # after an interrupt; a task that is done is not affected
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Cancel the tasks, end the thread. A second call does nothing.
+
+        Args:
+            timeout: How many seconds the thread has to end.
+
+        Returns:
+            Whether it has. If not, a task blocks it; it ends with that task.
+        """
+        with self._guard:
+            self._is_closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return True
+        _stop(loop)
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+        self._is_given_up = thread.is_alive()
+        return not self._is_given_up
+
+    def _submit(self, coroutine: Task[T]) -> Future[T]:
+        import asyncio
+
+        if self._thread is threading.current_thread():
+            raise BatchflowError(
+                "a task of the event loop cannot wait for another one in this way: it would wait "
+                "for ever. In code written with async def, await the coroutine instead"
+            )
+        with self._guard:
+            if self._is_closed:
+                raise _closed()
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                weakref.finalize(self, _stop, self._loop)
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="batchflow-loop", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _result(self, future: Future[T]) -> T:
+        while not future.done():
+            try:
+                return future.result(WAKE_UP)
+            except TimeoutError:  # not ready yet; or the task's own, which is raised below
+                if self._is_given_up and not future.done():
+                    raise _closed() from None
+        return future.result()
+
+
+class PrivateLoop:
+    """An event loop without a thread: it runs in the caller's own, while a task is at work."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._runner: asyncio.Runner | None = None
+        self._is_closed = False
+
+    def run(self, coroutine: Task[T]) -> T:
+        """Run a coroutine and give its result.
+
+        Raises:
+            BatchflowError: An event loop runs in this thread already.
+            RunClosedError: The loop has been closed.
+            BaseException: What the coroutine raises.
+        """
+        import asyncio
+
+        try:
+            if runs_here():
+                raise BatchflowError(
+                    'executor="serial" cannot run async actions where an event loop runs already, '
+                    'as in Jupyter: use executor="threads"'
+                )
+            with self._turn:
+                if self._is_closed:
+                    raise _closed()
+                if self._runner is None:
+                    self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+                    weakref.finalize(self, _end_runner, self._runner)
+                return self._runner.run(coroutine, context=contextvars.copy_context())
+        finally:
+            coroutine.close()  # one that was refused; another has ended
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:  # noqa: ARG002  as EventLoop.close
+        """Close the loop. A second call does nothing.
+
+        Returns:
+            True: nothing is left.
+        """
+        with self._turn:
+            self._is_closed = True
+            if self._runner is not None:
+                _end_runner(self._runner)
+        return True
+
+
+def _closed() -> RunClosedError:
+    return RunClosedError("the event loop of this run has been closed")
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the tasks of a loop until it is stopped. Holds no reference to the `EventLoop`."""
+    import asyncio
+
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _end_runner(runner: asyncio.Runner) -> None:
+    try:
+        runner.close()
+    except RuntimeError:  # garbage-collected in a thread where another loop runs
+        runner.get_loop().close()

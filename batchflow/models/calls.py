@@ -1,0 +1,337 @@
+"""What a pipeline does with a model: it makes it, trains it by one step, and predicts.
+
+A model is any object. What can be done to it follows from what it is:
+
+| the model | `train` | `predict` |
+|---|---|---|
+| a Keras model | one step of its optimizer | `predict_on_batch` |
+| a torch module | refused: its `train` is a switch | its `predict`, or a call in eval mode |
+| an object with `train` | `train(...)` | |
+| an object with `partial_fit` | `partial_fit(...)` | |
+| an object with `predict` | | `predict(...)` |
+| another callable | | a call |
+
+The first row that fits decides. Saving and loading are in `batchflow.models.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from batchflow.errors import (
+    ArgumentTypeError,
+    ModelDefinitionError,
+    UnknownNameError,
+    did_you_mean,
+)
+from batchflow.models.keras import is_keras_model, named_outputs, train_on_batch
+
+__all__ = ["Fetches", "build", "predict", "train"]
+
+Fetches = str | int | Sequence[str | int] | None
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+# ---- making a model
+
+
+def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = None) -> Any:
+    """Make a model.
+
+    Args:
+        builder: A class, function, method or `functools.partial`: it is called. Anything else is
+            the model itself, also where it can be called, as a Keras model can.
+        config: Settings for the builder: given as `config=` where it has a parameter of that name,
+            otherwise each as an argument of its own.
+        batch: The first batch, if there is one: given to a builder that has a parameter `batch`.
+
+    Returns:
+        What the builder returns, or the builder.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is nothing
+            that it could go to.
+        ModelDefinitionError: (a `TypeError`) The builder needs a batch, and there is none.
+
+    Example:
+        >>> build(lambda units, rate=0.1: {"units": units, "rate": rate}, {"units": 64})
+        {'units': 64, 'rate': 0.1}
+        >>> build(lambda config: config["units"], {"units": 64})
+        64
+    """
+    if config is not None and not isinstance(config, Mapping):
+        raise ArgumentTypeError(f"the config of a model is a mapping, got {config!r:.60}")
+    if not (inspect.isroutine(builder) or isinstance(builder, type | functools.partial)):
+        if config is not None:
+            raise ArgumentTypeError(
+                f"{_title(builder)} is no class and no function, so it is the model itself, and "
+                f"there is nothing that config={dict(config)!r:.60} could go to. Leave the config "
+                "out, or give what makes the model"
+            )
+        return builder
+    signature = _signature(builder)
+    by_name = {
+        name
+        for name, parameter in (signature.parameters if signature else {}).items()
+        if parameter.kind in _BY_NAME
+    }
+    arguments: dict[str, Any] = {}
+    if config is not None:
+        arguments = {"config": config} if "config" in by_name else dict(config)
+    if batch is not None and "batch" in by_name:
+        if "batch" in arguments:
+            raise ArgumentTypeError(
+                f"{_title(builder)} gets the first batch as batch=..., so the config cannot have "
+                "an entry 'batch'"
+            )
+        arguments["batch"] = batch
+    if signature is not None:
+        _check(builder, signature, by_name, arguments)
+    return builder(**arguments)
+
+
+def _signature(builder: Callable[..., Any]) -> inspect.Signature | None:
+    """Give the signature of a builder, or None if it is built in and does not tell."""
+    if inspect.isclass(builder) and inspect.isfunction(builder.__init__):
+        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
+        return inspect.signature(types.MethodType(builder.__init__, builder))
+    try:
+        return inspect.signature(builder)
+    except ValueError:
+        return None
+
+
+def _check(
+    builder: Callable[..., Any],
+    signature: inspect.Signature,
+    by_name: set[str],
+    arguments: Mapping[str, Any],
+) -> None:
+    """Refuse arguments that do not fit, before the builder is called."""
+    called = f"{_title(builder)}{signature}"
+    parameters = signature.parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    unknown = [name for name in arguments if name not in by_name]
+    if unknown and not takes_any:
+        raise ArgumentTypeError(
+            f"{called} has no {', '.join(map(repr, unknown))}, which the config of the model gives."
+            + did_you_mean(unknown[0], by_name, only_near=True)
+        )
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name not in arguments
+    ]
+    if "batch" in needed:
+        raise ModelDefinitionError(
+            f"{called} needs a batch, but a static model is made before the first batch: init it "
+            'with mode="dynamic"'
+        )
+    if needed:
+        raise ArgumentTypeError(
+            f"{called} needs {', '.join(map(repr, needed))}: give it in the model's config"
+        )
+
+
+# ---- using it
+
+
+def train(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
+) -> Any:
+    """Do one training step.
+
+    Args:
+        model: A compiled Keras model: one step of its optimizer on exactly this batch
+            (`x, y=None, sample_weight=None, class_weight=None`). An object with `train`: that is
+            called; an object with `partial_fit`, such as a scikit-learn estimator: that.
+        args: The arguments of the step.
+        kwargs: Those given by name.
+        fetches: What to return: a name, or several in a list. Of a Keras model: `"loss"` and the
+            names of its metrics, values of this batch alone. Passed on to a `train` that has a
+            parameter `fetches`; of the result of any other: keys of a mapping, positions in a
+            list, or attributes. Of an object with `partial_fit`: its attributes after the step,
+            copied.
+
+    Returns:
+        With `fetches`: the value, or a list of values in the order of the names. Without: the loss
+        of a Keras model as a float (with `return_dict=True`, all values by name), what `train`
+        returned, or None after a `partial_fit`.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) There is nothing to train the object with.
+        ModelDefinitionError: (a `TypeError`) The Keras model is not compiled.
+        UnknownNameError: (a `KeyError`) There is no value of that name.
+    """
+    if is_keras_model(model):
+        logs = train_on_batch(model, args, kwargs)
+        if fetches is None:
+            return logs if kwargs.get("return_dict") else _choose(logs, "loss", model, "train")
+        return _choose(logs, fetches, model, "train")
+    if _is_torch_module(model):
+        raise ArgumentTypeError(
+            f"{_title(model)} is a torch module: its train() is a switch, not a training step. "
+            "Write the step in an @action(model=..., singleton=True), or wrap the module in an "
+            "object with a method train(...) that does the step"
+        )
+    if callable(step := getattr(model, "train", None)):
+        return _call(step, args, kwargs, fetches, model)
+    if callable(step := getattr(model, "partial_fit", None)):
+        step(*args, **kwargs)
+        # Copied: the next step changes the arrays of an estimator in place.
+        return (
+            None
+            if fetches is None
+            else copy.deepcopy(_choose(model, fetches, model, "partial_fit"))
+        )
+    raise ArgumentTypeError(
+        f"{_title(model)} cannot be trained: a model that is trained by a pipeline is a Keras "
+        "model or an object with a method train(...) or partial_fit(...). For anything else write "
+        "the step in an @action(model=..., singleton=True)"
+    )
+
+
+def predict(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
+) -> Any:
+    """Predict.
+
+    Args:
+        model: A Keras model: `predict_on_batch`. An object with `predict`: that is called. A torch
+            module without it: called in eval mode without gradients; arrays become tensors of the
+            module's device and, if they hold floats, of its dtype; every submodule gets the mode
+            back that it had. Any other callable: called.
+        args: The arguments.
+        kwargs: Those given by name.
+        fetches: Which of several outputs to return: one or a list of names (or positions, where
+            the outputs are a list). Passed on to a `predict` that has a parameter `fetches`.
+
+    Returns:
+        The prediction. Of Keras and torch models: an array, or a list or dict of arrays.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) There is nothing to predict with.
+        UnknownNameError: (a `KeyError`) There is no output of that name.
+    """
+    if is_keras_model(model):
+        outputs = model.predict_on_batch(*args, **kwargs)
+        if fetches is None:
+            return outputs
+        return _choose(named_outputs(model, outputs), fetches, model, "predict")
+    if callable(method := getattr(model, "predict", None)):
+        return _call(method, args, kwargs, fetches, model)
+    if _is_torch_module(model):
+        outputs = _call_torch(model, args, kwargs)
+    elif callable(model):
+        outputs = model(*args, **kwargs)
+    else:
+        raise ArgumentTypeError(
+            f"{_title(model)} cannot predict: a model that predicts in a pipeline is a Keras "
+            "model, an object with a method predict(...) or anything that can be called"
+        )
+    return outputs if fetches is None else _choose(outputs, fetches, model, "predict")
+
+
+def _call(
+    method: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    fetches: Fetches,
+    model: Any,
+) -> Any:
+    """Call a method of a user's object, and let it choose, or choose from its result."""
+    if fetches is None:
+        return method(*args, **kwargs)
+    signature = _signature(method)
+    if signature is not None and "fetches" in signature.parameters:
+        return method(*args, fetches=fetches, **kwargs)
+    return _choose(method(*args, **kwargs), fetches, model, method.__name__)
+
+
+def _choose(result: Any, fetches: Fetches, model: Any, verb: str) -> Any:
+    """Choose from a result one value by its name, or a list of them by theirs."""
+    if isinstance(fetches, list | tuple):
+        return [_choose_one(result, name, model, verb) for name in fetches]
+    return _choose_one(result, fetches, model, verb)
+
+
+def _choose_one(result: Any, name: Any, model: Any, verb: str) -> Any:
+    known: Any = ()
+    if isinstance(result, Mapping):
+        if name in result:
+            return result[name]
+        known = result
+    elif isinstance(name, str):
+        if hasattr(result, name):
+            return getattr(result, name)
+        known = (key for key in getattr(result, "__dict__", ()) if not key.startswith("_"))
+    elif isinstance(result, list | tuple):
+        known = range(len(result))
+        if name in known:
+            return result[name]
+    raise UnknownNameError(
+        f"{_title(model)} gives no {name!r} in {verb}: the result is a {type(result).__name__}."
+        + did_you_mean(name, map(str, known))
+    )
+
+
+# ---- torch
+
+
+def _is_torch_module(model: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and hasattr(torch, "nn") and isinstance(model, torch.nn.Module)
+
+
+def _call_torch(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    torch = sys.modules["torch"]
+    parameter = next(module.parameters(), None)
+
+    def tensor(value: Any) -> Any:
+        if not (hasattr(value, "__array__") and hasattr(value, "dtype")) or torch.is_tensor(value):
+            return value
+        made = torch.tensor(value)  # a copy: an array may be read-only
+        if parameter is None:
+            return made
+        return made.to(
+            device=parameter.device, dtype=parameter.dtype if made.is_floating_point() else None
+        )
+
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            outputs = module(*map(tensor, args), **{k: tensor(v) for k, v in kwargs.items()})
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return _to_numpy(outputs)
+
+
+def _to_numpy(outputs: Any) -> Any:
+    if isinstance(outputs, Mapping):
+        return {name: _to_numpy(value) for name, value in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [_to_numpy(value) for value in outputs]
+    return outputs.detach().cpu().numpy() if hasattr(outputs, "detach") else outputs
+
+
+def _title(value: Any) -> str:
+    """Name a builder or a model in a message."""
+    if isinstance(value, functools.partial):
+        return _title(value.func)
+    name = getattr(value, "__qualname__", None)
+    if isinstance(name, str):
+        return name.rpartition("<locals>.")[2]
+    if is_keras_model(value):
+        return f"the Keras model {value.name!r}"
+    return f"an object of the class {type(value).__name__}"

@@ -1,0 +1,389 @@
+"""Models in files.
+
+Which file a model makes depends on what it is and on the path:
+
+- **A Keras model, any path** (`net.npz`): its *state*: weights, optimizer, seed generators. It is
+  loaded into a model of the same layers, made by the same code. A zip of `.npy` files that
+  `numpy.load` opens too; the same state gives the same bytes.
+- **A Keras model, a path that ends in `.keras`**: the *whole model*, by Keras's own saving, with
+  the states of the seed generators, which Keras leaves out, as further entries of that zip.
+- **An object with a method `save(path)`**: what that writes; its `load(path)` reads it.
+- **Anything else**: a pickle, by dill.
+
+Guarantees:
+    - *Exact*: a Keras model that is loaded goes on with the same bits as the one that was saved, on
+      the same backend and device; dropout included. What does not belong to it is listed at
+      `batchflow.models.keras.state_variables`.
+    - *Atomic*: a crash at any moment of `save` leaves the old file or the new one, whole. It may
+      leave `.<name>.<random>.tmp` beside it, which can be deleted. (A `save` method of a user's
+      object is as safe as it is written.)
+    - *Safe*: nothing in a file is executed without `trust=True`. Whole models are read in Keras's
+      safe mode. A state is read only as far as the model's own shapes allow.
+    - *All or nothing*: a state that does not fit changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import pickle
+import secrets
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from batchflow.errors import ArgumentValueError, BatchflowError
+from batchflow.models.calls import build
+from batchflow.models.keras import assign_state, is_keras_model, state_arrays, state_variables
+
+__all__ = ["load", "save"]
+
+Path = str | os.PathLike[str]
+Arrays = dict[str, NDArray[Any]]
+
+_FORMAT, _VERSION = "batchflow_state", 1
+_ZIP_MAGIC = b"PK"
+
+
+def save(model: Any, path: Path) -> None:
+    """Save a model.
+
+    Args:
+        model: Any object. The optimizer of a compiled Keras model is built, if it is not yet.
+        path: The file. Its folder exists; a file that is there is replaced.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) The path cannot be used.
+        ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
+    """
+    file = _writable(path)
+    if is_keras_model(model):
+        if file.endswith((".h5", ".hdf5")):
+            raise ArgumentValueError(
+                f"{file}: a Keras model is saved to a .npz (its state) or a .keras file (the whole "
+                "model). For Keras's own .weights.h5 call model.save_weights(path); it holds no "
+                "seed generators and is not written atomically"
+            )
+        _save_keras(model, file)
+    elif callable(method := getattr(model, "save", None)):
+        method(path)
+    else:
+        import dill  # type: ignore[import-untyped]
+
+        with _replacing(file) as temporary, open(temporary, "xb") as stream:
+            try:
+                dill.dump(model, stream)
+            except (pickle.PicklingError, TypeError, AttributeError) as error:
+                error.add_note(
+                    f"A {type(model).__name__} cannot be pickled. Give its class the methods "
+                    "save(path) and load(path)"
+                )
+                raise
+
+
+def load(
+    path: Path,
+    into: Any = None,
+    builder: Callable[..., Any] | None = None,
+    trust: bool = False,
+) -> Any:
+    """Load a model.
+
+    Args:
+        path: A file made by `save`.
+        into: The model that takes the file's contents, if there is one. A Keras model is changed
+            in place; one that is not compiled takes the weights and leaves the optimizer. An object
+            with a method `load(path)` does as that does.
+        builder: What makes `into`, if there is none: see `batchflow.models.calls.build` (a
+            `functools.partial` brings a config). A class whose `load` is a class method makes the
+            model from the file.
+        trust: Whether a pickle may be read. Reading one runs whatever its writer put into it: say
+            True for files that you made.
+
+    Returns:
+        The model: `into` where the file was loaded into it, otherwise another object.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) The file does not fit the model, is damaged, holds a
+            state with nothing given to take it, or is a pickle and not trusted.
+        ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
+    """
+    file = os.fspath(path)
+    if into is None and builder is not None:
+        if inspect.isclass(builder) and inspect.ismethod(make := getattr(builder, "load", None)):
+            return make(path)
+        into = build(builder)
+    if is_keras_model(into):
+        _load_into_keras(file, into)
+        return into
+    if callable(method := getattr(into, "load", None)):
+        loaded = method(path)
+        return into if loaded is None else loaded
+    if file.endswith(".keras"):
+        return _load_whole(file)
+    return _load_pickle(file, trust)
+
+
+# ---- Keras
+
+
+def _save_keras(model: Any, file: str) -> None:
+    variables = state_variables(model)
+    if not file.endswith(".keras"):
+        with _replacing(file) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+            _write(archive, state_arrays(variables))
+        return
+    with _replacing(file, ".keras") as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            _write(archive, state_arrays(_beside_weights(model, variables)))
+
+
+def _load_into_keras(file: str, model: Any) -> None:
+    variables = state_variables(model)
+    if file.endswith(".keras"):
+        loaded = _load_whole(file)
+        found = state_arrays(state_variables(loaded))
+        _check_names(file, model, found, variables)
+        arrays = {
+            name: _fit(found[name], like, f"{file}: {name}")
+            for name, like in state_arrays(variables).items()
+        }
+    else:
+        present = state_arrays(variables)
+        with _reading(file) as archive:
+            _check_names(file, model, _names(archive, file), variables)
+            arrays = _read(archive, present, file)
+    assign_state(model, variables, arrays)
+
+
+def _load_whole(file: str) -> Any:
+    with _reading(file) as archive:
+        names = archive.namelist()
+    try:
+        keras = importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        error.add_note(f"{file} is a Keras model: pip install 'batchflow[tensorflow]'")
+        raise
+    model = keras.saving.load_model(file, safe_mode=True)
+    if f"{_FORMAT}.npy" in names:  # otherwise Keras itself has written it
+        variables = _beside_weights(model, state_variables(model))
+        present = state_arrays(variables)
+        with _reading(file) as archive:
+            arrays = _read(archive, present, file)
+        assign_state(model, variables, arrays)
+    return model
+
+
+def _beside_weights(model: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the variables of a model that Keras's own files leave out: those of random states."""
+    weights = {id(variable) for variable in model.weights}
+    return {
+        name: variable
+        for name, variable in variables.items()
+        if name.startswith("model/") and id(variable) not in weights
+    }
+
+
+def _check_names(
+    file: str, model: Any, found: Mapping[str, Any] | set[str], variables: Mapping[str, Any]
+) -> None:
+    """Refuse a state of other variables. A model without an optimizer takes one with."""
+    has_optimizer = getattr(model, "optimizer", None) is not None
+    names = {name for name in found if has_optimizer or not name.startswith("optimizer/")}
+    differences = [
+        f"{text} {len(some)} variables, the first is {min(some, key=_in_order)!r}"
+        for text, some in (
+            ("it lacks", variables.keys() - names),
+            ("the model lacks", names - variables.keys()),
+        )
+        if some
+    ]
+    if differences:
+        advice = (
+            ". It was saved from a model that was not compiled"
+            if has_optimizer and not any(name.startswith("optimizer/") for name in found)
+            else ""
+        )
+        raise ArgumentValueError(
+            f"{file} does not fit the Keras model {model.name!r}: {'; '.join(differences)}{advice}"
+        )
+
+
+def _in_order(name: str) -> tuple[str, int, str]:
+    group, _, rest = name.partition("/")
+    position = rest.partition("/")[0]
+    return group, int(position) if position.isdecimal() else 0, rest
+
+
+# ---- arrays in a zip
+
+
+def _write(archive: zipfile.ZipFile, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as `.npy` entries, uncompressed and without dates."""
+    for name, array in {_FORMAT: np.array(_VERSION), **arrays}.items():
+        plain = np.asarray(array, order="C")
+        entry = zipfile.ZipInfo(f"{name}.npy")
+        with archive.open(entry, "w", force_zip64=True) as stream:
+            npy.write_array(stream, plain.view(_plain(plain.dtype)), (1, 0), allow_pickle=False)
+
+
+def _names(archive: zipfile.ZipFile, file: str) -> set[str]:
+    """Give the names of the arrays of a state, after a look at its version."""
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
+    if _FORMAT not in names:
+        raise ArgumentValueError(f"{file} is not a state that batchflow has saved")
+    version = _read_one(archive, _FORMAT, np.array(_VERSION), file)
+    if version != _VERSION:
+        raise ArgumentValueError(
+            f"{file} has the format {version}, and this batchflow reads {_VERSION}: update it"
+        )
+    return names - {_FORMAT}
+
+
+def _read(archive: zipfile.ZipFile, like: Mapping[str, NDArray[Any]], file: str) -> Arrays:
+    return {name: _read_one(archive, name, array, file) for name, array in like.items()}
+
+
+def _read_one(archive: zipfile.ZipFile, name: str, like: NDArray[Any], file: str) -> NDArray[Any]:
+    """Read an array of known shape and dtype; of anything else, no more than its header."""
+    where = f"{file}: {name}"
+    with archive.open(f"{name}.npy") as stream:
+        npy.read_magic(stream)
+        shape, is_transposed, dtype = npy.read_array_header_1_0(stream)
+        _check_array(shape, dtype, like, where)
+        if is_transposed:
+            raise ArgumentValueError(f"{where} is stored in Fortran order, as batchflow never does")
+        n_bytes = like.size * dtype.itemsize
+        data = stream.read(n_bytes + 1)  # up to the end, where the checksum is compared
+    if len(data) != n_bytes:
+        raise ArgumentValueError(f"{where} has {len(data)} bytes of data instead of {n_bytes}")
+    return _fit(np.frombuffer(data, dtype).reshape(shape), like, where)
+
+
+def _check_array(shape: tuple[int, ...], dtype: Any, like: NDArray[Any], where: str) -> None:
+    both_integers = dtype.kind in "iu" and like.dtype.kind in "iu"
+    if shape != like.shape or not (both_integers or dtype == _plain(like.dtype)):
+        raise ArgumentValueError(
+            f"{where} is an array of shape {shape} and dtype {dtype}, and the model's has shape "
+            f"{like.shape} and dtype {like.dtype}"
+        )
+
+
+def _fit(array: NDArray[Any], like: NDArray[Any], where: str) -> NDArray[Any]:
+    """Give an array the dtype of another, without changing a value.
+
+    Backends hold steps and seeds in integers of different widths.
+    """
+    array = array.view(_plain(array.dtype))
+    _check_array(array.shape, array.dtype, like, where)
+    if array.dtype == _plain(like.dtype):
+        return array.view(like.dtype)
+    fitting = array.astype(like.dtype)
+    if not np.array_equal(fitting, array):
+        raise ArgumentValueError(f"{where} holds values beyond the model's {like.dtype}")
+    return fitting
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype under which values are stored: bfloat16 and the like as unsigned integers."""
+    return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip; whatever is wrong with it is one kind of error."""
+    with open(file, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                yield archive
+        except BatchflowError:
+            raise
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            tokenize.TokenError,  # numpy, about a header
+            ArithmeticError,
+            EOFError,
+            LookupError,
+            NotImplementedError,
+            RuntimeError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ArgumentValueError(
+                f"{file} is damaged or no state of a model: {error}"
+            ) from error
+
+
+# ---- pickles
+
+
+def _load_pickle(file: str, trust: bool) -> Any:
+    with open(file, "rb") as stream:
+        if stream.read(2) == _ZIP_MAGIC:
+            raise ArgumentValueError(
+                f"{file} holds the state of a Keras model, and no model that could take it was "
+                "given: load it into a model, or give a builder"
+            )
+        if not trust:
+            raise ArgumentValueError(
+                f"{file} is a pickle or unknown. Reading a pickle runs any code that its writer "
+                "put into it: pass trust=True if you know that writer"
+            )
+        import dill
+
+        stream.seek(0)
+        try:
+            return dill.load(stream)
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise ArgumentValueError(f"{file} is damaged or no pickle: {error}") from error
+
+
+# ---- writing
+
+
+def _writable(path: Path) -> str:
+    """Give the file behind a path, links followed, after a look at whether it can be one."""
+    file = os.path.realpath(path)
+    if os.path.isdir(file):
+        raise ArgumentValueError(f"{file} is a folder: give the path of a file")
+    if not os.path.isdir(os.path.dirname(file)):
+        raise ArgumentValueError(
+            f"the folder {os.path.dirname(file)} does not exist: make it first"
+        )
+    return file
+
+
+@contextlib.contextmanager
+def _replacing(file: str, suffix: str = "") -> Iterator[str]:
+    """Give a temporary path beside a file, and put what was written there in the file's place."""
+    folder, name = os.path.split(file)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp{suffix}")
+    try:
+        yield temporary
+        _flush(temporary, os.O_RDWR)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _flush(folder, os.O_RDONLY)
+
+
+def _flush(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""What a name in a chain means: an action, a built-in step, a dataset's method, a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from batchflow.batch import Batch
+from batchflow.batch.actions import RESERVED, Action, ActionSpec
+from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.plan.builtin import BUILTINS, Builtin
+from batchflow.plan.declared import DeclaredModel
+
+__all__ = ["Names"]
+
+_OF_DATASETS_ONLY = RESERVED | {"p"}
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What the names in a chain mean. The first that has a name wins, in the order of this list.
+
+    Attributes:
+        batch_class: The class whose actions they are; beside them, the built-in steps.
+        dataset: The dataset whose public methods they are, or None.
+        namespaces: Modules and other objects whose functions they are.
+        models: The models that the chain declares.
+    """
+
+    batch_class: type[Batch]
+    dataset: Any = None
+    namespaces: tuple[Any, ...] = ()
+    models: tuple[DeclaredModel, ...] = ()
+
+    def find(self, name: str) -> tuple[Action, Builtin | None] | None:
+        """Give what a step of this name does, and its kind unless it is an action."""
+        action = self.batch_class._actions.get(name)
+        if action is not None:
+            return action, None
+        builtin = BUILTINS.get(name)
+        if builtin is None:
+            function = self._function(name)
+            if function is None:
+                return None
+            builtin = Builtin(_without_batch(function), joined_at=0)
+        return Action(name, builtin.function, ActionSpec()), builtin
+
+    def known(self) -> Iterable[str]:
+        """Give all names that mean something here, those of namespaces left out."""
+        return {*BUILTINS, *self.batch_class._actions, *self._dataset_methods()}
+
+    def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
+        """Tell when a model is made: of the chain's declarations, or of the batch class.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model.mode
+        of_class = self.batch_class.models
+        if name in of_class:
+            return of_class.definition(name).mode
+        known = (*of_class.names, *(model.name for model in self.models))
+        raise UnknownNameError(
+            f"{self.batch_class.__name__} has no model {name!r}, which {needed_by} needs."
+            f"{did_you_mean(name, known)} Define it with @model() in the class, or declare it "
+            f"before this step: .init_model({name!r}, ...)"
+        )
+
+    def _function(self, name: str) -> Any:
+        if name in self._dataset_methods():
+            return getattr(self.dataset, name)
+        for namespace in reversed(self.namespaces):
+            function = getattr(namespace, name, None)
+            if callable(function):
+                return function
+        return None
+
+    def _dataset_methods(self) -> set[str]:
+        if self.dataset is None:
+            return set()
+        members = inspect.getmembers_static(type(self.dataset))
+        methods = (name for name, value in members if inspect.isfunction(value))
+        return {n for n in methods if not n.startswith("_") and n not in _OF_DATASETS_ONLY}
+
+
+def _without_batch(function: Any) -> Any:
+    """Make a step of a function that does not know of batches."""
+
+    def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+        return function(*args, **kwargs)
+
+    async def call_async(batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+        return await function(*args, **kwargs)
+
+    if inspect.iscoroutinefunction(function):
+        call = call_async
+    call.__doc__ = function.__doc__
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function in C that does not tell
+        return call
+    batch = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
+    own = signature.parameters.values()
+    with suppress(ValueError):  # it may have a parameter `batch`, too
+        call.__signature__ = signature.replace(parameters=[batch, *own])  # type: ignore[attr-defined]
+    return call

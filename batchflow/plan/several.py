@@ -1,0 +1,174 @@
+"""Several sources, and batches of other sizes: what `join`, `merge`, `concat` and `rebatch` say.
+
+`join` gives an action a second batch with the same ids: a late value, `Joined`, before the action's
+own arguments. The others are *regroupings*: they make other batches out of a stream of them, and
+cut the chain there.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.plan.expressions import Expression, freeze
+
+if TYPE_CHECKING:
+    from batchflow.batch import Batch
+    from batchflow.plan.plan import BoundPlan
+
+__all__ = ["Concat", "Join", "Joined", "Merge", "Nested", "Rebatch", "Regrouping"]
+
+# From the batches that belong together (parts of them, for `rebatch`) to one batch.
+MergeBatches = Callable[[list[Any]], Any]
+
+
+class Nested(Protocol):
+    """A pipeline over a dataset, inside of another pipeline."""
+
+    def _bound_plan(self) -> BoundPlan:
+        """Give its plan, checked."""
+
+
+class Joined(Expression):
+    """A batch of another pipeline with the ids of this one. A run puts its own in this place."""
+
+    __slots__ = ("_pipeline",)
+    _has_late_parts = False
+    _pipeline: Any
+
+    def __init__(self, pipeline: Any) -> None:
+        freeze(self, _pipeline=pipeline)
+
+    def _resolve(self, batch: Batch) -> Any:  # noqa: ARG002  as every expression
+        raise ArgumentTypeError("a joined batch is there in a run only")
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._pipeline,)
+
+    def __repr__(self) -> Any:
+        return "the joined batch"
+
+
+class Join(NamedTuple):
+    """The next action gets batches of these pipelines, with the same ids, as first arguments."""
+
+    others: tuple[Nested, ...]
+
+
+class Merge(NamedTuple):
+    """Each batch gets the data of one batch of every other pipeline."""
+
+    others: tuple[Nested, ...]
+    function: MergeBatches | None
+
+
+class Concat(NamedTuple):
+    """In each epoch, the batches of the other pipelines follow."""
+
+    others: tuple[Nested, ...]
+
+
+class Rebatch(NamedTuple):
+    """Batches get `size` items. The last of an epoch is shorter, or left out."""
+
+    size: int
+    function: MergeBatches | None
+    drop_last: bool | None  # None: as the run
+
+    @property
+    def others(self) -> tuple[Nested, ...]:
+        """The pipelines that it reads from: none."""
+        return ()
+
+
+Regrouping = Merge | Concat | Rebatch
+
+
+def join(*others: Any) -> Join:
+    """Give the next action a batch with the same ids from each of other datasets or pipelines.
+
+    Args:
+        others: Datasets, or pipelines over one. Their batches are the first arguments of the next
+            action, in this order; `load(components=...)` makes components of them.
+    """
+    pipelines = _nested("join", others)
+    for pipeline in pipelines:
+        cuts = pipeline._bound_plan().regroupings
+        if cuts:
+            raise ArgumentValueError(
+                f"join: the joined pipeline regroups its batches ({cuts[0].step.name}), so it has "
+                "none with the ids of this one; use merge, or regroup behind the join"
+            )
+    return Join(pipelines)
+
+
+def merge(*others: Any, fn: MergeBatches | None = None) -> Merge:
+    """Put the data of one batch of every other pipeline into each batch.
+
+    Ends with the pipeline that ends first; one with `run_later(..., n_epochs=None)` does not end.
+    What a pipeline's `run_later` does not set (batch size, order, epochs) is as in the run.
+
+    Args:
+        others: Datasets, or pipelines over one.
+        fn: A function from the list of batches, this pipeline's first, to one batch; None: the
+            `merge` of the batch class.
+    """
+    return Merge(_nested("merge", others), _function("merge", fn))
+
+
+def concat(*others: Any) -> Concat:
+    """Let the batches of other pipelines follow, epoch by epoch.
+
+    Args:
+        others: Datasets, or pipelines over one, that have their own steps.
+    """
+    return Concat(_nested("concat", others))
+
+
+def rebatch(
+    batch_size: int, fn: MergeBatches | None = None, *, drop_last: bool | None = None
+) -> Rebatch:
+    """Make batches of another size. None has items of two epochs.
+
+    Args:
+        batch_size: Items in a batch; the last of an epoch may be shorter.
+        fn: A function from a list of batches (or parts of them) to one batch; None: the `merge` of
+            the batch class.
+        drop_last: Whether a shorter last batch of an epoch is left out; None: as in the run.
+    """
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"rebatch: batch_size is a whole number, got {batch_size!r:.60}"
+        ) from None
+    if isinstance(batch_size, bool) or size < 1:
+        raise ArgumentValueError(f"rebatch: batch_size must be at least 1, got {batch_size!r}")
+    if drop_last not in (None, True, False):
+        raise ArgumentTypeError(f"rebatch: drop_last is True, False or None, got {drop_last!r:.60}")
+    return Rebatch(size, _function("rebatch", fn), drop_last)
+
+
+def _function(name: str, function: Any) -> MergeBatches | None:
+    if function is not None and not callable(function):
+        raise ArgumentTypeError(
+            f"{name}: fn is a function from a list of batches to a batch, got {function!r:.60}"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _nested(name: str, others: tuple[Any, ...]) -> tuple[Nested, ...]:
+    if not others:
+        raise ArgumentTypeError(f"{name}() takes datasets, or pipelines over one; got none")
+    pipelines = []
+    for other in others:
+        pipeline: Any = other if hasattr(other, "_bound_plan") else getattr(other, "p", None)
+        if not hasattr(pipeline, "_bound_plan") or isinstance(other, type):
+            raise ArgumentTypeError(
+                f"{name}() takes datasets, or pipelines over one, got {other!r:.60}"
+            )
+        pipeline._bound_plan()  # refuses one without a dataset
+        pipelines.append(pipeline)
+    return tuple(pipelines)
