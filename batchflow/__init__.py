@@ -3,7 +3,15 @@
 See README.md, or start with `Dataset`, `ArrayBatch`, `action` and `model`.
 """
 
-from batchflow.batch import ArrayBatch, Batch, action, model
+from batchflow.batch import (
+    ArrayBatch,
+    Batch,
+    action,
+    any_action_failed,
+    apply_parallel,
+    inbatch_parallel,
+    model,
+)
 from batchflow.dataset import Dataset
 from batchflow.engine import Run
 from batchflow.errors import (
@@ -18,6 +26,7 @@ from batchflow.errors import (
     UnknownAttributeError,
     UnknownNameError,
 )
+from batchflow.executors.pool import shutdown
 from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
 from batchflow.plan import PP, B, C, Config, D, F, I, L, P, R, V, W
@@ -60,5 +69,9 @@ __all__ = [
     "V",
     "W",
     "action",
+    "any_action_failed",
+    "apply_parallel",
+    "inbatch_parallel",
     "model",
+    "shutdown",
 ]

@@ -55,11 +55,10 @@ class HookChain:
     def __add__(self, other: Chain | HookChain) -> Chain:
         return self.main + (other.main if isinstance(other, HookChain) else other)
 
-    def __radd__(self, other: Chain) -> Chain:
-        chain: Chain = other + self.main
-        return chain
+    def __radd__(self, other: Chain) -> Any:
+        return other + self.main
 
-    def __lshift__(self, source: Any) -> Chain:
+    def __lshift__(self, source: Any) -> Any:
         return self.main << source
 
     __rrshift__ = __lshift__

@@ -17,6 +17,7 @@ import numpy as np
 
 from batchflow.batch.actions import action
 from batchflow.batch.item_arguments import (
+    PER_ITEM,
     action_signature,
     class_attribute,
     elements,
@@ -102,7 +103,8 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
 
         signature = action_signature(method, len(sources) or None, _Options._fields)
         is_async = defaults.how.for_function(method).target == "async"
-        per_item.__dict__.update(__signature__=signature, is_async=is_async)
+        marks = {"__signature__": signature, "is_async": is_async, PER_ITEM: defaults}
+        per_item.__dict__.update(marks)
         return per_item if method.__name__.startswith("_") else action(per_item)
 
     return decorate if method is None else decorate(method)
@@ -157,7 +159,7 @@ def apply_to_items(
     if isinstance(function, str):
         method = class_attribute(type(batch), function, f"apply_parallel({function!r})")
         calls = ItemCalls(batch, function, method)
-        if hasattr(method, "__wrapped__"):  # it is decorated: meant is the method for one item
+        if hasattr(method, PER_ITEM):  # meant is the method for one item
             calls.function, calls.wrapper = method.__wrapped__, method
     elif callable(function):
         name = getattr(function, "__name__", None) or type(function).__name__
@@ -173,24 +175,21 @@ def apply_to_items(
 def _apply(
     calls: ItemCalls, options: _Options, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    batch, name = calls.batch, calls.name
+    batch = calls.batch
     how = options.how.for_function(calls.function)
-    post = post_function(type(batch), options.post, name)
+    post = post_function(type(batch), options.post, calls.name)
     sources = _names(options.src) or (() if batch.components else ("data",))
     targets = _names(options.dst) or sources
     known = batch.components or ("data",)
     for component in (*sources, *targets):
         if component not in known:
             raise UnknownNameError(
-                f"{name}(): a {type(batch).__name__} has no component {component!r}."
+                f"{calls.name}(): a {type(batch).__name__} has no component {component!r}."
                 f"{did_you_mean(component, known)}"
             )
-    if sources:
-        parts = [elements(batch, component) for component in sources]
-    else:
-        parts = [list(batch)]
+    parts = [elements(batch, name) for name in sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
-    calls.calls = with_arguments(first, args, kwargs, name)
+    calls.calls = with_arguments(first, args, kwargs, calls.name)
     calls.ids = ids_of_calls(batch, len(first))
     outcomes = calls.run(how)
     if post is not None:
@@ -224,7 +223,7 @@ def _store(
     batch = calls.batch
     origins = [getattr(batch, name) for name in sources] or [None]
     new = [_like(origins[min(i, len(origins) - 1)], column) for i, column in enumerate(columns)]
-    for name, column in zip(targets, new, strict=n_targets > 0):
+    for name, column in zip(targets, new, strict=True):
         setattr(batch, name, column)
 
 

@@ -205,6 +205,7 @@ class Batch:
                 attribute that is no component, which would be lost.
 
         Example:
+            >>> from batchflow import ArrayBatch
             >>> first, second = ArrayBatch(["a", "b"]), ArrayBatch(["c"])
             >>> first.data, second.data = [1, 2], [3]
             >>> merged = ArrayBatch.merge([first, second])

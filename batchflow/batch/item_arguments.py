@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchflow.batch.item_calls import Call
 
 __all__ = [
+    "PER_ITEM",
     "action_signature",
     "class_attribute",
     "elements",
@@ -26,6 +27,9 @@ __all__ = [
     "post_function",
     "with_arguments",
 ]
+
+# The attribute of a decorated method that says what its decorator was told.
+PER_ITEM = "_batchflow_per_item"
 
 
 def elements(batch: Batch, component: str) -> list[Any]:
@@ -110,13 +114,13 @@ def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[s
 
 def post_function(cls: type[Batch], post: Any, name: str) -> Callable[..., Any] | None:
     """Give the function that gets the results, the batch first; None if there is none."""
-    if post is None or callable(post):
-        return post
-    if not isinstance(post, str):
+    if post is not None and not isinstance(post, str) and not callable(post):
         raise ArgumentTypeError(
             f"{name}(): post is the name of a method or a function, got {post!r:.60}"
         )
-    found: Callable[..., Any] = class_attribute(cls, post, f"{name}(post={post!r})")
+    found: Callable[..., Any] | None = post
+    if isinstance(post, str):
+        found = class_attribute(cls, post, f"{name}(post={post!r})")
     return found
 
 

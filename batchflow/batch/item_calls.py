@@ -23,6 +23,7 @@ from batchflow.errors import (
     StopPipeline,
     did_you_mean,
 )
+from batchflow.executors.item_processes import is_worker
 from batchflow.executors.pool import ItemTimeoutError, in_this_thread, in_threads
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class ItemCalls:
         try:
             if how.target == "async":
                 return self._in_loop(how)
-            if how.target == "processes":
+            if how.target == "processes" and not is_worker():
                 from batchflow.batch.remote import call_in_processes  # an extra: only where used
 
                 return call_in_processes(self, how)
@@ -213,7 +214,7 @@ class ItemCalls:
             except Exception as error:  # noqa: BLE001  an outcome: the caller raises it
                 outcomes[position] = Failed(error)
 
-        if how.target == "for":
+        if how.target in ("for", "processes"):  # in a worker process, work is done in place
             in_this_thread(work, len(calls), how.timeout)
         else:
             in_threads(work, len(calls), n_workers=how.n_workers, timeout=how.timeout)

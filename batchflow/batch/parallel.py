@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.apply import apply_parallel, apply_to_items
 from batchflow.batch.item_arguments import (
+    PER_ITEM,
     action_signature,
     class_attribute,
     elements,
@@ -42,7 +43,6 @@ __all__ = [
     "inbatch_parallel",
 ]
 
-_MARK = "_batchflow_per_item"
 _HOW = ("target", "n_workers", "timeout")
 _INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")
 
@@ -159,7 +159,7 @@ def inbatch_parallel(
         marks = {
             "__signature__": action_signature(method, n_given, options),
             "is_async": how.target == "async",
-            _MARK: spec,
+            PER_ITEM: spec,
         }
         per_item.__dict__.update(marks)
         return per_item
@@ -174,7 +174,7 @@ def check_per_item(cls: type[Batch]) -> None:
         UnknownNameError: (a `KeyError`) It has no such `init` or `post`.
     """
     for name in dir(cls):
-        spec = getattr(inspect.getattr_static(cls, name), _MARK, None)
+        spec = getattr(inspect.getattr_static(cls, name), PER_ITEM, None)
         if isinstance(spec, _Spec):
             _check_init(cls, spec)
             post_function(cls, spec.post, spec.name)

@@ -54,7 +54,7 @@ class EventLoop:
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._is_closed = False
+        self._ends = threading.Event()
         self._is_given_up = False  # closed, and its thread did not end
 
     def run(self, coroutine: Task[T]) -> T:
@@ -73,7 +73,7 @@ class EventLoop:
         try:
             return self._result(future)
         except CancelledError:
-            if self._is_closed:
+            if self._ends.is_set():
                 raise _closed() from None
             raise
         finally:
@@ -89,11 +89,11 @@ class EventLoop:
             Whether it has. If not, a task blocks it; it ends with that task.
         """
         with self._guard:
-            self._is_closed = True
+            self._ends.set()
             loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return True
-        _stop(loop)
+        _stop(loop, self._ends)
         if thread is not threading.current_thread():
             thread.join(timeout)
         self._is_given_up = thread.is_alive()
@@ -108,13 +108,14 @@ class EventLoop:
                 "for ever. In code written with async def, await the coroutine instead"
             )
         with self._guard:
-            if self._is_closed:
+            if self._ends.is_set():
                 raise _closed()
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                weakref.finalize(self, _stop, self._loop)
+                held = self._loop, self._ends
+                weakref.finalize(self, _stop, *held)
                 self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="batchflow-loop", daemon=True
+                    target=_serve, args=held, name="batchflow-loop", daemon=True
                 )
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -180,12 +181,14 @@ def _closed() -> RunClosedError:
     return RunClosedError("the event loop of this run has been closed")
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, ends: threading.Event) -> None:
     """Run the tasks of a loop until it is stopped. Holds no reference to the `EventLoop`."""
     import asyncio
 
     try:
-        loop.run_forever()
+        while not ends.is_set():
+            with suppress(KeyboardInterrupt, SystemExit):  # of a task; who waits for it gets it
+                loop.run_forever()
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
@@ -197,7 +200,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
+def _stop(loop: asyncio.AbstractEventLoop, ends: threading.Event) -> None:
+    ends.set()
     with suppress(RuntimeError):  # it is closed already
         loop.call_soon_threadsafe(loop.stop)
 

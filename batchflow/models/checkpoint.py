@@ -58,12 +58,15 @@ def save(model: Any, path: Path) -> None:
 
     Args:
         model: Any object. The optimizer of a compiled Keras model is built, if it is not yet.
-        path: The file. Its folder exists; a file that is there is replaced.
+        path: The file. Its folder exists; a file that is there is replaced. A link is followed.
 
     Raises:
         ArgumentValueError: (a `ValueError`) The path cannot be used.
         ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
     """
+    if not is_keras_model(model) and callable(method := getattr(model, "save", None)):
+        method(path)
+        return
     file = _writable(path)
     if is_keras_model(model):
         if file.endswith((".h5", ".hdf5")):
@@ -73,8 +76,6 @@ def save(model: Any, path: Path) -> None:
                 "seed generators and is not written atomically"
             )
         _save_keras(model, file)
-    elif callable(method := getattr(model, "save", None)):
-        method(path)
     else:
         import dill  # type: ignore[import-untyped]
 
@@ -116,7 +117,7 @@ def load(
             state with nothing given to take it, or is a pickle and not trusted.
         ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
     """
-    file = os.fspath(path)
+    file = os.path.realpath(path)
     if into is None and builder is not None:
         if inspect.isclass(builder) and inspect.ismethod(make := getattr(builder, "load", None)):
             return make(path)

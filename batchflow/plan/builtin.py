@@ -85,14 +85,14 @@ def map_items(
 
     Args:
         batch: The batch.
-        function: A function from an item to an item; or from the batch to a batch.
-        src: The components whose elements the function gets; None: the data of a batch without
-            components, or all components, one argument each.
+        function: A function of an item, or of the batch. The latter returns a batch.
+        src: The components whose elements the function gets. None: the data of a batch without
+            components; else the items as iterating the batch gives them, which it changes.
         dst: The components that get what it returns; None: `src`.
         over: `"items"` or `"batches"`.
 
     Returns:
-        The batch.
+        The batch, or what a function of the batch returns.
     """
     if not callable(function):
         raise ArgumentTypeError(f"map: the first argument is a function, got {function!r:.60}")
@@ -106,7 +106,7 @@ def map_items(
 
 
 def filter_items(
-    batch: Batch, predicate: Any, *, over: Literal["items", "batches"] = "items"
+    batch: Batch, predicate: Any, *, src: Any = None, over: Literal["items", "batches"] = "items"
 ) -> Batch:
     """Keep some items, or the batch: `filter(B.labels == 3)`, `filter(lambda item: item.label)`.
 
@@ -116,6 +116,7 @@ def filter_items(
         batch: The batch.
         predicate: A function from an item to whether it is kept; or, of shape `(n_items,)`, one
             bool for each item. Over batches: a function of the batch, or a bool.
+        src: The components whose elements the function gets; None: as for `map`.
         over: `"items"` or `"batches"`.
 
     Returns:
@@ -125,20 +126,30 @@ def filter_items(
         if not (predicate(batch) if callable(predicate) else predicate):
             raise SkipBatch
         return batch
+    kept: list[Any] = []
     if callable(predicate):
-        kept = np.fromiter((bool(predicate(item)) for item in batch), bool, len(batch))
+        apply_to_items(batch, predicate, src=src, post=_keep_in(kept), target="for")
     else:
-        kept = np.asarray(predicate)
-        if kept.shape != (len(batch),) or kept.dtype != bool:
+        flags = np.asarray(predicate)
+        if flags.shape != (len(batch),) or flags.dtype != bool:
             raise ArgumentValueError(
                 f"filter: expected a function of an item, or one bool for each of {len(batch)} "
-                f"items, got {kept.dtype} of shape {kept.shape}"
+                f"items, got {flags.dtype} of shape {flags.shape}"
             )
-    if kept.all():
-        return batch
-    if not kept.any():
+        kept = flags.tolist()
+    if not any(kept):
         raise SkipBatch
-    return part(batch, np.flatnonzero(kept))
+    return batch if all(kept) else part(batch, np.flatnonzero(kept))
+
+
+def _keep_in(kept: list[Any]) -> Callable[[Batch, list[Any]], None]:
+    def post(batch: Batch, results: list[Any]) -> None:  # noqa: ARG001
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            kept.append(bool(result))
+
+    return post
 
 
 def _is_over_items(name: str, over: Any) -> bool:
@@ -201,7 +212,13 @@ def load_model(batch: Batch, model: Any, path: Any, *, trust: bool = False) -> N
         path: The file.
         trust: Whether the file may execute code.
     """
-    checkpoint.load(path, into=model, trust=trust)
+    loaded = checkpoint.load(path, into=model, trust=trust)
+    if loaded is not model:
+        raise ArgumentTypeError(
+            f"load_model: {path} holds a {type(loaded).__name__} of its own, which cannot be put "
+            "into a model that is there. Let the chain make the model of it: "
+            "load_model(name, path) for a name that is not declared"
+        )
 
 
 class Builtin(NamedTuple):

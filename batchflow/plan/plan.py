@@ -284,9 +284,8 @@ def _has_section(pipeline: Any) -> bool:
     return bool(pipeline._bound_plan().has_section)
 
 
-def _declared(others: tuple[Declaration, ...], declaration: Declaration) -> tuple[Declaration, ...]:
-    kept: list[Declaration] = [other for other in others if other.name != declaration.name]
-    return (*kept, declaration)
+def _declared(others: Iterable[Any], declaration: Any) -> tuple[Any, ...]:
+    return (*(other for other in others if other.name != declaration.name), declaration)
 
 
 def _merged(

@@ -98,6 +98,15 @@ def test_an_object_with_save_and_load_does_it_itself(tmp_path):
     assert load(tmp_path / "n", into=Maker()).number == 5
 
 
+def test_an_object_that_saves_itself_may_fill_a_folder(tmp_path):
+    class Folder(Writer):
+        def save(self, path):
+            (path / "number").write_text("7")
+
+    save(Folder(), tmp_path)
+    assert os.listdir(tmp_path) == ["number"]
+
+
 def test_an_object_that_cannot_be_pickled_leaves_the_old_file(tmp_path):
     save({"old": 1}, tmp_path / "file")
     with pytest.raises(TypeError) as caught:

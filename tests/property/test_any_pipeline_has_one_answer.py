@@ -1,9 +1,9 @@
 """Whatever is chained, and however it is run: the same as in one thread, batch by batch.
 
 Hypothesis composes actions (random numbers, in-place writes, skips, stops, errors, training in
-order, steps behind it), late values, variables, chances and repetitions, and run options, and
-compares everything that a run shows: the batches, the exception with its notes, the variables, the
-model.
+order, steps behind it), late values, variables, chances and repetitions, filters and maps, joined,
+merged, concatenated and rebatched pipelines, models of the chain, and run options, and compares
+everything that a run shows: the batches, the exception with its notes, the variables, the models.
 """
 
 import numpy as np
@@ -16,6 +16,7 @@ from batchflow import (
     B,
     Dataset,
     I,
+    P,
     Pipeline,
     R,
     SkipBatch,
@@ -76,13 +77,38 @@ class Anything(ArrayBatch):
         return self
 
     @action
+    def del_extra(self):
+        self.__dict__.pop("total", None)
+        return self
+
+    @action
     def total(self, factor):
         return float(self.x.sum() * factor)
+
+    @action
+    def add_joined(self, other, factor):
+        self.x = self.x + factor * other.x
+        return self
 
     @action(singleton=True)
     def count(self):
         self.pipeline.set_variable("count", self.pipeline.v("count") + self.number)
         return self
+
+
+class Mean:
+    """A model of a chain."""
+
+    def __init__(self, rate=0.5):
+        self.rate, self.value, self.seen = rate, 0.0, []
+
+    def train(self, x, number):
+        self.value += self.rate * (float(x.mean()) - self.value)
+        self.seen.append(number)
+        return self.value
+
+    def predict(self, x):
+        return x - self.value
 
 
 signals = st.sampled_from([SkipBatch, StopPipeline, ValueError])
@@ -106,7 +132,65 @@ late_steps = st.sampled_from(
         ("noise", (V("count") % 3,), {}),
         ("call", (np.tanh, B.y), {"save_to": B.y}),
         ("discard_batch", (), {}),
+        ("filter", (B.x[:, 0] > 0,), {}),
+        ("filter", (lambda item: item.y < 0.5,), {}),
+        ("filter", (lambda batch: batch.number % 3,), {"over": "batches"}),
+        ("map", (np.negative,), {"src": "y"}),
+        ("apply_parallel", (np.add, P(R.normal(0, 1))), {"src": "y", "n_workers": 2}),
+        ("train_model", ("mean", B.x, B.number), {"save_to": V("loss", "a")}),
+        ("predict_model", ("mean", B.x), {"save_to": B.x}),
+        ("del_extra", (), {}),
     ]
+)
+
+
+def other_dataset(n_items, first):
+    rng = np.random.default_rng(first)
+    x, y = rng.normal(size=(n_items, 3)), rng.normal(size=n_items)
+    return Dataset.from_arrays(Anything, np.arange(first, first + n_items), x=x, y=y)
+
+
+def a_stream(n_items, batch_size, n_epochs, inner, first=20):
+    pipeline = Pipeline().init_variable("loss", init_on_each_run=list).init_variable("count", 0)
+    pipeline = pipeline.init_variable("constant", 0.5).init_model("mean", Mean) + inner
+    return (other_dataset(n_items, first) >> pipeline).run_later(
+        min(batch_size, n_items), n_epochs=n_epochs
+    )
+
+
+# Steps that keep what they know in the batch and in this one run.
+inner_steps = st.sampled_from(
+    [
+        Pipeline(),
+        Pipeline().noise(R.uniform(0, 2)),
+        Pipeline().in_place(1).noise(1.0) @ 0.5,
+        Pipeline().update(V("count"), V("count") + 1).noise(V("count")),
+        Pipeline().train_model("mean", B.x, B.number).noise(0.1),
+        Pipeline().signal(frozenset([1, 4]), SkipBatch),
+        Pipeline().signal(frozenset([6]), StopPipeline),
+        Pipeline().noise(1.0).rebatch(3, drop_last=False),
+    ]
+)
+streams = st.builds(
+    a_stream,
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.sampled_from([1, 2, None]),
+    inner_steps,
+    st.sampled_from([0, 20]),
+)
+joined = inner_steps.filter(lambda inner: "rebatch" not in repr(inner)).map(
+    lambda inner: a_stream(60, 1, 1, inner, 0)
+)
+regroupings = st.one_of(
+    st.tuples(st.integers(1, 12), st.sampled_from([None, True, False])).map(
+        lambda pair: Pipeline().del_extra().rebatch(pair[0], drop_last=pair[1])
+    ),
+    streams.map(lambda other: Pipeline().del_extra().merge(other)),
+    streams.filter(lambda other: other._ahead[1]["n_epochs"]).map(
+        lambda other: Pipeline().concat(other)
+    ),
+    joined.map(lambda other: Pipeline().join(other).add_joined(R.uniform(0, 1))),
 )
 piece_of_one = st.one_of(
     steps.map(lambda step: getattr(Pipeline(), step[0])(*step[1])),
@@ -122,6 +206,9 @@ pieces = st.recursive(
     max_leaves=8,
 )
 chains = st.lists(pieces, max_size=4).map(lambda parts: sum(parts, Pipeline()))
+regrouping_chains = st.lists(
+    st.one_of(pieces, regroupings, regroupings), min_size=1, max_size=5
+).map(lambda parts: sum(parts, Pipeline()))
 options = st.fixed_dictionaries(
     {
         "shuffle": st.sampled_from([False, True, 3]),
@@ -143,20 +230,37 @@ def story(chain, n_items, batch_size, leave_after, **run_options):
     untouched = digest(x, y)
     pipeline = Dataset.from_arrays(Anything, x=x, y=y).p
     pipeline = pipeline.init_variable("loss", init=list).init_variable("count", 0)
-    pipeline = pipeline.init_variable("constant", 0.5) + chain
+    pipeline = pipeline.init_variable("constant", 0.5).init_model("mean", Mean) + chain
     told = []
+    reset_nested(pipeline)
     try:
         with pipeline.gen_batch(batch_size, **run_options) as run:
             for batch in run:
-                told.append((batch.number, batch.epoch, digest(batch.indices, batch.x, batch.y)))
+                data = digest(batch.indices, batch.x, batch.y)
+                told.append((batch.number, batch.epoch, batch.source_numbers, data))
                 if len(told) == leave_after:
                     break
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         told.append((str(error), error.__notes__))
     assert digest(x, y) == untouched
     weights = pipeline.models["weights"]
     told.append((pipeline.v("loss"), pipeline.v("count"), digest(weights["w"], weights["m"])))
+    told.append((pipeline.m("mean").value, pipeline.m("mean").seen))
+    for nested in all_nested(pipeline):
+        told.append((nested.v("count"), nested.m("mean").seen))
     return told
+
+
+def all_nested(pipeline):
+    for nested in pipeline._bound_plan().nested:
+        yield nested
+        yield from all_nested(nested)
+
+
+def reset_nested(pipeline):
+    """Forget what the run before has left in the pipelines inside of this one."""
+    for nested in all_nested(pipeline):
+        nested.reset("all")
 
 
 def check(chain, n_items, batch_size, leave_after, run_options, parallelism):
@@ -178,12 +282,34 @@ any_case = given(
     run_options=options,
     parallelism=parallelisms,
 )
+any_regrouping_case = given(
+    chain=regrouping_chains,
+    n_items=st.integers(4, 60),
+    batch_size=st.integers(1, 6),
+    leave_after=st.none() | st.integers(3, 20),
+    run_options=options,
+    parallelism=parallelisms,
+)
 lasting = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @any_case
 @settings(lasting, max_examples=300)
 def test_any_pipeline_has_one_answer(**case):
+    check(**case)
+
+
+@any_regrouping_case
+@settings(lasting, max_examples=300)
+def test_any_pipeline_that_regroups_has_one_answer(**case):
+    check(**case)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@any_regrouping_case
+@settings(lasting, max_examples=5_000)
+def test_thousands_of_pipelines_that_regroup_have_one_answer(**case):
     check(**case)
 
 

@@ -207,9 +207,10 @@ def test_ids_that_do_not_collide_are_kept_beside_source_ids():
     assert ArrayBatch.merge([twice, arrays([9], [3])]).indices.tolist() == [0, 1, 9]
 
 
-def test_ids_of_different_types_stay_what_they_are():
-    merged = ArrayBatch.merge([arrays([1], [1]), arrays(["1"], [2]), arrays([("a", 1)], [3])])
-    assert merged.indices.tolist() == [1, "1", ("a", 1)]
+@pytest.mark.parametrize("ids", [(1, "1"), (1, 0.5), (("a", 1), "a")], ids=repr)
+def test_ids_of_different_types_stay_what_they_are(ids):
+    merged = ArrayBatch.merge([arrays([item], [1]) for item in ids])
+    assert [(item, type(item)) for item in merged.indices.tolist()] == [(i, type(i)) for i in ids]
 
 
 def test_an_item_of_a_merged_batch_is_found_by_its_id():
@@ -224,10 +225,15 @@ def test_a_merged_batch_of_files_knows_their_paths(tmp_path):
     assert merged.index.get_fullpath("c") == str(tmp_path / "c")
 
 
-def test_files_of_two_indices_become_plain_ids(tmp_path):
-    (tmp_path / "a").touch()
-    index = FilesIndex(tmp_path / "*")
-    assert type(Batch.merge([Batch(index), Batch(["x"])]).index) is DatasetIndex
+@pytest.mark.parametrize(
+    "other", [["x"], lambda folder: FilesIndex(folder / "b")], ids=["ids", "files"]
+)
+def test_files_of_two_indices_become_plain_ids(tmp_path, other):
+    for name in "ab":
+        (tmp_path / name).touch()
+    second = other(tmp_path) if callable(other) else other
+    merged = Batch.merge([Batch(FilesIndex(tmp_path / "a")), Batch(second)])
+    assert type(merged.index) is DatasetIndex
 
 
 # ---- merge: facts

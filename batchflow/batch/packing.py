@@ -1,0 +1,129 @@
+"""Packing functions, items and errors for another process.
+
+Guarantees:
+    - An error arrives as what it is, with its attributes and notes, and with the traceback of the
+      other process as one more note; one of a class that cannot be packed, as a `BatchflowError`
+      with its text.
+    - Of an item its own values are packed, not its batch; of a batch class everything but models.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import traceback
+from typing import Any, NoReturn
+
+from batchflow.batch.directory import ModelSlot
+from batchflow.batch.item import Item
+from batchflow.batch.item_calls import add_note_once
+from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.item_processes import needs_loky
+
+__all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
+
+
+def packed(value: Any) -> bytes:
+    """Pack a value; `pickle.loads` unpacks it."""
+    with io.BytesIO() as file:
+        _pickler()(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        return file.getvalue()
+
+
+@functools.cache
+def _pickler() -> type[Any]:
+    """Make the class of the pickler; its package comes with the extra `processes`."""
+    needs_loky()
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Packs functions and classes, those without a module of their own as well."""
+
+        def reducer_override(self, value: Any) -> Any:
+            if type(value) is Item:
+                return _lone_item, _of_item(value)
+            if type(value) is ModelSlot:
+                return ModelSlot, (value._name,)
+            return super().reducer_override(value)
+
+    return Pickler
+
+
+# ---- errors
+
+
+def sendable(error: Exception) -> Exception:
+    """Make of an error what can be packed and is the error again when it is unpacked."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    add_note_once(error, f"in a worker process:\n{text}")
+    for form in (error, _Bare(error)):
+        try:
+            pickle.loads(packed(form))
+        except Exception:  # noqa: BLE001  whatever is wrong with it: the next form
+            continue
+        return form  # type: ignore[return-value]
+    plain = BatchflowError(f"{type(error).__name__}: {error} (which cannot be sent as it is)")
+    plain.add_note(error.__notes__[-1])
+    return plain
+
+
+class _Bare:
+    """Unpacks as an error whose constructor cannot make it of its `args`."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self._error), self._error.args, self._error.__dict__)
+
+
+def _rebuilt(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# ---- items
+
+
+def refuse_writing(what: object) -> NoReturn:
+    """Refuse to write to the batch in a worker process.
+
+    Raises:
+        ArgumentTypeError: Always.
+    """
+    raise ArgumentTypeError(
+        f"a worker process cannot write to the batch ({what!r}): it would be lost. Return the "
+        'value and store it by post=, use apply_parallel, or write target="threads"'
+    )
+
+
+class FixedList(list[Any]):
+    """A list whose elements cannot be replaced."""
+
+    def __setitem__(self, place: Any, value: Any) -> NoReturn:
+        refuse_writing(place)
+
+
+class _OneItem:
+    """Holds the components of one item, as its batch does."""
+
+    def __init__(self, components: tuple[str, ...], values: list[Any]) -> None:
+        self.components = components
+        for name, value in zip(components, values, strict=True):
+            setattr(self, name, None if value is None else FixedList(value))
+
+    def __repr__(self) -> str:
+        return "<a batch of one item in a worker process>"
+
+
+def _of_item(item: Item) -> tuple[tuple[str, ...], list[Any]]:
+    batch, position = item._batch, item._position
+    parts = [getattr(batch, name) for name in batch.components]
+    return tuple(batch.components), [p if p is None else [p[position]] for p in parts]
+
+
+def _lone_item(components: tuple[str, ...], values: list[Any]) -> Item:
+    return Item(_OneItem(components, values), 0)  # type: ignore[arg-type]
