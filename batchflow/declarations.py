@@ -11,7 +11,6 @@ from functools import partial, reduce, wraps
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
-from batchflow.models.checkpoint import load
 from batchflow.plan import DeclaredModel, Plan, Step, Variable, Where
 
 if TYPE_CHECKING:
@@ -212,6 +211,8 @@ class Declarations:
             return self._with_step(
                 Step("load_model", (name, path), {"trust": trust}, where), "once"
             )
+        from batchflow.models.checkpoint import load  # on use, for its imports
+
         builder = partial(load, path, builder=model_class, trust=trust)
         return self.init_model(name, builder, mode)
 

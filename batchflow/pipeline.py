@@ -21,11 +21,8 @@ from batchflow.engine import (
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
-    SkipBatch,
-    StopPipeline,
     did_you_mean,
 )
-from batchflow.executors.loop import PrivateLoop
 from batchflow.insight import ProgressBar
 from batchflow.plan import Plan
 
@@ -167,8 +164,9 @@ class Pipeline(Chain):
     def execute_for(self, batch: Batch, *, seed: int | None = None) -> Batch | None:
         """Take one given batch through the steps, in this thread.
 
-        The batch is changed as in a run. Without a dataset, the pipeline's steps are those of the
-        batch's class.
+        The batch is changed as in a run; variables and models are used as they are, and the steps
+        before and after the batches are not taken. Without a dataset, the pipeline's steps are
+        those of the batch's class.
 
         Args:
             batch: The batch.
@@ -190,14 +188,7 @@ class Pipeline(Chain):
             )
         if seed is not None:
             batch._rng, batch._rng_key = None, (seed, 0, 0)
-        machine = Machine(program, None, seed=seed)
-        try:
-            machine.start(PrivateLoop() if machine.is_async else None)
-            return machine.through(batch)
-        except (SkipBatch, StopPipeline):
-            return None
-        finally:
-            machine.finish()
+        return Machine(program, None, seed=seed).execute_for(batch)
 
     def reset(self, *what: str) -> Self:
         """Forget what runs have left.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -313,6 +312,8 @@ def _read_npy(path: Any) -> Any:
 
 
 def _read_npz(path: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+    import zipfile  # on use
+
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if len(names) == len(members) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline
-from batchflow.executors.loop import PrivateLoop
+from batchflow.executors.loop import EventLoop
 from batchflow.plan import BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import filter_items
 
@@ -239,14 +239,26 @@ class Machine:
         """
         ticket = self.schedule.ticket(number)
         self.marks_epochs = False
-        self._prepare(PrivateLoop() if self.is_async else None)
-        try:
-            batch = self.work(ticket, Halt())
-        except StopPipeline:
-            return None
+        batch = self._alone(lambda: self.work(ticket, Halt()))
         if batch is not None:
-            batch.pipeline = self._pipeline  # type: ignore[union-attr]
-        return batch  # type: ignore[return-value]
+            batch.pipeline = self._pipeline
+        return batch
+
+    def execute_for(self, batch: Batch) -> Batch | None:
+        """Take a given batch through all steps; None if a step drops it."""
+        return self._alone(lambda: self.through(batch))
+
+    def _alone(self, work: Callable[[], Any]) -> Any:
+        """Do some work outside of a run. None where a step says skip or stop."""
+        loop = EventLoop() if self.is_async else None
+        try:
+            self._prepare(loop)
+            return work()
+        except (SkipBatch, StopPipeline):
+            return None
+        finally:
+            if loop is not None:
+                loop.close()
 
     def _prepare(self, loop: Any) -> None:
         for machine in self._nested.values():

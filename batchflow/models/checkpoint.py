@@ -29,7 +29,6 @@ import importlib
 import inspect
 import os
 import pickle
-import secrets
 import tokenize
 import zipfile
 import zlib
@@ -369,7 +368,7 @@ def _writable(path: Path) -> str:
 def _replacing(file: str, suffix: str = "") -> Iterator[str]:
     """Give a temporary path beside a file, and put what was written there in the file's place."""
     folder, name = os.path.split(file)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp{suffix}")
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")
     try:
         yield temporary
         _flush(temporary, os.O_RDWR)

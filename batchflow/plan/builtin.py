@@ -19,7 +19,7 @@ from batchflow.batch import Batch
 from batchflow.batch.parallel import apply_to_items
 from batchflow.batch.regroup import part
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch
-from batchflow.models import calls, checkpoint
+from batchflow.models import calls
 from batchflow.plan import several
 
 __all__ = ["BUILTINS", "Builtin"]
@@ -200,6 +200,8 @@ def save_model(batch: Batch, model: Any, path: Any) -> None:  # noqa: ARG001
         model: The model; in a chain, its name.
         path: The file.
     """
+    from batchflow.models import checkpoint  # on use: reading and writing takes some imports
+
     checkpoint.save(model, path)
 
 
@@ -212,6 +214,8 @@ def load_model(batch: Batch, model: Any, path: Any, *, trust: bool = False) -> N
         path: The file.
         trust: Whether the file may execute code.
     """
+    from batchflow.models import checkpoint
+
     loaded = checkpoint.load(path, into=model, trust=trust)
     if loaded is not model:
         raise ArgumentTypeError(

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import Action, ActionSpec
@@ -31,8 +31,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """The place in a user's code where a step was chained."""
 
     file: str
@@ -150,8 +149,7 @@ class Step:
         return what if isinstance(what, Join) else BoundRegrouping(self, what)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundStep:
+class BoundStep(NamedTuple):
     """A step whose action is known.
 
     Attributes:
@@ -251,8 +249,7 @@ class Chance:
         return BoundChance(self, tuple(steps))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundChance:
+class BoundChance(NamedTuple):
     """A chance whose steps are known.
 
     Attributes:
@@ -269,8 +266,7 @@ class BoundChance:
         return tuple(leaf for step in self.steps for leaf in step.leaves)
 
 
-@dataclass(frozen=True)
-class BoundRegrouping:
+class BoundRegrouping(NamedTuple):
     """A step that makes other batches out of a stream of them.
 
     Attributes:

@@ -198,7 +198,7 @@ def test_a8_ctrl_c_ends_a_run_at_work_on_items(target, prefetch):
         from batchflow.batch import inbatch_parallel
 
         def interrupt():
-            threading.Event().wait(2)
+            threading.Event().wait(1)
             os.kill(os.getpid(), signal.SIGINT)
 
         class Waiting(Batch):
