@@ -19,12 +19,14 @@ from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     BatchflowError,
+    ItemTimeoutError,
     ModelDefinitionError,
     RunClosedError,
     SkipBatch,
     StopPipeline,
     UnknownAttributeError,
     UnknownNameError,
+    WorkerDiedError,
 )
 from batchflow.executors.pool import shutdown
 from batchflow.index import DatasetIndex, FilesIndex, Split
@@ -52,6 +54,7 @@ __all__ = [
     "F",
     "FilesIndex",
     "I",
+    "ItemTimeoutError",
     "L",
     "ModelDefinitionError",
     "P",
@@ -68,6 +71,7 @@ __all__ = [
     "UnknownNameError",
     "V",
     "W",
+    "WorkerDiedError",
     "action",
     "any_action_failed",
     "apply_parallel",

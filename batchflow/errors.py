@@ -7,19 +7,22 @@ user's code is never wrapped: it arrives as it is, with notes that say where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ActionResultError",
     "ArgumentTypeError",
     "ArgumentValueError",
     "BatchflowError",
+    "ItemTimeoutError",
     "ModelDefinitionError",
     "RunClosedError",
     "SkipBatch",
     "StopPipeline",
     "UnknownAttributeError",
     "UnknownNameError",
+    "WorkerDiedError",
+    "add_note_once",
 ]
 
 
@@ -59,6 +62,30 @@ class RunClosedError(BatchflowError, RuntimeError):
     """A run that has ended was asked for another batch."""
 
 
+class ItemTimeoutError(BatchflowError, TimeoutError):
+    """Per-item work took longer than its `timeout`.
+
+    Attributes:
+        unfinished: The positions that were not finished.
+    """
+
+    def __init__(self, message: str, unfinished: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.unfinished = tuple(unfinished)
+
+
+class WorkerDiedError(BatchflowError, RuntimeError):
+    """Worker processes were killed again and again while they worked on one chunk.
+
+    Attributes:
+        position: The position of the chunk.
+    """
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class SkipBatch(Exception):  # noqa: N818  a signal, not an error
     """Raised in an action: this batch ends here and is not delivered."""
 
@@ -90,3 +117,9 @@ def did_you_mean(word: object, known: Iterable[str], *, only_near: bool = False)
         return ""
     listed = ", ".join(repr(w) for w in words[:12])
     return f" Known: {listed}{', ...' if len(words) > 12 else ''}."
+
+
+def add_note_once(error: BaseException, note: str) -> None:
+    """Add a note to an exception, unless it is there (an object may be raised several times)."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.engine import pace
+from batchflow.executors.pool import shutdown
 
 __all__ = ["digest", "hand_over_every_batch", "nothing_left"]
 
@@ -83,6 +84,7 @@ def nothing_left(timeout: float = 5.0) -> Iterator[None]:
     gc.collect()
     threads, files = set(threading.enumerate()), _open_files()
     yield
+    shutdown()  # the pool of per-item work may stay, idle
     end = time.monotonic() + timeout
     while (left := set(threading.enumerate()) - threads) and time.monotonic() < end:
         gc.collect()

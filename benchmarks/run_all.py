@@ -16,6 +16,7 @@ SCRIPTS = (
     "import_time",
     "training_loop",
     "language",
+    "per_item",
 )
 
 for name in SCRIPTS:

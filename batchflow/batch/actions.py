@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
@@ -56,8 +55,7 @@ RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ActionSpec:
+class ActionSpec(NamedTuple):
     """What `@action` was told.
 
     Attributes:
@@ -69,8 +67,7 @@ class ActionSpec:
     singleton: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """An action of a batch class: its name, its function and what the decorator was told."""
 
     name: str

@@ -12,6 +12,7 @@ from batchflow.batch.actions import RESERVED, Action, action, collect_actions
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
 from batchflow.batch.load import load as load_batch
+from batchflow.batch.parallel import check_per_item
 from batchflow.batch.per_item import current_rng
 from batchflow.batch.regroup import PLACE, merge_batches, part
 from batchflow.errors import (
@@ -86,6 +87,7 @@ class Batch:
         cls.components = _checked_components(cls)
         cls._actions = collect_actions(cls, _TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
+        check_per_item(cls)
 
     def __init__(self, index: Any, *, dataset: Any = None) -> None:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)

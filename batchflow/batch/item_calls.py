@@ -19,17 +19,18 @@ from batchflow.batch.per_item import ItemStreams
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
+    ItemTimeoutError,
     SkipBatch,
     StopPipeline,
+    add_note_once,
     did_you_mean,
 )
-from batchflow.executors.item_processes import is_worker
-from batchflow.executors.pool import ItemTimeoutError, in_this_thread, in_threads
+from batchflow.executors.pool import in_this_thread, in_threads, is_worker
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
 
-__all__ = ["Call", "Failed", "How", "ItemCalls", "add_note_once"]
+__all__ = ["Call", "Failed", "How", "ItemCalls"]
 
 # The arguments of one call: those by position and those by name.
 Call = tuple[Sequence[Any], Mapping[str, Any]]
@@ -262,9 +263,3 @@ class ItemCalls:
             left = [task for task in tasks if task.cancel()]
             if left:
                 await asyncio.wait(left, timeout=_CANCEL_SECONDS)
-
-
-def add_note_once(error: BaseException, note: str) -> None:
-    """Add a note to an exception, unless it is there (an object may be raised several times)."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)

@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
-from batchflow.batch.item_calls import add_note_once
-from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.errors import ArgumentTypeError, BatchflowError, add_note_once
 from batchflow.executors.item_processes import needs_loky
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]

@@ -27,9 +27,9 @@ from batchflow.batch.item_calls import Failed, How, ItemCalls
 from batchflow.batch.packing import packed, sendable
 from batchflow.batch.per_item import ItemStreams
 from batchflow.batch.remote_worker import SEED, Answer, Far, Key, Task, work
-from batchflow.errors import ArgumentTypeError
-from batchflow.executors.item_processes import WorkerDiedError, in_processes
-from batchflow.executors.pool import ItemTimeoutError, cpu_count
+from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
+from batchflow.executors.item_processes import in_processes
+from batchflow.executors.pool import cpu_count
 
 __all__ = ["call_in_processes"]
 

@@ -25,9 +25,9 @@ from batchflow.engine.regroup import Flow, Naming, regroup
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import EpochEnd, Source
 from batchflow.engine.state import PipelineView
-from batchflow.engine.steps import ReadyStep, add_note_once, batch_facts, run_steps
+from batchflow.engine.steps import ReadyStep, batch_facts, run_steps
 from batchflow.engine.stream import Halt
-from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline
+from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline, add_note_once
 from batchflow.executors.loop import EventLoop
 from batchflow.plan import BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import filter_items
@@ -239,14 +239,15 @@ class Machine:
         """
         ticket = self.schedule.ticket(number)
         self.marks_epochs = False
-        batch = self._alone(lambda: self.work(ticket, Halt()))
+        batch: Batch | None = self._alone(lambda: self.work(ticket, Halt()))
         if batch is not None:
             batch.pipeline = self._pipeline
         return batch
 
     def execute_for(self, batch: Batch) -> Batch | None:
         """Take a given batch through all steps; None if a step drops it."""
-        return self._alone(lambda: self.through(batch))
+        done: Batch | None = self._alone(lambda: self.through(batch))
+        return done
 
     def _alone(self, work: Callable[[], Any]) -> Any:
         """Do some work outside of a run. None where a step says skip or stop."""

@@ -9,8 +9,7 @@ from batchflow.engine.late import with_late_values
 from batchflow.engine.moment import Moment
 from batchflow.engine.program import Program
 from batchflow.engine.section import holding
-from batchflow.engine.steps import add_note_once
-from batchflow.errors import SkipBatch, StopPipeline
+from batchflow.errors import SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep
 
 __all__ = ["take_hooks"]

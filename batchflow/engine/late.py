@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.engine.steps import ReadyStep, ReplayNote, add_note_once, run_steps
-from batchflow.errors import ActionResultError, ArgumentValueError, SkipBatch, StopPipeline
+from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
+from batchflow.errors import (
+    ActionResultError,
+    ArgumentValueError,
+    SkipBatch,
+    StopPipeline,
+    add_note_once,
+)
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 

@@ -133,7 +133,13 @@ class _ReadyJoin(Expression):
 
 def needs_loop(bound: BoundStep) -> bool:
     """Tell whether a step needs an event loop."""
-    return _is_awaited(bound) or bool(getattr(bound.function, "is_async", False))
+    given = [*bound.args, *bound.kwargs.values()]
+    return (
+        _is_awaited(bound)
+        or bool(getattr(bound.function, "is_async", False))
+        or bound.kwargs.get("target") in ("async", "a")
+        or any(map(inspect.iscoroutinefunction, given))
+    )
 
 
 def _is_awaited(bound: BoundStep) -> bool:

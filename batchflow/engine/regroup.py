@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 from batchflow.batch import Batch
 from batchflow.batch.regroup import part
 from batchflow.engine.source import EpochEnd
-from batchflow.engine.steps import add_note_once
-from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
+from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import Concat, Merge, Rebatch, Regrouping
 
 __all__ = ["Flow", "Naming", "regroup"]

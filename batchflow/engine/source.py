@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -57,8 +56,7 @@ class Source(Protocol):
         """Make the batch of the items at `positions`; `facts` become its attributes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """The source batches of a run.
 
     Attributes:

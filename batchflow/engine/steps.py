@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
-from batchflow.errors import ActionResultError, SkipBatch, StopPipeline
+from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep, Chance, Step
 
-__all__ = ["ReadyStep", "add_note_once", "batch_facts", "run_steps"]
+__all__ = ["ReadyStep", "batch_facts", "run_steps"]
 
 # Given the numbers of source batches, a note that shows how to make them again.
 ReplayNote = Callable[[Sequence[int]], str]
@@ -114,9 +114,3 @@ def batch_facts(
 
 def _listed(values: Sequence[Any]) -> str:
     return ", ".join(map(repr, values))
-
-
-def add_note_once(error: BaseException, note: str) -> None:
-    """Add a note to an exception, unless it is there (an object may be raised several times)."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)

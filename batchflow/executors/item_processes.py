@@ -25,31 +25,20 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
 from typing import Any
 
-from batchflow.errors import BatchflowError
+from batchflow.errors import BatchflowError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.pool import (
     WAKE_UP,
-    ItemTimeoutError,
     at_shutdown,
     cpu_count,
     end_of,
+    is_worker,
+    mark_worker,
 )
 
-__all__ = ["ATTEMPTS", "WorkerDiedError", "in_processes", "is_worker", "needs_loky"]
+__all__ = ["ATTEMPTS", "in_processes", "needs_loky"]
 
 ATTEMPTS = 3
 IDLE_SECONDS = 300  # after which a process that nobody needs ends by itself
-
-
-class WorkerDiedError(BatchflowError, RuntimeError):
-    """Worker processes were killed again and again while they worked on one chunk.
-
-    Attributes:
-        position: The position of the chunk.
-    """
-
-    def __init__(self, message: str, position: int = 0) -> None:
-        super().__init__(message)
-        self.position = position
 
 
 def in_processes(
@@ -187,12 +176,6 @@ class _Processes:
 
 _processes = _Processes()
 at_shutdown(_processes.end)
-_is_worker = False
-
-
-def is_worker() -> bool:
-    """Tell whether this is one of the worker processes."""
-    return _is_worker
 
 
 def needs_loky() -> None:
@@ -224,7 +207,6 @@ def _was_ended(error: BaseException) -> bool:
 
 
 def _begin_process() -> None:
-    global _is_worker
-    _is_worker = True
+    mark_worker()
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the main process

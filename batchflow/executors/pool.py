@@ -17,21 +17,22 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
-from batchflow.errors import BatchflowError
+from batchflow.errors import ItemTimeoutError
 from batchflow.executors.threads import ThreadExecutor
 
 __all__ = [
     "WAKE_UP",
-    "ItemTimeoutError",
     "at_shutdown",
     "cpu_count",
     "end_of",
     "in_this_thread",
     "in_threads",
+    "is_worker",
+    "mark_worker",
     "shutdown",
 ]
 
@@ -39,18 +40,6 @@ MAX_THREADS = 32
 WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
 
 Work = Callable[[int], None]
-
-
-class ItemTimeoutError(BatchflowError, TimeoutError):
-    """Per-item work took longer than its `timeout`.
-
-    Attributes:
-        unfinished: The positions that were not finished.
-    """
-
-    def __init__(self, message: str, unfinished: Sequence[int] = ()) -> None:
-        super().__init__(message)
-        self.unfinished = tuple(unfinished)
 
 
 def end_of(timeout: float | None) -> float | None:
@@ -82,6 +71,18 @@ def shutdown() -> None:
 
 
 _here = threading.local()
+_is_worker = False
+
+
+def mark_worker() -> None:
+    """Take note that this is one of the worker processes."""
+    global _is_worker
+    _is_worker = True
+
+
+def is_worker() -> bool:
+    """Tell whether this is one of the worker processes."""
+    return _is_worker
 
 
 def in_this_thread(work: Work, n_items: int, timeout: float | None = None) -> None:

@@ -159,8 +159,7 @@ class Plan:
         return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundPlan:
+class BoundPlan(NamedTuple):
     """A plan whose names are known.
 
     Attributes:
@@ -175,7 +174,7 @@ class BoundPlan:
     variables: tuple[Variable, ...] = ()
     batch_class: type[Batch] = Batch
     declared_models: tuple[DeclaredModel, ...] = ()
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = Hooks()
 
     @property
     def leaves(self) -> tuple[BoundStep, ...]:

@@ -61,7 +61,7 @@ class Step:
     name: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    where: Where = Where("<unknown>", 0)
+    where: Where = field(default=Where("<unknown>", 0))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):

@@ -11,9 +11,9 @@ import weakref
 
 import pytest
 
-from batchflow.errors import BatchflowError
+from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors import item_processes, pool
-from batchflow.executors.item_processes import ATTEMPTS, WorkerDiedError, in_processes
+from batchflow.executors.item_processes import ATTEMPTS, in_processes
 from batchflow.executors.pool import (
     MAX_THREADS,
     ItemTimeoutError,
