@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 from batchflow.declarations import Declarations
 from batchflow.engine import RunKeywords, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
-from batchflow.hooks import HookChain
 from batchflow.plan import BoundPlan, Config, Plan, Step, Where
 from batchflow.plan.builtin import BUILTINS
+from batchflow.plan.names import Names
 from batchflow.plan.plan import Moment
 from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
@@ -27,27 +28,37 @@ class Chain(Declarations):
         config: Settings that `C("name")` reads.
     """
 
-    __slots__ = ("__weakref__", "_ahead", "_plan", "_source")
+    __slots__ = ("__weakref__", "_ahead", "_moment", "_plan", "_source")
     _source: Source | None
     _plan: Plan
     _ahead: tuple[int | None, RunKeywords] | None  # the options that `run_later` has set
+    _moment: Moment | None  # where the next step goes, if not into the stream of batches
 
     def __init__(
         self, source: Source | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
         if source is not None and not _is_source(source):
             raise ArgumentTypeError(f"a pipeline is made over a dataset, got {source!r:.60}")
-        self._set(source, Plan(config=Config(config)), None)
+        self._set(source, Plan(config=Config(config)), None, None)
 
-    def _set(self, source: Source | None, plan: Plan, ahead: Any) -> None:
-        for name, value in {"_source": source, "_plan": plan, "_ahead": ahead}.items():
+    def _set(
+        self, source: Source | None, plan: Plan, ahead: Any, moment: Moment | None = None
+    ) -> None:
+        fields = {"_source": source, "_plan": plan, "_ahead": ahead, "_moment": moment}
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
 
     @classmethod
-    def _of(cls, source: Source | None, plan: Plan, ahead: Any = None) -> Self:
+    def _of(
+        cls, source: Source | None, plan: Plan, ahead: Any = None, moment: Moment | None = None
+    ) -> Self:
         chain = cls.__new__(cls)
-        chain._set(source, plan, ahead)
+        chain._set(source, plan, ahead, moment)
         return chain
+
+    def _with(self, plan: Plan) -> Self:
+        """Give the chain that goes on, at the same moment."""
+        return self._of(self._source, plan, self._ahead, self._moment)
 
     @property
     def config(self) -> Config:
@@ -65,51 +76,62 @@ class Chain(Declarations):
         """Give the function that chains the step called `name`."""
         if name.startswith("_"):
             raise AttributeError(f"Pipeline has no attribute {name!r}")
-        return self._chaining(name, None, Where.of_caller(1))
-
-    def _chaining(self, name: str, moment: Moment | None, where: Where) -> Callable[..., Any]:
-        source, plan = self._source, self._plan
-        names = None if source is None else plan.names(source.batch_class, source)
-        found = None if names is None else names.find(name)
-        if names is not None and found is None:
-            raise UnknownAttributeError(unknown_action(name, names, where))
+        where = Where.of_caller(1)
+        found = None
+        if self._source is not None:
+            found = self._names().find(name)
+            if found is None:
+                raise UnknownAttributeError(unknown_action(name, self._names(), where))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
-            step = Step(name, args, kwargs, Where.of_caller(1))
-            return self._with_step(step, moment, names)
+            return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
         chain.__name__ = chain.__qualname__ = name
         if found is not None:
             chain.__doc__ = found[0].function.__doc__
         return chain
 
-    def _with_step(self, step: Step, moment: Moment | None = None, names: Any = None) -> Self:
-        if names is None and self._source is not None:
-            names = self._plan.names(self._source.batch_class, self._source)
-        if names is not None:
-            self._plan.check_step(step, names, moment)
-        return self._of(self._source, self._plan.with_step(step, moment), self._ahead)
+    def _names(self) -> Names:
+        source: Any = self._source
+        return self._plan.names(source.batch_class, source)
+
+    def _with_step(self, step: Step, moment: Moment | None = None) -> Self:
+        moment = moment or self._moment
+        if self._source is not None:
+            self._plan.check_step(step, self._names(), moment)
+        return self._with(self._plan.with_step(step, moment))
+
+    def _at(self, moment: Moment | None) -> Self:
+        return self._of(self._source, self._plan, self._ahead, moment)
 
     @property
-    def before(self) -> HookChain:
-        """Chain steps that are taken at the start of every run, before its first batch.
+    def before(self) -> Self:
+        """Let the next steps be taken at the start of every run, before its first batch.
 
         They have no batch: `call`, `update`, `print`, `load_model`, functions of namespaces, and
         methods of the dataset. `.main` leads back to the steps of the batches.
         """
-        return HookChain(self, "before")
+        return self._at("before")
 
     @property
-    def after(self) -> HookChain:
-        """Chain steps that are taken at the end of every run, however it ends: see `before`."""
-        return HookChain(self, "after")
+    def after(self) -> Self:
+        """Let the next steps be taken at the end of every run, however it ends: see `before`."""
+        return self._at("after")
 
     @property
     def once(self) -> Any:
-        """Chain steps that are taken at the start of this pipeline's first run: see `before`."""
+        """Let the next steps be taken at the start of this pipeline's first run: see `before`."""
         if self._source is not None and "once" in self._source.batch_class._actions:
-            return self._chaining("once", None, Where.of_caller(1))
-        return HookChain(self, "once")
+            return partial(self._action, "once")
+        return self._at("once")
+
+    @property
+    def main(self) -> Self:
+        """Let the next steps be those of the batches again, after `before`, `after` or `once`."""
+        return self._at(None)
+
+    def _action(self, name: str, *args: Any, **kwargs: Any) -> Self:
+        return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
     def __enter__(self) -> Self:
         """Give the pipeline, for `with Pipeline() as p:`."""
@@ -167,8 +189,7 @@ class Chain(Declarations):
         those that the pipeline has.
         """
         if isinstance(source, Mapping):
-            plan = replace(self._plan, config=self._plan.config | source)
-            return self._of(self._source, plan, self._ahead)
+            return self._with(replace(self._plan, config=self._plan.config | source))
         if not _is_source(source):
             return NotImplemented
         self._plan.bind(source.batch_class, source)
@@ -206,13 +227,13 @@ class Chain(Declarations):
         )
 
     def __copy__(self) -> Self:
-        return self._of(self._source, self._plan, self._ahead)
+        return self._with(self._plan)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._of, (self._source, self._plan, self._ahead)
+        return type(self)._of, (self._source, self._plan, self._ahead, self._moment)
 
     def __dir__(self) -> Iterable[str]:
         actions = () if self._source is None else self._source.batch_class._actions
@@ -224,7 +245,7 @@ class Chain(Declarations):
         if self._source is not None:
             steps = plan.bind(self._source.batch_class, self._source).describe()
         else:
-            steps = "\n".join(f"{i:4d} {s}  at {s.where}" for i, s in enumerate(plan.steps))
+            steps = plan.describe()
         variables = ", ".join(variable.name for variable in plan.variables)
         head = f"<Pipeline over {over}{f'; variables {variables}' if variables else ''}>"
         return f"{head}\n{steps}" if steps else head
@@ -242,6 +263,6 @@ class Chain(Declarations):
 
 
 def _is_source(value: Any) -> bool:
-    return not isinstance(value, (Chain, HookChain, type)) and isinstance(
+    return not isinstance(value, (Chain, type)) and isinstance(
         getattr(value, "batch_class", None), type
     )

@@ -45,13 +45,13 @@ class Declarations:
         _source: Source | None
         _plan: Plan
         _ahead: Any
+        _moment: Moment | None
 
         @property
         def models(self) -> PipelineModels:
             """The models of the pipeline."""
 
-        @classmethod
-        def _of(cls, source: Source | None, plan: Plan, ahead: Any = None) -> Self: ...
+        def _with(self, plan: Plan) -> Self: ...
         def _with_step(self, step: Step, moment: Moment | None = None) -> Self: ...
 
     def init_variable(
@@ -85,7 +85,7 @@ class Declarations:
                 f"{init_on_each_run!r:.60}"
             )
         variable = Variable(name, default, init, bool(init_on_each_run))
-        return self._of(self._source, self._plan.with_variable(variable), self._ahead)
+        return self._with(self._plan.with_variable(variable))
 
     def init_variables(self, variables: Mapping[str, Any] | Iterable[str]) -> Self:
         """Declare several variables.
@@ -126,7 +126,7 @@ class Declarations:
         if names is None:
             names = [variable.name for variable in self._plan.variables]
         names = [names] if isinstance(names, str) else list(names)
-        return self._of(self._source, self._plan.without_variables(names), self._ahead)
+        return self._with(self._plan.without_variables(names))
 
     def init_model(
         self,
@@ -149,7 +149,7 @@ class Declarations:
             A new pipeline.
         """
         model = DeclaredModel(name, builder, mode, config)
-        return self._of(self._source, self._plan.with_model(model), self._ahead)
+        return self._with(self._plan.with_model(model))
 
     @word
     def import_model(self, name: str, pipeline: Declarations) -> Self:
@@ -172,7 +172,7 @@ class Declarations:
                 f"{did_you_mean(name, pipeline.models.names)}"
             )
         model = DeclaredModel(name, imported_from=pipeline)
-        return self._of(self._source, self._plan.with_model(model), self._ahead)
+        return self._with(self._plan.with_model(model))
 
     @word
     def load_model(
@@ -248,4 +248,4 @@ class Declarations:
         found = [importlib.import_module(n) if isinstance(n, str) else n for n in namespaces]
         new = [n for n in found if n not in self._plan.namespaces]
         plan = replace(self._plan, namespaces=(*self._plan.namespaces, *new))
-        return self._of(self._source, plan, self._ahead)
+        return self._with(plan)

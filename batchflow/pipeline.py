@@ -25,6 +25,7 @@ from batchflow.errors import (
 )
 from batchflow.insight import ProgressBar
 from batchflow.plan import Plan
+from batchflow.plan.plan import Moment
 
 __all__ = ["Pipeline"]
 
@@ -68,8 +69,10 @@ class Pipeline(Chain):
     __slots__ = ("_state",)
     _state: PipelineState
 
-    def _set(self, source: Source | None, plan: Plan, ahead: Any) -> None:
-        super()._set(source, plan, ahead)
+    def _set(
+        self, source: Source | None, plan: Plan, ahead: Any, moment: Moment | None = None
+    ) -> None:
+        super()._set(source, plan, ahead, moment)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
 
     # ---- running

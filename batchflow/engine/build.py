@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class Machine:
         self._view: PipelineView | None = None
         self._steps: ReadySteps
         self._first: Sequence[ReadyStep] = ()
-        self._is_started = False
+        self._is_open = False
 
     @property
     def _given_source(self) -> Source:
@@ -145,7 +146,8 @@ class Machine:
     @property
     def is_async(self) -> bool:
         """Whether some step needs an event loop."""
-        own = any(map(needs_loop, self._plan.leaves))
+        hooked = (bound for steps in self._plan.hooks for bound in steps)
+        own = any(map(needs_loop, (*self._plan.leaves, *hooked)))
         return own or any(machine.is_async for machine in self._nested.values())
 
     def start(self, loop: Any = None) -> None:
@@ -154,26 +156,38 @@ class Machine:
         Args:
             loop: What runs coroutines, or None.
         """
-        self._open()
+        self._open(loop)
         self._prepare(loop)
 
-    def _open(self) -> None:
+    def _open(self, loop: Any) -> None:
         self._state.start_run(self.seed)
         for machine in self._nested.values():
-            machine._open()
-        if not self._state.is_set_up:
-            take_hooks(self._program, "once", self._rng_key)
-            self._state.is_set_up = True
-        take_hooks(self._program, "before", self._rng_key)
-        self._is_started = True
+            machine._open(loop)
+        self._is_open = True
+        with self._state.setting_up:
+            if not self._state.is_set_up:
+                take_hooks(self._program, "once", self._rng_key, loop)
+                self._state.is_set_up = True
+        take_hooks(self._program, "before", self._rng_key, loop)
 
-    def finish(self) -> None:
-        """Take the steps that come after the last batch."""
-        if self._is_started:
-            self._is_started = False
-            take_hooks(self._program, "after", self._rng_key)
-        for machine in self._nested.values():
-            machine.finish()
+    @property
+    def has_last_steps(self) -> bool:
+        """Whether there is something to do after the last batch."""
+        nested = (machine.has_last_steps for machine in self._nested.values())
+        return bool(self._plan.hooks.after) or any(nested)
+
+    def finish(self, loop: Any = None) -> None:
+        """Take the steps that come after the last batch, if those before the first have begun.
+
+        Those of all pipelines, whatever fails.
+        """
+        with ExitStack() as stack:
+            for machine in reversed(self._nested.values()):
+                stack.callback(machine.finish, loop)
+            if self._is_open:
+                self._is_open = False
+                with suppress(StopPipeline):  # there is nothing left to stop
+                    take_hooks(self._program, "after", self._rng_key, loop)
 
     def ahead(self, workers: Workers) -> Flow:
         """Give the batches as they come to the ordered section."""

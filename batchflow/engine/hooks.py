@@ -5,44 +5,54 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from batchflow.engine.late import with_late_values
+from batchflow.engine.late import awaited, with_late_values
 from batchflow.engine.moment import Moment
 from batchflow.engine.program import Program
+from batchflow.engine.ready import is_awaited
 from batchflow.engine.section import holding
 from batchflow.errors import SkipBatch, StopPipeline, add_note_once
-from batchflow.plan import BoundStep
+from batchflow.plan import BoundStep, Hooks
 
 __all__ = ["take_hooks"]
 
 
-def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...]) -> None:
+def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: Any) -> None:
     """Take the steps of one moment, in this thread.
 
     Args:
         program: The pipeline.
         moment: `"once"`, `"before"` or `"after"`.
         rng_key: What their randomness is derived from.
+        loop: What runs coroutines, or None.
+
+    `SkipBatch` ends the steps of the moment: there is no batch to skip.
 
     Raises:
         Exception: Whatever a step raises, with a note that says where.
     """
-    if not getattr(program.plan.hooks, moment):
+    steps: tuple[BoundStep, ...] = getattr(program.plan.hooks, moment)
+    if not steps:
         return
-    at: Any = Moment(program.pipeline, program.source, rng_key)
-    for bound in getattr(program.plan.hooks, moment):
+    key = (*rng_key, Hooks._fields.index(moment))
+    at: Any = Moment(program.pipeline, program.source, key)
+    for bound in steps:
         try:
-            _take(bound, program, at)
-        except (SkipBatch, StopPipeline):
+            _take(bound, program, at, loop)
+        except SkipBatch:
+            return
+        except StopPipeline:
             raise
-        except Exception as error:
+        except BaseException as error:
             step = bound.step
             add_note_once(error, f"in the step {step.name!r} of .{moment}, chained at {step.where}")
             raise
 
 
-def _take(bound: BoundStep, program: Program, at: Any) -> None:
+def _take(bound: BoundStep, program: Program, at: Any, loop: Any) -> None:
     args, function = bound.args, bound.function
     locks: list[Any] = []
+    if is_awaited(bound):
+        function = awaited(function, loop)
     if bound.is_late:
         function = with_late_values(bound, function, args)
     if bound.model is not None:

@@ -29,12 +29,13 @@ class Moment:
     number = None
     epoch = None
     index = None
+    _rng: np.random.Generator | None
+    _rng_key: tuple[int, ...] | None
+    pipeline: Any
+    dataset: Any
 
     def __init__(self, pipeline: Any, dataset: Any, rng_key: tuple[int, ...] | None) -> None:
-        self.pipeline = pipeline
-        self.dataset = dataset
-        self._rng_key = rng_key
-        self._rng: np.random.Generator | None = None
+        self.__dict__.update(pipeline=pipeline, dataset=dataset, _rng_key=rng_key, _rng=None)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -44,8 +45,9 @@ class Moment:
             if self._rng_key is not None:
                 seed, *path = self._rng_key
                 sequence = np.random.SeedSequence(seed, spawn_key=(_MOMENT_KEY, *path))
-            self._rng = np.random.Generator(np.random.PCG64(sequence))
-        return self._rng
+            self.__dict__["_rng"] = np.random.Generator(np.random.PCG64(sequence))
+        rng: Any = self._rng
+        return rng  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -53,6 +55,12 @@ class Moment:
         raise UnknownAttributeError(
             f"there is no batch here, so it has no {name!r}: before the first batch and after the "
             "last, expressions with V, C, D, F, L and R have values, those with B have none"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise UnknownAttributeError(
+            f"there is no batch here, in which {name!r} could be stored; store to a variable: "
+            f"V({name!r})"
         )
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from batchflow.plan import Bound, BoundChance, BoundPlan, BoundRegrouping, Bound
 from batchflow.plan.builtin import call, predict_model
 from batchflow.plan.expressions import Expression, freeze
 
-__all__ = ["ReadySteps", "needs_loop"]
+__all__ = ["ReadySteps", "is_awaited", "needs_loop"]
 
 # From a batch to the batch of another pipeline with the same ids; None if that is skipped.
 JoinedTo = Callable[[Batch], Batch | None]
@@ -87,7 +87,7 @@ class ReadySteps:
             return ReadyStep(function, (), {}, bound.step)
         args = tuple(map(self._with_joined, bound.args))
         function = bound.function
-        if _is_awaited(bound):
+        if is_awaited(bound):
             function = awaited(function, self._loop)
         if bound.is_late:
             function = with_late_values(bound, function, args)
@@ -135,14 +135,14 @@ def needs_loop(bound: BoundStep) -> bool:
     """Tell whether a step needs an event loop."""
     given = [*bound.args, *bound.kwargs.values()]
     return (
-        _is_awaited(bound)
+        is_awaited(bound)
         or bool(getattr(bound.function, "is_async", False))
         or bound.kwargs.get("target") in ("async", "a")
         or any(map(inspect.iscoroutinefunction, given))
     )
 
 
-def _is_awaited(bound: BoundStep) -> bool:
+def is_awaited(bound: BoundStep) -> bool:
     """Tell whether a step gives a coroutine."""
     called = bound.args[0] if bound.function is call and bound.args else bound.function
     return inspect.iscoroutinefunction(called)

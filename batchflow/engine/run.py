@@ -167,13 +167,15 @@ class Run:
         """End everything that was begun. Called again: the run was asked for more after its end."""
         if self._end is None:
             self._end = end
-            self._stream.close()
-            if self._observer is not None:
-                self._observer.closed()
-            if self._loop is not None:
-                self._loop.close(CLOSE_GRACE)
-            if self._executor is not None:
-                self._executor.join(CLOSE_GRACE)
+            try:
+                self._stream.close()
+            finally:
+                if self._observer is not None:
+                    self._observer.closed()
+                if self._loop is not None:
+                    self._loop.close(CLOSE_GRACE)
+                if self._executor is not None:
+                    self._executor.join(CLOSE_GRACE)
         elif self._end != "ended":
             raise RunClosedError(
                 f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
@@ -205,19 +207,23 @@ def _stream(
         return
     finally:
         workers.close()
-        if loop is not None:
-            loop.close(0.0)
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
-        _finish(machine)
+            if machine.has_last_steps:
+                executor.join(CLOSE_GRACE)
+        try:
+            _finish(machine, loop)
+        finally:
+            if loop is not None:
+                loop.close(0.0)
 
 
-def _finish(machine: Machine) -> None:
+def _finish(machine: Machine, loop: EventLoop | PrivateLoop | None) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told."""
     earlier = sys.exception()
     try:
-        machine.finish()
+        machine.finish(loop)
     except Exception as error:
-        if not isinstance(earlier, Exception):
+        if earlier is None or isinstance(earlier, GeneratorExit):
             raise
         earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")

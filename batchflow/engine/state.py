@@ -40,6 +40,7 @@ class PipelineState:
         section: The lock that an ordered section holds while it works on a batch.
         seed: The seed of the latest run, or None.
         is_set_up: Whether the steps that are taken once have been taken.
+        setting_up: Held while they are taken.
         reader: The open run of `next_batch` and its options, or None.
     """
 
@@ -51,6 +52,7 @@ class PipelineState:
         self._guard = threading.RLock()  # for the moments in which something is made
         self.seed: int | None = None
         self.is_set_up = False
+        self.setting_up = threading.RLock()
         self.reader: tuple[RunOptions, Reader] | None = None
 
     def has(self, name: str) -> bool:

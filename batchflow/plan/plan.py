@@ -96,16 +96,19 @@ class Plan:
     def __add__(self, other: Plan) -> Plan:
         """Make the plan of this chain followed by another.
 
+        A step before or after the batches that both have is taken once.
+
         Raises:
             ArgumentValueError: Both declare a variable or a model, and not alike.
         """
-        hooks = zip(self.hooks, other.hooks, strict=True)
+        pairs = zip(self.hooks, other.hooks, strict=True)
+        hooks = ((*mine, *(h for h in others if h not in mine)) for mine, others in pairs)
         return Plan(
             self.steps + other.steps,
             _merged("variable", self.variables, other.variables),
             self.config | other.config,
             _merged("model", self.models, other.models),
-            Hooks(*(mine + others for mine, others in hooks)),
+            Hooks(*hooks),
             (*self.namespaces, *(n for n in other.namespaces if n not in self.namespaces)),
         )
 
@@ -132,6 +135,12 @@ class Plan:
                 break
             waiting.insert(0, earlier)
         bind_steps([*waiting, step], names, end=False)
+
+    def describe(self) -> str:
+        """Show the steps, one line each."""
+        first, last = _hook_lines(self.hooks)
+        steps = [f"{i:4d} {step}  at {step.where}" for i, step in enumerate(self.steps)]
+        return "\n".join([*first, *steps, *last])
 
     def bind(
         self, batch_class: type[Batch], dataset: Any = None, *, end: bool = False
@@ -260,11 +269,8 @@ class BoundPlan(NamedTuple):
 
     def describe(self) -> str:
         """Show the steps, one numbered line each, and the borders of the ordered section."""
-        lines = [
-            f"{moment:>5} {bound.step}  at {bound.step.where}"
-            for moment in ("once", "before")
-            for bound in getattr(self.hooks, moment)
-        ]
+        hooks = (tuple(bound.step for bound in steps) for steps in self.hooks)
+        lines, last = _hook_lines(Hooks(*hooks))
         section = self.section
         for i, bound in enumerate(self.steps):
             if i == section.start:
@@ -275,8 +281,16 @@ class BoundPlan(NamedTuple):
             lines.append(f"{i:4d} {bound.step}{model}  at {bound.step.where}")
             if i == section.stop - 1 and section.start < section.stop:
                 lines.append("     -- end of the ordered section --")
-        lines += [f"after {bound.step}  at {bound.step.where}" for bound in self.hooks.after]
-        return "\n".join(lines)
+        return "\n".join([*lines, *last])
+
+
+def _hook_lines(hooks: Hooks) -> tuple[list[str], list[str]]:
+    """Show the steps before the batches, and those after."""
+    lines: dict[str, list[str]] = {
+        moment: [f"{moment} {step}  at {step.where}" for step in steps]
+        for moment, steps in hooks._asdict().items()
+    }
+    return lines["once"] + lines["before"], lines["after"]
 
 
 def _has_section(pipeline: Any) -> bool:
