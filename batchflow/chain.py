@@ -28,10 +28,11 @@ class Chain(Declarations):
         config: Settings that `C("name")` reads.
     """
 
-    __slots__ = ("__weakref__", "_ahead", "_moment", "_plan", "_source")
+    __slots__ = ("__weakref__", "_ahead", "_bound", "_moment", "_plan", "_source")
     _source: Source | None
     _plan: Plan
     _ahead: tuple[int | None, RunKeywords] | None  # the options that `run_later` has set
+    _bound: BoundPlan | None  # once it is asked for
     _moment: Moment | None  # where the next step goes, if not into the stream of batches
 
     def __init__(
@@ -44,7 +45,13 @@ class Chain(Declarations):
     def _set(
         self, source: Source | None, plan: Plan, ahead: Any, moment: Moment | None = None
     ) -> None:
-        fields = {"_source": source, "_plan": plan, "_ahead": ahead, "_moment": moment}
+        fields = {
+            "_source": source,
+            "_plan": plan,
+            "_ahead": ahead,
+            "_moment": moment,
+            "_bound": None,
+        }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -189,7 +196,8 @@ class Chain(Declarations):
         those that the pipeline has.
         """
         if isinstance(source, Mapping):
-            return self._with(replace(self._plan, config=self._plan.config | source))
+            plan = replace(self._plan, config=self._plan.config | source)
+            return self._of(self._source, plan, self._ahead)
         if not _is_source(source):
             return NotImplemented
         self._plan.bind(source.batch_class, source)
@@ -257,9 +265,12 @@ class Chain(Declarations):
             raise ArgumentTypeError(
                 "this pipeline has no dataset to run over; give it one: dataset >> pipeline"
             )
-        plan = self._plan.bind(self._source.batch_class, self._source, end=True)
-        plan.check_variables()
-        return plan
+        if self._bound is None:
+            plan = self._plan.bind(self._source.batch_class, self._source, end=True)
+            plan.check_variables()
+            object.__setattr__(self, "_bound", plan)
+            return plan
+        return self._bound
 
 
 def _is_source(value: Any) -> bool:

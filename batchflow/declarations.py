@@ -11,6 +11,7 @@ from functools import partial, reduce, wraps
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
+from batchflow.models import calls
 from batchflow.plan import DeclaredModel, Plan, Step, Variable, Where
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ __all__ = ["Declarations", "word"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 _INIT_ARGUMENTS = {"default", "init", "init_on_each_run"}
+
+
+def _load_model(path: Any, model_class: Any, trust: bool, batch: Any = None) -> Any:
+    """Make a model of a file: what `load_model` declares."""
+    from batchflow.models.checkpoint import load  # on use: reading takes some imports
+
+    builder = model_class
+    if builder is not None and batch is not None:
+        builder = partial(calls.build, model_class, None, batch)
+    return load(path, builder=builder, trust=trust)
 
 
 def word(method: Method) -> Method:
@@ -187,7 +198,8 @@ class Declarations:
         """Load a model, once: at the start of this pipeline's first run.
 
         A model that is declared (`init_model`, `@model()`) gets what `save_model` saved; a name
-        that is not declared yet becomes a model that is read from the file.
+        that is not declared yet becomes a model that is read from the file (in a piece without a
+        dataset, if its class is given).
 
         Args:
             name: Its name.
@@ -203,18 +215,16 @@ class Declarations:
             model_class, path = None, model_class
         if path is None:
             raise ArgumentTypeError(f"load_model({name!r}): the path of the file is missing")
-        known = {model.name for model in self._plan.models}
-        if self._source is not None:
-            known.update(self._source.batch_class.models.names)
-        if name in known and model_class is None:
-            where = Where.of_caller(2)
-            return self._with_step(
-                Step("load_model", (name, path), {"trust": trust}, where), "once"
-            )
-        from batchflow.models.checkpoint import load  # on use, for its imports
+        if model_class is None and (self._moment or self._source is None or self._knows(name)):
+            step = Step("load_model", (name, path), {"trust": trust}, Where.of_caller(2))
+            return self._with_step(step, self._moment or "once")
+        return self.init_model(name, partial(_load_model, path, model_class, trust), mode)
 
-        builder = partial(load, path, builder=model_class, trust=trust)
-        return self.init_model(name, builder, mode)
+    def _knows(self, name: str) -> bool:
+        """Tell whether the chain or the batch class has a model of this name."""
+        source: Any = self._source
+        declared = {model.name for model in self._plan.models}
+        return name in declared or name in source.batch_class.models
 
     @word
     def concat(self, *others: Any) -> Any:
@@ -227,7 +237,7 @@ class Declarations:
         Returns:
             A new pipeline.
         """
-        pieces = [getattr(other, "_source", other) is None for other in others]
+        pieces = [isinstance(x, Declarations) and x._source is None for x in others]
         if others and all(pieces):
             return reduce(operator.add, others, self)
         return self._with_step(Step("concat", others, {}, Where.of_caller(2)))

@@ -18,6 +18,7 @@ from batchflow.engine import (
     RunOptions,
     Source,
 )
+from batchflow.engine.options import checked_seed
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -26,6 +27,7 @@ from batchflow.errors import (
 from batchflow.insight import ProgressBar
 from batchflow.plan import Plan
 from batchflow.plan.plan import Moment
+from batchflow.plan.steps import variables_in
 
 __all__ = ["Pipeline"]
 
@@ -85,7 +87,7 @@ class Pipeline(Chain):
         Returns:
             A new pipeline.
         """
-        RunOptions.parse(batch_size, options, endless=False)
+        RunOptions.parse(1 if batch_size is None else batch_size, options, endless=False)
         return self._of(self._source, self._plan, (batch_size, options))
 
     def run(
@@ -189,6 +191,7 @@ class Pipeline(Chain):
                 f"execute_for: {program.plan.regroupings[0].step} makes other batches out of a "
                 "stream of them; run the pipeline instead"
             )
+        seed = checked_seed(seed)
         if seed is not None:
             batch._rng, batch._rng_key = None, (seed, 0, 0)
         return Machine(program, None, seed=seed).execute_for(batch)
@@ -251,6 +254,8 @@ class Pipeline(Chain):
     @property
     def models(self) -> PipelineModels:
         """The models by name: the static ones of the batch class, and this pipeline's own."""
+        if self._source is None and self._plan.models:
+            return self._models(Batch)
         return self._models(self._bound_plan().batch_class)
 
     def m(self, name: str) -> Any:
@@ -282,6 +287,8 @@ class Pipeline(Chain):
 
     def _open(self, options: RunOptions) -> Run:
         shown = options.bar if isinstance(options.bar, tuple) else ()
+        for name in variables_in([*shown]):
+            self._state.declaration(name)
         bar = ProgressBar(shown) if options.bar else None
         run = Run(self._program(), options, bar)
         if bar is not None:

@@ -80,6 +80,7 @@ class Batch:
     _sources: tuple[int, ...] | None = None  # where it is made of source batches by regrouping
     _mixed: bool = False  # whether its items come from several datasets
     _loop: Any = None  # the event loop of the run
+    _foreign: str | None = None  # of which pipeline the source batches are, if not of this one
     _closes: bool = False  # whether it is the last of its epoch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -119,9 +120,14 @@ class Batch:
 
     def _adopt(self, other: Batch) -> None:
         """Take over the place in a run of the batch that this one replaces."""
+        mine, others = self.__dict__, other.__dict__
+        if self.pipeline is not None and self.pipeline is not other.pipeline:  # a joined batch
+            for name in PLACE:
+                if name != "dataset":
+                    mine.pop(name, None)
         for name in PLACE:
-            if name in other.__dict__:
-                self.__dict__.setdefault(name, other.__dict__[name])
+            if name in others:
+                mine.setdefault(name, others[name])
 
     @property
     def indices(self) -> Any:

@@ -226,7 +226,7 @@ class ItemCalls:
         from batchflow.executors.loop import EventLoop, PrivateLoop, runs_here
 
         shared = getattr(self.batch, "_loop", None)
-        if shared is not None:
+        if shared is not None and not shared.is_closed:
             outcomes: list[Any] = shared.run(self._as_tasks(how))
             return outcomes
         own = EventLoop() if runs_here() else PrivateLoop()

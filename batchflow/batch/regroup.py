@@ -36,6 +36,7 @@ PLACE = (
     "_n_batches",
     "_sources",
     "_loop",
+    "_foreign",
     "_closes",
 )
 # A part of a batch has the same, but for being the last of its epoch.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from math import ceil, inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.regroup import merge_batches
 from batchflow.engine.hooks import take_hooks
-from batchflow.engine.options import RunOptions
+from batchflow.engine.options import RunOptions, derived_seed
 from batchflow.engine.program import (
     NestedProgram,
     Piece,
@@ -25,11 +26,18 @@ from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.regroup import Flow, Naming, regroup
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import EpochEnd, Source
-from batchflow.engine.state import PipelineView
+from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, batch_facts, run_steps
 from batchflow.engine.stream import Halt
-from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline, add_note_once
+from batchflow.errors import (
+    ArgumentValueError,
+    BatchflowError,
+    SkipBatch,
+    StopPipeline,
+    add_note_once,
+)
 from batchflow.executors.loop import EventLoop
+from batchflow.index.order import drawn_seed
 from batchflow.plan import BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import filter_items
 
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine"]
 
+_SOURCE = 0  # the path of source batches; regroupings count from there
 _NO_SHARD = 0
 
 
@@ -48,9 +57,9 @@ class Machine:
     Args:
         program: The pipeline.
         options: What was asked for; None where no batches are read.
-        seed: The seed of the run, for a pipeline inside of another; None: as the options say.
-        paths: Numbers the sources and regroupings of a run, whose randomness differs by them.
+        seed: The seed where there are no options; None: a new one.
         is_regrouped: Whether a pipeline outside of this one regroups its batches.
+        is_nested: Whether there is a pipeline outside of this one.
     """
 
     def __init__(
@@ -59,30 +68,28 @@ class Machine:
         options: RunOptions | None,
         *,
         seed: int | None = None,
-        paths: Iterator[int] | None = None,
         is_regrouped: bool = False,
+        is_nested: bool = False,
     ) -> None:
         self._program = program
         self._plan, self._source, self._state, self._models, self._pipeline = program
         self._options = options
-        paths = itertools.count() if paths is None else paths
-        self._path = path = next(paths)
-        self.seed, self._shuffle = seed or 0, None
+        self.seed, self._shuffle = drawn_seed() if seed is None else seed, None
         if options is not None:
-            self.seed, self._shuffle = options.seeds(path)
+            self.seed, self._shuffle = options.seeds()
             self.schedule = options.schedule(len(self._given_source), self._shuffle)
-        self._rng_key = (self.seed, path, _NO_SHARD)
+        self._rng_key = (self.seed, _SOURCE, _NO_SHARD)
         self._n_batches = None if options is None else self.schedule.n_batches
         self.marks_epochs = is_regrouped or bool(self._plan.regroupings)
+        self._is_nested = is_nested
         self._pieces, self._n_ahead = cut_plan(self._plan)
         self._nested: dict[tuple[int, int], Machine] = {
-            nested.key: self._inside(nested, paths) for nested in nested_in(self._plan)
+            nested.key: self._inside(nested, number)
+            for number, nested in enumerate(nested_in(self._plan))
         }
         self._namings = {
-            id(step): Naming(
-                (self.seed, next(paths), _NO_SHARD), f"{step.step}, chained at {step.step.where}"
-            )
-            for step in self._plan.regroupings
+            id(step): Naming((self.seed, path, _NO_SHARD), step.step, self._replay_note)
+            for path, step in enumerate(self._plan.regroupings, start=_SOURCE + 1)
         }
         self._loop: Any = None
         self._view: PipelineView | None = None
@@ -96,13 +103,22 @@ class Machine:
             raise ArgumentValueError("this pipeline has no dataset to read batches from")
         return self._source
 
-    def _inside(self, nested: NestedProgram, paths: Iterator[int]) -> Machine:
-        program = nested.pipeline._program()
-        options = None
-        if nested.is_stream and self._options is not None:
-            outer = self._options.settled(self.seed, self._shuffle)
-            options = RunOptions.nested(nested.pipeline._ahead, outer)
-        return Machine(program, options, seed=self.seed, paths=paths, is_regrouped=nested.is_stream)
+    def _inside(self, nested: NestedProgram, number: int) -> Machine:
+        try:
+            options = None
+            if nested.is_stream and self._options is not None:
+                outer = self._options.settled(self.seed, self._shuffle)
+                options = RunOptions.nested(nested.pipeline._ahead, outer, number)
+            return Machine(
+                nested.pipeline._program(),
+                options,
+                seed=derived_seed(self.seed, number),
+                is_regrouped=nested.is_stream,
+                is_nested=True,
+            )
+        except BatchflowError as error:
+            add_note_once(error, f"for the pipeline inside of {nested.where}")
+            raise
 
     # ---- what a run does with it
 
@@ -115,21 +131,46 @@ class Machine:
 
     @property
     def n_batches(self) -> int | None:
-        """How many batches come out if none is skipped; None where that is not known."""
-        count = self.schedule.n_batches
+        """How many batches come out if none is skipped; None if endless, or not known."""
+        count = self._count()
+        return None if count is None or count == inf else int(count)
+
+    def _count(self) -> float | None:
+        """Tell how many batches come out: infinitely many, or None: that is not known."""
+        scheduled = self.schedule.n_batches
+        count = inf if scheduled is None else scheduled
         sizes_known = not any(leaf.function is filter_items for leaf in self._plan.leaves)
         for step in self._plan.regroupings:
-            counts = [count, *(machine.n_batches for machine in self._others_of(step))]
+            others = self._others_of(step)
             if isinstance(step.what, Merge):
-                count = min((n for n in counts if n is not None), default=None)
+                counts = [machine._count() for machine in others]
             elif isinstance(step.what, Concat):
-                count = None if None in counts else sum(counts)  # type: ignore[arg-type]
-            elif sizes_known and count is not None:
-                count = self._count_of(step.what, count)
+                counts = [machine._count_in(self._n_epochs) for machine in others]
+            elif sizes_known and count != inf:
+                count, counts = self._count_of(step.what, int(count)), []
             else:
-                count = None
+                return None
+            known = [number for number in counts if number is not None]
+            if len(known) < len(counts):
+                return None
+            count = count + sum(known) if isinstance(step.what, Concat) else min([count, *known])
             sizes_known = False
         return count
+
+    @property
+    def _n_epochs(self) -> float:
+        """How many epochs are begun."""
+        n_batches = self.schedule.n_batches
+        return inf if n_batches is None else ceil(n_batches / self.schedule.batches_per_epoch)
+
+    def _count_in(self, n_epochs: float) -> float | None:
+        """Tell how many batches come out in so many epochs, or None: that is not known."""
+        if self._plan.regroupings:
+            return None
+        n_batches = self.schedule.n_batches
+        return min(
+            inf if n_batches is None else n_batches, n_epochs * self.schedule.batches_per_epoch
+        )
 
     def _count_of(self, what: Rebatch, n_batches: int) -> int:
         """Tell how many batches are made of the first `n_batches` source batches."""
@@ -216,15 +257,20 @@ class Machine:
                 return EpochEnd()
             return None
 
-    def through(self, batch: Batch) -> Batch | None:
-        """Take one batch through all steps. For any thread, but for ordered steps."""
+    def through(self, batch: Batch, pipeline: Any) -> Batch | None:
+        """Take one batch through all steps. For any thread, but for ordered steps.
+
+        Args:
+            batch: The batch.
+            pipeline: What it has as its `pipeline` behind the parallel steps.
+        """
         piece = self._pieces[0]
         batch.pipeline = self._view
         if self._loop is not None:
             batch._loop = self._loop
         done = run_steps(batch, self._first, self._replay_note)
         if done is not None:
-            done.pipeline = self._pipeline
+            done.pipeline = pipeline
         if done is not None and piece.section:
             section = partial(
                 run_steps, done, self._steps.of(piece.section), self._replay_section_note
@@ -244,7 +290,10 @@ class Machine:
         source = self._given_source
         facts = self._facts(batch.number, batch.epoch)
         facts["_n_batches"] = batch._n_batches
-        return self.through(source.make_batch(source.positions(batch.index), facts))
+        # In a parallel action the joined batch gets no more rights than the batch itself.
+        is_free = not isinstance(batch.pipeline, PipelineView)
+        pipeline = self._pipeline if is_free else self._view
+        return self.through(source.make_batch(source.positions(batch.index), facts), pipeline)
 
     def replay(self, number: int) -> Batch | None:
         """Make a source batch as it comes to the ordered section, or to the first regrouping.
@@ -260,7 +309,7 @@ class Machine:
 
     def execute_for(self, batch: Batch) -> Batch | None:
         """Take a given batch through all steps; None if a step drops it."""
-        done: Batch | None = self._alone(lambda: self.through(batch))
+        done: Batch | None = self._alone(lambda: self.through(batch, self._pipeline))
         return done
 
     def _alone(self, work: Callable[[], Any]) -> Any:
@@ -366,20 +415,21 @@ class Machine:
 
     def locks(self) -> list[Any]:
         """Give the locks of the section, in one global order: those of models first."""
-        slots, sections = self._locked()
-        in_one_order = sorted({*slots}, key=lambda slot: slot.serial_number)
-        return [*(slot.lock for slot in in_one_order), *sections]
+        slots, states = self._locked()
+        by_number = attrgetter("serial_number")
+        models = [slot.lock for slot in sorted({*slots}, key=by_number)]
+        return [*models, *(state.section for state in sorted({*states}, key=by_number))]
 
-    def _locked(self) -> tuple[list[ModelSlot], list[Any]]:
+    def _locked(self) -> tuple[list[ModelSlot], list[PipelineState]]:
         steps = (bound for piece in self._pieces for bound in piece.section)
         leaves = [leaf for step in steps for leaf in step.leaves]
         slots = [self._models.slot(leaf.model) for leaf in leaves if leaf.model is not None]
-        sections = [self._state.section]
+        states = [self._state]
         for value in (value for leaf in leaves for value in joined_in(leaf.args)):
-            inner_slots, inner_sections = self._nested[id(value), 0]._locked()
+            inner_slots, inner_states = self._nested[id(value), 0]._locked()
             slots += inner_slots
-            sections += inner_sections
-        return slots, sections
+            states += inner_states
+        return slots, states
 
     # ---- messages
 
@@ -390,11 +440,13 @@ class Machine:
         return f"make the batch that came to the ordered section: {self._replay_calls(numbers)}"
 
     def _replay_calls(self, numbers: Sequence[int]) -> str:
-        if self._options is None:
+        if self._options is None and self._is_nested:
             return f"by the batch that it was joined to (it is of {self._source!r})"
+        if self._options is None:
+            return "pipeline.execute_for(batch)"
         calls = [
             self._options.replay_call(number, self.seed, self._shuffle) for number in numbers[:3]
         ]
         dots = "; ..." if len(numbers) > 3 else ""
-        of = f" (pipeline: the one over {self._source!r} inside of it)" if self._path else ""
+        of = f" (pipeline: the one over {self._source!r} inside of it)" if self._is_nested else ""
         return "; ".join(calls) + dots + of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import CoroutineType
+from typing import Any, NoReturn
 
 from batchflow.batch import Batch
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
@@ -50,6 +51,8 @@ def with_late_values(
         for key, value in late_kwargs:
             kwargs[key] = _resolved(value, batch)
         result = function(batch, *given, **kwargs)
+        if result.__class__ is CoroutineType:
+            _refuse_coroutine(result, name)
         if bound.returns_batch and (save_to is None or isinstance(result, Batch)):
             if save_to is not None:
                 raise ActionResultError(
@@ -84,6 +87,14 @@ def with_chance(
         return batch
 
     return call
+
+
+def _refuse_coroutine(coroutine: Any, name: str) -> NoReturn:
+    coroutine.close()
+    raise ActionResultError(
+        f"the step {name!r} gave a coroutine, which nobody awaits; write the action, or the "
+        "function that is called, with async def"
+    )
 
 
 def _is_late(value: Any) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -15,6 +18,30 @@ from batchflow.plan import DeclaredModel
 from batchflow.plan.expressions import resolved
 
 __all__ = ["PipelineModels"]
+
+_MODEL = 1  # the key word of what is drawn for a model's config
+
+# By id, the places of the models that were given as objects.
+_given: dict[int, ModelSlot] = {}
+_guard = threading.Lock()
+
+
+def slot_of_object(given: Any, declared: DeclaredModel) -> ModelSlot:
+    """Give the place of a model that was given as an object: one for each object.
+
+    So all pipelines that were given it exclude each other. (Of an object to which there are no
+    weak references, such as a dictionary: all that have the same declaration.)
+    """
+    with _guard:
+        slot = _given.get(id(given)) or declared.__dict__.get("_slot")
+        if slot is None:
+            slot = ModelSlot(declared.name)
+            try:
+                weakref.finalize(given, _given.pop, id(given), None)
+                _given[id(given)] = slot
+            except TypeError:
+                declared.__dict__["_slot"] = slot
+        return slot
 
 
 class PipelineModels:
@@ -49,7 +76,9 @@ class PipelineModels:
             UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
                 has reached it yet.
         """
-        if not self.is_dynamic(name):
+        declared = self._declared.get(name)
+        is_given = declared is not None and not calls.is_builder(declared.builder)
+        if not self.is_dynamic(name) or is_given:
             return self.get(name)
         made = self.slot(name).look()
         if made is None:
@@ -88,6 +117,8 @@ class PipelineModels:
             return slot
         if declared is None and not self.is_dynamic(name):
             return self._directory.definition(name).slot
+        if declared is not None and not calls.is_builder(declared.builder):
+            return slot_of_object(declared.builder, declared)
         return self._state.model_slot(name)
 
     def get(self, name: str, batch: Any = None) -> Any:
@@ -104,12 +135,16 @@ class PipelineModels:
             return self.slot(name).get(make)
         if declared.imported_from is not None:
             return declared.imported_from.models[name]
+        if not calls.is_builder(declared.builder):
+            return self._make(declared, batch)  # it is there; its place would keep it for ever
         return self.slot(name).get(partial(self._make, declared, batch))
 
     def _make(self, declared: DeclaredModel, batch: Any) -> Any:
         at = batch
         if at is None:
-            at = Moment(self._pipeline, self._pipeline.dataset, None)
+            seed = self._state.seed
+            key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
+            at = Moment(self._pipeline, self._pipeline.dataset, key)
         try:
             config = resolved(declared.config, at)
             return calls.build(declared.builder, config, batch)

@@ -18,7 +18,7 @@ from batchflow.plan.values import same_value
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
 
-__all__ = ["MOST_THREADS", "RunKeywords", "RunOptions"]
+__all__ = ["MOST_THREADS", "RunKeywords", "RunOptions", "checked_seed", "derived_seed"]
 
 MOST_THREADS = 32
 _EXECUTORS = ("threads", "serial")
@@ -114,7 +114,7 @@ class RunOptions:
             n_iters=n_iters,
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
-            seed=_checked_seed(given.get("seed")),
+            seed=checked_seed(given.get("seed")),
             **_parallelism(given),
         )
 
@@ -130,20 +130,25 @@ class RunOptions:
 
     @classmethod
     def nested(
-        cls, ahead: tuple[int | None, Mapping[str, Any]] | None, outer: RunOptions
+        cls, ahead: tuple[int | None, Mapping[str, Any]] | None, outer: RunOptions, number: int
     ) -> RunOptions:
         """Give the options of a pipeline whose batches another one reads.
 
         Args:
             ahead: What its `run_later` has set.
             outer: The settled options of the other, which hold for what is not set.
+            number: Which of the pipelines inside of the other it is: its seed, unless it has one of
+                its own, and its order are others than theirs.
         """
         size, keywords = ahead or (None, {})
         given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
+        shuffle = outer.shuffle
+        if isinstance(shuffle, int) and not isinstance(shuffle, bool):
+            shuffle = derived_seed(shuffle, number)
         inherited: dict[str, Any] = {
             "drop_last": outer.drop_last,
-            "seed": outer.seed,
-            "shuffle": outer.shuffle if callable(outer.shuffle) else outer.shuffle is not False,
+            "seed": derived_seed(outer.seed or 0, number),
+            "shuffle": shuffle,
         }
         if not {"n_epochs", "n_iters"} & set(given):
             inherited["n_epochs"] = outer.n_epochs
@@ -153,11 +158,8 @@ class RunOptions:
         """Give the same options with what `seeds` has found out."""
         return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
 
-    def seeds(self, path: int = 0) -> tuple[int, Any]:
+    def seeds(self) -> tuple[int, Any]:
         """Settle the randomness of one run.
-
-        Args:
-            path: The number of the pipeline in the run: 0, but for pipelines inside of another.
 
         Returns:
             The seed, and what the order is made from: None, a seed or a function.
@@ -170,7 +172,7 @@ class RunOptions:
             is_seed = isinstance(shuffle, int) and not isinstance(shuffle, bool)
             seed = shuffle if is_seed else drawn_seed()
         if shuffle is True:
-            shuffle = seed if path == 0 else _derived(seed, path)
+            shuffle = seed
         return seed, None if shuffle is False else shuffle
 
     def schedule(self, n_items: int, shuffle: Any) -> Schedule:
@@ -200,7 +202,8 @@ class RunOptions:
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
 
 
-def _derived(seed: int, path: int) -> int:
+def derived_seed(seed: int, path: int) -> int:
+    """Give the seed of a pipeline inside of another: the one of this number, from 0 on."""
     return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 
@@ -257,7 +260,8 @@ def _checked_bar(bar: Any) -> Any:
     return _flag("bar", bar)
 
 
-def _checked_seed(seed: Any) -> int | None:
+def checked_seed(seed: Any) -> int | None:
+    """Check a seed: a whole number, a numpy generator, from which one is drawn, or None."""
     if isinstance(seed, (bool, np.bool_)):
         raise ArgumentTypeError(f"seed must be a whole number, got {seed!r}")
     return None if seed is None else order_seed(seed, where="seed")

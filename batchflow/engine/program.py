@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from batchflow.engine.models import PipelineModels
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Joined
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Joined
 from batchflow.plan.expressions import expressions_in
 
 __all__ = ["NestedProgram", "Piece", "Program", "cut_plan", "joined_in", "nested_in"]
@@ -47,16 +47,21 @@ class NestedProgram(NamedTuple):
     key: tuple[int, int]  # what stands for it in the plan: the id, and which part
     pipeline: Any
     is_stream: bool  # whether its batches are read, or made for the ids of others
+    where: str  # the step that has it
 
 
 def nested_in(plan: BoundPlan) -> Iterator[NestedProgram]:
     """Go through the pipelines inside of a plan."""
     for leaf in plan.leaves:
         for value in joined_in(leaf.args):
-            yield NestedProgram((id(value), 0), value._pipeline, is_stream=False)
+            yield NestedProgram((id(value), 0), value._pipeline, False, _where(leaf))
     for step in plan.regroupings:
         for place, other in enumerate(step.what.others):
-            yield NestedProgram((id(step), place), other, is_stream=True)
+            yield NestedProgram((id(step), place), other, True, _where(step))
+
+
+def _where(bound: BoundStep | BoundRegrouping) -> str:
+    return f"{bound.step.name}, chained at {bound.step.where}"
 
 
 def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.batch.regroup import part
 from batchflow.engine.source import EpochEnd
+from batchflow.engine.steps import ReplayNote
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
-from batchflow.plan import Concat, Merge, Rebatch, Regrouping
+from batchflow.plan import Concat, Merge, Rebatch, Regrouping, Step
 
 __all__ = ["Flow", "Naming", "regroup"]
 
@@ -34,21 +36,39 @@ class Naming:
 
     Args:
         rng_key: What their randomness is derived from, with epoch and number.
-        where: How the step is called in messages.
+        step: The step.
+        replay_note: See `run_steps`.
     """
 
-    def __init__(self, rng_key: tuple[int, ...], where: str) -> None:
+    def __init__(self, rng_key: tuple[int, ...], step: Step, replay_note: ReplayNote) -> None:
         self._rng_key = rng_key
         self._next = 0
-        self.where = where
+        self._step = step
+        self._replay_note = replay_note
 
-    def name(self, batch: Batch, parts: Sequence[Batch], *, closes: bool) -> Batch:
+    def explain(self, error: BaseException, sources: Sequence[Batch]) -> None:
+        """Add notes to an error of the function that merges batches."""
+        with suppress(Exception):  # nothing that goes wrong here may hide the error itself
+            numbers = list(dict.fromkeys(n for batch in sources for n in batch.source_numbers))
+            ids = [i for batch in sources for i in batch.source_ids[:10].tolist()]
+            add_note_once(error, f"in {self._step}, chained at {self._step.where}")
+            add_note_once(
+                error,
+                f"epoch {sources[0].epoch}, of the source batches {', '.join(map(str, numbers))}, "
+                f"with the ids {ids[:10]}",
+            )
+            add_note_once(error, self._replay_note(numbers))
+
+    def name(
+        self, batch: Batch, parts: Sequence[Batch], *, closes: bool, foreign: str | None = None
+    ) -> Batch:
         """Name a batch that was made of others.
 
         Args:
             batch: The batch.
             parts: What it was made of; the first gives the epoch, and all their source batches.
             closes: Whether it is the last of its epoch.
+            foreign: Of which other pipeline the source batches are.
         """
         first = parts[0]
         facts = batch.__dict__
@@ -56,6 +76,7 @@ class Naming:
         facts.update(number=self._next, epoch=first.epoch, dataset=first.dataset)
         facts.update(pipeline=first.pipeline, _loop=first._loop, _rng_key=self._rng_key)
         facts.update(_rng=None, _n_batches=None, _closes=closes)
+        facts["_foreign"] = first._foreign if foreign is None else foreign
         self._next += 1
         return batch
 
@@ -81,10 +102,12 @@ class _Made(NamedTuple):
             return EpochEnd() if closes else None
         except StopPipeline:
             raise
+        except StopIteration as error:
+            failure = RuntimeError("the function that merges batches raised StopIteration")
+            self.naming.explain(failure, sources)
+            raise failure from error
         except Exception as error:
-            numbers = ", ".join(str(n) for batch in sources for n in batch.source_numbers)
-            add_note_once(error, f"in {self.naming.where}")
-            add_note_once(error, f"epoch {sources[0].epoch}, of the source batches {numbers}")
+            self.naming.explain(error, sources)
             raise
         return self.naming.name(merged, sources, closes=closes)
 
@@ -198,11 +221,12 @@ def _concat(stream: Flow, others: Sequence[Flow], naming: Naming) -> Flow:
 
 
 def _one_epoch_of_each(others: Sequence[Flow], naming: Naming) -> Flow:
-    for other in others:
+    for place, other in enumerate(others):
+        foreign = f"the concatenated pipeline {place}"
         for item in other:
             closes = isinstance(item, EpochEnd) or item._closes
             if isinstance(item, Batch):
-                yield naming.name(item, [item], closes=False)
+                yield naming.name(item, [item], closes=False, foreign=foreign)
             del item
             if closes:
                 break

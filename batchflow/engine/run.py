@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -95,6 +95,8 @@ class Run:
             self._reader = threading.get_ident()
             try:
                 batch = next(self._stream)
+                if self._observer is not None:
+                    self._observer.delivered(batch)
             except StopIteration:
                 self._finish("ended")
                 raise
@@ -103,8 +105,6 @@ class Run:
                 raise
             finally:
                 self._reader = None
-            if self._observer is not None:
-                self._observer.delivered(batch)
             return batch
 
     @property
@@ -209,21 +209,29 @@ def _stream(
         workers.close()
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
-            if machine.has_last_steps:
-                executor.join(CLOSE_GRACE)
-        try:
-            _finish(machine, loop)
-        finally:
-            if loop is not None:
-                loop.close(0.0)
+        grace = CLOSE_GRACE if machine.has_last_steps else 0.0
+        if loop is not None:
+            loop.close(grace)
+        if executor is not None and grace:
+            executor.join(grace)
+        _finish(machine, type(loop))
 
 
-def _finish(machine: Machine, loop: EventLoop | PrivateLoop | None) -> None:
-    """Take the last steps. If they fail after something else has failed, that is what is told."""
+def _finish(machine: Machine, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
+    """Take the last steps. If they fail after something else has failed, that is what is told.
+
+    Args:
+        machine: The machine.
+        make_loop: Makes what runs the coroutines among them; or gives None: there are none.
+    """
     earlier = sys.exception()
+    loop = make_loop()
     try:
         machine.finish(loop)
     except Exception as error:
         if earlier is None or isinstance(earlier, GeneratorExit):
             raise
         earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")
+    finally:
+        if loop is not None:
+            loop.close(CLOSE_GRACE)

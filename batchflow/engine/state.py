@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import threading
 import types
 from collections import deque
@@ -32,12 +33,15 @@ class Reader(Protocol):
 
 __all__ = ["PipelineState", "PipelineView"]
 
+_serial_numbers = itertools.count()
+
 
 class PipelineState:
     """The changing things of one pipeline value. Never shared with values chained from it.
 
     Attributes:
         section: The lock that an ordered section holds while it works on a batch.
+        serial_number: Where several are held, they are taken in the order of these numbers.
         seed: The seed of the latest run, or None.
         is_set_up: Whether the steps that are taken once have been taken.
         setting_up: Held while they are taken.
@@ -49,6 +53,7 @@ class PipelineState:
         self._values: dict[str, Any] = {}
         self._models: dict[str, ModelSlot] = {}
         self.section = threading.RLock()
+        self.serial_number = next(_serial_numbers)
         self._guard = threading.RLock()  # for the moments in which something is made
         self.seed: int | None = None
         self.is_set_up = False
@@ -70,7 +75,7 @@ class PipelineState:
         except KeyError:
             with self._guard:
                 if name not in self._values:
-                    self._values[name] = self._declaration(name).initial_value()
+                    self._values[name] = self.declaration(name).initial_value()
                 return self._values[name]
 
     def set(self, name: str, value: Any) -> None:
@@ -79,7 +84,7 @@ class PipelineState:
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
         """
-        self._declaration(name)
+        self.declaration(name)
         self._values[name] = value
 
     def start_run(self, seed: int) -> None:
@@ -140,7 +145,12 @@ class PipelineState:
             self._models.clear()
             self.is_set_up = False
 
-    def _declaration(self, name: str) -> Variable:
+    def declaration(self, name: str) -> Variable:
+        """Give the declaration of a variable.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
         try:
             return self._declared[name]
         except KeyError:

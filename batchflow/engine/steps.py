@@ -98,16 +98,22 @@ def _add_notes(
     if batch.number is not None:
         sources = batch.source_numbers
         made_of = () if batch._sources is None else sources
-        add_note_once(error, batch_facts(batch.number, batch.epoch, batch.source_ids, made_of))
-        if sources:
+        facts = batch_facts(batch.number, batch.epoch, batch.source_ids, made_of, batch._foreign)
+        add_note_once(error, facts)
+        if sources and batch._foreign is None:
             add_note_once(error, replay_note(sources))
 
 
 def batch_facts(
-    number: int | None, epoch: int | None, ids: Any, sources: Sequence[int] = ()
+    number: int | None,
+    epoch: int | None,
+    ids: Any,
+    sources: Sequence[int] = (),
+    foreign: str | None = None,
 ) -> str:
     """Say which batch it is: number, epoch and ids, and what a regrouped batch was made of."""
-    of = f" (of the source batches {_listed(sources)})" if sources else ""
+    whose = "" if foreign is None else f" of {foreign}"
+    of = f" (of the source batches {_listed(sources)}{whose})" if sources else ""
     shown = _listed(ids[:10].tolist()) + (", ..." if len(ids) > 10 else "")
     return f"batch {number}{of}, epoch {epoch}, {len(ids)} items with the ids [{shown}]"
 

@@ -57,6 +57,11 @@ class EventLoop:
         self._ends = threading.Event()
         self._is_given_up = False  # closed, and its thread did not end
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more tasks."""
+        return self._ends.is_set()
+
     def run(self, coroutine: Task[T]) -> T:
         """Run a coroutine as a task and give its result. For any thread but the loop's own.
 
@@ -89,11 +94,12 @@ class EventLoop:
             Whether it has. If not, a task blocks it; it ends with that task.
         """
         with self._guard:
-            self._ends.set()
             loop, thread = self._loop, self._thread
+            if loop is not None:
+                _stop(loop, self._ends)
+            self._ends.set()
         if loop is None or thread is None:
             return True
-        _stop(loop, self._ends)
         if thread is not threading.current_thread():
             thread.join(timeout)
         self._is_given_up = thread.is_alive()
@@ -137,6 +143,11 @@ class PrivateLoop:
         self._turn = threading.Lock()
         self._runner: asyncio.Runner | None = None
         self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more coroutines."""
+        return self._is_closed
 
     def run(self, coroutine: Task[T]) -> T:
         """Run a coroutine and give its result.
@@ -193,14 +204,24 @@ def _serve(loop: asyncio.AbstractEventLoop, ends: threading.Event) -> None:
         for task in tasks:
             task.cancel()
         if tasks:
-            loop.run_until_complete(asyncio.wait(tasks))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+            _run_whole(loop, asyncio.wait(tasks))
+        _run_whole(loop, loop.shutdown_asyncgens())
+        _run_whole(loop, loop.shutdown_default_executor())
     finally:
         loop.close()
 
 
+def _run_whole(loop: asyncio.AbstractEventLoop, coroutine: Task[Any]) -> None:
+    """Run a coroutine to its end, also where a stop that was asked for before comes in between."""
+    task = loop.create_task(coroutine)
+    while not task.done():
+        with suppress(RuntimeError):
+            loop.run_until_complete(task)
+
+
 def _stop(loop: asyncio.AbstractEventLoop, ends: threading.Event) -> None:
+    if ends.is_set():
+        return
     ends.set()
     with suppress(RuntimeError):  # it is closed already
         loop.call_soon_threadsafe(loop.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,10 @@ class ProgressBar:
     def delivered(self, batch: Batch) -> None:
         """Show the state after `batch`."""
         done = 1 + (batch.number or 0) - self._bar.n
-        self._values = "".join(f"{_name(x)}={_short(x.get(batch))}, " for x in self._shown)
+        if self._shown:
+            like = copy.copy(batch)
+            like.__dict__["_rng"] = copy.deepcopy(batch._rng)  # so that a draw changes no batch
+            self._values = "".join(f"{_name(x)}={_short(x.get(like))}, " for x in self._shown)
         self._bar.set_postfix_str(self._values + self._share(), refresh=False)
         self._bar.update(done)
 

@@ -32,7 +32,7 @@ from batchflow.errors import (
 )
 from batchflow.models.keras import is_keras_model, named_outputs, train_on_batch
 
-__all__ = ["Fetches", "build", "predict", "train"]
+__all__ = ["Fetches", "build", "is_builder", "predict", "train"]
 
 Fetches = str | int | Sequence[str | int] | None
 
@@ -40,6 +40,11 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 # ---- making a model
+
+
+def is_builder(value: Any) -> bool:
+    """Tell whether something makes a model when it is called, or is the model itself."""
+    return inspect.isroutine(value) or isinstance(value, type | functools.partial)
 
 
 def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = None) -> Any:
@@ -68,7 +73,7 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
     """
     if config is not None and not isinstance(config, Mapping):
         raise ArgumentTypeError(f"the config of a model is a mapping, got {config!r:.60}")
-    if not (inspect.isroutine(builder) or isinstance(builder, type | functools.partial)):
+    if not is_builder(builder):
         if config is not None:
             raise ArgumentTypeError(
                 f"{_title(builder)} is no class and no function, so it is the model itself, and "

@@ -10,6 +10,7 @@ An action of the batch class with the same name takes the place of the built-in 
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from batchflow.batch import Batch
 from batchflow.batch.parallel import apply_to_items
 from batchflow.batch.regroup import part
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch
+from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError, SkipBatch
 from batchflow.models import calls
 from batchflow.plan import several
 
@@ -123,7 +124,11 @@ def filter_items(
         A batch of the items that are kept, or this one if all are.
     """
     if not _is_over_items("filter", over):
-        if not (predicate(batch) if callable(predicate) else predicate):
+        keeps = predicate(batch) if callable(predicate) else predicate
+        if inspect.iscoroutine(keeps):
+            keeps.close()
+            raise ActionResultError("filter: the function gave a coroutine, which nobody awaits")
+        if not keeps:
             raise SkipBatch
         return batch
     kept: list[Any] = []

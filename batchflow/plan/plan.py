@@ -20,6 +20,7 @@ from batchflow.plan.steps import (
     Step,
     Where,
     bind_steps,
+    variables_in,
 )
 from batchflow.plan.variables import Variable
 
@@ -62,6 +63,9 @@ class Plan:
     models: tuple[DeclaredModel, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
     namespaces: tuple[Any, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.steps, self.variables, self.models))
 
     def with_step(self, step: Step, moment: Moment | None = None) -> Plan:
         """Make the plan that goes on with `step`: in the stream, or at another moment."""
@@ -231,12 +235,19 @@ class BoundPlan(NamedTuple):
         return tuple(map(of_step, self.steps))
 
     def check_variables(self) -> None:
-        """Check that every variable that a step reads or writes is declared.
+        """Check that every variable that a step or a model's config uses is declared.
 
         Raises:
             UnknownNameError: One is not.
         """
         declared = {variable.name for variable in self.variables}
+        for model in self.declared_models:
+            for name in sorted(variables_in([model.config]) - declared):
+                raise UnknownNameError(
+                    f"the config of the model {model.name!r} uses the variable {name!r}, which is "
+                    f"not declared.{did_you_mean(name, declared)} Declare it with "
+                    f".init_variable({name!r}, ...) in the chain"
+                )
         hooked: Iterable[BoundStep] = (leaf for steps in self.hooks for leaf in steps)
         for leaf in (*self.leaves, *hooked):
             for name in sorted((leaf.reads | leaf.writes) - declared):

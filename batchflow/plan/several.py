@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.plan.expressions import Expression, freeze
+from batchflow.plan.expressions import Expression, freeze, shown
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
@@ -68,6 +68,21 @@ class Concat(NamedTuple):
     """In each epoch, the batches of the other pipelines follow."""
 
     others: tuple[Nested, ...]
+
+    def check_class(self, batch_class: type[Batch]) -> None:
+        """Refuse pipelines of another batch class: the steps that follow are those of this one.
+
+        Raises:
+            ArgumentTypeError: One is of another class.
+        """
+        for other in self.others:
+            others = other._bound_plan().batch_class
+            if others is not batch_class:
+                raise ArgumentTypeError(
+                    f"concat: the batches of {shown(other)} are {others.__name__}, those of this "
+                    f"pipeline {batch_class.__name__}; their steps would not be the same. Make "
+                    "both datasets with one batch class"
+                )
 
 
 class Rebatch(NamedTuple):

@@ -10,12 +10,18 @@ from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import Action, ActionSpec
-from batchflow.errors import ArgumentTypeError, UnknownAttributeError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    BatchflowError,
+    UnknownAttributeError,
+    add_note_once,
+    did_you_mean,
+)
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.names import Names
-from batchflow.plan.several import Join, Joined, Nested, Regrouping, join
+from batchflow.plan.several import Concat, Join, Joined, Nested, Regrouping, join
 from batchflow.plan.values import same_value
 
 __all__ = [
@@ -28,6 +34,7 @@ __all__ = [
     "Where",
     "bind_steps",
     "unknown_action",
+    "variables_in",
 ]
 
 
@@ -105,7 +112,7 @@ class Step:
         if joined:
             args = _with_joined(self, args, joined, action, builtin)
         if builtin is not None and builtin.kind == "stream":
-            return self._bind_stream(action, save_to)
+            return self._bind_stream(action, save_to, names)
         action.check_call(args, kwargs, self.where)
         stores = builtin is not None and builtin.stores
         places = (save_to, *args[:1]) if stores else (save_to,)
@@ -130,7 +137,7 @@ class Step:
             places=tuple(place for place in places if place is not None),
         )
 
-    def _bind_stream(self, action: Action, save_to: Any) -> BoundRegrouping | Join:
+    def _bind_stream(self, action: Action, save_to: Any, names: Names) -> BoundRegrouping | Join:
         if save_to is not None:
             raise ArgumentTypeError(
                 f"{self}, chained at {self.where}, gives no value that save_to could store"
@@ -145,7 +152,13 @@ class Step:
         Action(self.name, _with_batch(action.function), action.spec).check_call(
             self.args, self.kwargs, self.where
         )
-        what = action.function(*self.args, **self.kwargs)
+        try:
+            what = action.function(*self.args, **self.kwargs)
+            if isinstance(what, Concat):
+                what.check_class(names.batch_class)
+        except BatchflowError as error:
+            add_note_once(error, f"in {self}, chained at {self.where}")
+            raise
         return what if isinstance(what, Join) else BoundRegrouping(self, what)
 
 
@@ -200,12 +213,12 @@ class BoundStep(NamedTuple):
     @property
     def reads(self) -> frozenset[str]:
         """The variables that its arguments read."""
-        return _variables_in([*self.args, *self.kwargs.values()])
+        return variables_in([*self.args, *self.kwargs.values()])
 
     @property
     def writes(self) -> frozenset[str]:
         """The variables that it stores to."""
-        return _variables_in(list(self.places))
+        return variables_in(list(self.places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +375,8 @@ def _check_place(place: Any, step: Step) -> None:
         )
 
 
-def _variables_in(values: list[Any]) -> frozenset[str]:
+def variables_in(values: list[Any]) -> frozenset[str]:
+    """Give the names of the variables in some values."""
     return frozenset(part._name for part in expressions_in(values) if isinstance(part, V))
 
 
