@@ -139,8 +139,11 @@ class Machine:
         """Tell how many batches come out: infinitely many, or None: that is not known."""
         scheduled = self.schedule.n_batches
         count = inf if scheduled is None else scheduled
-        sizes_known = not any(leaf.function is filter_items for leaf in self._plan.leaves)
-        for step in self._plan.regroupings:
+        sizes_known = True
+        for step in self._plan.steps:
+            if not isinstance(step, BoundRegrouping):
+                sizes_known &= all(leaf.function is not filter_items for leaf in step.leaves)
+                continue
             others = self._others_of(step)
             if isinstance(step.what, Merge):
                 counts = [machine._count() for machine in others]

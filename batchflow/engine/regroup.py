@@ -179,8 +179,12 @@ def _taken(held: deque[Batch], size: int, made: _Made, *, closes: bool) -> Batch
         batch = held.popleft()
         sources.append(batch)
         if len(batch) > size:
-            held.appendleft(part(batch, slice(size, len(batch))))
-            batch = part(batch, slice(0, size))
+            try:
+                held.appendleft(part(batch, slice(size, len(batch))))
+                batch = part(batch, slice(0, size))
+            except Exception as error:
+                made.naming.explain(error, sources)
+                raise
         size -= len(batch)
         parts.append(batch)
     return made.of(parts, sources, closes=closes)

@@ -124,6 +124,10 @@ def filter_items(
         A batch of the items that are kept, or this one if all are.
     """
     if not _is_over_items("filter", over):
+        if src is not None:
+            raise ArgumentTypeError(
+                'filter: src goes with over="items"; a function over batches gets the batch'
+            )
         keeps = predicate(batch) if callable(predicate) else predicate
         if inspect.iscoroutine(keeps):
             keeps.close()

@@ -48,6 +48,8 @@ class DeclaredModel:
                 f"init_model({self.name!r}): give what makes the model: a class or a function"
             )
 
+        object.__setattr__(self, "config", _own(self.config))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DeclaredModel):
             return NotImplemented
@@ -58,3 +60,12 @@ class DeclaredModel:
 
     def _parts(self) -> tuple[Any, ...]:
         return self.name, self.builder, self.mode, self.config, self.imported_from
+
+
+def _own(config: Any) -> Any:
+    """Copy the containers of a config, so that what is changed in it later changes nothing here."""
+    if type(config) in (list, tuple):
+        return type(config)(map(_own, config))
+    if isinstance(config, dict):
+        return {key: _own(value) for key, value in config.items()}
+    return config

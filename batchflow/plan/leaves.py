@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.per_item import PerItem
@@ -303,6 +304,11 @@ class P(Expression):
         if self._is_anew():
             return PerItem(resolved(self._value, batch) for _ in range(n_items))
         values = resolved(self._value, batch)
+        if isinstance(values, (str, bytes, Mapping, Set)):
+            raise ArgumentTypeError(
+                f"{self!r}: expected values in an order, one for each item, got a "
+                f"{type(values).__name__}"
+            )
         if not hasattr(values, "__len__") or len(values) != n_items:
             has = f"{len(values)} elements" if hasattr(values, "__len__") else "no elements"
             raise ArgumentValueError(

@@ -11,6 +11,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan.expressions import Expression, freeze, shown
 
@@ -161,7 +163,7 @@ def rebatch(
         ) from None
     if isinstance(batch_size, bool) or size < 1:
         raise ArgumentValueError(f"rebatch: batch_size must be at least 1, got {batch_size!r}")
-    if drop_last not in (None, True, False):
+    if drop_last is not None and not isinstance(drop_last, (bool, np.bool_)):
         raise ArgumentTypeError(f"rebatch: drop_last is True, False or None, got {drop_last!r:.60}")
     return Rebatch(size, _function("rebatch", fn), drop_last)
 
