@@ -109,6 +109,7 @@ class Chain(Declarations):
         return self._with(self._plan.with_step(step, moment))
 
     def _at(self, moment: Moment | None) -> Self:
+        """Give this chain, with the next steps at another moment."""
         return self._of(self._source, self._plan, self._ahead, moment)
 
     @property

@@ -77,6 +77,11 @@ class Pipeline(Chain):
         super()._set(source, plan, ahead, moment)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
 
+    def _at(self, moment: Moment | None) -> Self:
+        same = super()._at(moment)
+        object.__setattr__(same, "_state", self._state)  # it is this pipeline
+        return same
+
     # ---- running
 
     def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:

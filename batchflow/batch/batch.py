@@ -144,7 +144,7 @@ class Batch:
 
     @property
     def source_numbers(self) -> tuple[int, ...]:
-        """The numbers of the source batches whose items it has; empty outside a run."""
+        """The numbers of the source batches that it was made from; empty outside a run."""
         if self._sources is not None:
             return self._sources
         return () if self.number is None else (self.number,)

@@ -103,7 +103,7 @@ def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[s
     """
     found = getattr(cls, wanted, None)
     if found is None:
-        known = [name for name in dir(cls) if not name.startswith("__")]
+        known = [name for name in (*cls.components, *dir(cls)) if not name.startswith("__")]
         listed = "".join(f", {word}" for word in words)
         raise UnknownNameError(
             f"{asker}: a {cls.__name__} has no {wanted!r}."

@@ -52,7 +52,7 @@ def any_action_failed(results: Iterable[Any]) -> bool:
     return any(isinstance(result, Exception) for result in results)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Spec:
     """What `@inbatch_parallel` was told.
 

@@ -28,7 +28,7 @@ Key = tuple[Any, ...]
 SEED: Key = ("rng",)
 
 
-@dataclass(slots=True)
+@dataclass
 class Task:
     """What a worker gets beside the arguments of its calls.
 
@@ -49,7 +49,7 @@ class Task:
     keeps_results: bool
 
 
-@dataclass(slots=True)
+@dataclass
 class Answer:
     """What a worker gives back.
 

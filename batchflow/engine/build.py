@@ -200,13 +200,16 @@ class Machine:
         Args:
             loop: What runs coroutines, or None.
         """
-        self._open(loop)
+        self._open(loop, set())
         self._prepare(loop)
 
-    def _open(self, loop: Any) -> None:
+    def _open(self, loop: Any, opened: set[PipelineState]) -> None:
+        if self._state in opened:  # a pipeline that is there several times is one
+            return
+        opened.add(self._state)
         self._state.start_run(self.seed)
         for machine in self._nested.values():
-            machine._open(loop)
+            machine._open(loop, opened)
         self._is_open = True
         with self._state.setting_up:
             if not self._state.is_set_up:
@@ -312,7 +315,10 @@ class Machine:
 
     def execute_for(self, batch: Batch) -> Batch | None:
         """Take a given batch through all steps; None if a step drops it."""
-        done: Batch | None = self._alone(lambda: self.through(batch, self._pipeline))
+        try:
+            done: Batch | None = self._alone(lambda: self.through(batch, self._pipeline))
+        finally:
+            batch.pipeline = self._pipeline  # also where it was dropped before the last step
         return done
 
     def _alone(self, work: Callable[[], Any]) -> Any:

@@ -52,7 +52,7 @@ def with_late_values(
             kwargs[key] = _resolved(value, batch)
         result = function(batch, *given, **kwargs)
         if result.__class__ is CoroutineType:
-            _refuse_coroutine(result, name)
+            _refuse_coroutine(result, repr(name))
         if bound.returns_batch and (save_to is None or isinstance(result, Batch)):
             if save_to is not None:
                 raise ActionResultError(
@@ -92,7 +92,7 @@ def with_chance(
 def _refuse_coroutine(coroutine: Any, name: str) -> NoReturn:
     coroutine.close()
     raise ActionResultError(
-        f"the step {name!r} gave a coroutine, which nobody awaits; write the action, or the "
+        f"the step {name} gave a coroutine, which nobody awaits; write the action, or the "
         "function that is called, with async def"
     )
 
@@ -103,12 +103,15 @@ def _is_late(value: Any) -> bool:
 
 def _resolved(value: Any, batch: Batch) -> Any:
     try:
-        return resolved(value, batch)
+        given = resolved(value, batch)
     except (SkipBatch, StopPipeline):
         raise
     except Exception as error:
         add_note_once(error, f"while {value!r} was resolved")
         raise
+    if given.__class__ is CoroutineType:
+        _refuse_coroutine(given, f"with {value!r}")
+    return given
 
 
 def _store(target: Any, value: Any, batch: Batch) -> None:

@@ -42,7 +42,7 @@ class RunKeywords(TypedDict, total=False):
     seed: int | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RunOptions:
     """What a run was asked for.
 
@@ -137,8 +137,8 @@ class RunOptions:
         Args:
             ahead: What its `run_later` has set.
             outer: The settled options of the other, which hold for what is not set.
-            number: Which of the pipelines inside of the other it is: its seed, unless it has one of
-                its own, and its order are others than theirs.
+            number: Which of the pipelines inside of the other it is: its randomness is another than
+                theirs, whatever the seeds.
         """
         size, keywords = ahead or (None, {})
         given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
@@ -147,12 +147,13 @@ class RunOptions:
             shuffle = derived_seed(shuffle, number)
         inherited: dict[str, Any] = {
             "drop_last": outer.drop_last,
-            "seed": derived_seed(outer.seed or 0, number),
+            "seed": outer.seed,
             "shuffle": shuffle,
         }
         if not {"n_epochs", "n_iters"} & set(given):
             inherited["n_epochs"] = outer.n_epochs
-        return cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
+        options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
+        return replace(options, seed=derived_seed(options.seed or 0, number))
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
         """Give the same options with what `seeds` has found out."""

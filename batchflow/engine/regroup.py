@@ -49,7 +49,7 @@ class Naming:
     def explain(self, error: BaseException, sources: Sequence[Batch]) -> None:
         """Add notes to an error of the function that merges batches."""
         with suppress(Exception):  # nothing that goes wrong here may hide the error itself
-            numbers = list(dict.fromkeys(n for batch in sources for n in batch.source_numbers))
+            numbers = _own_numbers(sources)
             ids = [i for batch in sources for i in batch.source_ids[:10].tolist()]
             add_note_once(error, f"in {self._step}, chained at {self._step.where}")
             add_note_once(
@@ -57,7 +57,8 @@ class Naming:
                 f"epoch {sources[0].epoch}, of the source batches {', '.join(map(str, numbers))}, "
                 f"with the ids {ids[:10]}",
             )
-            add_note_once(error, self._replay_note(numbers))
+            if numbers:
+                add_note_once(error, self._replay_note(numbers))
 
     def name(
         self, batch: Batch, parts: Sequence[Batch], *, closes: bool, foreign: str | None = None
@@ -72,13 +73,20 @@ class Naming:
         """
         first = parts[0]
         facts = batch.__dict__
-        facts["_sources"] = tuple(dict.fromkeys(n for p in parts for n in p.source_numbers))
+        own = _own_numbers(parts)
+        facts["_sources"] = own or first.source_numbers
         facts.update(number=self._next, epoch=first.epoch, dataset=first.dataset)
         facts.update(pipeline=first.pipeline, _loop=first._loop, _rng_key=self._rng_key)
         facts.update(_rng=None, _n_batches=None, _closes=closes)
-        facts["_foreign"] = first._foreign if foreign is None else foreign
+        facts["_foreign"] = foreign if foreign is not None or own else first._foreign
         self._next += 1
         return batch
+
+
+def _own_numbers(parts: Sequence[Batch]) -> tuple[int, ...]:
+    """Give the numbers of the source batches, as far as they are of this pipeline."""
+    own = (number for p in parts if p._foreign is None for number in p.source_numbers)
+    return tuple(dict.fromkeys(own))
 
 
 class _Made(NamedTuple):

@@ -137,7 +137,12 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as late:
+            if error is None:
+                raise
+            error.add_note(f"the end of the run failed, too: {late!r:.200}")
 
     def __repr__(self) -> str:
         of = "batches" if self.n_batches is None else f"{self.n_batches} batches"

@@ -74,7 +74,8 @@ def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
     if isinstance(outputs, Mapping):
         return dict(outputs)
     several = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-    names = getattr(model, "output_names", None) or []
+    inner = getattr(model, "_functional", None)  # of a sequential model: it names the outputs
+    names = getattr(model, "output_names", None) or getattr(inner, "output_names", None) or []
     if len(names) != len(several):
         names = []
     return {**dict(enumerate(several)), **dict(zip(names, several, strict=False))}

@@ -139,7 +139,7 @@ def filter_items(
     if callable(predicate):
         apply_to_items(batch, predicate, src=src, post=_keep_in(kept), target="for")
     else:
-        flags = np.asarray(predicate)
+        flags = np.asarray(np.ma.filled(predicate, False))  # what is masked is not kept
         if flags.shape != (len(batch),) or flags.dtype != bool:
             raise ArgumentValueError(
                 f"filter: expected a function of an item, or one bool for each of {len(batch)} "

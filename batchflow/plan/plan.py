@@ -44,7 +44,7 @@ class Hooks(NamedTuple):
     after: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """A chain of steps and what it declares: a value.
 

@@ -54,7 +54,7 @@ class Where(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """A call of an action, as it was chained: a value.
 
@@ -221,7 +221,7 @@ class BoundStep(NamedTuple):
         return variables_in(list(self.places))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chance:
     """Steps that a batch goes through with a probability: `pipeline @ 0.5`.
 
@@ -344,6 +344,8 @@ def _with_joined(
     if action.function is join:
         return args  # the action behind both gets all
     place = 0 if builtin is None else builtin.joined_at
+    if action.function is Batch.apply_parallel:
+        place = None  # its function gets items, one by one
     if place is None:
         raise ArgumentTypeError(
             f"{step}, chained at {step.where}, comes behind a join and cannot take the joined "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ def same_value(one: Any, other: Any) -> bool:
         return same_value(one._parts(), other._parts())
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same_value, one, other))
+    if isinstance(one, partial):
+        mine, others = ((p.func, p.args, p.keywords) for p in (one, other))
+        return same_value(mine, others)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same_value(one[k], other[k]) for k in one)
     try:
