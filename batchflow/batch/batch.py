@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from batchflow.batch.actions import RESERVED, Action, action, collect_actions
+from batchflow.batch.actions import Action, action, collect_actions
+from batchflow.batch.components import checked_components
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
 from batchflow.batch.load import load as load_batch
@@ -85,7 +86,7 @@ class Batch:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.components = _checked_components(cls)
+        cls.components = checked_components(cls, _TAKEN | _METHODS)
         cls._actions = collect_actions(cls, _TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)
@@ -363,28 +364,6 @@ class Batch:
         if self._data is None:
             raise ArgumentValueError("the batch has no data yet: set batch.data first")
         return self._data[position]
-
-
-def _checked_components(cls: type[Batch]) -> tuple[str, ...]:
-    declared: Sequence[str] = cls.components
-    if not isinstance(declared, (str, tuple, list)):
-        raise ArgumentTypeError(
-            f"{cls.__name__}.components is a tuple of attribute names, got {declared!r:.60}"
-        )
-    names = (declared,) if isinstance(declared, str) else tuple(declared)
-    for name in names:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ArgumentTypeError(
-                f"{cls.__name__}.components is a tuple of attribute names, got {name!r}"
-            )
-        if name in RESERVED or name in _TAKEN | _METHODS or name.startswith("_"):
-            raise ArgumentValueError(
-                f"{cls.__name__}: a component cannot be called {name!r}, a name that every batch "
-                "has already (or that starts with an underscore)"
-            )
-    if len(set(names)) < len(names):
-        raise ArgumentValueError(f"{cls.__name__}.components names one twice: {names}")
-    return names
 
 
 # Attributes of every batch that neither an action nor a component may hide,

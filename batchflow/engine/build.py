@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from math import ceil, inf
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.regroup import merge_batches
+from batchflow.engine.count import Counted
 from batchflow.engine.hooks import take_hooks
+from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
 from batchflow.engine.program import (
     NestedProgram,
@@ -38,8 +40,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.index.order import drawn_seed
-from batchflow.plan import BoundRegrouping, Concat, Merge, Rebatch
-from batchflow.plan.builtin import filter_items
+from batchflow.plan import BoundRegrouping
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Ticket
@@ -80,15 +81,15 @@ class Machine:
             self.schedule = options.schedule(len(self._given_source), self._shuffle)
         self._rng_key = (self.seed, _SOURCE, _NO_SHARD)
         self._n_batches = None if options is None else self.schedule.n_batches
+        self._notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
         self.marks_epochs = is_regrouped or bool(self._plan.regroupings)
-        self._is_nested = is_nested
         self._pieces, self._n_ahead = cut_plan(self._plan)
         self._nested: dict[tuple[int, int], Machine] = {
             nested.key: self._inside(nested, number)
             for number, nested in enumerate(nested_in(self._plan))
         }
         self._namings = {
-            id(step): Naming((self.seed, path, _NO_SHARD), step.step, self._replay_note)
+            id(step): Naming((self.seed, path, _NO_SHARD), step.step, self._notes.ahead)
             for path, step in enumerate(self._plan.regroupings, start=_SOURCE + 1)
         }
         self._loop: Any = None
@@ -132,60 +133,17 @@ class Machine:
     @property
     def n_batches(self) -> int | None:
         """How many batches come out if none is skipped; None if endless, or not known."""
-        count = self._count()
+        count = self.counted.total()
         return None if count is None or count == inf else int(count)
 
-    def _count(self) -> float | None:
-        """Tell how many batches come out: infinitely many, or None: that is not known."""
-        scheduled = self.schedule.n_batches
-        count = inf if scheduled is None else scheduled
-        sizes_known = True
-        for step in self._plan.steps:
-            if not isinstance(step, BoundRegrouping):
-                sizes_known &= all(leaf.function is not filter_items for leaf in step.leaves)
-                continue
-            others = self._others_of(step)
-            if isinstance(step.what, Merge):
-                counts = [machine._count() for machine in others]
-            elif isinstance(step.what, Concat):
-                counts = [machine._count_in(self._n_epochs) for machine in others]
-            elif sizes_known and count != inf:
-                count, counts = self._count_of(step.what, int(count)), []
-            else:
-                return None
-            known = [number for number in counts if number is not None]
-            if len(known) < len(counts):
-                return None
-            count = count + sum(known) if isinstance(step.what, Concat) else min([count, *known])
-            sizes_known = False
-        return count
-
     @property
-    def _n_epochs(self) -> float:
-        """How many epochs are begun."""
-        n_batches = self.schedule.n_batches
-        return inf if n_batches is None else ceil(n_batches / self.schedule.batches_per_epoch)
-
-    def _count_in(self, n_epochs: float) -> float | None:
-        """Tell how many batches come out in so many epochs, or None: that is not known."""
-        if self._plan.regroupings:
-            return None
-        n_batches = self.schedule.n_batches
-        return min(
-            inf if n_batches is None else n_batches, n_epochs * self.schedule.batches_per_epoch
-        )
-
-    def _count_of(self, what: Rebatch, n_batches: int) -> int:
-        """Tell how many batches are made of the first `n_batches` source batches."""
-        schedule = self.schedule
-        drop = schedule.drop_last if what.drop_last is None else what.drop_last
-
-        def made(n_sources: int) -> int:
-            whole, rest = divmod(min(n_sources * schedule.batch_size, schedule.n_items), what.size)
-            return whole + (rest > 0 and not drop)
-
-        epochs, rest = divmod(n_batches, schedule.batches_per_epoch)
-        return epochs * made(schedule.batches_per_epoch) + made(rest)
+    def counted(self) -> Counted:
+        """What the number of batches follows from."""
+        others = {
+            id(step): [machine.counted for machine in self._others_of(step)]
+            for step in self._plan.regroupings
+        }
+        return Counted(self._plan, self.schedule, others)
 
     @property
     def is_async(self) -> bool:
@@ -257,7 +215,7 @@ class Machine:
         """Make a source batch and take it to the ordered section. For any thread."""
         try:
             batch = self._make(ticket)
-            return run_steps(batch, self._first, self._replay_note, halt)
+            return run_steps(batch, self._first, self._notes.ahead, halt)
         except SkipBatch:
             if self.marks_epochs and self.schedule.ends_epoch(ticket[0]):
                 return EpochEnd()
@@ -274,16 +232,16 @@ class Machine:
         batch.pipeline = self._view
         if self._loop is not None:
             batch._loop = self._loop
-        done = run_steps(batch, self._first, self._replay_note)
+        done = run_steps(batch, self._first, self._notes.ahead)
         if done is not None:
             done.pipeline = pipeline
         if done is not None and piece.section:
             section = partial(
-                run_steps, done, self._steps.of(piece.section), self._replay_section_note
+                run_steps, done, self._steps.of(piece.section), self._notes.in_section
             )
             done = holding(self.locks(), section)
         if done is not None and piece.rest:
-            done = run_steps(done, self._steps.of(piece.rest), self._replay_section_note)
+            done = run_steps(done, self._steps.of(piece.rest), self._notes.in_section)
         return done
 
     def joined_to(self, batch: Batch) -> Batch | None:
@@ -339,7 +297,7 @@ class Machine:
         self._loop = loop if any(map(needs_loop, self._plan.leaves)) else None
         self._view = self._state.view(self._pipeline, self._plan.written)
         joined = {key[0]: machine.joined_to for key, machine in self._nested.items()}
-        self._steps = ReadySteps(self._plan, self._models, joined, self._loop, self._replay_note)
+        self._steps = ReadySteps(self._plan, self._models, joined, self._loop, self._notes.ahead)
         self._first = self._steps.of(self._pieces[0].ahead)
         if self._options is not None and self._options.prefetch:
             ahead = [step for piece in self._pieces for step in piece.ahead]
@@ -373,7 +331,7 @@ class Machine:
             name = self._plan.batch_class.__name__
             add_note_once(error, f"while a {name} was made, before its first action")
             add_note_once(error, batch_facts(number, epoch, source.ids(positions)))
-            add_note_once(error, self._replay_note([number]))
+            add_note_once(error, self._notes.ahead([number]))
             raise
 
     def _go_on(
@@ -384,7 +342,7 @@ class Machine:
             return batch
         batch.pipeline = self._view
         try:
-            return run_steps(batch, steps, self._replay_note, halt)
+            return run_steps(batch, steps, self._notes.ahead, halt)
         except SkipBatch:
             return EpochEnd() if batch._closes else None
 
@@ -419,7 +377,7 @@ class Machine:
             self._steps.of(piece.rest),
             self.locks() if piece.section else (),
             self._pipeline,
-            self._replay_section_note,
+            self._notes.in_section,
         )
 
     def locks(self) -> list[Any]:
@@ -439,23 +397,3 @@ class Machine:
             slots += inner_slots
             states += inner_states
         return slots, states
-
-    # ---- messages
-
-    def _replay_note(self, numbers: Sequence[int]) -> str:
-        return f"make this batch again: {self._replay_calls(numbers)}"
-
-    def _replay_section_note(self, numbers: Sequence[int]) -> str:
-        return f"make the batch that came to the ordered section: {self._replay_calls(numbers)}"
-
-    def _replay_calls(self, numbers: Sequence[int]) -> str:
-        if self._options is None and self._is_nested:
-            return f"by the batch that it was joined to (it is of {self._source!r})"
-        if self._options is None:
-            return "pipeline.execute_for(batch)"
-        calls = [
-            self._options.replay_call(number, self.seed, self._shuffle) for number in numbers[:3]
-        ]
-        dots = "; ..." if len(numbers) > 3 else ""
-        of = f" (pipeline: the one over {self._source!r} inside of it)" if self._is_nested else ""
-        return "; ".join(calls) + dots + of

@@ -1,0 +1,49 @@
+"""Notes that tell how to make a batch again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from batchflow.engine.options import RunOptions
+from batchflow.engine.source import Source
+
+__all__ = ["ReplayNotes"]
+
+_MOST = 3  # calls in a note
+
+
+class ReplayNotes(NamedTuple):
+    """Makes the notes of one pipeline in one run.
+
+    Attributes:
+        options: The options of the run; None where no batches are read.
+        seed: Its seed.
+        shuffle: What its order is made from.
+        source: What it reads from.
+        is_nested: Whether the pipeline is inside of another.
+    """
+
+    options: RunOptions | None
+    seed: int
+    shuffle: Any
+    source: Source | None
+    is_nested: bool
+
+    def ahead(self, numbers: Sequence[int]) -> str:
+        """Tell how to make source batches again that failed ahead of the ordered section."""
+        return f"make this batch again: {self._calls(numbers)}"
+
+    def in_section(self, numbers: Sequence[int]) -> str:
+        """Tell how to make source batches again that failed in the section or behind it."""
+        return f"make the batch that came to the ordered section: {self._calls(numbers)}"
+
+    def _calls(self, numbers: Sequence[int]) -> str:
+        if self.options is None and self.is_nested:
+            return f"by the batch that it was joined to (it is of {self.source!r})"
+        if self.options is None:
+            return "pipeline.execute_for(batch)"
+        calls = [self.options.replay_call(n, self.seed, self.shuffle) for n in numbers[:_MOST]]
+        dots = "; ..." if len(numbers) > _MOST else ""
+        of = f" (pipeline: the one over {self.source!r} inside of it)" if self.is_nested else ""
+        return "; ".join(calls) + dots + of
