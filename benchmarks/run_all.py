@@ -17,6 +17,7 @@ SCRIPTS = (
     "training_loop",
     "language",
     "per_item",
+    "regroup",
 )
 
 for name in SCRIPTS:
