@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
 from batchflow.models import calls
-from batchflow.plan import DeclaredModel, Plan, Step, Variable, Where
+from batchflow.plan import DeclaredModel, F, L, Plan, Step, Variable, Where
+from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
     from batchflow.engine import PipelineModels, Source
@@ -32,6 +33,17 @@ def _load_model(path: Any, model_class: Any, trust: bool, batch: Any = None) -> 
     if builder is not None and batch is not None:
         builder = partial(calls.build, model_class, None, batch)
     return load(path, builder=builder, trust=trust)
+
+
+def _made_by_expression(name: str, default: Any, init: Any) -> tuple[Any, Any]:
+    """Make functions of expressions that stand for an initial value, or for what makes it."""
+    if isinstance(init, Expression):
+        init = init._value if isinstance(init, (F, L)) else init.get
+    if isinstance(default, Expression):
+        if init is not None:
+            raise ArgumentTypeError(f"init_variable({name!r}): give a default or init, not both")
+        default, init = None, default._value if isinstance(default, (F, L)) else default.get
+    return default, init
 
 
 def word(method: Method) -> Method:
@@ -76,7 +88,9 @@ class Declarations:
 
         Args:
             name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
-            default: Its initial value. Each pipeline has a copy of its own.
+            default: Its initial value. Each pipeline has a copy of its own. Of an expression, which
+                must need no batch (`L(open, "log.txt", "w")`), what it gives; of `F(function)`,
+                what the function gives.
             init: A function that makes the initial value, instead of `default`: `init=list`.
             init_on_each_run: Whether every run starts with the initial value again; or a function
                 that makes it.
@@ -84,6 +98,8 @@ class Declarations:
         Returns:
             A new pipeline.
         """
+        default, init = _made_by_expression(name, default, init)
+        _, init_on_each_run = _made_by_expression(name, None, init_on_each_run)
         if callable(init_on_each_run):
             if init is not None:
                 raise ArgumentTypeError(
@@ -93,7 +109,7 @@ class Declarations:
         if not isinstance(init_on_each_run, bool):
             raise ArgumentTypeError(
                 f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
-                f"{init_on_each_run!r:.60}"
+                f"{init_on_each_run!r:.60}; for a value write default=..., init_on_each_run=True"
             )
         variable = Variable(name, default, init, bool(init_on_each_run))
         return self._with(self._plan.with_variable(variable))

@@ -7,12 +7,14 @@ import pytest
 
 from batchflow import (
     ActionResultError,
+    ArgumentTypeError,
     ArrayBatch,
     B,
     C,
     Config,
     Dataset,
     F,
+    L,
     Pipeline,
     R,
     UnknownNameError,
@@ -333,3 +335,34 @@ def test_an_error_in_a_chance_names_the_action(dataset):
 def test_a_chance_with_an_ordered_step_is_ordered(dataset):
     chain = dataset.p.init_variable("n", 0) + Pipeline().update(V("n"), R.integers(9)) @ 0.5
     assert "ordered section" in repr(chain)
+
+
+# ---- initial values by expressions
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"default": F(list)},
+        {"default": L(list)},
+        {"default": L(list, ())},
+        {"default": L(list)(())},
+        {"init": F(list)},
+        {"init_on_each_run": F(list)},
+        {"init_on_each_run": L(list, ())},
+    ],
+)
+def test_an_expression_makes_the_initial_value_anew(arguments):
+    pipelines = [Dataset(2).p.init_variable("seen", **arguments) for _ in range(2)]
+    pipelines[0].v("seen").append(1)
+    assert [pipeline.v("seen") for pipeline in pipelines] == [[1], []]
+
+
+def test_an_initial_value_that_needs_a_batch_is_refused_when_it_is_made():
+    with pytest.raises(ArgumentTypeError, match=r"B\.x.*needs a batch|B needs a batch"):
+        Dataset(2).p.init_variable("seen", B.x).v("seen")
+
+
+def test_a_value_for_each_run_is_refused_with_what_to_write():
+    with pytest.raises(ArgumentTypeError, match=r"default=\.\.\., init_on_each_run=True"):
+        Dataset(2).p.init_variable("counter", init_on_each_run=0)
