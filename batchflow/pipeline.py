@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any, Self, Unpack
 
 from batchflow.batch import Batch
@@ -25,7 +26,8 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.insight import ProgressBar
-from batchflow.plan import Plan
+from batchflow.interop import Feed, feeding
+from batchflow.plan import B, Plan, Where
 from batchflow.plan.plan import Moment
 from batchflow.plan.steps import variables_in
 
@@ -151,6 +153,42 @@ class Pipeline(Chain):
             batch_size = reader[0].batch_size
         chosen = self._options(batch_size, options, endless=True)
         return next(self._state.open_reader(chosen, lambda: self._open(chosen)))
+
+    def feed(
+        self,
+        batch_size: int | None = None,
+        x: Any = B.images,
+        y: Any = None,
+        sample_weight: Any = None,
+        **options: Unpack[RunKeywords],
+    ) -> Feed:
+        """Give what the loops of others take: tuples of values instead of batches.
+
+        Takes the arguments of `run`. They are checked now; nothing runs yet.
+
+        Args:
+            batch_size: Items in a batch.
+            x: What a model gets: an expression, or a tuple, list or dictionary of them.
+            y: What it should give, alike; None: there is none, and the tuples are `(x,)`.
+            sample_weight: How much each item counts, alike; goes with `y`.
+            options: As for `run`.
+
+        Returns:
+            A `Feed`: each loop over it is a new run; `to_keras()` is for `fit`, `evaluate` and
+            `predict`.
+
+        Example:
+            >>> from batchflow import ArrayBatch, B, Dataset
+            >>> class Pairs(ArrayBatch):
+            ...     components = "a", "b"
+            >>> feed = Dataset.from_arrays(Pairs, a=[1, 2, 3], b=[4, 5, 6]).p.feed(2, B.a, B.b)
+            >>> [(x.tolist(), y.tolist()) for x, y in feed]
+            [([1, 2], [4, 5]), ([3], [6])]
+        """
+        chosen = self._options(batch_size, options, endless=False)
+        program = feeding(self._program(), x, y, sample_weight, Where.of_caller(1))
+        self._check_bar(chosen)
+        return Feed(program, chosen, partial(self._open, chosen, program))
 
     def replay(
         self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
@@ -290,12 +328,17 @@ class Pipeline(Chain):
         size = ahead_size if batch_size is None else batch_size
         return RunOptions.parse(size, {**ahead_options, **options}, endless=endless)
 
-    def _open(self, options: RunOptions) -> Run:
+    def _check_bar(self, options: RunOptions) -> tuple[Any, ...]:
+        """Give what is shown in the progress bar, checked."""
         shown = options.bar if isinstance(options.bar, tuple) else ()
         for name in variables_in([*shown]):
             self._state.declaration(name)
+        return shown
+
+    def _open(self, options: RunOptions, program: Program | None = None) -> Run:
+        shown = self._check_bar(options)
         bar = ProgressBar(shown) if options.bar else None
-        run = Run(self._program(), options, bar)
+        run = Run(program or self._program(), options, bar)
         if bar is not None:
             bar.open(run.n_batches)
         return run

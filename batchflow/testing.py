@@ -82,11 +82,11 @@ def nothing_left(timeout: float = 5.0) -> Iterator[None]:
         AssertionError: Something is left.
     """
     gc.collect()
-    threads, files = set(threading.enumerate()), _open_files()
+    threads, files = _threads(), _open_files()
     yield
     shutdown()  # the pool of per-item work may stay, idle
     end = time.monotonic() + timeout
-    while (left := set(threading.enumerate()) - threads) and time.monotonic() < end:
+    while (left := _threads() - threads) and time.monotonic() < end:
         gc.collect()
         for thread in left:
             thread.join(0.05)
@@ -95,6 +95,11 @@ def nothing_left(timeout: float = 5.0) -> Iterator[None]:
     gc.collect()
     if (now := _open_files()) > files:
         raise AssertionError(f"{now - files} files are left open")
+
+
+def _threads() -> set[threading.Thread]:
+    """Give the threads that Python has started; others, such as TensorFlow's, it only meets."""
+    return {t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)}
 
 
 def _open_files() -> int:

@@ -194,9 +194,9 @@ class Machine:
                 with suppress(StopPipeline):  # there is nothing left to stop
                     take_hooks(self._program, "after", self._rng_key, loop)
 
-    def ahead(self, workers: Workers) -> Flow:
-        """Give the batches as they come to the ordered section."""
-        made: Flow = workers.spread(self.work, self.schedule.tickets(), is_staged=False)
+    def ahead(self, workers: Workers, numbers: range | None = None) -> Flow:
+        """Give the batches, or those of some numbers, as they come to the ordered section."""
+        made: Flow = workers.spread(self.work, self.schedule.tickets(numbers), is_staged=False)
         for piece in self._pieces[1 : self._n_ahead]:
             made = self._regrouped(piece, made, workers)
             if piece.ahead:

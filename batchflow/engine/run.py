@@ -57,13 +57,18 @@ class Run:
         program: The pipeline.
         options: What was asked for.
         observer: Who watches, or None.
+        numbers: Of the source batches that are made, in a row; None: all that the options say.
 
     Raises:
         ArgumentValueError: The options do not fit the source.
     """
 
     def __init__(
-        self, program: Program, options: RunOptions, observer: Observer | None = None
+        self,
+        program: Program,
+        options: RunOptions,
+        observer: Observer | None = None,
+        numbers: range | None = None,
     ) -> None:
         self._machine = Machine(program, options)
         self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
@@ -76,7 +81,10 @@ class Run:
         context.run(_inside.set, (*_inside.get(), self._token))
         self._loop = _loop_for(options) if self._machine.is_async else None
         workers = Workers(self._executor, options.prefetch, self._machine.n_segments, context)
-        self._stream = _stream(self._machine, workers, self._executor, self._loop, observer)
+        self._numbers = numbers
+        self._stream = _stream(
+            self._machine, workers, self._executor, self._loop, observer, numbers
+        )
 
     @property
     def seed(self) -> int:
@@ -110,7 +118,7 @@ class Run:
     @property
     def n_batches(self) -> int | None:
         """The number of batches, skipped ones included; None if it is endless or not known."""
-        return self._machine.n_batches
+        return self._machine.n_batches if self._numbers is None else len(self._numbers)
 
     def __bool__(self) -> bool:
         return True
@@ -198,11 +206,12 @@ def _stream(
     executor: ThreadExecutor | None,
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
+    numbers: range | None,
 ) -> Generator[Batch, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
     try:
         machine.start(loop)
-        made = machine.ahead(workers)
+        made = machine.ahead(workers, numbers)
         batches = machine.ordered(made if observer is None else observer.watch(made), workers)
         if machine.marks_epochs:
             yield from (batch for batch in batches if isinstance(batch, Batch))

@@ -89,15 +89,19 @@ class Schedule(NamedTuple):
             limits.append(self.n_epochs * self.batches_per_epoch)
         return min(limits, default=None)
 
-    def tickets(self) -> Iterator[Ticket]:
-        """Name the batches one after the other."""
+    def tickets(self, numbers: range | None = None) -> Iterator[Ticket]:
+        """Name the batches one after the other.
+
+        Args:
+            numbers: Those of some batches in a row, whether the run has them or not; None: all.
+        """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
-        end, number = self.n_batches, 0
+        end, number = (self.n_batches, 0) if numbers is None else (numbers.stop, numbers.start)
         while end is None or number < end:
-            epoch = number // per_epoch
+            epoch, first = divmod(number, per_epoch)
             part = self.order.epoch(epoch).part
-            last = per_epoch if end is None else min(per_epoch, end - number)
-            for start in range(0, last * size, size):
+            last = per_epoch if end is None else min(per_epoch, first + end - number)
+            for start in range(first * size, last * size, size):
                 yield number, epoch, part(start, min(start + size, n_items))
                 number += 1
 

@@ -1,0 +1,176 @@
+"""The batches of a feed by index, epoch by epoch, for loops that ask in an order of their own.
+
+    begin_epoch() ... read(0), read(1), ... ---> a run of one epoch, made ahead
+                      read(any other)       ---> a run of that batch alone
+
+Guarantees:
+    - What is read is a function of (seed, epoch, index): the values that iterating over the feed
+      gives there, whatever was read before, and in whichever threads.
+    - The epoch of a read is the number of epochs begun before, less one; before the first it is 0.
+      Batches that follow one another in order belong to the epoch in which index 0 was read, also
+      where the reader begins another one in between (`steps_per_epoch` of Keras).
+    - Batches read in order are made ahead: at most `prefetch` are begun and not read. The run ends
+      with the last batch of its epoch, an error, or `close`, after which another goes on.
+    - An exception of an action arrives as the same object, with its notes.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import operator
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from batchflow.batch import Batch
+from batchflow.engine import Program, Run, RunOptions
+from batchflow.errors import ActionResultError, ArgumentValueError
+from batchflow.plan import BoundPlan, BoundRegrouping
+from batchflow.plan.builtin import discard_batch, filter_items
+
+__all__ = ["IndexedFeed"]
+
+
+class IndexedFeed:
+    """Reads the batches of one epoch after another by index.
+
+    Args:
+        program: The pipeline, whose last step is that of `feeding`.
+        options: Those of its runs. How many epochs there are is up to the reader.
+
+    Raises:
+        ArgumentValueError: Batches cannot be made by index.
+    """
+
+    def __init__(self, program: Program, options: RunOptions) -> None:
+        for what, where in _obstacles(program.plan):
+            raise ArgumentValueError(
+                f"to_keras: Keras reads batches by index, and {where} {what}. Loop over the feed "
+                "itself, or feed from a pipeline without that step"
+            )
+        if options.n_iters is not None:
+            raise ArgumentValueError(
+                "to_keras: n_iters counts batches through all epochs; leave it out, and give "
+                "steps_per_epoch to fit"
+            )
+        self.seed, shuffle = options.seeds()
+        # One epoch, the default, says nothing about how many Keras will read.
+        n_epochs = None if options.n_epochs == 1 else options.n_epochs
+        self._options = replace(options.settled(self.seed, shuffle), n_epochs=n_epochs)
+        self._program = program
+        self._n_items = len(program.source or ())
+        self._n_batches = options.schedule(self._n_items, None).batches_per_epoch
+        self._context = contextvars.copy_context()  # readers' threads have none of the user's
+        self._guard = threading.Lock()
+        self._n_begun = 0
+        self._read_in = 0  # how many epochs were begun at the latest read
+        self._run: Run | None = None
+        self._next: int | None = None  # the number of the batch that comes next in order
+        self._order: tuple[int, Any] | None = None  # an epoch, and what a user's function gave
+
+    def __len__(self) -> int:
+        """Give the number of batches in an epoch."""
+        return self._n_batches
+
+    def begin_epoch(self) -> None:
+        """Let the reads that follow be those of the next epoch."""
+        self._n_begun += 1
+
+    def read(self, index: int) -> tuple[Any, ...]:
+        """Give the values of a batch. For any thread.
+
+        Raises:
+            IndexError: An epoch has no batch of this index.
+            ActionResultError: An action skipped the batch or stopped the run.
+            BaseException: Whatever an action raises.
+        """
+        index = operator.index(index)
+        if not 0 <= index < self._n_batches:
+            raise IndexError(f"an epoch has {self._n_batches} batches, got the index {index}")
+        with self._guard:
+            n_begun = self._n_begun
+            epoch = max(n_begun - 1, 0)
+            if index == 0 and self._read_in < n_begun:  # the first read of an epoch
+                self._end()
+                self._next = epoch * self._n_batches
+            self._read_in = n_begun
+            if self._next is not None and self._next % self._n_batches == index:
+                return self._read_next(self._next)
+            alone = self._runs(epoch, range(number := epoch * self._n_batches + index, number + 1))
+        with alone:
+            return _values(alone, number, index)
+
+    def close(self) -> None:
+        """End the run that is under way, if there is one. Later reads give the same as ever."""
+        with self._guard:
+            self._end()
+
+    def _read_next(self, number: int) -> tuple[Any, ...]:
+        epoch, index = divmod(number, self._n_batches)
+        if self._run is None:
+            self._run = self._runs(epoch, range(number, (epoch + 1) * self._n_batches))
+        self._next = None
+        try:
+            values = _values(self._run, number, index)
+        except BaseException:
+            self._end()
+            raise
+        if index + 1 < self._n_batches:
+            self._next = number + 1
+        else:
+            self._end()
+        return values
+
+    def _end(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
+
+    def _runs(self, epoch: int, numbers: range) -> Run:
+        """Make a run of some batches of an epoch. Several are made ahead."""
+        options = self._options
+        if callable(options.shuffle):
+            # Called once per epoch, as in any run, however often its batches are made.
+            if self._order is None or self._order[0] != epoch:
+                self._order = epoch, options.shuffle(np.arange(self._n_items))
+            order = self._order[1]
+            options = replace(options, shuffle=lambda positions: order)  # noqa: ARG005
+        if len(numbers) == 1:
+            options = replace(options, prefetch=0)
+        return self._context.copy().run(Run, self._program, options, None, numbers)
+
+
+def _values(run: Run, number: int, index: int) -> tuple[Any, ...]:
+    batch: Batch | None = next(run, None)
+    if batch is None or batch.number != number:
+        raise ActionResultError(
+            f"batch {number} (index {index} of its epoch) was skipped, or the run stopped there: "
+            "an action raised SkipBatch or StopPipeline. Keras reads batches by index, so none may "
+            "be missing; loop over the feed itself"
+        )
+    values: tuple[Any, ...] = batch._fed
+    return values
+
+
+def _obstacles(plan: BoundPlan) -> Iterator[tuple[str, str]]:
+    """Go through the steps that do not let batches be made by index: what they do, and where."""
+    for moment in ("before", "after"):
+        for hook in getattr(plan.hooks, moment):
+            yield f"is taken once in a run ({moment})", _shown(hook)
+    for step, is_ordered in zip(plan.steps, plan.ordered, strict=True):
+        if isinstance(step, BoundRegrouping):
+            yield "makes other batches out of a stream of them", _shown(step)
+        elif is_ordered:
+            yield "takes one batch at a time, in order", _shown(step)
+        for leaf in step.leaves:
+            if leaf.function in (discard_batch, filter_items):
+                yield "may skip batches", _shown(leaf)
+            for joined in leaf.joined:
+                yield from _obstacles(joined._bound_plan())
+
+
+def _shown(bound: Any) -> str:
+    return f"the step {bound.step}, chained at {bound.step.where},"

@@ -1,0 +1,179 @@
+"""A feed as a `keras.utils.PyDataset`. Keras is imported on use.
+
+TensorFlow reads a `PyDataset` in threads of `tf.data`, which turn any exception into one of their
+own types. There the exception is kept, and the data end in its place: arrays are given whose
+conversion raises `StopIteration`. Keras takes that for the end of the data and calls `on_epoch_end`
+in the thread of the caller, which raises the exception itself. (With `class_weight`, Keras looks
+into the arrays before that, and TensorFlow's own type comes.) The other backends read in the
+caller's thread.
+
+Guarantees:
+    - Batches come as `IndexedFeed` gives them: how often, in which order and in how many threads
+      Keras reads makes no difference to them. `workers` of Keras are threads
+      (`use_multiprocessing=False`).
+    - `on_epoch_begin` begins an epoch. `on_epoch_end`, which Keras calls once too often, clears
+      away what was made ahead and raises what is kept.
+    - Keras does not tell when a loop is left in the middle of an epoch, and TensorFlow keeps every
+      `PyDataset` that it has read: then up to `prefetch` batches and their idle threads are there
+      until the next loop, or `close`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+
+if TYPE_CHECKING:
+    from batchflow.interop.indexed import IndexedFeed
+
+__all__ = ["KerasFeed", "as_py_dataset"]
+
+_OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
+
+
+class KerasFeed(Protocol):
+    """A `keras.utils.PyDataset` with the batches of a feed: what `Feed.to_keras` gives.
+
+    Attributes:
+        seed: The seed of everything random in it.
+    """
+
+    seed: int
+
+    def __len__(self) -> int:
+        """Give the number of batches in an epoch."""
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Give the values of a batch of the current epoch."""
+
+    def on_epoch_begin(self) -> None:
+        """Begin the next epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Clear away what was made ahead; raise the exception that ended the data, if one did."""
+
+    def close(self) -> None:
+        """Clear away what was made ahead. Keras has it done at the end of each epoch."""
+
+    def __enter__(self) -> Self:
+        """Give itself: `with feed.to_keras() as data:` closes it at the end."""
+
+    def __exit__(self, *raised: object) -> None:
+        """Close it."""
+
+
+def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
+    """Make a `PyDataset` of a feed.
+
+    Raises:
+        ImportError: Keras is not installed.
+    """
+    dataset: KerasFeed = _class()(feed)
+    return dataset
+
+
+@functools.cache
+def _class() -> Any:
+    try:
+        keras: Any = importlib.import_module("keras")
+    except ImportError as error:
+        error.add_note("to_keras needs Keras: pip install 'batchflow[tensorflow]'")
+        raise
+
+    class FeedDataset(keras.utils.PyDataset):  # type: ignore[misc]
+        """The batches of a feed, one epoch after another: see `KerasFeed`."""
+
+        def __init__(self, feed: IndexedFeed) -> None:
+            super().__init__()
+            self._feed = feed
+            self.seed = feed.seed
+            self._failure = _Failure()
+            self._in_threads = keras.backend.backend() == "tensorflow"
+            self._caller: int | None = None  # the thread in which Keras's loop runs
+            self._end: Any = None  # a batch that ends the data
+
+        def __len__(self) -> int:
+            return len(self._feed)
+
+        def __getitem__(self, index: int) -> tuple[Any, ...]:
+            is_apart = self._caller not in (None, threading.get_ident())
+            if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
+                self._failure.forget()
+            try:
+                values = self._feed.read(index)
+            except Exception as error:
+                if self._end is None or not is_apart:
+                    raise
+                self._failure.keep(error)
+                return self._end  # type: ignore[no-any-return]
+            if self._in_threads and self._end is None:
+                end = _End(self._failure)
+                self._end = keras.tree.map_structure(lambda _: end, values)
+            return values
+
+        def on_epoch_begin(self) -> None:
+            self._caller = threading.get_ident()
+            self._feed.begin_epoch()
+
+        def on_epoch_end(self) -> None:
+            self._caller = None
+            self._feed.close()
+            self._failure.tell()
+
+        def close(self) -> None:
+            self._feed.close()
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *raised: object) -> None:
+            self.close()
+
+    return FeedDataset
+
+
+class _Failure:
+    """The exception that ended the data, from the thread that met it to the one that tells it."""
+
+    def __init__(self) -> None:
+        self._kept: Exception | None = None
+        self._told: Exception | None = None  # the same, once the data have ended
+
+    def keep(self, error: Exception) -> None:
+        self._kept = error
+
+    def end_data(self) -> None:
+        """Get ready to tell: Keras will say that the data ran out, which is not what happened."""
+        self._told = self._kept
+        warnings.filterwarnings("ignore", _OUT_OF_DATA, UserWarning)
+
+    def tell(self) -> None:
+        """Raise the exception, if the data have ended with one."""
+        error = self._told
+        self.forget()
+        if error is not None:
+            raise error
+
+    def forget(self) -> None:
+        """Be as before the exception."""
+        if self._told is not None:
+            filters: Any = warnings.filters
+            mine = [f for f in filters if getattr(f[1], "pattern", "") == _OUT_OF_DATA]
+            with suppress(ValueError):  # another thread may have removed it
+                filters.remove(mine[0]) if mine else None
+        self._kept = self._told = None
+
+
+class _End:
+    """In the place of an array: ends what converts it, as an iterator ends."""
+
+    def __init__(self, failure: _Failure) -> None:
+        self._failure = failure
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._failure.end_data()
+        raise StopIteration

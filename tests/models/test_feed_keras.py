@@ -1,0 +1,313 @@
+"""A feed as a `PyDataset`: `fit`, `evaluate` and `predict` of Keras read it."""
+
+import contextlib
+import functools
+import random
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from batchflow import ArgumentValueError, ArrayBatch, B, Dataset, SkipBatch, action
+from batchflow.errors import ActionResultError
+from batchflow.testing import digest, hand_over_every_batch, nothing_left
+
+pytestmark = pytest.mark.tensorflow
+
+each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
+
+
+@pytest.fixture(autouse=True)
+def _most_interleavings():
+    with hand_over_every_batch():
+        yield
+
+
+@functools.cache
+def import_keras():
+    import keras
+
+    return keras
+
+
+class Rows(ArrayBatch):
+    components = "x", "y"
+
+    @action
+    def noise(self):
+        self.x = self.x + self.rng.normal(0, 0.1, size=self.x.shape).astype("float32")
+        return self
+
+    @action
+    def note(self, seen):
+        seen.append(self.number)
+        return self
+
+    @action
+    def fail(self, at, error):
+        if self.number == at:
+            raise error
+        return self
+
+    @action(singleton=True)
+    def in_order(self):
+        return self
+
+
+X = np.random.default_rng(0).normal(size=(22, 3)).astype("float32")
+DATASET = Dataset.from_arrays(Rows, x=X, y=X.sum(axis=1, keepdims=True))
+OPTIONS = {"shuffle": True, "seed": 3}  # 6 batches of 4 items, the last of 2
+
+
+def build():
+    keras = import_keras()
+    seeded = functools.partial(keras.initializers.GlorotUniform, seed=1)
+    net = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, activation="relu", kernel_initializer=seeded()),
+            keras.layers.Dropout(0.5, seed=2),
+            keras.layers.Dense(1, kernel_initializer=seeded()),
+        ]
+    )
+    net.compile(keras.optimizers.Adam(0.05), "mse")
+    return net
+
+
+def weights(net):
+    return digest(*(np.asarray(v) for v in net.variables))
+
+
+def kernels(net):
+    return digest(*(np.asarray(v) for v in net.trainable_variables))
+
+
+def threads_of_runs():
+    return [t.name for t in threading.enumerate() if t.name.startswith("batchflow")]
+
+
+def feed(pipeline=None, **options):
+    pipeline = DATASET.p.noise() if pipeline is None else pipeline
+    return pipeline.feed(4, B.x, B.y, **{**OPTIONS, **options})
+
+
+def by_hand(n_epochs=None, batches=None, **arguments):
+    """Train on the batches of the feed, one after another."""
+    net = build()
+    for batch in feed(n_epochs=n_epochs) if batches is None else batches:
+        net.train_on_batch(*batch, **arguments)
+    return net
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _first_model():
+    """What TensorFlow leaves behind at its first use is not counted."""
+    build().fit(feed().to_keras(), verbose=0)
+
+
+@each_prefetch
+def test_fit_equals_a_loop_over_the_same_batches(prefetch):
+    net = build()
+    data = feed(prefetch=prefetch).to_keras()
+    assert isinstance(data, import_keras().utils.PyDataset)
+    assert len(data) == 6
+    history = net.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"]
+    assert len(history) == 3
+    assert weights(net) == weights(by_hand(3))
+
+
+@each_prefetch
+def test_two_fits_go_on_counting_epochs(prefetch):
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    net.fit(data, epochs=2, shuffle=False, verbose=0)
+    net.fit(data, epochs=1, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(3))
+
+
+@each_prefetch
+def test_shuffle_of_fit_gives_every_batch_once(prefetch):
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    expected = list(feed(n_epochs=2))
+    import_keras().utils.set_random_seed(1)  # of Keras's order
+    net.fit(data, epochs=2, verbose=0)  # shuffle=True
+    random.seed(1)
+    order = []
+    for epoch in range(2):
+        indices = list(range(6))
+        random.shuffle(indices)
+        order += [expected[6 * epoch + i] for i in indices]
+    assert weights(net) == weights(by_hand(batches=order))
+
+
+@each_prefetch
+def test_steps_per_epoch_go_through_the_batches_in_order(prefetch):
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    net.fit(data, epochs=3, steps_per_epoch=2, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(1))
+    with nothing_left():
+        net.fit(data, epochs=1, steps_per_epoch=2, shuffle=False, verbose=0)
+        data.close()
+
+
+@each_prefetch
+def test_evaluate_and_predict(prefetch):
+    net, data = by_hand(1), feed(prefetch=prefetch).to_keras()
+    first, second = (zip(*half, strict=True) for half in np.array_split(_pairs(2), 2))
+    x, y = map(np.concatenate, first)
+    assert net.evaluate(data, verbose=0) == pytest.approx(net.evaluate(x, y, 4, verbose=0))
+    x, y = map(np.concatenate, second)  # the next epoch
+    assert digest(net.predict(data, verbose=0)) == digest(net.predict(x, 4, verbose=0))
+
+
+def _pairs(n_epochs):
+    pairs = np.empty((n_epochs * 6, 2), dtype=object)
+    for place, pair in enumerate(feed(n_epochs=n_epochs)):
+        pairs[place] = pair
+    return pairs
+
+
+def test_predict_takes_x_alone():
+    data = DATASET.p.feed(4, B.x).to_keras()
+    net = build()
+    assert net.predict(data, verbose=0).shape == (22, 1)
+
+
+@each_prefetch
+def test_validation_data_may_be_another_feed(prefetch):
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    others = DATASET.p.feed(4, B.x, B.y, prefetch=prefetch).to_keras()
+    fitted = net.fit(data, validation_data=others, epochs=3, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(3))
+    assert fitted.history["val_loss"][-1] == pytest.approx(
+        net.evaluate(X, X.sum(axis=1, keepdims=True), verbose=0), rel=1e-4
+    )
+
+
+@each_prefetch
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_of_keras_are_safe(prefetch, workers):
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    data.workers = workers
+    net.fit(data, epochs=2, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(2))
+
+
+def test_sample_weights_are_taken():
+    weighted = DATASET.p.noise().feed(4, B.x, B.y, abs(B.y[:, 0]), **OPTIONS)
+    net = build()
+    net.fit(weighted.to_keras(), shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(batches=weighted))
+    assert weights(net) != weights(by_hand(1))
+
+
+def test_class_weights_are_taken():
+    labelled = DATASET.p.feed(4, B.x, (B.y[:, 0] > 0).astype(int), **OPTIONS)
+    net = build()
+    net.fit(labelled.to_keras(), shuffle=False, verbose=0, class_weight={0: 0.5, 1: 2.0})
+    assert weights(net) == weights(by_hand(batches=labelled, class_weight={0: 0.5, 1: 2.0}))
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_several_inputs_and_outputs(kind):
+    keras = import_keras()
+    a, b = keras.Input((3,), name="a"), keras.Input((1,), name="b")
+    both = keras.layers.Concatenate()([a, b])
+    c, d = (keras.layers.Dense(1, name=name)(both) for name in "cd")
+    if kind is dict:
+        net = keras.Model({"a": a, "b": b}, {"c": c, "d": d})
+        net.compile("sgd", {"c": "mse", "d": "mse"})
+        x, y = {"a": B.x, "b": B.y}, {"c": B.y, "d": -B.y}
+    else:
+        net = keras.Model([a, b], [c, d])
+        net.compile("sgd", ["mse", "mse"])
+        x, y = [B.x, B.y], [B.y, -B.y]
+    data = DATASET.p.feed(4, x, y).to_keras()
+    assert np.isfinite(net.fit(data, epochs=2, verbose=0).history["loss"]).all()
+    assert len(net.predict(data, verbose=0)) == 2
+
+
+@each_prefetch
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_an_exception_is_the_same_object_with_its_notes(prefetch, method, workers):
+    class MineError(Exception):
+        pass
+
+    error = MineError("mine")
+    net = build()
+    data = feed(DATASET.p.noise().fail(4, error), prefetch=prefetch).to_keras()
+    data.workers = workers
+    options = {"shuffle": False} if method == "fit" else {}
+    before = [*warnings.filters]
+    with pytest.raises(MineError) as caught:
+        getattr(net, method)(data, verbose=0, **options)
+    assert caught.value is error
+    assert any(f"'fail', chained at {__file__}" in note for note in error.__notes__)
+    assert warnings.filters == before
+    if method == "fit":  # the batches before it have been trained on
+        assert kernels(net) == kernels(by_hand(batches=list(feed())[:4]))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_exception_in_a_batch_that_keras_reads_early_arrives(at):
+    with pytest.raises(ValueError, match="mine"):
+        build().fit(feed(DATASET.p.fail(at, ValueError("mine"))).to_keras(), verbose=0)
+
+
+def test_a_loop_after_an_exception_starts_anew():
+    net, data = build(), feed(DATASET.p.fail(4, ValueError("mine"))).to_keras()
+    with pytest.raises(ValueError, match="mine"):
+        net.fit(data, shuffle=False, verbose=0)
+    assert len(net.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]) == 2
+
+
+def test_an_exception_that_nobody_waited_for_is_forgotten():
+    keras = import_keras()
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 0
+
+    net, data = build(), feed(DATASET.p.fail(3, ValueError("mine"))).to_keras()
+    with warnings.catch_warnings():
+        net.fit(data, shuffle=False, verbose=0, callbacks=[Stop()])
+        net.fit(data, shuffle=False, verbose=0)  # its epoch has no batch 3
+
+
+def test_a_skipped_batch_is_an_error():
+    data = feed(DATASET.p.fail(4, SkipBatch())).to_keras()
+    with pytest.raises(ActionResultError, match=r"batch 4 .*skipped"):
+        build().fit(data, shuffle=False, verbose=0)
+
+
+def test_pipelines_that_cannot_be_indexed_are_refused():
+    with pytest.raises(ArgumentValueError, match=r"in_order\(\), chained at"):
+        feed(DATASET.p.in_order()).to_keras()
+
+
+@each_prefetch
+@pytest.mark.parametrize("how", ["end", "early", "error"])
+def test_nothing_is_left_of_a_fit(prefetch, how):
+    keras = import_keras()
+
+    class Leave(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if how == "error":
+                raise KeyError("left")
+            self.model.stop_training = how == "early"
+
+    net = build()
+    with nothing_left(), contextlib.suppress(KeyError), feed(prefetch=prefetch).to_keras() as data:
+        net.fit(data, shuffle=False, epochs=2, verbose=0, callbacks=[Leave()])
+        if how == "end":  # without close, too
+            assert threads_of_runs() == []
+
+
+def test_random_access_gives_the_batches_of_the_epoch():
+    data = feed().to_keras()
+    expected = [digest(*batch) for batch in feed(n_epochs=1)]
+    assert [digest(*data[i]) for i in (5, 0, 3)] == [expected[i] for i in (5, 0, 3)]
+    assert [digest(*batch) for batch in data] == expected  # outside of any epoch: the first
+    with pytest.raises(IndexError):
+        data[6]
