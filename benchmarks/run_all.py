@@ -15,6 +15,7 @@ SCRIPTS = (
     "large_order",
     "import_time",
     "training_loop",
+    "keras_step",
     "language",
     "per_item",
     "regroup",

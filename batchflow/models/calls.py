@@ -4,7 +4,7 @@ A model is any object. What can be done to it follows from what it is:
 
 | the model | `train` | `predict` |
 |---|---|---|
-| a Keras model | one step of its optimizer | `predict_on_batch` |
+| a Keras model | one compiled step of its optimizer | `predict_on_batch` |
 | a torch module | refused: its `train` is a switch | its `predict`, or a call in eval mode |
 | an object with `train` | `train(...)` | |
 | an object with `partial_fit` | `partial_fit(...)` | |
@@ -30,9 +30,10 @@ from batchflow.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from batchflow.models.keras import is_keras_model, named_outputs, train_on_batch
+from batchflow.models.keras import is_keras_model, named_outputs
+from batchflow.models.keras_step import train_on_batch, train_on_batches
 
-__all__ = ["Fetches", "build", "is_builder", "predict", "train"]
+__all__ = ["Fetches", "build", "is_builder", "predict", "train", "train_step", "train_steps"]
 
 Fetches = str | int | Sequence[str | int] | None
 
@@ -169,8 +170,9 @@ def train(
 
     Returns:
         With `fetches`: the value, or a list of values in the order of the names. Without: the loss
-        of a Keras model as a float (with `return_dict=True`, all values by name), what `train`
-        returned, or None after a `partial_fit`.
+        of a Keras model (with `return_dict=True`, all values by name), what `train` returned, or
+        None after a `partial_fit`. Numbers of a Keras model are `LazyValue`s: they do as floats do,
+        and are read from the device when they are first used.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) There is nothing to train the object with.
@@ -203,6 +205,72 @@ def train(
         "model or an object with a method train(...) or partial_fit(...). For anything else write "
         "the step in an @action(model=..., singleton=True)"
     )
+
+
+def train_step(
+    model: Any, x: Any, y: Any = None, sample_weight: Any = None, fetches: Fetches = None
+) -> Any:
+    """Do one compiled training step of a Keras model: for actions of one's own.
+
+    The same weights as `model.train_on_batch(x, y, sample_weight)`, sooner; and the values stay on
+    the device until they are read.
+
+    Args:
+        model: A compiled Keras model.
+        x: The inputs: an array, or a list or dict of arrays.
+        y: The targets, likewise.
+        sample_weight: A weight for each item.
+        fetches: `"loss"`, the name of a metric, or a list of them.
+
+    Returns:
+        The loss, or what `fetches` names, of this batch alone: `batchflow.models.LazyValue`s.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It is no Keras model.
+        ModelDefinitionError: (a `TypeError`) The model is not compiled.
+        UnknownNameError: (a `KeyError`) There is no value of that name.
+
+    Example::
+
+        @action(model="net", singleton=True)
+        def fit(self, net):
+            self.loss = train_step(net, self.images, self.labels)
+            return self
+    """
+    _check_keras(model)
+    logs = train_on_batch(model, (x, y, sample_weight), {})
+    return _choose(logs, "loss" if fetches is None else fetches, model, "train")
+
+
+def train_steps(model: Any, batches: Sequence[Sequence[Any]], fetches: Fetches = None) -> list[Any]:
+    """Do one training step of a Keras model for each of several batches, in one call.
+
+    The same weights as `train_step` for one after the other. On TensorFlow it is one call of a
+    compiled function; it is traced for each number of batches, so keep to one. On other backends,
+    and for the first batches of a model whose metrics are not built yet, it is single steps.
+
+    Args:
+        model: A compiled Keras model.
+        batches: `(x, y)` or `(x, y, sample_weight)` each, of one shape.
+        fetches: As for `train_step`.
+
+    Returns:
+        What `train_step` gives for each batch, in order.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It is no Keras model.
+        ArgumentValueError: (a `ValueError`) A batch is not of that form.
+        ModelDefinitionError: (a `TypeError`) The model is not compiled.
+        UnknownNameError: (a `KeyError`) There is no value of that name.
+    """
+    _check_keras(model)
+    chosen = "loss" if fetches is None else fetches
+    return [_choose(logs, chosen, model, "train") for logs in train_on_batches(model, batches)]
+
+
+def _check_keras(model: Any) -> None:
+    if not is_keras_model(model):
+        raise ArgumentTypeError(f"a Keras model was expected, got {_title(model)}")
 
 
 def predict(

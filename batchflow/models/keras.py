@@ -1,6 +1,6 @@
-"""What batchflow knows of Keras models: one step, one prediction, and the variables of their state.
+"""What batchflow knows of Keras models: their outputs, and the variables of their state.
 
-Keras is imported by whoever makes a model, never here.
+Keras is imported by whoever makes a model, never here. Training is in `keras_step`.
 
 Guarantees:
     - `state_variables` holds all that the next training step depends on: weights, the variables of
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ __all__ = [
     "named_outputs",
     "state_arrays",
     "state_variables",
-    "train_on_batch",
 ]
 
 
@@ -35,29 +34,6 @@ def is_keras_model(value: Any) -> bool:
     keras = sys.modules.get("keras")
     # A thread may be importing Keras at this moment.
     return keras is not None and isinstance(value, getattr(keras, "Model", ()))
-
-
-def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Do one step of the optimizer on one batch.
-
-    Args:
-        model: A compiled `keras.Model`.
-        args: `x`, `y`, `sample_weight`, `class_weight`, as in `keras.Model.train_on_batch`.
-        kwargs: The same, by name.
-
-    Returns:
-        The loss and the metrics of this batch alone, by name.
-
-    Raises:
-        ModelDefinitionError: The model is not compiled.
-    """
-    if not model.compiled:
-        raise ModelDefinitionError(
-            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
-            f"to train with: call compile(optimizer, loss) where it is made"
-        )
-    logs: dict[str, Any] = model.train_on_batch(*args, **{**kwargs, "return_dict": True})
-    return logs
 
 
 def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
