@@ -25,19 +25,13 @@ from batchflow import (
     action,
     inbatch_parallel,
 )
-from batchflow.testing import digest, hand_over_every_batch, nothing_left
+from batchflow.testing import digest, nothing_left
 
-PREFETCH = (0, 1, 4)
-each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
+from .conftest import each_prefetch
+
 WAYS = ({}, {"prefetch": 1}, {"prefetch": 4}, {"executor": "serial"})
 each_way = pytest.mark.parametrize("way", WAYS, ids=["0", "1", "4", "serial"])
 setting = contextvars.ContextVar("setting", default="default")
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
 
 
 class Rows(ArrayBatch):

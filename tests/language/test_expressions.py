@@ -11,7 +11,7 @@ import pytest
 from batchflow import ArgumentTypeError, ArrayBatch, B, C, D, Dataset, F, I, R, V, W, action
 from batchflow.testing import digest
 
-PREFETCH = (0, 1, 4)
+from .conftest import PREFETCH
 
 
 class Rows(ArrayBatch):

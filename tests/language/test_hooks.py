@@ -29,16 +29,9 @@ from batchflow import (
     W,
     action,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-PREFETCH = (0, 1, 4)
-each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+from .conftest import PREFETCH, each_prefetch
 
 
 class Rows(ArrayBatch):

@@ -22,30 +22,13 @@ from batchflow import (
     inbatch_parallel,
     model,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-each_prefetch = pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+from . import regrouping
+from .regrouping import each_prefetch, xs
 
 
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
-    @action
-    def add(self, other, factor=1):
-        self.x = self.x + factor * other.x
-        return self
-
+class Rows(regrouping.Rows):
     @action
     def add_two(self, one, two):
         self.x = self.x + one.x + 1000 * two.x
@@ -54,28 +37,6 @@ class Rows(ArrayBatch):
     @action
     def give_other(self, other):
         return other
-
-    @action
-    def put(self, value):
-        self.x = self.x * 0 + value
-        return self
-
-    @action
-    def signal(self, what, at):
-        if at in self.indices:
-            raise what
-        return self
-
-    @action
-    def fail_at(self, at):
-        if at in self.indices:
-            raise ValueError(f"no {at}: {self.x.sum()}")
-        return self
-
-    @action(singleton=True)
-    def count(self):
-        self.pipeline.set_variable("n", self.pipeline.v("n") + 1)
-        return self
 
 
 def rows(n_items=12, first=0, cls=Rows):
@@ -91,10 +52,6 @@ def left():
 @pytest.fixture
 def right():
     return rows(first=100)
-
-
-def xs(pipeline, batch_size=4, **options):
-    return [batch.x.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
 
 
 def orders_a_step(pipeline):

@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 
 from batchflow import ArrayBatch, B, C, Dataset, Pipeline, V, action, model
-from batchflow.testing import digest, hand_over_every_batch, nothing_left
+from batchflow.testing import digest, nothing_left
 
 pytestmark = pytest.mark.tensorflow
 
 PREFETCH = (0, 4)
 keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
 
 
 @functools.cache

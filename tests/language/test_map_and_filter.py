@@ -17,30 +17,13 @@ from batchflow import (
     V,
     action,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-each_prefetch = pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+from . import regrouping
+from .regrouping import each_prefetch, ids
 
 
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
-    @action
-    def remember(self):
-        self.memory = 1
-        return self
-
+class Rows(regrouping.Rows):
     @action(singleton=True)
     def count(self):
         self.pipeline.set_variable("n", self.pipeline.v("n") + len(self))
@@ -55,10 +38,6 @@ def dataset():
 @pytest.fixture
 def plain():
     return Dataset.from_arrays(ArrayBatch, data=np.arange(10.0))
-
-
-def ids(pipeline, batch_size=4, **options):
-    return [batch.indices.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
 
 
 def xs(pipeline, batch_size=10, **options):

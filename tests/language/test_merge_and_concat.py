@@ -9,6 +9,13 @@ import weakref
 
 import numpy as np
 import pytest
+from laws.conftest import (
+    leave_at_the_end,
+    leave_before_the_first_batch,
+    leave_by_break,
+    leave_by_close,
+    leave_to_the_garbage_collector,
+)
 
 from batchflow import (
     ArrayBatch,
@@ -23,94 +30,25 @@ from batchflow import (
     V,
     action,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-PREFETCH = [0, 1, 2, 5]
-each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
+from .regrouping import Rows, each_prefetch, facts, flat, ids, rows, xs
+
 each_word = pytest.mark.parametrize("word", ["merge", "concat"])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
-
-
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
-    @action
-    def put(self, value):
-        self.x = self.x * 0 + value
-        return self
-
-    @action
-    def signal(self, what, at):
-        if at in self.source_ids:
-            raise what
-        return self
-
-    @action
-    def fail_at(self, at):
-        if at in self.source_ids:
-            raise ValueError(f"no {at}: {self.x.sum()}")
-        return self
-
-    @action
-    def remember(self, value):
-        self.memory = value
-        return self
-
-    @action
-    def add(self, other):
-        self.x = self.x + other.x
-        return self
-
-    @action(singleton=True)
-    def count(self):
-        self.pipeline.set_variable("n", self.pipeline.v("n") + 1)
-        return self
-
-
-def rows(first, n_items, cls=Rows):
-    ids = np.arange(first, first + n_items)
-    return Dataset.from_arrays(cls, ids, x=ids.astype(float), y=np.arange(n_items))
 
 
 @pytest.fixture
 def left():
-    return rows(0, 10)
+    return rows(10, 0)
 
 
 @pytest.fixture
 def right():
-    return rows(100, 10)
-
-
-def flat(parts):
-    return [item for part in parts for item in part]
-
-
-def ids(pipeline, batch_size=4, **options):
-    return [batch.indices.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
+    return rows(10, 100)
 
 
 def sources(pipeline, batch_size=4, **options):
     return [batch.source_ids.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
-
-
-def xs(pipeline, batch_size=4, **options):
-    return [batch.x.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
-
-
-def facts(pipeline, batch_size=4, **options):
-    run = pipeline.gen_batch(batch_size, **options)
-    return [(b.number, b.epoch, b.source_numbers, b.indices.tolist(), b.x.tolist()) for b in run]
 
 
 # ---- merge: which batches, which items
@@ -126,22 +64,22 @@ def test_a_merged_batch_has_the_items_of_one_batch_of_each(left, right, prefetch
 
 
 def test_several_others_come_in_their_order(left, right):
-    assert ids(left.p.merge(right, rows(200, 10)), 1)[3] == [3, 103, 203]
+    assert ids(left.p.merge(right, rows(10, 200)), 1)[3] == [3, 103, 203]
 
 
 @each_prefetch
 def test_it_ends_with_the_other_that_ends_first(left, prefetch):
-    assert len(ids(left.p.merge(rows(100, 5)), 4, prefetch=prefetch)) == 2
+    assert len(ids(left.p.merge(rows(5, 100)), 4, prefetch=prefetch)) == 2
 
 
 @each_prefetch
 def test_it_ends_with_this_pipeline_if_that_ends_first(left, prefetch):
-    assert len(ids(left.p.merge(rows(100, 50)), 4, prefetch=prefetch)) == 3
+    assert len(ids(left.p.merge(rows(50, 100)), 4, prefetch=prefetch)) == 3
 
 
 @each_prefetch
 def test_an_endless_other_does_not_end_it(left, prefetch):
-    other = rows(100, 3).p.run_later(2, n_epochs=None)
+    other = rows(3, 100).p.run_later(2, n_epochs=None)
     assert ids(left.p.merge(other), 4, prefetch=prefetch) == [
         [0, 1, 2, 3, 100, 101],
         [4, 5, 6, 7, 102],
@@ -150,7 +88,7 @@ def test_an_endless_other_does_not_end_it(left, prefetch):
 
 
 def test_an_endless_other_without_a_batch_size_takes_that_of_the_run(left):
-    other = rows(100, 4).p.run_later(n_epochs=None)
+    other = rows(4, 100).p.run_later(n_epochs=None)
     assert len(ids(left.p.merge(other), 4)) == 3
 
 
@@ -185,7 +123,7 @@ def test_an_other_of_n_iters_gives_so_many_batches(left, right):
 
 def test_a_dataset_smaller_than_the_batch_is_named(left):
     with pytest.raises(ValueError, match="larger than the dataset, which has 3 items") as caught:
-        left.p.merge(rows(100, 3)).gen_batch(4)
+        left.p.merge(rows(3, 100)).gen_batch(4)
     told = str(caught.value) + str(getattr(caught.value, "__notes__", ""))
     assert "merge" in told
 
@@ -242,7 +180,7 @@ def test_batches_without_data_are_merged():
 @each_prefetch
 def test_an_attribute_that_would_be_lost_is_refused_by_name(left, right, prefetch):
     with pytest.raises(ValueError, match=r"attribute 'memory'.*would lose it") as caught:
-        left.p.remember(1).merge(right).run(4, prefetch=prefetch)
+        left.p.remember().merge(right).run(4, prefetch=prefetch)
     assert f"in merge(<Dataset of 10 items, Rows>), chained at {__file__}" in "\n".join(
         caught.value.__notes__
     )
@@ -250,7 +188,7 @@ def test_an_attribute_that_would_be_lost_is_refused_by_name(left, right, prefetc
 
 def test_an_attribute_of_the_other_that_would_be_lost_is_refused_by_name(left, right):
     with pytest.raises(ValueError, match=r"attribute 'memory'.*would lose it"):
-        left.p.merge(right.p.remember(1)).run(4)
+        left.p.merge(right.p.remember()).run(4)
 
 
 def test_batches_with_other_components_are_refused(left):
@@ -266,7 +204,7 @@ def test_batches_of_another_class_with_the_same_components_become_this_class(lef
     class Other(ArrayBatch):
         components = "y", "x"
 
-    batch = next(left.p.merge(rows(100, 10, Other)).gen_batch(2))
+    batch = next(left.p.merge(rows(10, 100, Other)).gen_batch(2))
     assert (type(batch), batch.x.tolist()) == (Rows, [0.0, 1, 100, 101])
 
 
@@ -278,7 +216,7 @@ def test_a_class_may_merge_in_a_way_of_its_own(right):
             first.x = first.x + sum(other.x for other in others)
             return first
 
-    assert xs(rows(0, 10, Sum).p.merge(right), 2)[1] == [104.0, 106.0]
+    assert xs(rows(10, 0, Sum).p.merge(right), 2)[1] == [104.0, 106.0]
 
 
 def test_an_action_called_merge_takes_the_place_of_the_step():
@@ -288,7 +226,7 @@ def test_an_action_called_merge_takes_the_place_of_the_step():
             self.x = self.x * 0 + value
             return self
 
-    own = rows(0, 4, Own)
+    own = rows(4, 0, Own)
     assert xs(own.p.merge(3)) == xs(own >> Pipeline().merge(3)) == [[3.0] * 4]
 
 
@@ -298,7 +236,7 @@ def test_a_class_with_an_action_called_merge_is_still_regrouped():
         def merge(self, value):
             raise AssertionError
 
-    assert ids(rows(0, 4, Own).p.rebatch(4), 3) == [[0, 1, 2, 3]]
+    assert ids(rows(4, 0, Own).p.rebatch(4), 3) == [[0, 1, 2, 3]]
 
 
 # ---- merge: fn
@@ -311,7 +249,7 @@ def test_the_function_gets_this_batch_first(left, right):
         seen.append([batch.indices.tolist() for batch in batches])
         return batches[0]
 
-    left.p.merge(right, rows(200, 10), fn=put_together).run(5)
+    left.p.merge(right, rows(10, 200), fn=put_together).run(5)
     assert seen[1] == [[5, 6, 7, 8, 9], [*range(105, 110)], [*range(205, 210)]]
 
 
@@ -408,7 +346,7 @@ def test_concat_gives_one_source_after_the_other(left, right, prefetch):
 
 @each_prefetch
 def test_concat_gives_every_epoch_of_all_in_turn(left, right, prefetch):
-    pipeline = left.p.concat(right, rows(200, 4))
+    pipeline = left.p.concat(right, rows(4, 200))
     seen = [
         (b.number, b.epoch, int(b.indices[0]))
         for b in pipeline.gen_batch(4, n_epochs=2, prefetch=prefetch, drop_last=True)
@@ -489,7 +427,7 @@ def test_batches_of_a_subclass_are_refused_as_its_own_steps_would_not_be_taken(l
             return self
 
     with pytest.raises((TypeError, ValueError), match="Special"):
-        left.p.concat(rows(100, 10, Special)).put(1)
+        left.p.concat(rows(10, 100, Special)).put(1)
 
 
 def test_the_error_behind_concat_does_not_lead_to_a_batch_of_another_source(left, right):
@@ -604,14 +542,14 @@ def test_an_undeclared_variable_of_an_inner_pipeline_is_told_before_the_run(left
 @each_word
 def test_a_piece_with_it_goes_over_several_datasets(right, word):
     piece = getattr(Pipeline().put(1), word)(right).put(B.x + 1)
-    got = [xs(rows(first, 10) >> piece, 10) for first in (0, 50, 0)]
+    got = [xs(rows(10, first) >> piece, 10) for first in (0, 50, 0)]
     assert got[0] == got[1] == got[2]
 
 
 @each_word
 def test_an_inner_piece_goes_over_several_datasets(left, word):
     inner = Pipeline().put(B.x * 2)
-    one, two = rows(100, 10) >> inner, rows(200, 10) >> inner
+    one, two = rows(10, 100) >> inner, rows(10, 200) >> inner
     got = xs(getattr(left.p, word)(one, two), 10)
     assert flat(got) == [*range(10), *range(200, 220, 2), *range(400, 420, 2)]
 
@@ -681,7 +619,7 @@ def test_one_inner_pipeline_used_twice_is_read_twice(left, right, prefetch):
 
 @each_prefetch
 def test_merges_nested_three_deep_have_one_answer(left, right, prefetch):
-    inner = right.p.noise().merge(rows(200, 10).p.noise().merge(rows(300, 10).p.noise())).noise()
+    inner = right.p.noise().merge(rows(10, 200).p.noise().merge(rows(10, 300).p.noise())).noise()
     pipeline = left.p.noise().merge(inner).noise().rebatch(5).noise()
     options = {"seed": 7, "shuffle": True, "n_epochs": 2}
     expected = facts(pipeline, 3, executor="serial", **options)
@@ -690,8 +628,8 @@ def test_merges_nested_three_deep_have_one_answer(left, right, prefetch):
 
 @each_prefetch
 def test_a_join_in_a_merge_in_a_concat_has_one_answer(left, right, prefetch):
-    joined = right.p.noise().join(rows(100, 10).p.noise()).add()
-    inner = rows(200, 10).p.noise().merge(joined, rows(300, 10).p.rebatch(3))
+    joined = right.p.noise().join(rows(10, 100).p.noise()).add()
+    inner = rows(10, 200).p.noise().merge(joined, rows(10, 300).p.rebatch(3))
     pipeline = left.p.noise().concat(inner.noise()).noise().rebatch(4)
     options = {"seed": 7, "shuffle": True, "n_epochs": 2}
     expected = facts(pipeline, 3, executor="serial", **options)
@@ -720,7 +658,7 @@ def orders(outer, *others, **options):
 
 
 def twins(n):
-    return [rows(0, 50) for _ in range(n)]
+    return [rows(50, 0) for _ in range(n)]
 
 
 def test_sources_of_one_size_are_shuffled_differently():
@@ -763,7 +701,7 @@ def test_a_generator_shuffles_as_the_number_that_it_gives():
 
 
 def test_the_outer_order_is_as_without_merge():
-    alone = next(rows(0, 50).p.gen_batch(50, shuffle=True, seed=1)).indices.tolist()
+    alone = next(rows(50, 0).p.gen_batch(50, shuffle=True, seed=1)).indices.tolist()
     assert orders(*twins(2), shuffle=True, seed=1)[0] == alone
 
 
@@ -877,8 +815,8 @@ def test_progress_behind_a_merge_counts_merged_batches(left, right):
     ("build", "options"),
     [
         (lambda p, o: p.merge(o), {"n_epochs": 2}),
-        (lambda p, o: p.merge(rows(100, 5)), {"n_epochs": 3}),
-        (lambda p, o: p.merge(rows(100, 5).p.run_later(2, n_epochs=None)), {"n_epochs": 3}),
+        (lambda p, o: p.merge(rows(5, 100)), {"n_epochs": 3}),
+        (lambda p, o: p.merge(rows(5, 100).p.run_later(2, n_epochs=None)), {"n_epochs": 3}),
         (lambda p, o: p.merge(o.p.rebatch(3)), {"n_epochs": 2}),
         (lambda p, o: p.merge(o, o.p.run_later(4, n_iters=2)), {}),
         (lambda p, o: p.merge(o), {"n_iters": 5}),
@@ -927,10 +865,10 @@ PLACES = {
         left.p.init_variable("n", 0).count().merge(right), 5
     ),
     "in the joined of the other": lambda left, right, step: left.p.noise().merge(
-        right.p.join(step(rows(100, 10).p, 105)).add()
+        right.p.join(step(rows(10, 100).p, 105)).add()
     ),
     "two levels down": lambda left, right, step: left.p.noise().merge(
-        rows(200, 10).p.merge(step(right.p, 105))
+        rows(10, 200).p.merge(step(right.p, 105))
     ),
 }
 each_place = pytest.mark.parametrize("place", PLACES)
@@ -1049,7 +987,7 @@ def test_after_of_an_inner_pipeline_is_taken_when_that_of_the_outer_fails(left, 
 def test_after_of_all_inner_pipelines_is_taken_when_that_of_one_fails(left, right):
     log = []
     failing = right.p.after.call(lambda: 1 / 0).main
-    last = rows(200, 10).p.after.call(log.append, "after").main
+    last = rows(10, 200).p.after.call(log.append, "after").main
     with pytest.raises(ZeroDivisionError):
         left.p.merge(failing, last).run(4)
     assert log == ["after"]
@@ -1064,31 +1002,6 @@ def test_after_of_an_inner_pipeline_is_taken_on_break(left, right):
 
 
 # ---- ends
-
-
-def leave_at_the_end(run):
-    list(run)
-
-
-def leave_by_break(run):
-    for _ in run:
-        break
-
-
-def leave_by_close(run):
-    next(run)
-    run.close()
-    run.close()
-
-
-def leave_to_the_garbage_collector(run):
-    next(run)
-    cycle = [run]
-    cycle.append(cycle)
-
-
-def leave_before_the_first_batch(run):
-    assert run.seed >= 0
 
 
 def leave_by_an_exception(run):

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from harms.conftest import Room, in_threads
 
 from batchflow import (
     ArgumentTypeError,
@@ -27,17 +28,11 @@ from batchflow import (
     action,
     model,
 )
-from batchflow.testing import digest, hand_over_every_batch
+from batchflow.testing import digest
 
-PREFETCH = (0, 1, 4)
-each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
+from .conftest import PREFETCH, each_prefetch
+
 each_mode = pytest.mark.parametrize("mode", ["static", "dynamic"])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
 
 
 class Net:
@@ -99,40 +94,6 @@ def dataset():
 @pytest.fixture
 def file(tmp_path):
     return str(tmp_path / "net.npy")
-
-
-def in_threads(*functions):
-    errors = []
-
-    def guarded(function):
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(f,), daemon=True) for f in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert not any(thread.is_alive() for thread in threads)
-    assert not errors
-
-
-class Room:
-    """Counts who is in it at once, and gives others the time to come in."""
-
-    def __init__(self):
-        self.most = self._inside = 0
-        self._changed = threading.Condition()
-
-    def visit(self):
-        with self._changed:
-            self._inside += 1
-            self.most = max(self.most, self._inside)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._inside > 1, 0.03)
-            self._inside -= 1
 
 
 class Crowded(Net):

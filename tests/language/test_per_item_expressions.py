@@ -23,16 +23,9 @@ from batchflow import (
     action,
     inbatch_parallel,
 )
-from batchflow.testing import digest, hand_over_every_batch
+from batchflow.testing import digest
 
-PREFETCH = (0, 1, 4)
-each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+from .conftest import PREFETCH, each_prefetch
 
 
 class Rows(ArrayBatch):

@@ -8,9 +8,14 @@ import weakref
 
 import numpy as np
 import pytest
+from laws.conftest import (
+    leave_at_the_end,
+    leave_by_break,
+    leave_by_close,
+    leave_to_the_garbage_collector,
+)
 
 from batchflow import (
-    ArrayBatch,
     B,
     Batch,
     C,
@@ -22,55 +27,9 @@ from batchflow import (
     V,
     action,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-each_prefetch = pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
-
-
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
-    @action
-    def put(self, value):
-        self.x = self.x * 0 + value
-        return self
-
-    @action
-    def signal(self, what, *at):
-        if set(at) & set(self.indices.tolist()):
-            raise what
-        return self
-
-    @action
-    def remember(self):
-        self.memory = self.number
-        return self
-
-    @action
-    def forget(self):
-        del self.memory
-        return self
-
-    @action(singleton=True)
-    def count(self):
-        self.pipeline.set_variable("n", self.pipeline.v("n") + 1)
-        return self
-
-
-def rows(n_items=10, cls=Rows, first=0):
-    ids = np.arange(first, first + n_items)
-    return Dataset.from_arrays(cls, ids, x=ids.astype(float), y=np.arange(n_items))
+from .regrouping import Rows, each_prefetch, facts, flat, ids, rows
 
 
 @pytest.fixture
@@ -78,21 +37,8 @@ def dataset():
     return rows()
 
 
-def flat(parts):
-    return [item for part in parts for item in part]
-
-
-def ids(pipeline, batch_size=4, **options):
-    return [batch.indices.tolist() for batch in pipeline.gen_batch(batch_size, **options)]
-
-
 def sizes(pipeline, batch_size=4, **options):
     return [len(batch) for batch in pipeline.gen_batch(batch_size, **options)]
-
-
-def facts(pipeline, batch_size=4, **options):
-    run = pipeline.gen_batch(batch_size, **options)
-    return [(b.number, b.epoch, b.source_numbers, b.indices.tolist(), b.x.tolist()) for b in run]
 
 
 # ---- sizes and epochs
@@ -303,8 +249,14 @@ def test_an_attribute_that_would_be_lost_is_refused_by_name_and_place(dataset, s
     assert "of the source batches 0" in notes
 
 
-def test_an_attribute_that_is_dropped_before_is_no_loss(dataset):
-    assert sizes(dataset.p.remember().forget().rebatch(3)) == [3, 3, 3, 1]
+def test_an_attribute_that_is_dropped_before_is_no_loss():
+    class Forgetful(Rows):
+        @action
+        def forget(self):
+            del self.memory
+            return self
+
+    assert sizes(rows(cls=Forgetful).p.remember().forget().rebatch(3)) == [3, 3, 3, 1]
 
 
 def test_a_component_that_cannot_be_divided_is_refused_by_name_and_place():
@@ -702,27 +654,6 @@ def test_replay_gives_the_batch_as_it_comes_to_the_first_rebatch(dataset):
 
 
 # ---- ends
-
-
-def leave_at_the_end(run):
-    list(run)
-
-
-def leave_by_break(run):
-    for _ in run:
-        break
-
-
-def leave_by_close(run):
-    next(run)
-    run.close()
-    run.close()
-
-
-def leave_to_the_garbage_collector(run):
-    next(run)
-    cycle = [run]
-    cycle.append(cycle)
 
 
 def leave_by_ctrl_c(run):

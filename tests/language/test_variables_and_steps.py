@@ -21,15 +21,9 @@ from batchflow import (
     V,
     action,
 )
-from batchflow.testing import digest, hand_over_every_batch
+from batchflow.testing import digest
 
 PREFETCH = (0, 1, 4, 16)
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
 
 
 class Rows(ArrayBatch):

@@ -23,15 +23,9 @@ from batchflow import (
     V,
     action,
 )
-from batchflow.testing import hand_over_every_batch, nothing_left
+from batchflow.testing import nothing_left
 
-each_prefetch = pytest.mark.parametrize("prefetch", [0, 1, 4])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+from .conftest import each_prefetch
 
 
 class Rows(ArrayBatch):

@@ -98,3 +98,31 @@ def training(dataset):
     """Augmentation, training in order, and a step behind the section."""
     chain = dataset.p.init_variable("history", init_on_each_run=list)
     return chain.jitter().augment().train().finish()
+
+
+# ---- ways out of a run
+
+
+def leave_at_the_end(run):
+    list(run)
+
+
+def leave_by_break(run):
+    for _ in run:
+        break
+
+
+def leave_by_close(run):
+    next(run)
+    run.close()
+    run.close()
+
+
+def leave_to_the_garbage_collector(run):
+    next(run)
+    cycle = [run]
+    cycle.append(cycle)
+
+
+def leave_before_the_first_batch(run):
+    assert run.seed >= 0

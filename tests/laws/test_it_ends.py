@@ -14,24 +14,18 @@ import pytest
 from batchflow import Batch, BatchflowError, Dataset, RunClosedError, action
 from batchflow.testing import nothing_left
 
-from .conftest import PREFETCH, make_batch_class, make_dataset
+from .conftest import (
+    PREFETCH,
+    leave_at_the_end,
+    leave_before_the_first_batch,
+    leave_by_break,
+    leave_by_close,
+    leave_to_the_garbage_collector,
+    make_batch_class,
+    make_dataset,
+)
 
 PARALLEL = [p for p in PREFETCH if p]
-
-
-def leave_at_the_end(run):
-    list(run)
-
-
-def leave_by_break(run):
-    for _ in run:
-        break
-
-
-def leave_by_close(run):
-    next(run)
-    run.close()
-    run.close()
 
 
 def leave_the_with_block(run):
@@ -43,16 +37,6 @@ def leave_by_an_exception(run):
     with pytest.raises(ZeroDivisionError):
         for _ in run:
             raise ZeroDivisionError
-
-
-def leave_to_the_garbage_collector(run):
-    next(run)
-    cycle = [run]
-    cycle.append(cycle)
-
-
-def leave_before_the_first_batch(run):
-    assert run.seed >= 0
 
 
 WAYS = [
