@@ -11,7 +11,7 @@ from functools import partial, reduce, wraps
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
-from batchflow.models import calls
+from batchflow.models.build import build
 from batchflow.plan import DeclaredModel, F, L, Plan, Step, Variable, Where
 from batchflow.plan.expressions import Expression
 
@@ -31,7 +31,7 @@ def _load_model(path: Any, model_class: Any, trust: bool, batch: Any = None) -> 
 
     builder = model_class
     if builder is not None and batch is not None:
-        builder = partial(calls.build, model_class, None, batch)
+        builder = partial(build, model_class, None, batch)
     return load(path, builder=builder, trust=trust)
 
 

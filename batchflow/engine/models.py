@@ -13,7 +13,7 @@ from batchflow.batch.directory import ModelDirectory, ModelSlot
 from batchflow.engine.moment import Moment
 from batchflow.engine.state import PipelineState
 from batchflow.errors import UnknownNameError, did_you_mean
-from batchflow.models import calls
+from batchflow.models.build import build, is_builder
 from batchflow.plan import DeclaredModel
 from batchflow.plan.expressions import resolved
 
@@ -77,7 +77,7 @@ class PipelineModels:
                 has reached it yet.
         """
         declared = self._declared.get(name)
-        is_given = declared is not None and not calls.is_builder(declared.builder)
+        is_given = declared is not None and not is_builder(declared.builder)
         if not self.is_dynamic(name) or is_given:
             return self.get(name)
         made = self.slot(name).look()
@@ -117,7 +117,7 @@ class PipelineModels:
             return slot
         if declared is None and not self.is_dynamic(name):
             return self._directory.definition(name).slot
-        if declared is not None and not calls.is_builder(declared.builder):
+        if declared is not None and not is_builder(declared.builder):
             return slot_of_object(declared.builder, declared)
         return self._state.model_slot(name)
 
@@ -135,7 +135,7 @@ class PipelineModels:
             return self.slot(name).get(make)
         if declared.imported_from is not None:
             return declared.imported_from.models[name]
-        if not calls.is_builder(declared.builder):
+        if not is_builder(declared.builder):
             return self._make(declared, batch)  # it is there; its place would keep it for ever
         return self.slot(name).get(partial(self._make, declared, batch))
 
@@ -147,7 +147,7 @@ class PipelineModels:
             at = Moment(self._pipeline, self._pipeline.dataset, key)
         try:
             config = resolved(declared.config, at)
-            return calls.build(declared.builder, config, batch)
+            return build(declared.builder, config, batch)
         except Exception as error:
             error.add_note(f"while the model {declared.name!r} was made")
             raise

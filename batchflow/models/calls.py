@@ -1,4 +1,4 @@
-"""What a pipeline does with a model: it makes it, trains it by one step, and predicts.
+"""What a pipeline does with a model: it trains it by one step, and predicts.
 
 A model is any object. What can be done to it follows from what it is:
 
@@ -11,144 +11,29 @@ A model is any object. What can be done to it follows from what it is:
 | an object with `predict` | | `predict(...)` |
 | another callable | | a call |
 
-The first row that fits decides. Saving and loading are in `batchflow.models.checkpoint`.
+The first row that fits decides. Making a model is in `batchflow.models.build`, saving and loading
+in `batchflow.models.checkpoint`.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
 import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import (
     ArgumentTypeError,
-    ModelDefinitionError,
     UnknownNameError,
     did_you_mean,
 )
+from batchflow.models.build import signature_of, title
 from batchflow.models.keras import is_keras_model, named_outputs
 from batchflow.models.keras_step import train_on_batch, train_on_batches
 
-__all__ = ["Fetches", "build", "is_builder", "predict", "train", "train_step", "train_steps"]
+__all__ = ["Fetches", "predict", "train", "train_step", "train_steps"]
 
 Fetches = str | int | Sequence[str | int] | None
-
-_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-# ---- making a model
-
-
-def is_builder(value: Any) -> bool:
-    """Tell whether something makes a model when it is called, or is the model itself."""
-    return inspect.isroutine(value) or isinstance(value, type | functools.partial)
-
-
-def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = None) -> Any:
-    """Make a model.
-
-    Args:
-        builder: A class, function, method or `functools.partial`: it is called. Anything else is
-            the model itself, also where it can be called, as a Keras model can.
-        config: Settings for the builder: given as `config=` where it has a parameter of that name,
-            otherwise each as an argument of its own.
-        batch: The first batch, if there is one: given to a builder that has a parameter `batch`.
-
-    Returns:
-        What the builder returns, or the builder.
-
-    Raises:
-        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is nothing
-            that it could go to.
-        ModelDefinitionError: (a `TypeError`) The builder needs a batch, and there is none.
-
-    Example:
-        >>> build(lambda units, rate=0.1: {"units": units, "rate": rate}, {"units": 64})
-        {'units': 64, 'rate': 0.1}
-        >>> build(lambda config: config["units"], {"units": 64})
-        64
-    """
-    if config is not None and not isinstance(config, Mapping):
-        raise ArgumentTypeError(f"the config of a model is a mapping, got {config!r:.60}")
-    if not is_builder(builder):
-        if config is not None:
-            raise ArgumentTypeError(
-                f"{_title(builder)} is no class and no function, so it is the model itself, and "
-                f"there is nothing that config={dict(config)!r:.60} could go to. Leave the config "
-                "out, or give what makes the model"
-            )
-        return builder
-    signature = _signature(builder)
-    by_name = {
-        name
-        for name, parameter in (signature.parameters if signature else {}).items()
-        if parameter.kind in _BY_NAME
-    }
-    arguments: dict[str, Any] = {}
-    if config is not None:
-        arguments = {"config": config} if "config" in by_name else dict(config)
-    if batch is not None and "batch" in by_name:
-        if "batch" in arguments:
-            raise ArgumentTypeError(
-                f"{_title(builder)} gets the first batch as batch=..., so the config cannot have "
-                "an entry 'batch'"
-            )
-        arguments["batch"] = batch
-    if signature is not None:
-        _check(builder, signature, by_name, arguments)
-    return builder(**arguments)
-
-
-def _signature(builder: Callable[..., Any]) -> inspect.Signature | None:
-    """Give the signature of a builder, or None if it is built in and does not tell."""
-    if inspect.isclass(builder) and inspect.isfunction(builder.__init__):
-        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
-        return inspect.signature(types.MethodType(builder.__init__, builder))
-    try:
-        return inspect.signature(builder)
-    except ValueError:
-        return None
-
-
-def _check(
-    builder: Callable[..., Any],
-    signature: inspect.Signature,
-    by_name: set[str],
-    arguments: Mapping[str, Any],
-) -> None:
-    """Refuse arguments that do not fit, before the builder is called."""
-    called = f"{_title(builder)}{signature}"
-    parameters = signature.parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    unknown = [name for name in arguments if name not in by_name]
-    if unknown and not takes_any:
-        raise ArgumentTypeError(
-            f"{called} has no {', '.join(map(repr, unknown))}, which the config of the model gives."
-            + did_you_mean(unknown[0], by_name, only_near=True)
-        )
-    needed = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and parameter.name not in arguments
-    ]
-    if "batch" in needed:
-        raise ModelDefinitionError(
-            f"{called} needs a batch, but a static model is made before the first batch: init it "
-            'with mode="dynamic"'
-        )
-    if needed:
-        raise ArgumentTypeError(
-            f"{called} needs {', '.join(map(repr, needed))}: give it in the model's config"
-        )
-
-
-# ---- using it
 
 
 def train(
@@ -186,7 +71,7 @@ def train(
         return _choose(logs, fetches, model, "train")
     if _is_torch_module(model):
         raise ArgumentTypeError(
-            f"{_title(model)} is a torch module: its train() is a switch, not a training step. "
+            f"{title(model)} is a torch module: its train() is a switch, not a training step. "
             "Write the step in an @action(model=..., singleton=True), or wrap the module in an "
             "object with a method train(...) that does the step"
         )
@@ -201,7 +86,7 @@ def train(
             else copy.deepcopy(_choose(model, fetches, model, "partial_fit"))
         )
     raise ArgumentTypeError(
-        f"{_title(model)} cannot be trained: a model that is trained by a pipeline is a Keras "
+        f"{title(model)} cannot be trained: a model that is trained by a pipeline is a Keras "
         "model or an object with a method train(...) or partial_fit(...). For anything else write "
         "the step in an @action(model=..., singleton=True)"
     )
@@ -270,7 +155,7 @@ def train_steps(model: Any, batches: Sequence[Sequence[Any]], fetches: Fetches =
 
 def _check_keras(model: Any) -> None:
     if not is_keras_model(model):
-        raise ArgumentTypeError(f"a Keras model was expected, got {_title(model)}")
+        raise ArgumentTypeError(f"a Keras model was expected, got {title(model)}")
 
 
 def predict(
@@ -308,7 +193,7 @@ def predict(
         outputs = model(*args, **kwargs)
     else:
         raise ArgumentTypeError(
-            f"{_title(model)} cannot predict: a model that predicts in a pipeline is a Keras "
+            f"{title(model)} cannot predict: a model that predicts in a pipeline is a Keras "
             "model, an object with a method predict(...) or anything that can be called"
         )
     return outputs if fetches is None else _choose(outputs, fetches, model, "predict")
@@ -324,7 +209,7 @@ def _call(
     """Call a method of a user's object, and let it choose, or choose from its result."""
     if fetches is None:
         return method(*args, **kwargs)
-    signature = _signature(method)
+    signature = signature_of(method)
     if signature is not None and "fetches" in signature.parameters:
         return method(*args, fetches=fetches, **kwargs)
     return _choose(method(*args, **kwargs), fetches, model, method.__name__)
@@ -352,7 +237,7 @@ def _choose_one(result: Any, name: Any, model: Any, verb: str) -> Any:
         if name in known:
             return result[name]
     raise UnknownNameError(
-        f"{_title(model)} gives no {name!r} in {verb}: the result is a {type(result).__name__}."
+        f"{title(model)} gives no {name!r} in {verb}: the result is a {type(result).__name__}."
         + did_you_mean(name, map(str, known))
     )
 
@@ -396,15 +281,3 @@ def _to_numpy(outputs: Any) -> Any:
     if isinstance(outputs, list | tuple):
         return [_to_numpy(value) for value in outputs]
     return outputs.detach().cpu().numpy() if hasattr(outputs, "detach") else outputs
-
-
-def _title(value: Any) -> str:
-    """Name a builder or a model in a message."""
-    if isinstance(value, functools.partial):
-        return _title(value.func)
-    name = getattr(value, "__qualname__", None)
-    if isinstance(name, str):
-        return name.rpartition("<locals>.")[2]
-    if is_keras_model(value):
-        return f"the Keras model {value.name!r}"
-    return f"an object of the class {type(value).__name__}"

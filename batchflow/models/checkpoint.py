@@ -40,7 +40,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentValueError, BatchflowError
-from batchflow.models.calls import build
+from batchflow.models.build import build
 from batchflow.models.keras import assign_state, is_keras_model, state_arrays, state_variables
 
 __all__ = ["load", "save"]
@@ -102,7 +102,7 @@ def load(
         into: The model that takes the file's contents, if there is one. A Keras model is changed
             in place; one that is not compiled takes the weights and leaves the optimizer. An object
             with a method `load(path)` does as that does.
-        builder: What makes `into`, if there is none: see `batchflow.models.calls.build` (a
+        builder: What makes `into`, if there is none: see `batchflow.models.build.build` (a
             `functools.partial` brings a config). A class whose `load` is a class method makes the
             model from the file.
         trust: Whether a pickle may be read. Reading one runs whatever its writer put into it: say

@@ -10,7 +10,8 @@ import pytest
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, UnknownNameError
 from batchflow.models import LazyValue
-from batchflow.models.calls import build, predict, train
+from batchflow.models.build import build
+from batchflow.models.calls import predict, train
 
 # ---- build
 
@@ -175,7 +176,8 @@ def test_an_object_that_can_do_nothing_is_refused():
 def test_a_call_without_a_framework_loads_none():
     code = (
         "import sys\n"
-        "from batchflow.models.calls import build, predict, train\n"
+        "from batchflow.models.build import build\n"
+        "from batchflow.models.calls import predict, train\n"
         "from batchflow.models.checkpoint import load, save\n"
         "class M:\n"
         "    def train(self): return 1\n"
