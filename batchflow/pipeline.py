@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.chain import Chain
@@ -26,10 +26,12 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.insight import ProgressBar
-from batchflow.interop import Feed, feeding
 from batchflow.plan import B, Plan, Where
 from batchflow.plan.plan import Moment
 from batchflow.plan.steps import variables_in
+
+if TYPE_CHECKING:
+    from batchflow.interop import Feed
 
 __all__ = ["Pipeline"]
 
@@ -185,6 +187,8 @@ class Pipeline(Chain):
             >>> [(x.tolist(), y.tolist()) for x, y in feed]
             [([1, 2], [4, 5]), ([3], [6])]
         """
+        from batchflow.interop import Feed, feeding  # on use, for a light import
+
         chosen = self._options(batch_size, options, endless=False)
         program = feeding(self._program(), x, y, sample_weight, Where.of_caller(1))
         self._check_bar(chosen)

@@ -59,7 +59,7 @@ class Failed:
         self.error = error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class How:
     """Where calls run.
 
@@ -102,7 +102,7 @@ class How:
         return How("async", self.n_workers, self.timeout)
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class ItemCalls:
     """The calls of one function for the items of a batch.
 

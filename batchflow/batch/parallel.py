@@ -52,7 +52,7 @@ def any_action_failed(results: Iterable[Any]) -> bool:
     return any(isinstance(result, Exception) for result in results)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class _Spec:
     """What `@inbatch_parallel` was told.
 

@@ -20,7 +20,6 @@ from batchflow.batch import Batch
 from batchflow.batch.parallel import apply_to_items
 from batchflow.batch.regroup import part
 from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError, SkipBatch
-from batchflow.models import calls
 from batchflow.plan import several
 
 __all__ = ["BUILTINS", "Builtin"]
@@ -182,6 +181,8 @@ def train_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwa
     Returns:
         What `fetches` names.
     """
+    from batchflow.models import calls  # on use: with what knows the frameworks
+
     return calls.train(model, args, kwargs, fetches)
 
 
@@ -198,6 +199,8 @@ def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **k
     Returns:
         The predictions.
     """
+    from batchflow.models import calls
+
     return calls.predict(model, args, kwargs, fetches)
 
 

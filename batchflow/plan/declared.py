@@ -12,7 +12,7 @@ from batchflow.plan.values import same_value
 __all__ = ["DeclaredModel"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeclaredModel:
     """A model as a chain declares it: each pipeline value makes its own from it.
 

@@ -13,7 +13,7 @@ from batchflow.plan.values import same_value
 __all__ = ["Variable"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Variable:
     """A variable as it was declared: each pipeline value makes its own from it.
 
