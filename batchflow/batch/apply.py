@@ -25,7 +25,6 @@ from batchflow.batch.item_arguments import (
     post_function,
     with_arguments,
 )
-from batchflow.batch.item_calls import Call, How, ItemCalls
 from batchflow.errors import (
     ActionResultError,
     ArgumentTypeError,
@@ -35,6 +34,7 @@ from batchflow.errors import (
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
+    from batchflow.batch.item_calls import Call, How, ItemCalls  # at run time on use: law 9
 
 __all__ = ["apply_parallel", "apply_to_items"]
 
@@ -51,6 +51,8 @@ class _Options(NamedTuple):
 
     @property
     def how(self) -> How:
+        from batchflow.batch.item_calls import How
+
         return How(self.target, self.n_workers, self.timeout)
 
 
@@ -98,6 +100,8 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
         @functools.wraps(method)
         def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in _Options._fields if name in kwargs}
+            from batchflow.batch.item_calls import ItemCalls
+
             calls = ItemCalls(self, method.__name__, method, wrapper=per_item, asked=asked)
             return _apply(calls, defaults._replace(**given), args, kwargs)
 
@@ -155,6 +159,8 @@ def apply_to_items(
         >>> apply_to_items(batch, np.sqrt).data.tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
+    from batchflow.batch.item_calls import ItemCalls
+
     options = _Options(src, dst, post, target, n_workers, timeout)
     if isinstance(function, str):
         method = class_attribute(type(batch), function, f"apply_parallel({function!r})")

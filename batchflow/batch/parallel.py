@@ -29,11 +29,11 @@ from batchflow.batch.item_arguments import (
     post_function,
     with_arguments,
 )
-from batchflow.batch.item_calls import Call, How, ItemCalls
 from batchflow.errors import ActionResultError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
+    from batchflow.batch.item_calls import Call, How, ItemCalls  # at run time on use: law 9
 
 __all__ = [
     "any_action_failed",
@@ -141,6 +141,8 @@ def inbatch_parallel(
             "@inbatch_parallel(init=...) takes a name: of a method, "
             f"{', '.join(_INIT_WORDS)}; got {init!r:.60}"
         )
+    from batchflow.batch.item_calls import How
+
     given = How(target, extra.pop("n_workers", None), extra.pop("timeout", None))
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,6 +198,8 @@ def _call(
     post = post_function(type(batch), spec.post, spec.name)
     all_named = {**spec.extra, **kwargs}
     first = _first_arguments(batch, spec, args, all_named)
+    from batchflow.batch.item_calls import ItemCalls
+
     calls = ItemCalls(
         batch,
         spec.name,

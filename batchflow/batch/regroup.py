@@ -42,7 +42,7 @@ PLACE = (
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed")
 # What the framework itself keeps in a batch, beside the components.
-_FACTS = frozenset([*PLACE, "_mixed", "_data", "_joined", "_source_ids", "index"])
+_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "index"])
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
 
