@@ -268,7 +268,7 @@ class Chain(Declarations):
             )
         if self._bound is None:
             plan = self._plan.bind(self._source.batch_class, self._source, end=True)
-            plan.check_variables()
+            plan.check()
             object.__setattr__(self, "_bound", plan)
             return plan
         return self._bound

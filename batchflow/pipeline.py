@@ -27,8 +27,8 @@ from batchflow.errors import (
 )
 from batchflow.insight import ProgressBar
 from batchflow.plan import B, Plan, Where
+from batchflow.plan.bound import variables_in
 from batchflow.plan.plan import Moment
-from batchflow.plan.steps import variables_in
 
 if TYPE_CHECKING:
     from batchflow.interop import Feed
@@ -355,7 +355,7 @@ class Pipeline(Chain):
         """
         if self._source is None and batch_class is not None:
             plan = self._plan.bind(batch_class, end=True)
-            plan.check_variables()
+            plan.check()
         else:
             plan = self._bound_plan()
         return Program(plan, self._source, self._state, self._models(plan.batch_class), self)

@@ -13,6 +13,7 @@ from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.regroup import merge_batches
 from batchflow.engine.count import Counted
+from batchflow.engine.groups import in_groups
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
@@ -82,7 +83,8 @@ class Machine:
         self._rng_key = (self.seed, _SOURCE, _NO_SHARD)
         self._n_batches = None if options is None else self.schedule.n_batches
         self._notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
-        self.marks_epochs = is_regrouped or bool(self._plan.regroupings)
+        regroups = bool(self._plan.regroupings) or self._plan.has_groups
+        self.marks_epochs = is_regrouped or regroups
         self._pieces, self._n_ahead = cut_plan(self._plan)
         self._nested: dict[tuple[int, int], Machine] = {
             nested.key: self._inside(nested, number)
@@ -371,14 +373,12 @@ class Machine:
         return [self._nested[id(bound), place] for place in range(len(bound.what.others))]
 
     def _in_order(self, piece: Piece, made: Flow) -> Flow:
-        return in_order(
-            made,
-            self._steps.of(piece.section),
-            self._steps.of(piece.rest),
-            self.locks() if piece.section else (),
-            self._pipeline,
-            self._notes.in_section,
-        )
+        phases = self._steps.phases_of(piece.section)
+        locks = self.locks() if piece.section else ()
+        behind = self._steps.of(piece.rest), locks, self._pipeline, self._notes.in_section
+        if len(phases) > 1:
+            return in_groups(made, phases, *behind)
+        return in_order(made, phases[0].steps, *behind)
 
     def locks(self) -> list[Any]:
         """Give the locks of the section, in one global order: those of models first."""

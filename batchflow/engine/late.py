@@ -18,7 +18,7 @@ from batchflow.errors import (
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
-__all__ = ["awaited", "with_chance", "with_late_values"]
+__all__ = ["awaited", "store", "with_chance", "with_late_arguments", "with_late_values"]
 
 
 def with_late_values(
@@ -36,13 +36,7 @@ def with_late_values(
         A function with the same arguments, which returns a batch.
     """
     save_to, name = bound.save_to, bound.step.name
-    n_injected = int(bound.model is not None)
-    late_args = [
-        (place + n_injected, value)
-        for place, value in enumerate(own_args)
-        if _is_late(value) and not (bound.stores and place == 0)
-    ]
-    late_kwargs = [(key, value) for key, value in bound.kwargs.items() if _is_late(value)]
+    late_args, late_kwargs = _late_places(bound, own_args, int(bound.model is not None))
 
     def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:
         given = list(args)
@@ -61,10 +55,44 @@ def with_late_values(
                 )
             return result
         if save_to is not None:
-            _store(save_to, result, batch)
+            store(save_to, result, batch)
         return batch
 
     return call
+
+
+def with_late_arguments(
+    bound: BoundStep, own_args: Sequence[Any]
+) -> Callable[[Batch], tuple[list[Any], dict[str, Any]]]:
+    """Make a function that gives the arguments of a step for a batch, that of its model left out.
+
+    Args:
+        bound: The step.
+        own_args: Its positional arguments.
+    """
+    late_args, late_kwargs = _late_places(bound, own_args, 0)
+
+    def arguments(batch: Batch) -> tuple[list[Any], dict[str, Any]]:
+        args, kwargs = list(own_args), dict(bound.kwargs)
+        for place, value in late_args:
+            args[place] = _resolved(value, batch)
+        for key, value in late_kwargs:
+            kwargs[key] = _resolved(value, batch)
+        return args, kwargs
+
+    return arguments
+
+
+def _late_places(
+    bound: BoundStep, own_args: Sequence[Any], n_injected: int
+) -> tuple[list[tuple[int, Any]], list[tuple[str, Any]]]:
+    """Tell which arguments are to be resolved for each batch."""
+    late_args = [
+        (place + n_injected, value)
+        for place, value in enumerate(own_args)
+        if _is_late(value) and not (bound.stores and place == 0)
+    ]
+    return late_args, [(key, value) for key, value in bound.kwargs.items() if _is_late(value)]
 
 
 def awaited(function: Callable[..., Any], loop: Any) -> Callable[..., Any]:
@@ -114,7 +142,7 @@ def _resolved(value: Any, batch: Batch) -> Any:
     return given
 
 
-def _store(target: Any, value: Any, batch: Batch) -> None:
+def store(target: Any, value: Any, batch: Batch) -> None:
     """Store a value in one place; or the parts of a value in several."""
     if isinstance(target, Expression):
         target._store(batch, value)
@@ -125,7 +153,7 @@ def _store(target: Any, value: Any, batch: Batch) -> None:
                 f"got {value!r:.60}"
             )
         for key, part in target.items():
-            _store(part, value[key], batch)
+            store(part, value[key], batch)
     else:
         if not isinstance(value, (list, tuple)) or len(value) != len(target):
             raise ArgumentValueError(
@@ -133,4 +161,4 @@ def _store(target: Any, value: Any, batch: Batch) -> None:
                 f"{value!r:.60}"
             )
         for place, part in zip(target, value, strict=True):
-            _store(place, part, batch)
+            store(place, part, batch)

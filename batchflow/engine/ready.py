@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.engine.late import awaited, with_chance, with_late_values
+from batchflow.engine.groups import GroupedStep, Phase
+from batchflow.engine.late import awaited, with_chance, with_late_arguments, with_late_values
 from batchflow.engine.models import PipelineModels
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import SkipBatch
@@ -66,6 +67,24 @@ class ReadySteps:
     def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
         """Give some of the steps."""
         return [self._steps[id(bound)] for bound in steps]
+
+    def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
+        """Give the steps of an ordered section, cut behind those that take several batches."""
+        phases: list[Phase] = []
+        first = 0
+        for place, bound in enumerate(steps):
+            if isinstance(bound, BoundStep) and bound.group > 1:
+                phases.append(Phase(self.of(steps[first:place]), self._grouped(bound)))
+                first = place + 1
+        return [*phases, Phase(self.of(steps[first:]), None)]
+
+    def _grouped(self, bound: BoundStep) -> GroupedStep:
+        arguments = with_late_arguments(bound, tuple(map(self._with_joined, bound.args)))
+        return GroupedStep(bound, arguments, self._model_for)
+
+    def _model_for(self, bound: BoundStep, batch: Batch) -> Any:
+        name: Any = bound.model
+        return self._models.get(name, batch) if bound.dynamic else self._descriptors[name]
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
         """Warn of steps that several threads take on one Keras model."""
@@ -152,8 +171,14 @@ def _with_dynamic(
     function: Callable[..., Any], model_of: Callable[[Batch], Any]
 ) -> Callable[..., Any]:
     """Make an action that gets its model from the first batch that reaches it."""
+    is_ready = False
 
     def with_model(batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        return function(batch, model_of(batch), *args, **kwargs)
+        nonlocal is_ready
+        descriptor = model_of(batch)
+        if not is_ready:  # the sessions of a graph to which the model was only now added
+            initialize_sessions((*args, *kwargs.values()))
+            is_ready = True
+        return function(batch, descriptor, *args, **kwargs)
 
     return with_model

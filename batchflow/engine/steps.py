@@ -11,7 +11,7 @@ from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep, Chance, Step
 
-__all__ = ["ReadyStep", "batch_facts", "run_steps"]
+__all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "run_steps"]
 
 # Given the numbers of source batches, a note that shows how to make them again.
 ReplayNote = Callable[[Sequence[int]], str]
@@ -62,10 +62,10 @@ def run_steps(
     except StopIteration as error:
         # Let through, it would end the loop of whoever reads the run, as if the data had ended.
         failure = RuntimeError(f"the action {step.name!r} raised StopIteration")  # type: ignore[union-attr]
-        _explain(failure, step, batch, replay_note)
+        explain(failure, step, batch, replay_note)
         raise failure from error
     except BaseException as error:
-        _explain(error, step, batch, replay_note)
+        explain(error, step, batch, replay_note)
         raise
     return batch
 
@@ -82,10 +82,13 @@ def _replacement(result: Any, batch: Batch, step: Step | Chance) -> Batch:
     )
 
 
-def _explain(
+def explain(
     error: BaseException, step: Step | Chance | None, batch: Batch, replay_note: ReplayNote
 ) -> None:
-    """Add notes to an error. Nothing that goes wrong with them may hide the error itself."""
+    """Add notes to an error: which step, which batch, and how to make it again.
+
+    Nothing that goes wrong with them may hide the error itself.
+    """
     with suppress(Exception):
         _add_notes(error, step, batch, replay_note)
 

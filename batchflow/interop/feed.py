@@ -134,7 +134,7 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         places=(),
     )
     plan = program.plan._replace(steps=(*program.plan.steps, step))
-    plan.check_variables()
+    plan.check()
     return program._replace(plan=plan)
 
 

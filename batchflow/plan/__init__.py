@@ -1,19 +1,12 @@
 """What will happen: frozen steps, variables, the ordered section. Pure data, no threads."""
 
+from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
 from batchflow.plan.plan import BoundPlan, Hooks, Plan
 from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
-from batchflow.plan.steps import (
-    Bound,
-    BoundChance,
-    BoundRegrouping,
-    BoundStep,
-    Chance,
-    Step,
-    Where,
-)
+from batchflow.plan.steps import Chance, Step, Where
 from batchflow.plan.variables import Variable
 
 __all__ = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -166,7 +166,14 @@ def _is_over_items(name: str, over: Any) -> bool:
     return bool(over == "items")
 
 
-def train_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
+def train_model(
+    batch: Batch,  # noqa: ARG001
+    model: Any,
+    *args: Any,
+    fetches: Any = None,
+    steps_per_call: int = 1,  # noqa: ARG001  the engine gives the groups
+    **kwargs: Any,
+) -> Any:
     """Train a model with this batch: `train_model("net", B.images, B.labels, save_to=...)`.
 
     One batch at a time, in order.
@@ -176,6 +183,10 @@ def train_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwa
         model: The model; in a chain, its name.
         args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes.
         fetches: What to give: `"loss"`, the name of a metric, or a list of them.
+        steps_per_call: So many batches of an epoch in a row are trained on in one call, step by
+            step: the same weights, and a value for each batch. Those that are left over at the end
+            of an epoch take single steps. Batches are delivered, and `StopPipeline` ends the run,
+            when their group has been trained on.
         kwargs: More arguments.
 
     Returns:
@@ -184,6 +195,28 @@ def train_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwa
     from batchflow.models import calls  # on use: with what knows the frameworks
 
     return calls.train(model, args, kwargs, fetches)
+
+
+def train_model_several(
+    model: Any, arguments: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]
+) -> list[Any]:
+    """Train a model with several batches in one call.
+
+    Args:
+        model: The model.
+        arguments: Those of `train_model` for each batch.
+
+    Returns:
+        What `train_model` gives for each.
+    """
+    from batchflow.models import calls  # on use: with what knows the frameworks
+
+    fetches = arguments[0][1].get("fetches")
+    plain = [
+        (args, {name: value for name, value in kwargs.items() if name != "fetches"})
+        for args, kwargs in arguments
+    ]
+    return calls.train_several(model, plain, fetches)
 
 
 def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
@@ -250,6 +283,8 @@ class Builtin(NamedTuple):
             makes it a singleton.
         needs_batch: Whether it makes no sense before the first batch and after the last.
         joined_at: The place among its arguments where joined batches go; None: it takes none.
+        several: What does it for several batches in one call, if `steps_per_call` says so: gets
+            the model, and the arguments for each batch.
     """
 
     function: Callable[..., Any]
@@ -258,6 +293,7 @@ class Builtin(NamedTuple):
     model: Literal["used", "trained"] | None = None
     needs_batch: bool = False
     joined_at: int | None = None
+    several: Callable[..., list[Any]] | None = None
 
 
 BUILTINS = {
@@ -272,7 +308,9 @@ BUILTINS = {
     "merge": Builtin(several.merge, "stream"),
     "concat": Builtin(several.concat, "stream"),
     "rebatch": Builtin(several.rebatch, "stream"),
-    "train_model": Builtin(train_model, model="trained", needs_batch=True),
+    "train_model": Builtin(
+        train_model, model="trained", needs_batch=True, several=train_model_several
+    ),
     "predict_model": Builtin(predict_model, model="used", needs_batch=True),
     "save_model": Builtin(save_model, model="used"),
     "load_model": Builtin(load_model, model="used"),

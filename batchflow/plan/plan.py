@@ -8,20 +8,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.plan.bound import Bound, BoundRegrouping, BoundStep, variables_in
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.expressions import shown
 from batchflow.plan.names import Names
-from batchflow.plan.steps import (
-    Bound,
-    BoundRegrouping,
-    BoundStep,
-    Chance,
-    Step,
-    Where,
-    bind_steps,
-    variables_in,
-)
+from batchflow.plan.steps import Chance, Step, Where, bind_steps
 from batchflow.plan.variables import Variable
 
 __all__ = ["BoundPlan", "Hooks", "Plan"]
@@ -234,12 +226,25 @@ class BoundPlan(NamedTuple):
 
         return tuple(map(of_step, self.steps))
 
-    def check_variables(self) -> None:
-        """Check that every variable that a step or a model's config uses is declared.
+    def check(self) -> None:
+        """Check what only the whole chain shows.
 
         Raises:
-            UnknownNameError: One is not.
+            UnknownNameError: A step or a model's config uses a variable that is not declared.
+            ArgumentValueError: A step cannot take several batches in one call.
         """
+        self._check_variables()
+        if self.has_groups:
+            from batchflow.plan.groups import check_groups  # on use
+
+            check_groups(self, _has_section)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether some step takes several batches in one call."""
+        return any(leaf.group > 1 for leaf in self.leaves)
+
+    def _check_variables(self) -> None:
         declared = {variable.name for variable in self.variables}
         for model in self.declared_models:
             for name in sorted(variables_in([model.config]) - declared):

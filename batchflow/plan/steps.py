@@ -17,25 +17,14 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in, shown
-from batchflow.plan.leaves import V
 from batchflow.plan.names import Names
-from batchflow.plan.several import Concat, Join, Joined, Nested, Regrouping, join
+from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.values import same_value
 
-__all__ = [
-    "Bound",
-    "BoundChance",
-    "BoundRegrouping",
-    "BoundStep",
-    "Chance",
-    "Step",
-    "Where",
-    "bind_steps",
-    "unknown_action",
-    "variables_in",
-]
+__all__ = ["Chance", "Step", "Where", "bind_steps", "unknown_action"]
 
 
 class Where(NamedTuple):
@@ -109,6 +98,9 @@ class Step:
             model, args = _model_and_rest(self)
             singleton = builtin.model == "trained"
             action = Action(self.name, action.function, ActionSpec(model, singleton))
+        group = 1
+        if builtin is not None and builtin.several is not None:
+            group = _group_size(self, kwargs.pop("steps_per_call", 1))
         if joined:
             args = _with_joined(self, args, joined, action, builtin)
         if builtin is not None and builtin.kind == "stream":
@@ -135,6 +127,8 @@ class Step:
             save_to=save_to,
             stores=stores,
             places=tuple(place for place in places if place is not None),
+            group=group,
+            several=None if builtin is None or group == 1 else builtin.several,
         )
 
     def _bind_stream(self, action: Action, save_to: Any, names: Names) -> BoundRegrouping | Join:
@@ -160,65 +154,6 @@ class Step:
             add_note_once(error, f"in {self}, chained at {self.where}")
             raise
         return what if isinstance(what, Join) else BoundRegrouping(self, what)
-
-
-class BoundStep(NamedTuple):
-    """A step whose action is known.
-
-    Attributes:
-        step: What was chained.
-        function: The action: called with the batch, the model's descriptor if there is one, and
-            the arguments.
-        args: The positional arguments, with expressions in them.
-        kwargs: The keyword arguments.
-        model: The name of its model, or None.
-        singleton: Whether the action is marked as a singleton.
-        dynamic: Whether its model is made by the pipeline from its first batch.
-        returns_batch: Whether the function gives a batch; otherwise it gives a value.
-        needs_batch: Whether it makes no sense outside of the stream of batches.
-        save_to: Where to store the value that it gives, or None.
-        stores: Whether its first argument says where to store, and so is not resolved.
-        places: All places that it stores to: `save_to` and that argument.
-    """
-
-    step: Step
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    model: str | None
-    singleton: bool
-    dynamic: bool
-    returns_batch: bool
-    needs_batch: bool
-    save_to: Any
-    stores: bool
-    places: tuple[Any, ...]
-
-    @property
-    def leaves(self) -> tuple[BoundStep, ...]:
-        """The step itself: see `BoundChance`."""
-        return (self,)
-
-    @property
-    def joined(self) -> tuple[Nested, ...]:
-        """The pipelines whose batches it gets."""
-        return tuple(value._pipeline for value in self.args if isinstance(value, Joined))
-
-    @property
-    def is_late(self) -> bool:
-        """Whether something is to be resolved or stored for each batch."""
-        late = any(True for _ in expressions_in([*self.args, *self.kwargs.values()]))
-        return late or not self.returns_batch or self.save_to is not None
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The variables that its arguments read."""
-        return variables_in([*self.args, *self.kwargs.values()])
-
-    @property
-    def writes(self) -> frozenset[str]:
-        """The variables that it stores to."""
-        return variables_in(list(self.places))
 
 
 @dataclass(frozen=True)
@@ -262,43 +197,6 @@ class Chance:
         return BoundChance(self, tuple(steps))
 
 
-class BoundChance(NamedTuple):
-    """A chance whose steps are known.
-
-    Attributes:
-        step: What was chained.
-        steps: Its steps.
-    """
-
-    step: Chance
-    steps: tuple[BoundStep | BoundChance, ...]
-
-    @property
-    def leaves(self) -> tuple[BoundStep, ...]:
-        """The actions in it, at any depth."""
-        return tuple(leaf for step in self.steps for leaf in step.leaves)
-
-
-class BoundRegrouping(NamedTuple):
-    """A step that makes other batches out of a stream of them.
-
-    Attributes:
-        step: What was chained.
-        what: Which.
-    """
-
-    step: Step
-    what: Regrouping
-
-    @property
-    def leaves(self) -> tuple[BoundStep, ...]:
-        """The actions in it: none of this pipeline."""
-        return ()
-
-
-Bound = BoundStep | BoundChance | BoundRegrouping
-
-
 def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True) -> list[Bound]:
     """Bind steps in a row; a `join` becomes arguments of the step behind it.
 
@@ -332,6 +230,15 @@ def _model_and_rest(step: Step) -> tuple[str, tuple[Any, ...]]:
             f"{step}, chained at {step.where}: the first argument is the name of a model"
         )
     return step.args[0], step.args[1:]
+
+
+def _group_size(step: Step, size: Any) -> int:
+    if type(size) is not int or size < 1:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: steps_per_call is a whole number from 1 on, got "
+            f"{size!r:.60}"
+        )
+    return size
 
 
 def _with_joined(
@@ -375,11 +282,6 @@ def _check_place(place: Any, step: Step) -> None:
             f"{step}, chained at {step.where}: {place!r:.60} is no place to store a value; "
             f"write V('name'), B.name or B.name[item]"
         )
-
-
-def variables_in(values: list[Any]) -> frozenset[str]:
-    """Give the names of the variables in some values."""
-    return frozenset(part._name for part in expressions_in(values) if isinstance(part, V))
 
 
 def unknown_action(name: str, names: Names, where: Where) -> str:

@@ -19,7 +19,7 @@ from batchflow import (
 )
 from batchflow.plan import Plan, Step, Variable, Where
 from batchflow.plan.names import Names
-from batchflow.plan.steps import same_value
+from batchflow.plan.values import same_value
 
 
 class Steps(Batch):

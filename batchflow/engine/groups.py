@@ -1,0 +1,210 @@
+"""The ordered section with steps that take several batches in one call.
+
+    batch by batch          k batches in one call      batch by batch, when it is asked for
+    [ the steps before ] -> [ train_model(...) ] ----> [ the steps behind, and the rest ]
+
+A group is k batches of an epoch in a row, as they reach the section's first such step; the batches
+that are left over at the end of an epoch, or before an error, are taken one by one.
+
+Guarantees:
+    - The values that a step stores are stored batch by batch, in order, as single steps store them.
+    - An error or `StopPipeline` at a batch comes when all batches before it have been delivered.
+      An error of the call itself comes before its group: none of its batches is delivered.
+    - While one of its batches is in the consumer's hands, no batch behind its group has been begun.
+    - The locks are held as in a section without groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from batchflow.batch import Batch
+from batchflow.engine.late import store
+from batchflow.engine.section import holding
+from batchflow.engine.source import EpochEnd
+from batchflow.engine.steps import ReadyStep, ReplayNote, explain, run_steps
+from batchflow.errors import SkipBatch, StopPipeline, add_note_once
+from batchflow.plan import BoundStep
+
+__all__ = ["GroupedStep", "Phase", "in_groups"]
+
+Arguments = tuple[list[Any], dict[str, Any]]
+Items = list[Batch | EpochEnd]
+
+
+class GroupedStep(NamedTuple):
+    """A step that takes several batches in one call.
+
+    Attributes:
+        bound: The step.
+        arguments: Gives its arguments for a batch.
+        model_for: Gives a step's model for a batch, from which a dynamic one is made.
+    """
+
+    bound: BoundStep
+    arguments: Callable[[Batch], Arguments]
+    model_for: Callable[[BoundStep, Batch], Any]
+
+    def take(self, batches: Sequence[Batch], given: Sequence[Arguments], note: ReplayNote) -> None:
+        """Do the step for all batches, and store what it gives for each."""
+        whole = len(batches) == self.bound.group
+        size = len(batches) if whole else 1
+        for first in range(0, len(batches), size):
+            self._call(batches[first : first + size], given[first : first + size], note)
+
+    def _call(self, batches: Sequence[Batch], given: Sequence[Arguments], note: ReplayNote) -> None:
+        step, several = self.bound.step, self.bound.several
+        batch = batches[0]
+        try:
+            values = several(self.model_for(self.bound, batch), given)  # type: ignore[misc]
+            for batch, value in zip(batches, values, strict=True):
+                if self.bound.save_to is not None:
+                    store(self.bound.save_to, value, batch)
+        except (SkipBatch, StopPipeline):
+            raise
+        except BaseException as error:
+            explain(error, step, batch, note)
+            if len(batches) > 1:
+                numbers = ", ".join(str(one.number) for one in batches)
+                add_note_once(error, f"in one call for the batches {numbers}")
+            raise
+
+
+class Phase(NamedTuple):
+    """Steps of the section that take batch by batch, and the one behind them that takes several.
+
+    Attributes:
+        steps: The steps.
+        grouped: The step behind them; None: the section ends here.
+    """
+
+    steps: Sequence[ReadyStep]
+    grouped: GroupedStep | None
+
+
+def in_groups(
+    batches: Iterator[Batch | EpochEnd],
+    section: Sequence[Phase],
+    rest: Sequence[ReadyStep],
+    locks: Sequence[Any],
+    pipeline: Any,
+    replay_note: ReplayNote,
+) -> Generator[Batch | EpochEnd, None, None]:
+    """Take batches through an ordered section with steps that take several: see `in_order`.
+
+    Args:
+        batches: The batches, in order.
+        section: The phases of the section.
+        rest: The steps behind it.
+        locks: What the section holds while it works.
+        pipeline: What the batches get as their `pipeline`.
+        replay_note: See `run_steps`.
+
+    Yields:
+        The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
+    """
+    groups = _Groups(section, rest, locks, pipeline, replay_note)
+    while not groups.is_over:
+        items = groups.next_group(batches)
+        while items:
+            item = groups.finished(items.pop(0))
+            if item is not None:
+                yield item
+            del item
+    if groups.ending is not None:
+        raise groups.ending
+
+
+class _Groups:
+    """Makes group after group.
+
+    Attributes:
+        is_over: Whether there is no further group.
+        ending: What ended them, to be raised when the batches before it have been delivered.
+    """
+
+    def __init__(
+        self,
+        section: Sequence[Phase],
+        rest: Sequence[ReadyStep],
+        locks: Sequence[Any],
+        pipeline: Any,
+        replay_note: ReplayNote,
+    ) -> None:
+        self._phases, self._last = section[:-1], section[-1].steps
+        self._rest, self._locks = rest, locks
+        self._pipeline, self._note = pipeline, replay_note
+        self._size: int = section[0].grouped.bound.group  # type: ignore[union-attr]
+        self.is_over = False
+        self.ending: Exception | None = None
+
+    def next_group(self, batches: Iterator[Batch | EpochEnd]) -> Items:
+        """Take a group through all steps that take several."""
+        items: Items = []
+        for place, phase in enumerate(self._phases):
+            source = batches if place == 0 else iter(items)
+            items, given = self._collected(source, phase, is_first=place == 0)
+            own = [item for item in items if isinstance(item, Batch)]
+            if own:
+                take = phase.grouped.take  # type: ignore[union-attr]
+                holding(self._locks, partial(take, own, given, self._note))
+        return items
+
+    def _collected(
+        self, source: Iterator[Batch | EpochEnd], phase: Phase, *, is_first: bool
+    ) -> tuple[Items, list[Arguments]]:
+        """Take batches to the step that takes several: up to a group of them."""
+        items: Items = []
+        given: list[Arguments] = []
+        try:
+            while len(given) < self._size:
+                item = next(source, None)  # no lock is held: it may be long in coming
+                if item is None:
+                    self.is_over |= is_first
+                    break
+                if isinstance(item, Batch):
+                    item = holding(self._locks, partial(self._through, item, phase, given))
+                if item is not None:
+                    items.append(item)
+                if is_first and (isinstance(item, EpochEnd) or (item and item._closes)):
+                    break
+        except Exception as error:  # noqa: BLE001  raised at its turn
+            self.is_over, self.ending = True, error
+        return items, given
+
+    def _through(
+        self, item: Batch, phase: Phase, given: list[Arguments]
+    ) -> Batch | EpochEnd | None:
+        """Take a batch through the steps of a phase, and note its arguments of the next."""
+        item.pipeline = self._pipeline
+        try:
+            done: Any = run_steps(item, phase.steps, self._note)
+            given.append(self._arguments(phase.grouped, done))
+        except SkipBatch:
+            return EpochEnd() if item._closes else None
+        return done  # type: ignore[no-any-return]
+
+    def _arguments(self, grouped: Any, batch: Batch) -> Arguments:
+        try:
+            return grouped.arguments(batch)  # type: ignore[no-any-return]
+        except (SkipBatch, StopPipeline):
+            raise
+        except BaseException as error:
+            explain(error, grouped.bound.step, batch, self._note)
+            raise
+
+    def finished(self, item: Batch | EpochEnd) -> Batch | EpochEnd | None:
+        """Take a batch through what follows the last step that takes several."""
+        if isinstance(item, EpochEnd):
+            return item
+        done: Batch | None = item
+        try:
+            if self._last:
+                done = holding(self._locks, partial(run_steps, item, self._last, self._note))
+            if self._rest and done is not None:
+                done = run_steps(done, self._rest, self._note)
+        except SkipBatch:
+            return EpochEnd() if item._closes else None
+        return done
