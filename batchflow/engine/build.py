@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from math import inf
@@ -17,6 +17,7 @@ from batchflow.engine.groups import in_groups
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
+from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.program import (
     NestedProgram,
     Piece,
@@ -28,9 +29,8 @@ from batchflow.engine.program import (
 from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.regroup import Flow, Naming, regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import EpochEnd, Source
 from batchflow.engine.state import PipelineState, PipelineView
-from batchflow.engine.steps import ReadyStep, batch_facts, run_steps
+from batchflow.engine.steps import run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import (
     ArgumentValueError,
@@ -44,7 +44,6 @@ from batchflow.index.order import drawn_seed
 from batchflow.plan import BoundRegrouping
 
 if TYPE_CHECKING:
-    from batchflow.engine.source import Ticket
     from batchflow.engine.workers import Workers
 
 __all__ = ["Machine"]
@@ -79,7 +78,9 @@ class Machine:
         self.seed, self._shuffle = drawn_seed() if seed is None else seed, None
         if options is not None:
             self.seed, self._shuffle = options.seeds()
-            self.schedule = options.schedule(len(self._given_source), self._shuffle)
+            if self._source is None:
+                raise ArgumentValueError("this pipeline has no dataset to read batches from")
+            self.schedule = options.schedule(len(self._source), self._shuffle)
         self._rng_key = (self.seed, _SOURCE, _NO_SHARD)
         self._n_batches = None if options is None else self.schedule.n_batches
         self._notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
@@ -90,21 +91,29 @@ class Machine:
             nested.key: self._inside(nested, number)
             for number, nested in enumerate(nested_in(self._plan))
         }
+        self.prefix = self._make_prefix()
         self._namings = {
             id(step): Naming((self.seed, path, _NO_SHARD), step.step, self._notes.ahead)
             for path, step in enumerate(self._plan.regroupings, start=_SOURCE + 1)
         }
-        self._loop: Any = None
-        self._view: PipelineView | None = None
         self._steps: ReadySteps
-        self._first: Sequence[ReadyStep] = ()
         self._is_open = False
 
-    @property
-    def _given_source(self) -> Source:
-        if self._source is None:
-            raise ArgumentValueError("this pipeline has no dataset to read batches from")
-        return self._source
+    def _make_prefix(self) -> Prefix:
+        ahead = [piece.ahead for piece in self._pieces[: self._n_ahead]]
+        leaves = (leaf for row in ahead for bound in row for leaf in bound.leaves)
+        values = (value for leaf in leaves for value in joined_in(leaf.args))
+        return Prefix(
+            source=self._source,
+            batch_class=self._plan.batch_class,
+            segments=ahead,
+            joined=[(value, self._nested[id(value), 0].prefix) for value in values],
+            rng_key=self._rng_key,
+            n_batches=self._n_batches,
+            schedule=None if self._options is None else self.schedule,
+            marks_epochs=self.marks_epochs,
+            notes=self._notes,
+        )
 
     def _inside(self, nested: NestedProgram, number: int) -> Machine:
         try:
@@ -198,12 +207,11 @@ class Machine:
 
     def ahead(self, workers: Workers, numbers: range | None = None) -> Flow:
         """Give the batches, or those of some numbers, as they come to the ordered section."""
-        made: Flow = workers.spread(self.work, self.schedule.tickets(numbers), is_staged=False)
-        for piece in self._pieces[1 : self._n_ahead]:
+        made: Flow = workers.spread(Segment(self.prefix, 0), self.schedule.tickets(numbers))
+        for place, piece in enumerate(self._pieces[1 : self._n_ahead], start=1):
             made = self._regrouped(piece, made, workers)
             if piece.ahead:
-                work = partial(self._go_on, self._steps.of(piece.ahead))
-                made = workers.spread(work, made, is_staged=True)
+                made = workers.spread(Segment(self.prefix, place), made)
         return made
 
     def ordered(self, made: Flow, workers: Workers) -> Flow:
@@ -213,16 +221,6 @@ class Machine:
             made = self._in_order(piece, self._regrouped(piece, made, workers))
         return made
 
-    def work(self, ticket: Ticket, halt: Halt) -> Batch | EpochEnd | None:
-        """Make a source batch and take it to the ordered section. For any thread."""
-        try:
-            batch = self._make(ticket)
-            return run_steps(batch, self._first, self._notes.ahead, halt)
-        except SkipBatch:
-            if self.marks_epochs and self.schedule.ends_epoch(ticket[0]):
-                return EpochEnd()
-            return None
-
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
         """Take one batch through all steps. For any thread, but for ordered steps.
 
@@ -231,10 +229,7 @@ class Machine:
             pipeline: What it has as its `pipeline` behind the parallel steps.
         """
         piece = self._pieces[0]
-        batch.pipeline = self._view
-        if self._loop is not None:
-            batch._loop = self._loop
-        done = run_steps(batch, self._first, self._notes.ahead)
+        done = self.prefix.through(batch)
         if done is not None:
             done.pipeline = pipeline
         if done is not None and piece.section:
@@ -248,18 +243,11 @@ class Machine:
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through all steps."""
-        if batch._source_ids is not None:
-            raise ArgumentValueError(
-                "join: the ids of this batch are those of several sources (see its source_ids), so "
-                "they do not tell which items to join; join before the merge"
-            )
-        source = self._given_source
-        facts = self._facts(batch.number, batch.epoch)
-        facts["_n_batches"] = batch._n_batches
         # In a parallel action the joined batch gets no more rights than the batch itself.
         is_free = not isinstance(batch.pipeline, PipelineView)
-        pipeline = self._pipeline if is_free else self._view
-        return self.through(source.make_batch(source.positions(batch.index), facts), pipeline)
+        return self.through(
+            self.prefix.beside(batch), self._pipeline if is_free else self.prefix.view
+        )
 
     def replay(self, number: int) -> Batch | None:
         """Make a source batch as it comes to the ordered section, or to the first regrouping.
@@ -267,10 +255,11 @@ class Machine:
         None if a step drops it.
         """
         ticket = self.schedule.ticket(number)
-        self.marks_epochs = False
-        batch: Batch | None = self._alone(lambda: self.work(ticket, Halt()))
-        if batch is not None:
-            batch.pipeline = self._pipeline
+        self.prefix.marks_epochs = False
+        batch = self._alone(lambda: self.prefix.work(ticket, Halt()))
+        if not isinstance(batch, Batch):
+            return None
+        batch.pipeline = self._pipeline
         return batch
 
     def execute_for(self, batch: Batch) -> Batch | None:
@@ -296,57 +285,18 @@ class Machine:
     def _prepare(self, loop: Any) -> None:
         for machine in self._nested.values():
             machine._prepare(loop)
-        self._loop = loop if any(map(needs_loop, self._plan.leaves)) else None
-        self._view = self._state.view(self._pipeline, self._plan.written)
+        own_loop = loop if any(map(needs_loop, self._plan.leaves)) else None
         joined = {key[0]: machine.joined_to for key, machine in self._nested.items()}
-        self._steps = ReadySteps(self._plan, self._models, joined, self._loop, self._notes.ahead)
-        self._first = self._steps.of(self._pieces[0].ahead)
+        steps = [step for step in self._plan.steps if not isinstance(step, BoundRegrouping)]
+        self._steps = ReadySteps(steps, self._models.get, joined, own_loop, self._notes.ahead)
+        view = self._state.view(self._pipeline, self._plan.written)
+        segments = [self._steps.of(row) for row in self.prefix.segments]
+        self.prefix.ready(segments, view, own_loop)
         if self._options is not None and self._options.prefetch:
             ahead = [step for piece in self._pieces for step in piece.ahead]
             self._steps.warn_of_concurrent_training(ahead)
 
     # ---- taking batches through
-
-    def _facts(self, number: int | None, epoch: int | None) -> dict[str, Any]:
-        facts = {
-            "number": number,
-            "epoch": epoch,
-            "pipeline": self._view,
-            "_rng_key": self._rng_key,
-            "_n_batches": self._n_batches,
-        }
-        if self._loop is not None:
-            facts["_loop"] = self._loop
-        return facts
-
-    def _make(self, ticket: Ticket) -> Batch:
-        number, epoch, positions = ticket
-        facts = self._facts(number, epoch)
-        if self.marks_epochs and self.schedule.ends_epoch(number):
-            facts["_closes"] = True
-        source = self._given_source
-        try:
-            return source.make_batch(positions, facts)
-        except (SkipBatch, StopPipeline):
-            raise
-        except Exception as error:
-            name = self._plan.batch_class.__name__
-            add_note_once(error, f"while a {name} was made, before its first action")
-            add_note_once(error, batch_facts(number, epoch, source.ids(positions)))
-            add_note_once(error, self._notes.ahead([number]))
-            raise
-
-    def _go_on(
-        self, steps: Sequence[ReadyStep], batch: Batch | EpochEnd, halt: Halt
-    ) -> Batch | EpochEnd | None:
-        """Take a regrouped batch to the ordered section. For any thread."""
-        if isinstance(batch, EpochEnd):
-            return batch
-        batch.pipeline = self._view
-        try:
-            return run_steps(batch, steps, self._notes.ahead, halt)
-        except SkipBatch:
-            return EpochEnd() if batch._closes else None
 
     def _regrouped(self, piece: Piece, made: Flow, workers: Workers) -> Flow:
         bound: Any = piece.regrouping

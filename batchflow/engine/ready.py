@@ -11,12 +11,11 @@ from typing import Any
 from batchflow.batch import Batch
 from batchflow.engine.groups import GroupedStep, Phase
 from batchflow.engine.late import awaited, with_chance, with_late_arguments, with_late_values
-from batchflow.engine.models import PipelineModels
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import SkipBatch
 from batchflow.models.keras import is_keras_model
 from batchflow.models.tf1 import initialize_sessions
-from batchflow.plan import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep, Joined
+from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
 from batchflow.plan.expressions import Expression, freeze
 
@@ -30,8 +29,8 @@ class ReadySteps:
     """The steps of a plan, made ready in the thread that starts the run.
 
     Args:
-        plan: The steps.
-        models: The models of the pipeline. Static ones are made now.
+        steps: The steps.
+        model_of: Gives a model by its name; a dynamic one for a batch. Static ones are made now.
         joined: By the id of a `Joined`, what makes the joined batches.
         loop: What runs coroutines, or None.
         replay_note: See `run_steps`.
@@ -39,27 +38,24 @@ class ReadySteps:
 
     def __init__(
         self,
-        plan: BoundPlan,
-        models: PipelineModels,
+        steps: Iterable[BoundStep | BoundChance],
+        model_of: Callable[..., Any],
         joined: Mapping[int, JoinedTo],
         loop: Any,
         replay_note: ReplayNote,
     ) -> None:
-        self._models = models
+        bound_steps = list(steps)
+        leaves = [leaf for bound in bound_steps for leaf in bound.leaves]
+        self._model_of = model_of
         self._joined = joined
         self._loop = loop
         self._replay_note = replay_note
-        self._descriptors = {
-            name: models.get(name) for name, is_dynamic in plan.models.items() if not is_dynamic
-        }
-        self._steps = {
-            id(bound): self._ready(bound)
-            for bound in plan.steps
-            if not isinstance(bound, BoundRegrouping)
-        }
+        static = {leaf.model: None for leaf in leaves if not (leaf.model is None or leaf.dynamic)}
+        self._descriptors = {name: model_of(name) for name in static}
+        self._steps = {id(bound): self._ready(bound) for bound in bound_steps}
         initialize_sessions(
             value
-            for bound in plan.leaves
+            for bound in leaves
             if bound.model is not None
             for value in (*bound.args, *bound.kwargs.values())
         )
@@ -84,7 +80,7 @@ class ReadySteps:
 
     def _model_for(self, bound: BoundStep, batch: Batch) -> Any:
         name: Any = bound.model
-        return self._models.get(name, batch) if bound.dynamic else self._descriptors[name]
+        return self._model_of(name, batch) if bound.dynamic else self._descriptors[name]
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
         """Warn of steps that several threads take on one Keras model."""
@@ -115,7 +111,7 @@ class ReadySteps:
         if not bound.dynamic:
             descriptor = self._descriptors[bound.model]
             return ReadyStep(function, (descriptor, *args), bound.kwargs, bound.step)
-        with_model = _with_dynamic(function, partial(self._models.get, bound.model))
+        with_model = _with_dynamic(function, partial(self._model_of, bound.model))
         return ReadyStep(with_model, args, bound.kwargs, bound.step)
 
     def _with_joined(self, value: Any) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from contextvars import Context
 
-    from batchflow.engine.stream import Work
+    from batchflow.engine.prefix import Segment
 
 __all__ = ["Workers"]
 
@@ -45,20 +45,26 @@ class Workers:
         self._context = context
         self._open: list[Generator[Any, None, None]] = []
 
-    def spread(self, work: Work, items: Iterator[Any], *, is_staged: bool) -> Iterator[Any]:
-        """Work on items, in order: one segment.
+    def spread(self, segment: Segment, items: Iterator[Any]) -> Iterator[Any]:
+        """Work on items, in order.
 
         Args:
-            work: What is done to each.
-            items: Tickets, or the batches of the stage before.
-            is_staged: Whether they are the latter.
+            segment: What is done to each.
+            items: Tickets, or, for a segment behind a regrouping, batches.
         """
         ahead = next(self._parts)
         made: Generator[Any, None, None]
         if self._executor is None or ahead == 0:
-            made = in_turn(work, items, self._context)
+            made = in_turn(segment.work, items, self._context)
         else:
-            made = parallel(work, items, self._context, self._executor, ahead, is_staged=is_staged)
+            made = parallel(
+                segment.work,
+                items,
+                self._context,
+                self._executor,
+                ahead,
+                is_staged=segment.place > 0,
+            )
         self._open.append(made)
         return made
 

@@ -1,0 +1,191 @@
+"""What happens to a batch ahead of the ordered section: the part that any worker can do.
+
+Guarantees:
+    - What a prefix makes of a ticket, or of a regrouped batch, depends on nothing else.
+    - Once it has been readied, nothing here changes: any number of threads may work with it.
+    - It can travel to another process, with all that its steps need and nothing else; there it is
+      readied again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchflow.batch import Batch
+from batchflow.engine.notes import ReplayNotes
+from batchflow.engine.source import EpochEnd, Schedule, Source
+from batchflow.engine.state import PipelineView
+from batchflow.engine.steps import ReadyStep, batch_facts, run_steps
+from batchflow.engine.stream import Halt
+from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline, add_note_once
+from batchflow.plan import Bound, Joined
+
+if TYPE_CHECKING:
+    from batchflow.engine.source import Ticket
+    from batchflow.engine.stream import Work
+
+__all__ = ["Prefix", "Segment"]
+
+
+@dataclass(eq=False)
+class Prefix:
+    """The parallel steps of one pipeline in one run.
+
+    Attributes:
+        source: What it reads from; None where the batches are given.
+        batch_class: The class of its batches.
+        segments: The steps, in rows: up to the first regrouping, behind it, and so on.
+        joined: The pipelines whose batches the steps get, by what stands for them in the steps.
+        rng_key: What the randomness of source batches is derived from.
+        n_batches: The number of source batches of the run; None if it is endless.
+        schedule: The source batches, or None.
+        marks_epochs: Whether somebody has to know where epochs end.
+        notes: Makes the notes of errors.
+        view: What the batches get as their `pipeline`.
+        loop: What runs coroutines, or None.
+    """
+
+    source: Source | None
+    batch_class: type[Batch]
+    segments: Sequence[Sequence[Bound]]
+    joined: Sequence[tuple[Joined, Prefix]]
+    rng_key: tuple[int, ...]
+    n_batches: int | None
+    schedule: Schedule | None
+    marks_epochs: bool
+    notes: ReplayNotes
+    view: PipelineView | None = None
+    loop: Any = None
+
+    def __post_init__(self) -> None:
+        self._steps: Sequence[Sequence[ReadyStep]] = ()
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        return {**self.__dict__, "_steps": (), "loop": None}
+
+    def ready(self, steps: Sequence[Sequence[ReadyStep]], view: Any, loop: Any) -> None:
+        """Give it what it needs to work.
+
+        Args:
+            steps: The ready steps of each segment.
+            view: What the batches get as their `pipeline`.
+            loop: What runs coroutines, or None.
+        """
+        self._steps, self.view, self.loop = steps, view, loop
+
+    @property
+    def given_source(self) -> Source:
+        """What it reads from.
+
+        Raises:
+            ArgumentValueError: There is no dataset.
+        """
+        if self.source is None:
+            raise ArgumentValueError("this pipeline has no dataset to read batches from")
+        return self.source
+
+    # ---- for any thread
+
+    def work(self, ticket: Ticket, halt: Halt) -> Batch | EpochEnd | None:
+        """Make a source batch and take it to the ordered section."""
+        try:
+            batch = self._make(ticket)
+            return run_steps(batch, self._steps[0], self.notes.ahead, halt)
+        except SkipBatch:
+            return EpochEnd() if self._closes(ticket[0]) else None
+
+    def go_on(self, place: int, batch: Batch | EpochEnd, halt: Halt) -> Batch | EpochEnd | None:
+        """Take a regrouped batch to the ordered section, or to the next regrouping."""
+        if isinstance(batch, EpochEnd):
+            return batch
+        batch.pipeline = self.view
+        try:
+            return run_steps(batch, self._steps[place], self.notes.ahead, halt)
+        except SkipBatch:
+            return EpochEnd() if batch._closes else None
+
+    def through(self, batch: Batch) -> Batch | None:
+        """Take a given batch through the steps of the first segment."""
+        batch.pipeline = self.view
+        if self.loop is not None:
+            batch._loop = self.loop
+        return run_steps(batch, self._steps[0], self.notes.ahead)
+
+    def beside(self, batch: Batch) -> Batch:
+        """Make the batch with the ids of another."""
+        if batch._source_ids is not None:
+            raise ArgumentValueError(
+                "join: the ids of this batch are those of several sources (see its source_ids), so "
+                "they do not tell which items to join; join before the merge"
+            )
+        source = self.given_source
+        facts = self._facts(batch.number, batch.epoch)
+        facts["_n_batches"] = batch._n_batches
+        return source.make_batch(source.positions(batch.index), facts)
+
+    def joined_to(self, batch: Batch) -> Batch | None:
+        """Make the batch with the ids of another and take it through the steps."""
+        return self.through(self.beside(batch))
+
+    # ---- inside
+
+    def _closes(self, number: int) -> bool:
+        return self.marks_epochs and self.schedule is not None and self.schedule.ends_epoch(number)
+
+    def _facts(self, number: int | None, epoch: int | None) -> dict[str, Any]:
+        facts = {
+            "number": number,
+            "epoch": epoch,
+            "pipeline": self.view,
+            "_rng_key": self.rng_key,
+            "_n_batches": self.n_batches,
+        }
+        if self.loop is not None:
+            facts["_loop"] = self.loop
+        return facts
+
+    def _make(self, ticket: Ticket) -> Batch:
+        number, epoch, positions = ticket
+        facts = self._facts(number, epoch)
+        if self._closes(number):
+            facts["_closes"] = True
+        source = self.given_source
+        try:
+            return source.make_batch(positions, facts)
+        except (SkipBatch, StopPipeline):
+            raise
+        except Exception as error:
+            name = self.batch_class.__name__
+            add_note_once(error, f"while a {name} was made, before its first action")
+            self.explain(error, ticket)
+            raise
+
+    def explain(self, error: BaseException, ticket: Ticket) -> None:
+        """Add notes to an error: which source batch, and how to make it again."""
+        number, epoch, positions = ticket
+        add_note_once(error, batch_facts(number, epoch, self.given_source.ids(positions)))
+        add_note_once(error, self.notes.ahead([number]))
+
+
+class Segment(NamedTuple):
+    """A row of steps of a prefix, between two regroupings.
+
+    Attributes:
+        prefix: The prefix.
+        place: Which of its segments. The first makes source batches of tickets, the others take
+            batches.
+    """
+
+    prefix: Prefix
+    place: int
+
+    @property
+    def work(self) -> Work:
+        """What is done to each ticket, or to each batch."""
+        if self.place == 0:
+            return self.prefix.work
+        work: Callable[..., Any] = partial(self.prefix.go_on, self.place)
+        return work
