@@ -1,9 +1,8 @@
 """Packing functions, items and errors for another process.
 
 Guarantees:
-    - An error arrives as what it is, with its attributes and notes, and with the traceback of the
-      other process as one more note; one of a class that cannot be packed, as a `BatchflowError`
-      with its text.
+    - An error arrives as what it is, with the traceback of the other process as one more note: see
+      packed_errors.py.
     - Of an item its own values are packed, not its batch; of a batch class everything but models.
 """
 
@@ -12,12 +11,12 @@ from __future__ import annotations
 import functools
 import io
 import pickle
-import traceback
 from typing import Any, NoReturn
 
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
-from batchflow.errors import ArgumentTypeError, BatchflowError, add_note_once
+from batchflow.errors import ArgumentTypeError
+from batchflow.executors import packed_errors
 from batchflow.executors.item_processes import needs_loky
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
@@ -54,34 +53,7 @@ def _pickler() -> type[Any]:
 
 def sendable(error: Exception) -> Exception:
     """Make of an error what can be packed and is the error again when it is unpacked."""
-    text = "".join(traceback.format_exception(error)).rstrip()
-    add_note_once(error, f"in a worker process:\n{text}")
-    for form in (error, _Bare(error)):
-        try:
-            pickle.loads(packed(form))
-        except Exception:  # noqa: BLE001  whatever is wrong with it: the next form
-            continue
-        return form  # type: ignore[return-value]
-    plain = BatchflowError(f"{type(error).__name__}: {error} (which cannot be sent as it is)")
-    plain.add_note(error.__notes__[-1])
-    return plain
-
-
-class _Bare:
-    """Unpacks as an error whose constructor cannot make it of its `args`."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self._error), self._error.args, self._error.__dict__)
-
-
-def _rebuilt(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+    return packed_errors.sendable(error, packed)
 
 
 # ---- items

@@ -135,6 +135,12 @@ class Machine:
     # ---- what a run does with it
 
     @property
+    def prefixes(self) -> list[Prefix]:
+        """What happens ahead of the ordered section, here and in the pipelines that are merged."""
+        nested = (machine for machine in self._nested.values() if machine._options is not None)
+        return [self.prefix, *(prefix for machine in nested for prefix in machine.prefixes)]
+
+    @property
     def n_segments(self) -> int:
         """How many parallel segments there are."""
         own = 1 + sum(bool(piece.ahead) for piece in self._pieces[1:])

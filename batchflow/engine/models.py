@@ -75,10 +75,13 @@ class PipelineModels:
         Raises:
             UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
                 has reached it yet.
+            ModelDefinitionError: It is not there yet, and a parallel action asks.
         """
         declared = self._declared.get(name)
         is_given = declared is not None and not is_builder(declared.builder)
         if not self.is_dynamic(name) or is_given:
+            if not is_given:
+                self.slot(name).refuse_in_parallel()
             return self.get(name)
         made = self.slot(name).look()
         if made is None:
@@ -145,9 +148,4 @@ class PipelineModels:
             seed = self._state.seed
             key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
             at = Moment(self._pipeline, self._pipeline.dataset, key)
-        try:
-            config = resolved(declared.config, at)
-            return build(declared.builder, config, batch)
-        except Exception as error:
-            error.add_note(f"while the model {declared.name!r} was made")
-            raise
+        return build(declared.builder, resolved(declared.config, at), batch)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.executors.pool import cpu_count
 from batchflow.index.order import drawn_seed, make_order, order_seed
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_THREADS", "RunKeywords", "RunOptions", "checked_seed", "derived_seed"]
 
 MOST_THREADS = 32
-_EXECUTORS = ("threads", "serial")
+_EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
 _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
@@ -35,7 +37,7 @@ class RunKeywords(TypedDict, total=False):
     n_iters: int | None
     drop_last: bool
     prefetch: int | None
-    executor: str
+    executor: str | Executor | Callable[[], Executor]
     target: str
     n_workers: int | None
     bar: bool | Expression | Sequence[Expression]
@@ -57,10 +59,13 @@ class RunOptions:
         n_iters: How many batches to make, across epochs.
         drop_last: Whether the shorter last batch of an epoch is left out.
         prefetch: How many batches may be made ahead of the one in the consumer's hands. 0: none,
-            everything runs in the consumer's thread. None: 0, or 2 per worker if `n_workers` is
-            given.
-        executor: `"threads"`, or `"serial"`: no thread is ever started.
-        n_workers: The most batches at work at once; None: `prefetch`, at most 32.
+            everything runs in the consumer's thread. None: 0, or 2 per worker if `n_workers` or
+            another executor than threads is given.
+        executor: `"threads"`; `"processes"`: worker processes of this machine; `"ray"`; any
+            `concurrent.futures.Executor`, or a function that makes one; or `"serial"`: no thread is
+            ever started.
+        n_workers: The most batches at work at once; None: for threads `prefetch`, at most 32; for
+            processes the number of CPUs; for another executor its own number, if it tells.
         bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
             expression, or several of them.
         seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
@@ -74,7 +79,7 @@ class RunOptions:
     n_iters: int | None = None
     drop_last: bool = False
     prefetch: int = 0
-    executor: str = "threads"
+    executor: Any = "threads"
     n_workers: int = 1
     bar: Any = False
     seed: int | None = None
@@ -155,6 +160,12 @@ class RunOptions:
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         return replace(options, seed=derived_seed(options.seed or 0, number))
 
+    @property
+    def is_far(self) -> bool:
+        """Whether batches are made in other processes."""
+        is_here = self.executor in ("threads", "serial")
+        return not is_here and not isinstance(self.executor, ThreadPoolExecutor)
+
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
         """Give the same options with what `seeds` has found out."""
         return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
@@ -209,21 +220,37 @@ def derived_seed(seed: int, path: int) -> int:
 
 
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
-    executor = given.get("executor", "threads")
-    if executor not in _EXECUTORS:
-        hint = did_you_mean(executor, _EXECUTORS, only_near=True)
-        raise ArgumentValueError(
-            f"executor is one of {', '.join(map(repr, _EXECUTORS))}, got {executor!r:.60}.{hint}"
-        )
+    executor = _checked_executor(given.get("executor", "threads"))
     n_workers = _count("n_workers", given.get("n_workers"), least=1)
     prefetch = _count("prefetch", given.get("prefetch"), least=0)
-    if prefetch is None:
-        prefetch = 2 * (n_workers or 0)
-    if n_workers is None:
-        n_workers = max(1, min(prefetch, MOST_THREADS))
-    if executor == "serial":
-        prefetch = 0
+    if executor in ("threads", "serial"):
+        if prefetch is None:
+            prefetch = 2 * (n_workers or 0)
+        n_workers = n_workers or max(1, min(prefetch, MOST_THREADS))
+        prefetch = 0 if executor == "serial" else prefetch
+    else:
+        n_workers = n_workers or getattr(executor, "_max_workers", None) or cpu_count()
+        prefetch = 2 * n_workers if prefetch is None else prefetch
+        if prefetch == 0:
+            raise ArgumentValueError(
+                f"prefetch=0 is to work in the consumer's thread, and not on the executor "
+                f"{executor!r:.60}; leave one of them out"
+            )
     return {"executor": executor, "prefetch": prefetch, "n_workers": n_workers}
+
+
+def _checked_executor(executor: Any) -> Any:
+    if isinstance(executor, Executor):
+        return executor
+    if isinstance(executor, str) and executor in _EXECUTORS:
+        return executor
+    if callable(executor) and not isinstance(executor, type):
+        return executor
+    hint = did_you_mean(executor, _EXECUTORS, only_near=True)
+    raise ArgumentValueError(
+        f"executor is one of {', '.join(map(repr, _EXECUTORS))}, or a concurrent.futures.Executor, "
+        f"or a function that makes one, got {executor!r:.60}.{hint}"
+    )
 
 
 def _count(name: str, value: Any, *, least: int) -> int | None:

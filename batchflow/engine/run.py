@@ -15,20 +15,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from batchflow.batch import Batch
+from batchflow.batch.directory import in_parallel
 from batchflow.engine.build import Machine
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regroup import Flow
-from batchflow.engine.workers import Workers
+from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
-from batchflow.executors import ThreadExecutor
+from batchflow.executors import Borrowed, ThreadExecutor
 from batchflow.executors.loop import EventLoop, PrivateLoop
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
-
-# How many seconds the end of a run waits for actions under way. One that takes longer goes on to
-# its end in a daemon thread, and nothing after it starts.
-CLOSE_GRACE = 0.5
 
 # The runs whose parallel actions the current code is called by.
 _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar("inside", default=())
@@ -71,7 +68,6 @@ class Run:
         numbers: range | None = None,
     ) -> None:
         self._machine = Machine(program, options)
-        self._executor = ThreadExecutor(options.n_workers) if options.prefetch else None
         self._observer = observer
         self._end: str | None = None
         self._turn = threading.Lock()  # who reads and who closes take turns
@@ -79,12 +75,11 @@ class Run:
         self._token = object()
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
+        context.run(in_parallel.set, True)
         self._loop = _loop_for(options) if self._machine.is_async else None
-        workers = Workers(self._executor, options.prefetch, self._machine.n_segments, context)
+        self._workers = _workers_for(options, self._machine, context)
         self._numbers = numbers
-        self._stream = _stream(
-            self._machine, workers, self._executor, self._loop, observer, numbers
-        )
+        self._stream = _stream(self._machine, self._workers, self._loop, observer, numbers)
 
     @property
     def seed(self) -> int:
@@ -187,8 +182,7 @@ class Run:
                     self._observer.closed()
                 if self._loop is not None:
                     self._loop.close(CLOSE_GRACE)
-                if self._executor is not None:
-                    self._executor.join(CLOSE_GRACE)
+                self._workers.join(CLOSE_GRACE)
         elif self._end != "ended":
             raise RunClosedError(
                 f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
@@ -200,10 +194,22 @@ def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
     return PrivateLoop() if options.executor == "serial" else EventLoop()
 
 
+def _workers_for(options: RunOptions, machine: Machine, context: contextvars.Context) -> Workers:
+    n_segments = machine.n_segments
+    if options.is_far and options.prefetch:
+        from batchflow.engine.far_workers import FarWorkers  # on use
+
+        return FarWorkers(options, machine.prefixes, n_segments, context)
+    executor = None
+    if options.prefetch:
+        given = options.executor
+        executor = ThreadExecutor(options.n_workers) if given == "threads" else Borrowed(given)
+    return Workers(executor, options.prefetch, n_segments, context)
+
+
 def _stream(
     machine: Machine,
     workers: Workers,
-    executor: ThreadExecutor | None,
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
     numbers: range | None,
@@ -211,6 +217,7 @@ def _stream(
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
     try:
         machine.start(loop)
+        workers.start(machine.prefixes)
         made = machine.ahead(workers, numbers)
         batches = machine.ordered(made if observer is None else observer.watch(made), workers)
         if machine.marks_epochs:
@@ -221,13 +228,11 @@ def _stream(
         return
     finally:
         workers.close()
-        if executor is not None:
-            executor.shutdown(wait=False, cancel_futures=True)
         grace = CLOSE_GRACE if machine.has_last_steps else 0.0
         if loop is not None:
             loop.close(grace)
-        if executor is not None and grace:
-            executor.join(grace)
+        if grace:
+            workers.join(grace)
         _finish(machine, type(loop))
 
 

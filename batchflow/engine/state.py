@@ -7,14 +7,19 @@ import itertools
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from batchflow.batch.directory import ModelSlot
 from batchflow.engine.options import RunOptions
-from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.plan import Variable
 
 if TYPE_CHECKING:
@@ -194,6 +199,19 @@ class PipelineView:
 
     get_variable = v
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pipeline": _PipelineAway(self._pipeline)}
+
+    def without(self, names: Collection[str]) -> PipelineView:
+        """Give a view in which some variables cannot be read, for a process where they are not."""
+        values = {name: value for name, value in self._values.items() if name not in names}
+        return PipelineView(self._pipeline, values, self._written)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values of the variables that can be read."""
+        return self._values
+
     def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
         """Refuse.
 
@@ -213,6 +231,35 @@ class PipelineView:
             f"has_variable, config, dataset, models and seed, not {name!r}. Mark the action "
             "@action(singleton=True) to do more"
         )
+
+
+class _PipelineAway:
+    """Stands for a pipeline in another process, where its models and variables are not."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.config = pipeline.config
+        self.dataset = pipeline.dataset
+        self.seed = pipeline.seed
+        self._names = frozenset(pipeline._state._declared)
+
+    def has_variable(self, name: str) -> bool:
+        return name in self._names
+
+    def v(self, name: str) -> Any:
+        if name in self._names:
+            raise ArgumentTypeError(
+                f"the variable {name!r} is not here: its value cannot travel to another process"
+            )
+        raise UnknownNameError(
+            f"no variable {name!r} is declared.{did_you_mean(name, self._names)}"
+        )
+
+    @property
+    def models(self) -> Any:
+        raise ArgumentTypeError("the models of a pipeline stay with its process")
+
+    def m(self, name: str) -> Any:  # noqa: ARG002  refused
+        return self.models
 
 
 def _frozen(value: Any) -> Any:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from contextvars import Context
 
+    from batchflow.executors import Borrowed
+
     # From a ticket, or from a batch of the stage before, to a batch; None when it is skipped.
     Work = Callable[[Any, "Halt"], Any]
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 WAKE_UP = 1.0  # seconds
 
-__all__ = ["NEVER", "Halt", "in_turn", "parallel"]
+__all__ = ["NEVER", "Halt", "elsewhere", "in_turn", "parallel", "result_of"]
 
 
 class Halt:
@@ -63,7 +65,7 @@ def parallel(
     work: Work,
     tickets: Iterator[Any],
     context: Context,
-    executor: Executor,
+    executor: Executor | Borrowed,
     ahead: int,
     *,
     is_staged: bool = False,
@@ -98,7 +100,7 @@ def parallel(
             if pace.hands_over:
                 fill()
             if pending:
-                batch, worked = _result(pending.popleft())
+                batch, worked = result_of(pending.popleft())
                 if pace.hands_over:
                     fill()
                 seconds = perf_counter() - start - source.seconds
@@ -117,6 +119,47 @@ def parallel(
     finally:
         halt.is_on = True
         for future in pending:
+            future.cancel()
+
+
+def elsewhere(
+    submit: Callable[[Any], Future[Any]],
+    collect: Callable[[Any, Future[Any]], Any],
+    tickets: Iterator[Any],
+    ahead: int,
+    *,
+    is_staged: bool = False,
+) -> Generator[Any, None, None]:
+    """Let others work on up to `ahead` batches that have not been taken yet.
+
+    Args:
+        submit: Hands a ticket over; never waits.
+        collect: Waits for what has become of a ticket, and gives the batch; None if it is skipped.
+        tickets: As for `parallel`.
+        ahead: As for `parallel`.
+        is_staged: As for `parallel`.
+
+    Yields:
+        The batches, in order.
+    """
+    pending: deque[tuple[Any, Future[Any]]] = deque()
+    source = _Stage(tickets) if is_staged else _Tickets(tickets)
+
+    def fill() -> None:
+        while len(pending) < ahead and (ticket := source.take()) is not None:
+            pending.append((ticket, submit(ticket)))
+
+    try:
+        fill()
+        while pending:
+            batch = collect(*pending.popleft())
+            fill()
+            if batch is not None:
+                yield batch
+                del batch
+        source.check()
+    finally:
+        for _, future in pending:
             future.cancel()
 
 
@@ -158,7 +201,7 @@ class _Stage(_Tickets):
         return ticket
 
 
-def _result(future: Future[_Made]) -> _Made:
+def result_of(future: Future[Any]) -> Any:
     """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
     while not future.done():
         try:

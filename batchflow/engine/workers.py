@@ -7,7 +7,7 @@ Guarantees:
     - All segments together have at most `prefetch` batches begun and not taken: each segment has
       an equal part, the earlier ones what does not divide. A segment whose part is 0 works in the
       consumer's thread.
-    - `close` ends every segment, the last one first.
+    - `close` ends every segment, the last one first, and what the run has begun elsewhere.
 """
 
 from __future__ import annotations
@@ -17,33 +17,44 @@ from typing import TYPE_CHECKING, Any
 from batchflow.engine.stream import in_turn, parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from concurrent.futures import Executor
+    from collections.abc import Generator, Iterator, Sequence
     from contextvars import Context
 
-    from batchflow.engine.prefix import Segment
+    from batchflow.engine.prefix import Prefix, Segment
+    from batchflow.executors import Borrowed, ThreadExecutor
 
-__all__ = ["Workers"]
+__all__ = ["CLOSE_GRACE", "Workers"]
+
+# How many seconds the end of a run waits for actions under way. In threads, one that takes longer
+# goes on to its end in a daemon thread, and nothing after it starts; in processes it is killed.
+CLOSE_GRACE = 0.5
 
 
 class Workers:
-    """Spreads the work of a run.
+    """Spreads the work of a run: in the consumer's thread, or in threads.
 
     Args:
-        executor: Where work runs; None: in the consumer's thread.
+        executor: The threads; None: the consumer's alone. It is shut down by `close`.
         prefetch: How many batches may be begun and not taken.
         n_segments: Among how many segments they are divided.
         context: Each task runs in a copy of it.
     """
 
     def __init__(
-        self, executor: Executor | None, prefetch: int, n_segments: int, context: Context
+        self,
+        executor: ThreadExecutor | Borrowed | None,
+        prefetch: int,
+        n_segments: int,
+        context: Context,
     ) -> None:
         whole, rest = divmod(prefetch, n_segments)
         self._parts = iter([whole + (i < rest) for i in range(n_segments)])
         self._executor = executor
         self._context = context
         self._open: list[Generator[Any, None, None]] = []
+
+    def start(self, prefixes: Sequence[Prefix]) -> None:
+        """Begin, when the prefixes of the run are ready."""
 
     def spread(self, segment: Segment, items: Iterator[Any]) -> Iterator[Any]:
         """Work on items, in order.
@@ -53,27 +64,40 @@ class Workers:
             items: Tickets, or, for a segment behind a regrouping, batches.
         """
         ahead = next(self._parts)
-        made: Generator[Any, None, None]
-        if self._executor is None or ahead == 0:
-            made = in_turn(segment.work, items, self._context)
-        else:
-            made = parallel(
-                segment.work,
-                items,
-                self._context,
-                self._executor,
-                ahead,
-                is_staged=segment.place > 0,
-            )
-        self._open.append(made)
-        return made
+        if ahead == 0:
+            return self.also_close(in_turn(segment.work, items, self._context))
+        return self.also_close(self._ahead(segment, items, ahead))
+
+    def _ahead(
+        self, segment: Segment, items: Iterator[Any], ahead: int
+    ) -> Generator[Any, None, None]:
+        """Work on up to `ahead` items at once."""
+        if self._executor is None:
+            return in_turn(segment.work, items, self._context)
+        return parallel(
+            segment.work,
+            items,
+            self._context,
+            self._executor,
+            ahead,
+            is_staged=segment.place > 0,
+        )
 
     def also_close(self, stage: Generator[Any, None, None]) -> Iterator[Any]:
-        """Let `close` end another generator as well."""
+        """Let `close` end a generator."""
         self._open.append(stage)
         return stage
 
     def close(self) -> None:
-        """End all segments."""
-        while self._open:
-            self._open.pop().close()
+        """End all segments. Nothing starts afterwards."""
+        try:
+            while self._open:
+                self._open.pop().close()
+        finally:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def join(self, grace: float) -> None:
+        """Wait for actions under way, at most `grace` seconds."""
+        if self._executor is not None:
+            self._executor.join(grace)

@@ -1,5 +1,5 @@
 """The ground: where work runs."""
 
-from batchflow.executors.threads import ThreadExecutor
+from batchflow.executors.threads import Borrowed, ThreadExecutor
 
-__all__ = ["ThreadExecutor"]
+__all__ = ["Borrowed", "ThreadExecutor"]

@@ -20,10 +20,11 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["EXIT_GRACE", "ThreadExecutor"]
+__all__ = ["EXIT_GRACE", "Borrowed", "ThreadExecutor"]
 
 T = TypeVar("T")
 Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -99,6 +100,45 @@ class ThreadExecutor(Executor):
         for thread in others:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in others)
+
+
+class Borrowed:
+    """Somebody else's threads, for one run: what it has begun there can be ended and waited for.
+
+    Args:
+        executor: The executor, which stays open.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._futures: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Hand over a task."""
+        future = self._executor.submit(fn, *args, **kwargs)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Cancel what has not started.
+
+        Args:
+            wait: Whether to return only when the rest has ended.
+            cancel_futures: Whether to cancel at all.
+        """
+        for future in list(self._futures) if cancel_futures else ():
+            future.cancel()
+        if wait:
+            self.join(None)
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for what has started, at most `timeout` seconds.
+
+        Returns:
+            Whether all has ended.
+        """
+        return not wait_for(list(self._futures), timeout).not_done
 
 
 def _work(tasks: SimpleQueue[Task | None], idle: threading.Semaphore) -> None:

@@ -1,0 +1,222 @@
+"""Work in other processes: what travels there, and what comes back.
+
+    consumer                                       worker process
+    ------------------------------------------     -----------------------------------
+    FarWork (the prefixes of the run) -- once ---> readied: steps, joined pipelines
+    ticket, or a regrouped batch      -- each ---> made, taken through the steps
+    batch, with the pipeline again   <-- each ---  its attributes, without the pipeline
+
+Guarantees:
+    - A batch that comes back is what the same work would have made here: its class, all its
+      attributes, its random generator in the same state.
+    - Whatever cannot travel is refused before the first batch, or named.
+    - In a worker no model is made and no variable is written. A variable has the value with which
+      the run started.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copyreg
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from batchflow.batch import Batch
+from batchflow.batch.directory import in_parallel
+from batchflow.engine.prefix import Prefix, Segment
+from batchflow.engine.ready import ReadySteps, needs_loop
+from batchflow.engine.source import EpochEnd
+from batchflow.engine.state import PipelineView
+from batchflow.engine.stream import Halt
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.executors.loop import PrivateLoop
+from batchflow.executors.parcels import PackedCall, pack
+from batchflow.plan import BoundStep
+
+__all__ = ["FarWork", "Sent", "check_travel", "packed_work", "received", "sent"]
+
+# What ties a batch to the process that it is in.
+_LEFT_BEHIND = frozenset({"pipeline", "_loop", "dataset"})
+
+
+class Sent(NamedTuple):
+    """A batch on its way.
+
+    Attributes:
+        kind: Its class.
+        state: Its attributes.
+        slots: Those that a class keeps in `__slots__`.
+        place: The prefix whose source its dataset is; None: `dataset` has it.
+        dataset: A dataset that no prefix reads from, or None.
+    """
+
+    kind: type[Batch]
+    state: dict[str, Any]
+    slots: dict[str, Any]
+    place: int | None
+    dataset: Any
+
+
+def sent(batch: Batch, prefixes: Sequence[Prefix]) -> Sent:
+    """Make a batch ready to travel."""
+    state = {name: value for name, value in batch.__dict__.items() if name not in _LEFT_BEHIND}
+    names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
+    slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
+    for place, prefix in enumerate(prefixes):
+        if prefix.source is batch.dataset:
+            return Sent(type(batch), state, slots, place, None)
+    return Sent(type(batch), state, slots, None, batch.dataset)
+
+
+def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
+    """Make the batch that has arrived.
+
+    Args:
+        given: What was sent.
+        prefixes: The prefixes of the run.
+        prefix: The one that the batch comes from, or goes to.
+    """
+    batch = given.kind.__new__(given.kind)
+    batch.__dict__.update(given.state)
+    for name, value in given.slots.items():
+        setattr(batch, name, value)
+    source = given.dataset if given.place is None else prefixes[given.place].source
+    batch.__dict__.update(pipeline=prefix.view, dataset=source)
+    if prefix.loop is not None:
+        batch.__dict__["_loop"] = prefix.loop
+    return batch
+
+
+class FarWork:
+    """The parallel work of a run, for a worker process: called with an item, it does it.
+
+    An item is the number of a prefix, the place of a segment, and a ticket or a `Sent` batch. What
+    is given back is a `Sent` batch, an `EpochEnd`, or None.
+
+    Args:
+        prefixes: The prefixes of the run.
+    """
+
+    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+        self._prefixes = list(prefixes)
+        self._numpy_errors = np.geterr()
+        self._is_ready = False
+
+    def __call__(self, item: tuple[int, int, Any]) -> Sent | EpochEnd | None:
+        """Do one piece of work."""
+        return contextvars.copy_context().run(self._work, *item)
+
+    def _work(self, number: int, place: int, given: Any) -> Sent | EpochEnd | None:
+        in_parallel.set(True)
+        np.seterr(**self._numpy_errors)
+        if not self._is_ready:
+            for prefix in self._prefixes:
+                _make_ready(prefix)
+            self._is_ready = True
+        prefix = self._prefixes[number]
+        if isinstance(given, Sent):
+            given = received(given, self._prefixes, prefix)
+        made = Segment(prefix, place).work(given, Halt())
+        return sent(made, self._prefixes) if isinstance(made, Batch) else made
+
+
+def _make_ready(prefix: Prefix) -> None:
+    """Let a prefix that has arrived work here."""
+    bounds = [bound for row in prefix.segments for bound in row]
+    steps = [bound for bound in bounds if hasattr(bound, "leaves")]
+    leaves = [leaf for bound in steps for leaf in bound.leaves]
+    joined = {}
+    for value, other in prefix.joined:
+        _make_ready(other)
+        joined[id(value)] = other.joined_to
+    loop = PrivateLoop() if any(map(needs_loop, leaves)) else None
+    ready = ReadySteps(steps, _refuse_model, joined, loop, prefix.notes.ahead)  # type: ignore[arg-type]
+    prefix.ready([ready.of(row) for row in prefix.segments], prefix.view, loop)
+
+
+def _refuse_model(name: str, batch: Any = None) -> NoReturn:  # noqa: ARG001  as a model is asked for
+    raise ArgumentTypeError(f"the model {name!r} is not here: it stays with its process")
+
+
+def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
+    """Pack the work of a run. Variables that cannot travel stay, if no step reads them.
+
+    Raises:
+        ArgumentTypeError: Something in it cannot travel; the message says what, and where.
+    """
+    try:
+        return pack(FarWork(prefixes))
+    except ArgumentTypeError:
+        _name_culprit(prefixes)
+        staying = [replace(prefix, view=_travelling(prefix)) for prefix in prefixes]
+        return pack(FarWork(staying))
+
+
+def _travelling(prefix: Prefix) -> PipelineView:
+    """Give the view of a prefix with those variables that can travel."""
+    view: Any = prefix.view
+    return view.without([name for name, value in view.values.items() if _problem(value)])  # type: ignore[no-any-return]
+
+
+def _name_culprit(prefixes: Sequence[Prefix]) -> None:
+    """Say which step cannot travel, or which source."""
+    for prefix in prefixes:
+        if (problem := _problem(prefix.source)) is not None:
+            raise ArgumentTypeError(f"{prefix.source!r} cannot travel to a worker: {problem}")
+    for leaf in _leaves(prefixes):
+        step = f"{leaf.step}, chained at {leaf.step.where},"
+        if (problem := _problem((leaf.function, leaf.args, leaf.kwargs))) is not None:
+            raise ArgumentTypeError(f"{step} cannot travel to a worker process: {problem}")
+    views = [prefix.view for prefix in prefixes if prefix.view is not None]
+    read = {name: leaf for leaf in _leaves(prefixes) for name in leaf.reads}
+    for name, value in (pair for view in views for pair in view.values.items()):
+        if name in read and (problem := _problem(value)) is not None:
+            reader = read[name].step
+            raise ArgumentTypeError(
+                f"{reader}, chained at {reader.where}, reads the variable {name!r}, whose value "
+                f"cannot travel to a worker process: {problem}"
+            )
+
+
+def _problem(value: Any) -> Exception | None:
+    """Tell why a value cannot travel; None if it can."""
+    try:
+        pack(partial(_give, value))
+    except ArgumentTypeError as error:
+        return error
+    return None
+
+
+def _give(value: Any, item: Any) -> Any:  # noqa: ARG001  it carries the value
+    return value
+
+
+def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
+    """Refuse steps that other processes cannot do.
+
+    Args:
+        prefixes: The prefixes of the run.
+        executor: Where it is to work.
+
+    Raises:
+        ArgumentValueError: A parallel step works on a model.
+    """
+    for leaf in _leaves(prefixes):
+        if leaf.model is not None:
+            raise ArgumentValueError(
+                f"{leaf.step}, chained at {leaf.step.where}, works on the model {leaf.model!r}, "
+                f"which cannot travel to other processes (executor={executor}). Let it stay in the "
+                f'ordered section, @action(model="{leaf.model}", singleton=True), or run in threads'
+            )
+
+
+def _leaves(prefixes: Sequence[Prefix]) -> Iterator[BoundStep]:
+    for prefix in prefixes:
+        for row in prefix.segments:
+            for bound in row:
+                yield from bound.leaves
+        yield from _leaves([other for _, other in prefix.joined])

@@ -1,0 +1,191 @@
+"""Packing functions, items and results for worker processes and back.
+
+Guarantees:
+    - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
+      once, with the function. Their instances come back with the very same class.
+    - Big arrays are not copied while a value is packed.
+    - What cannot be packed is named.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import os
+import pickle
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.packed_errors import culprit
+from batchflow.executors.transport import INLINE, Parcel
+
+__all__ = ["Classes", "PackedCall", "dumps_whole", "needs_cloudpickle", "pack", "packed_value"]
+
+Token = tuple[int, int]
+
+
+class Classes:
+    """The classes that both sides of a job have: they travel as a number.
+
+    Attributes:
+        tokens: Their numbers.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: dict[type, Token] = {}
+
+    def add(self, cls: type, token: Token | None = None) -> None:
+        """Take a class in, under its number if it has one."""
+        token = token or _tokens.get(cls) or (os.getpid(), next(_numbers))
+        self.tokens[cls] = _tokens[cls] = token
+        _classes[token] = cls
+
+
+_numbers = itertools.count()
+_tokens: weakref.WeakKeyDictionary[type, Token] = weakref.WeakKeyDictionary()
+_classes: weakref.WeakValueDictionary[Token, type] = weakref.WeakValueDictionary()
+
+
+def _class_of(token: Token) -> type:
+    return _classes[token]
+
+
+@dataclass(eq=False)
+class PackedCall:
+    """A function that is ready for the journey.
+
+    Attributes:
+        function: The function itself, which keeps its classes alive.
+        payload: Its pickle.
+        buffers: The big arrays in it, not copied yet.
+        classes: The classes that travel with it.
+    """
+
+    function: Callable[[Any], Any]
+    payload: bytes
+    buffers: list[pickle.PickleBuffer] = field(repr=False)
+    classes: Classes = field(repr=False)
+
+
+def pack(function: Callable[[Any], Any]) -> PackedCall:
+    """Pack a function of one item.
+
+    Raises:
+        BatchflowError: The extra `processes` is not installed.
+        ArgumentTypeError: Something in it cannot be packed; the message says what.
+    """
+    classes = Classes()
+    try:
+        payload, buffers = _dumps_with_classes(function, classes)
+    except Exception as error:
+        dumps = functools.partial(dumps_whole, classes=Classes())
+        where = culprit(function, dumps, "the function", error)
+        raise ArgumentTypeError(f"cannot be sent to a worker process: {where}") from error
+    return PackedCall(function, payload, buffers, classes)
+
+
+def packed_value(value: Any, classes: Classes, name: str) -> Parcel:
+    """Pack an item or a result.
+
+    Args:
+        value: The value.
+        classes: Those that the other side has.
+        name: What it is called if it cannot be packed.
+
+    Raises:
+        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        payload = _dumps(value, classes, buffers)
+    except Exception as error:
+        dumps = functools.partial(dumps_whole, classes=classes)
+        where = culprit(value, dumps, name, error)
+        raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None
+    return Parcel.of(payload, buffers)
+
+
+def dumps_whole(value: Any, classes: Classes) -> bytes:
+    """Pack a value with all its arrays; `pickle.loads` unpacks it."""
+    return _dumps(value, classes, None)
+
+
+def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
+    file = io.BytesIO()
+    out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
+    _pickler()(file, classes.tokens, None, out_of_band).dump(value)
+    return file.getvalue()
+
+
+def _dumps_with_classes(function: Any, classes: Classes) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Pack a function, and after it the list of the classes that were met on the way."""
+    file, met = io.BytesIO(), _Met(classes)
+    buffers: list[pickle.PickleBuffer] = []
+    pickler = _pickler()(file, {}, met.add, functools.partial(_stays_in_band, buffers))
+    pickler.dump((function, met.pairs))
+    return file.getvalue(), buffers
+
+
+class _Met:
+    """The classes that are packed by value, in the order in which they are met."""
+
+    def __init__(self, classes: Classes) -> None:
+        self._classes = classes
+        self.pairs: list[tuple[type, Token]] = []
+
+    def add(self, cls: type) -> None:
+        self._classes.add(cls)
+        self.pairs.append((cls, self._classes.tokens[cls]))
+
+
+def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
+    if buffer.raw().nbytes < INLINE:
+        return True
+    buffers.append(buffer)
+    return False
+
+
+def needs_cloudpickle() -> None:
+    """Import the package that packs functions.
+
+    Raises:
+        BatchflowError: It is not installed.
+    """
+    try:
+        import cloudpickle  # noqa: F401
+    except ImportError as error:
+        raise BatchflowError(
+            "work in processes needs the package cloudpickle: pip install batchflow[processes]"
+        ) from error
+
+
+@functools.cache
+def _pickler() -> type[Any]:
+    """Make the class of the pickler."""
+    needs_cloudpickle()
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Packs classes that the other side has as their numbers."""
+
+        def __init__(self, file: Any, tokens: Any, meets: Any, buffer_callback: Any) -> None:
+            super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+            self._known = tokens
+            self._meets = meets
+
+        def reducer_override(self, value: Any) -> Any:
+            if not isinstance(value, type):
+                return super().reducer_override(value)
+            token = self._known.get(value)
+            if token is not None:
+                return _class_of, (token,)
+            reduced = super().reducer_override(value)
+            if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
+                self._meets(value)  # it travels by value
+            return reduced
+
+    return Pickler

@@ -1,0 +1,217 @@
+"""One worker process, seen from the main process.
+
+Guarantees:
+    - Nothing here waits: what cannot be sent yet is kept until the socket takes it.
+    - However the process ended, there are words for it, and the task that it was at is known.
+    - After `end` it has neither process nor open file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from batchflow.errors import BatchflowError
+from batchflow.executors.process_worker import HUNG_UP, STATUS_SIZE
+from batchflow.executors.transport import (
+    OWN,
+    Frame,
+    Parcel,
+    Receiver,
+    frame,
+    map_file,
+    memory_file,
+    send,
+)
+
+if TYPE_CHECKING:
+    from batchflow.executors.process_service import Task
+
+__all__ = ["Handle"]
+
+EXIT_SECONDS = 0.2  # that a process has to end by itself after it hung up
+KILL_SECONDS = 5.0
+TAIL = 2000  # characters of its standard error
+
+
+class Handle:
+    """Starts a worker and holds what belongs to it.
+
+    Attributes:
+        tasks: What it has been given and not answered, in this order.
+        jobs: The numbers of the jobs that it knows.
+        is_ready: Whether it has begun to take tasks.
+        since: When it was started, or last had nothing to do.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+        self.jobs: set[int] = set()
+        self.is_ready = False
+        self.since = time.monotonic()
+        self._is_killed = False
+        self._outbox: deque[tuple[memoryview, list[int], Parcel | None]] = deque()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `end`
+        self.connection, theirs = socket.socketpair()
+        status = memory_file()
+        try:
+            os.ftruncate(status, STATUS_SIZE)
+            self._status = map_file(status, STATUS_SIZE, OWN).cast("Q")
+            self._process = _started(theirs.fileno(), status, self._errors)
+        except BaseException:
+            self.connection.close()
+            self._errors.close()
+            raise
+        finally:
+            os.close(status)
+            theirs.close()
+        self.connection.setblocking(False)
+        self._receiver = Receiver(self.connection)
+
+    @property
+    def status(self) -> int:
+        """The number of the task that it is at; 0 between tasks."""
+        return self._status[0]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether something waits until the socket takes it."""
+        return bool(self._outbox)
+
+    def send(self, kind: int, number: int = 0, job: int = 0, parcel: Parcel | None = None) -> None:
+        """Send a frame, now or when the socket takes it."""
+        self._outbox.append((*frame(kind, number, job, parcel=parcel), parcel))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        with suppress(OSError):  # it is full, or broken, which will be seen when it is read
+            while self._outbox:
+                data, fds, parcel = self._outbox[0]
+                data = data[send(self.connection, data, fds) :]
+                if data:
+                    self._outbox[0] = (data, [], parcel)
+                else:
+                    self._outbox.popleft()
+
+    def receive(self) -> list[Frame]:
+        """Give what has arrived.
+
+        Raises:
+            EOFError: The worker has hung up.
+        """
+        try:
+            return self._receiver.receive()
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise EOFError from error
+
+    def ready(self) -> None:
+        """Take note that it has begun."""
+        self.is_ready = True
+        self.since = time.monotonic()
+        self._errors.close()
+
+    def hang_up(self) -> None:
+        """Let the process end by itself."""
+        self.connection.close()
+
+    def kill(self) -> None:
+        """Kill the process. It is still to be ended."""
+        self._is_killed = True
+        self._process.kill()
+
+    def end(self) -> str:
+        """Make sure that nothing is left, and say how the process ended."""
+        self.connection.close()
+        self._receiver.close()
+        self._outbox.clear()
+        words = _words(self._code()) + self._said()
+        self._errors.close()
+        return words
+
+    def abandon(self) -> None:
+        """Let go of everything, in a process that is not the worker's parent."""
+        self.connection.close()
+        self._receiver.close()
+        self._outbox.clear()
+        self._errors.close()
+        self._process.returncode = 0  # or it would be warned of, and waited for
+
+    def _code(self) -> int:
+        try:
+            return self._process.wait(KILL_SECONDS if self._is_killed else EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        with suppress(subprocess.TimeoutExpired):  # the system does not let go of it
+            self._process.wait(KILL_SECONDS)
+        return -signal.SIGKILL if self._is_killed else HUNG_UP
+
+    def _said(self) -> str:
+        if self.is_ready or self._errors.closed:
+            return ""
+        self._errors.seek(0)
+        text = self._errors.read().decode(errors="replace").strip()
+        return f"\nIt said:\n{text[-TAIL:]}" if text else ""
+
+
+def _started(connection: int, status: int, errors: Any) -> subprocess.Popen[bytes]:
+    if not sys.executable:
+        raise BatchflowError("worker processes need sys.executable: this program has none")
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    try:
+        shown = os.dup(2)
+    except OSError:  # this process has no standard error
+        shown = -1
+    code = (
+        f"import sys; sys.path[:] = {path!r}; "
+        "from batchflow.executors.process_worker import main; "
+        f"main({connection}, {status}, {shown})"
+    )
+    passed = [fd for fd in (connection, status, shown) if fd >= 0]
+    try:
+        return subprocess.Popen(
+            [sys.executable, *flags, "-c", code],
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=passed,
+        )
+    finally:
+        if shown >= 0:
+            os.close(shown)
+
+
+def _words(code: int) -> str:
+    if code == HUNG_UP:
+        return "it closed its connection to the main process"
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    guess = {
+        "SIGKILL": " (out of memory?)",
+        "SIGSEGV": " (a crash in native code)",
+        "SIGABRT": " (a crash in native code)",
+        "SIGBUS": " (no memory left for what is shared?)",
+    }
+    return f"it was killed by {name}{guess.get(name, '')}"

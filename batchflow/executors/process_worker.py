@@ -1,0 +1,279 @@
+"""A worker process from inside: it takes jobs and tasks from a socket, one task at a time.
+
+    socket ---> reader thread ---> queue ---> main thread: function(item) ---> socket
+
+Guarantees:
+    - What a task raises, `SystemExit` and `KeyboardInterrupt` as well, goes back as its error.
+    - The number of the task at work stands in memory that the main process sees, so that it knows
+      whom to blame, however this process ends.
+    - When the main process has ended, this one ends, even in the middle of a task.
+    - A process that a task forks neither holds the connection nor goes on with tasks.
+    - A job that is forgotten keeps no memory here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import queue
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from batchflow.errors import BatchflowError
+from batchflow.executors.packed_errors import said_by, sendable
+from batchflow.executors.parcels import Classes, dumps_whole, packed_value
+from batchflow.executors.pool import mark_worker
+from batchflow.executors.transport import (
+    COPY,
+    OWN,
+    READ,
+    Frame,
+    Opened,
+    Parcel,
+    Receiver,
+    frame,
+    map_file,
+    send,
+)
+
+__all__ = [
+    "DONE",
+    "FAILED",
+    "FORGET",
+    "FORGOTTEN",
+    "HUNG_UP",
+    "JOB",
+    "READY",
+    "SETTING",
+    "TASK",
+    "main",
+]
+
+# What a frame says. To a worker:
+SETTING, JOB, TASK, FORGET = 1, 2, 3, 4
+# From a worker:
+READY, DONE, FAILED, FORGOTTEN = 11, 12, 13, 14
+
+TIDY_SECONDS = 1.0  # of idleness after a job, then garbage is collected
+STATUS_SIZE = 4096
+HUNG_UP = 113  # the exit code that says that the connection was closed over here
+PR_SET_PDEATHSIG = 1
+
+
+def main(connection: int, status: int, errors: int) -> NoReturn:
+    """Work until the main process hangs up.
+
+    Args:
+        connection: The descriptor of the socket.
+        status: That of the memory in which the number of the task at work stands.
+        errors: That of what will be the standard error; -1 for none. Until now it is a file, in
+            which the main process finds why a worker cannot begin.
+    """
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the main process
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _die_with_parent()
+    mark_worker()
+    worker = _Worker(socket.socket(fileno=connection), map_file(status, STATUS_SIZE, OWN).cast("Q"))
+    os.close(status)
+    _switch_errors(errors)
+    worker.work()
+
+
+def _die_with_parent() -> None:
+    """Let the system kill this process with its parent, in the middle of foreign code as well.
+
+    Where it cannot, the reader thread ends the process as soon as it gets its turn.
+    """
+    with suppress(Exception):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _switch_errors(errors: int) -> None:
+    sys.stderr.flush()
+    if errors >= 0:
+        with suppress(OSError):
+            os.lseek(2, 0, os.SEEK_SET)
+            said = os.read(2, 1 << 16)
+            os.write(errors, said)
+        os.dup2(errors, 2)
+        os.close(errors)
+
+
+class _Job:
+    """A function as it has arrived; unpacked for its first task.
+
+    Args:
+        frame: What has arrived.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._opened: Opened | None = None
+        self._function: Callable[[Any], Any] | None = None
+        self.classes = Classes()  # those that the main process has as well
+
+    def function(self) -> Callable[[Any], Any]:
+        """Give the function. What is raised here (no such module, ...) is the task's error."""
+        if self._function is None:
+            self._opened = self._opened or self._frame.open(READ)
+            try:
+                function, pairs = self._opened.load()
+            except BaseException as error:
+                error.add_note("while the function was unpacked in a worker process")
+                raise
+            for cls, token in pairs:
+                self.classes.add(cls, token)
+            self._function, self._opened = function, None
+        return self._function
+
+
+class _Worker:
+    """The loop of a worker.
+
+    Args:
+        connection: The socket to the main process.
+        status: Where the number of the task at work is written.
+    """
+
+    def __init__(self, connection: socket.socket, status: memoryview) -> None:
+        self._connection = connection
+        self._status = status
+        self._pid = os.getpid()
+        self._inode = os.fstat(connection.fileno()).st_ino
+        # While a thread waits for a socket, the system keeps it open even if a task closes it.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 1, 0))
+        self._frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._jobs: dict[int, _Job] = {}
+        self._ended: set[int] = set()  # jobs whose tasks are not begun any more
+        os.register_at_fork(after_in_child=connection.close)
+
+    def work(self) -> NoReturn:
+        """Take what comes, for ever."""
+        threading.Thread(target=self._read, name="batchflow-reader", daemon=True).start()
+        self._send(READY)
+        is_tidy = True
+        while True:
+            try:
+                received = self._frames.get(timeout=None if is_tidy else TIDY_SECONDS)
+            except queue.Empty:
+                gc.collect()
+                is_tidy = True
+                continue
+            self._take(received)
+            is_tidy = is_tidy and received.kind != FORGET
+            del received
+
+    def _read(self) -> NoReturn:
+        """Put frames into the queue; end the process when the connection ends."""
+        try:
+            receiver = Receiver(self._connection)
+            while True:
+                for received in self._received(receiver):
+                    if received.kind == FORGET:
+                        self._ended.add(received.job)
+                    self._frames.put(received)
+                    del received
+        except OSError:
+            self._check()
+        finally:
+            os._exit(0)
+
+    def _received(self, receiver: Receiver) -> list[Frame]:
+        try:
+            return receiver.receive()
+        except BlockingIOError:  # nothing came for a while
+            self._check()
+            return []
+
+    def _check(self) -> None:
+        """End the process if a task has closed its connection."""
+        try:
+            is_mine = os.fstat(self._connection.fileno()).st_ino == self._inode
+        except OSError:
+            is_mine = False
+        if not is_mine:  # and what else has its number now would be written to
+            os._exit(HUNG_UP)
+
+    def _take(self, received: Frame) -> None:
+        if received.kind == SETTING:
+            _settle(received.body)
+        elif received.kind == JOB:
+            self._jobs[received.job] = _Job(received)
+        elif received.kind == FORGET:
+            del self._jobs[received.job]
+            self._ended.discard(received.job)
+            self._send(FORGOTTEN, job=received.job)
+        elif received.job in self._ended:
+            received.close()
+        else:
+            self._status[0] = received.number
+            self._send(*self._outcome(received), number=received.number)
+            self._status[0] = 0
+
+    def _outcome(self, received: Frame) -> tuple[int, Parcel, float]:
+        job, start = self._jobs[received.job], time.perf_counter()
+        try:
+            result = job.function()(received.open(COPY).load())
+            kind, parcel = DONE, packed_value(result, job.classes, "the result")
+        except BaseException as error:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
+            kind, parcel = FAILED, _packed_error(error, job.classes)
+        if os.getpid() != self._pid:
+            os._exit(1)  # the task has forked, and this is not the worker
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        return kind, parcel, time.perf_counter() - start
+
+    def _send(
+        self,
+        kind: int,
+        parcel: Parcel | None = None,
+        seconds: float = 0.0,
+        *,
+        number: int = 0,
+        job: int = 0,
+    ) -> None:
+        data, fds = frame(kind, number, job, seconds=seconds, parcel=parcel)
+        self._check()
+        try:
+            while data:
+                data, fds = data[send(self._connection, data, fds) :], []
+        except OSError:  # the main process has ended
+            os._exit(0)
+
+
+def _packed_error(error: BaseException, classes: Classes) -> Parcel:
+    """Pack an error, and beside it what it says, should it not be unpacked over there."""
+    try:
+        form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
+        said = said_by(error)
+    except Exception as problem:
+        said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
+        form = dumps_whole(BatchflowError(said), Classes())
+    return Parcel.of(pickle.dumps((said, form)))
+
+
+def _settle(body: bytes) -> None:
+    """Take over what the main process had when the job was opened."""
+    path, folder, environment = pickle.loads(body)
+    sys.path[:] = path
+    with suppress(OSError):
+        if os.getcwd() != folder:
+            os.chdir(folder)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value

@@ -1,0 +1,225 @@
+"""Worker processes for functions of one item: a pool that lasts, results through shared memory.
+
+    pack(function) ---> pool.open(packed, n_workers) ---> job.submit(item) ---> future
+                                                          job.close(grace)
+
+Workers are fresh interpreters: nothing is forked, and the main script is not imported in them.
+
+Guarantees:
+    - A function is unpacked once by each worker that takes part in its job; the big arrays in it
+      lie in memory once for all of them, where they cannot be written to.
+    - The arrays of a result are ordinary writable arrays which nobody else writes to. (A process
+      that is forked later shares them, as it shares all shared memory.)
+    - A future gets the result or the error of its item exactly once, whatever dies.
+    - After `close` nothing of a job runs. After `shutdown` nothing of the pool is left: no process,
+      thread, file or memory. The pool never holds up the exit; nothing outlives this process.
+    - Workers stay for later jobs, and end by themselves when nobody needs them for a while.
+
+See process_service.py for the thread that deals out tasks, process_worker.py for the worker's side.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import pickle
+import sys
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
+from batchflow.executors.parcels import PackedCall, needs_cloudpickle, pack, packed_value
+from batchflow.executors.pool import at_shutdown
+from batchflow.executors.process_service import Arrived, JobState, Service, Task
+from batchflow.executors.transport import Parcel
+
+__all__ = ["Job", "PackedCall", "ProcessPool", "pack", "process_pool"]
+
+END_SECONDS = 5.0  # for the service thread, which waits for nothing long
+
+_numbers = itertools.count(1)
+
+
+class ProcessPool:
+    """The worker processes of this program. Get it by `process_pool()`."""
+
+    def __init__(self) -> None:
+        self._service = Service()
+
+    def open(self, packed: PackedCall, n_workers: int) -> Job:
+        """Begin a job: a function, of which items will be submitted.
+
+        Args:
+            packed: The function, packed by `pack`.
+            n_workers: The most worker processes that work for it at once.
+
+        Raises:
+            ArgumentValueError: `n_workers` is less than 1.
+        """
+        if n_workers < 1:
+            raise ArgumentValueError(f"n_workers={n_workers} must be 1 or more")
+        return Job(self._service, packed, n_workers)
+
+    def shutdown(self) -> None:
+        """Kill the workers. Jobs that are open go on in new ones."""
+        self._end(self._service.kill_workers)
+
+    def _exit(self) -> None:
+        self._end(self._service.end)
+
+    def _end(self, how: Any) -> None:
+        service = self._service
+        if service.is_idle:
+            return
+        done = threading.Event()
+        service.post(how, done)
+        service.wait_for(done, END_SECONDS)
+        if not service.has_jobs:
+            service.join(END_SECONDS)
+
+    def _forget(self) -> None:
+        global _guard
+        _guard = threading.Lock()
+        self._service.abandon()
+        self._service = Service()
+
+
+class Job:
+    """A function in the worker processes. Get it by `ProcessPool.open`.
+
+    Args:
+        service: The thread that serves it.
+        packed: The function.
+        n_workers: The most workers at once.
+    """
+
+    def __init__(self, service: Service, packed: PackedCall, n_workers: int) -> None:
+        self._service = service
+        self._packed = packed
+        self._is_closed = False
+        parcel = Parcel.of(packed.payload, packed.buffers)
+        self._state = JobState(next(_numbers), parcel, Parcel(_setting()), n_workers)
+        service.post(service.add_job, self._state)
+
+    def submit(self, item: Any) -> Future[Any]:
+        """Let a worker call the function with an item. Never waits.
+
+        The item is packed here and now: what happens to it later does not matter.
+
+        Returns:
+            The future of what the function returns. It is unpacked by the thread that asks for it.
+
+        Raises:
+            ArgumentTypeError: The item cannot be packed; the message says what in it.
+            RunClosedError: The job is closed.
+        """
+        if self._is_closed:
+            raise RunClosedError("this job is closed: it takes no more items")
+        parcel = packed_value(item, self._packed.classes, "the item")
+        future = _ResultFuture(self._packed)
+        task = Task(next(_numbers), self._state, future, parcel)
+        self._service.post(self._service.add_task, task)
+        return future
+
+    def close(self, grace: float) -> None:
+        """End the job. A second call does nothing.
+
+        What waits is cancelled; the futures of what is broken off get a `RunClosedError`.
+
+        Args:
+            grace: Seconds that tasks at work have. Then their workers are killed.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._service.post(self._service.close_job, self._state, grace)
+            self._service.wait_for(self._state.is_closed, grace + END_SECONDS)
+
+
+class _ResultFuture(Future[Any]):
+    """A future whose result arrives packed, and is unpacked once, by the first who asks."""
+
+    def __init__(self, packed: PackedCall) -> None:
+        super().__init__()
+        self._packed: PackedCall | None = packed  # keeps the classes of the result alive
+        self._unpacking = threading.Lock()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._unpack(super().result(timeout))
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._value
+        finally:
+            del self  # or the error would hold this frame, which holds the error
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        error = super().exception(timeout)
+        if error is None:
+            self._unpack(super().result(timeout))
+            return self._error
+        return error
+
+    def _unpack(self, arrived: Any) -> None:
+        with self._unpacking:
+            if self._packed is None:
+                return
+            self._value, self._error = _unpacked(arrived)
+            self._packed = self._result = None
+
+
+def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
+    """Give a result and no error, or an error."""
+    try:
+        value = arrived.opened.load()
+    except Exception as error:
+        failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
+        failure.__cause__ = error
+        return None, failure
+    if not arrived.is_error:
+        return value, None
+    said, packed = value
+    try:
+        return None, pickle.loads(packed)
+    except Exception as error:
+        return None, BatchflowError(f"{said} (it cannot be unpacked here: {error!r})")
+
+
+def _setting() -> bytes:
+    """Pack what workers take over from this process for a job."""
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    try:
+        folder = os.getcwd()
+    except OSError:  # it is gone
+        folder = "/"
+    return pickle.dumps((path, folder, dict(os.environ)))
+
+
+_pool: ProcessPool | None = None
+_guard = threading.Lock()
+
+
+def process_pool() -> ProcessPool:
+    """Give the pool of this program.
+
+    Raises:
+        BatchflowError: The system has no such processes, or the extra `processes` is missing.
+    """
+    global _pool
+    if os.name != "posix":
+        raise BatchflowError(
+            "worker processes of batchflow need Linux or macOS. Elsewhere pass an executor that "
+            "has processes of its own, such as loky's: "
+            "executor=loky.get_reusable_executor(max_workers=4)"
+        )
+    needs_cloudpickle()
+    with _guard:
+        if _pool is None:
+            _pool = ProcessPool()
+            at_shutdown(_pool.shutdown)
+            os.register_at_fork(after_in_child=_pool._forget)
+            atexit.register(_pool._exit)
+        return _pool

@@ -1,0 +1,292 @@
+"""Bytes between two processes: frames through a socket, big ones through shared memory.
+
+    Parcel.of(payload, buffers) ---> send(frame) ===socket===> Receiver ---> Frame.open(...)
+                 |                                                               |
+                 +-------- a file without a name, its descriptor sent -----------+
+
+Guarantees:
+    - Shared memory never has a name: there is nothing in `/dev/shm` that could be left there,
+      whatever is killed. It is freed with the last map of it and the last descriptor.
+    - A map holds no descriptor, so the number of arrays is not bounded by `ulimit -n`.
+    - Arrays made of a map own it: it goes with the last of them.
+    - Buffers begin at multiples of 64 bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import os
+import pickle
+import socket
+import struct
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from batchflow.errors import BatchflowError
+
+__all__ = [
+    "COPY",
+    "INLINE",
+    "OWN",
+    "READ",
+    "Frame",
+    "Parcel",
+    "Receiver",
+    "frame",
+    "map_file",
+    "memory_file",
+    "send",
+]
+
+INLINE = 32 * 1024  # bytes up to which the socket is the shorter way: measured
+ALIGNMENT = 64
+CHUNK = 64 * 1024
+MAX_FILES = 16
+MAX_WRITE = 1 << 30  # one call of the system writes less than 2 GiB
+
+# How shared memory is mapped.
+OWN = "own"  # readable and writable: nobody else has it
+COPY = "copy"  # writable, and what is written stays here
+READ = "read"  # read-only
+
+_HEADER = struct.Struct("<BBxxIQQd")
+_MAP_FIXED = 0x10  # the same on Linux (x86, Arm, RISC-V), macOS and the BSDs
+
+
+# ---- parcels
+
+
+class Parcel:
+    """A pickled value on its way out. It holds a file until it is closed or collected.
+
+    Args:
+        body: What goes through the socket.
+        fd: The shared memory with the rest, if it is big.
+    """
+
+    __slots__ = ("body", "fd")
+
+    def __init__(self, body: bytes, fd: int | None = None) -> None:
+        self.body = body
+        self.fd = fd
+
+    @classmethod
+    def of(cls, payload: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> Parcel:
+        """Put a pickle and its out-of-band buffers into a parcel: copied once, if they are big."""
+        if not buffers and len(payload) <= INLINE:
+            return cls(payload)
+        pieces = [memoryview(payload), *(buffer.raw() for buffer in buffers)]
+        parcel = cls(struct.pack(f"<{len(pieces)}Q", *(piece.nbytes for piece in pieces)))
+        parcel.fd = memory_file()
+        place = 0
+        for piece in pieces:
+            _write(parcel.fd, piece, place)
+            place = _aligned(place + piece.nbytes)
+        return parcel
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            self.close()
+
+
+@dataclass(eq=False)
+class Opened:
+    """A parcel that has arrived.
+
+    Attributes:
+        payload: The pickle.
+        buffers: Its out-of-band buffers.
+    """
+
+    payload: bytes | memoryview
+    buffers: Sequence[memoryview] = ()
+
+    def load(self) -> Any:
+        """Unpickle it. Arrays lie in the shared memory."""
+        return pickle.loads(self.payload, buffers=self.buffers)
+
+
+def _aligned(place: int) -> int:
+    return -(-place // ALIGNMENT) * ALIGNMENT
+
+
+# ---- shared memory
+
+
+def memory_file() -> int:
+    """Make a file that has no name; it lies in memory where the system has such files."""
+    try:
+        return os.memfd_create("batchflow", os.MFD_CLOEXEC)
+    except AttributeError:
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+def _write(fd: int, data: memoryview, place: int) -> None:
+    # Writing, not copying into a map: a map would first be filled with zeros, page by page, which
+    # takes more than twice as long.
+    while data.nbytes:
+        n_written = os.pwrite(fd, data[:MAX_WRITE], place)
+        data, place = data[n_written:], place + n_written
+
+
+def map_file(fd: int, size: int, how: str) -> memoryview:
+    """Map a file. The map lives as long as the view or anything made of it."""
+    # `mmap.mmap(fd, ...)` keeps a copy of the descriptor, so a thousand arrays would be a thousand
+    # open files. A map of nothing keeps none, and the file is put into its place.
+    held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(held))
+    access = mmap.PROT_READ if how == READ else mmap.PROT_READ | mmap.PROT_WRITE
+    kind = mmap.MAP_PRIVATE if how == COPY else mmap.MAP_SHARED
+    if _map_function()(address, size, access, kind | _MAP_FIXED, fd, 0) != address:
+        raise OSError(ctypes.get_errno(), "shared memory cannot be mapped")
+    view = memoryview(held)
+    return view.toreadonly() if how == READ else view
+
+
+@functools.cache
+def _map_function() -> Any:
+    # PyDLL keeps the GIL: it takes microseconds, to wait for the GIL can take 5 ms.
+    function = ctypes.PyDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    size, number = ctypes.c_size_t, ctypes.c_int
+    function.argtypes = [ctypes.c_void_p, size, number, number, number, ctypes.c_int64]
+    return function
+
+
+# ---- frames
+
+
+@dataclass(eq=False)
+class Frame:
+    """What has arrived in one piece.
+
+    Attributes:
+        kind: What it says.
+        number: Of the task.
+        job: The job's number.
+        seconds: A duration.
+        body: Its bytes.
+        fd: The shared memory that came with it.
+    """
+
+    kind: int
+    number: int
+    job: int
+    seconds: float
+    body: bytes
+    has_file: bool
+    fd: int | None
+
+    def open(self, how: str) -> Opened:
+        """Map the shared memory, if there is any, and close its file.
+
+        Raises:
+            BatchflowError: The file did not arrive.
+            OSError: The memory cannot be mapped.
+        """
+        if not self.has_file:
+            return Opened(self.body)
+        if self.fd is None:
+            raise BatchflowError(
+                "shared memory did not arrive: too many files are open in this process (ulimit -n)"
+            )
+        sizes = struct.unpack(f"<{len(self.body) // 8}Q", self.body)
+        ends, place = [], 0
+        for size in sizes:
+            ends.append((place, place + size))
+            place = _aligned(place + size)
+        try:
+            memory = map_file(self.fd, ends[-1][1], how)
+        finally:
+            self.close()
+        payload, *buffers = (memory[start:end] for start, end in ends)
+        return Opened(payload, buffers)
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def frame(
+    kind: int, number: int = 0, job: int = 0, *, seconds: float = 0.0, parcel: Parcel | None = None
+) -> tuple[memoryview, list[int]]:
+    """Make the bytes of a frame, and the files that go with them."""
+    body = b"" if parcel is None else parcel.body
+    fds = [] if parcel is None or parcel.fd is None else [parcel.fd]
+    header = _HEADER.pack(kind, len(fds), len(body), number, job, seconds)
+    return memoryview(header + body), fds
+
+
+def send(connection: socket.socket, data: memoryview, fds: Sequence[int]) -> int:
+    """Send the beginning of a frame, all of it if there is room, and the files with it.
+
+    Returns:
+        How many bytes were sent.
+    """
+    return socket.send_fds(connection, [data], fds) if fds else connection.send(data)
+
+
+class Receiver:
+    """Puts together what comes out of a socket.
+
+    Args:
+        connection: The socket.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._data = bytearray()
+        self._fds: deque[int | None] = deque()
+
+    def receive(self) -> list[Frame]:
+        """Receive once, and give the frames that are complete.
+
+        Raises:
+            EOFError: The other side is closed.
+            OSError: The connection is broken; `BlockingIOError`, if nothing is there.
+        """
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        data, fds, told, _ = socket.recv_fds(self._connection, CHUNK, MAX_FILES, flags)
+        if not data:
+            raise EOFError
+        self._fds.extend(fds)
+        if told & socket.MSG_CTRUNC:
+            self._fds.append(None)
+        self._data += data
+        return self._complete()
+
+    def close(self) -> None:
+        """Close the files of frames that will never be complete."""
+        while self._fds:
+            fd = self._fds.popleft()
+            if fd is not None:
+                os.close(fd)
+
+    def _complete(self) -> list[Frame]:
+        frames, place = [], 0
+        while len(self._data) - place >= _HEADER.size:
+            kind, n_files, size, number, job, seconds = _HEADER.unpack_from(self._data, place)
+            end = place + _HEADER.size + size
+            if len(self._data) < end:
+                break
+            body = bytes(self._data[place + _HEADER.size : end])
+            fd = self._fds.popleft() if n_files else None
+            frames.append(Frame(kind, number, job, seconds, body, bool(n_files), fd))
+            place = end
+        del self._data[:place]
+        return frames
