@@ -12,6 +12,7 @@ from batchflow.engine import Run, RunKeywords
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
+from batchflow.index.shard import Shard
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Dataset:
         train: The part of the last `split` or `cv_split`, a dataset; None before.
         validation: The same.
         test: The same.
+        mark: Which shard it is; None: all items.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, or the data does not fit it.
@@ -57,6 +59,7 @@ class Dataset:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
         self._preloaded = Preloaded.of(preloaded, batch_class, len(self.index))
+        self.mark: Shard | None = None
         # The rows of the preloaded data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline | None = None
@@ -118,6 +121,37 @@ class Dataset:
             given = given.get("data")
         return cls(batch.index, type(batch), preloaded=given)
 
+    def shard(self, index: int, count: int, *, equal: bool = False) -> Self:
+        """Give one of several shares of each epoch: for trainers that share the work.
+
+        The share is cut out of the order of the epoch, so that shards which run with the same
+        `seed` have no item in common and together have all; where the order is shuffled, each epoch
+        deals all items out anew. Each shard has random numbers of its own.
+
+        Args:
+            index: Which share, from 0 on.
+            count: How many there are.
+            equal: Whether all have the same number of items. Those that do not divide are left out
+                of the epoch, others in each shuffled one. Without it the sizes differ by one at
+                most.
+
+        Returns:
+            A dataset over the same data, whose length is that of the share.
+
+        Raises:
+            ArgumentTypeError: These are no whole numbers.
+            ArgumentValueError: There is no such share, or this is one already.
+
+        Example:
+            >>> first, second = (Dataset(5).shard(k, 2) for k in range(2))
+            >>> [[batch.indices.tolist() for batch in d.gen_batch(2)] for d in (first, second)]
+            [[[0, 1]], [[2, 3], [4]]]
+        """
+        self._refuse_shard("shard")
+        part = self._part(slice(0, len(self.index)))
+        part.mark = Shard.checked(index, count, len(self.index), equal)
+        return part
+
     @property
     def indices(self) -> npt.NDArray[Any]:
         """The ids of the items: a read-only array."""
@@ -133,14 +167,15 @@ class Dataset:
         return Pipeline(self, config)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) if self.mark is None else self.mark.size
 
     def __rshift__(self, pipeline: Pipeline) -> Pipeline:
         """Give the pipeline over this dataset: `dataset >> pipeline`."""
         return pipeline << self if isinstance(pipeline, Pipeline) else NotImplemented
 
     def __repr__(self) -> str:
-        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}>"
+        share = "" if self.mark is None else f", shard {self.mark.number} of {self.mark.n_shards}"
+        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{share}>"
 
     def create_batch(self, ids: Any) -> Batch:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -155,6 +190,7 @@ class Dataset:
 
     def create_subset(self, ids: Any) -> Self:
         """Make the dataset of the items with these ids, over the same data."""
+        self._refuse_shard("create_subset")
         return self._part(self.positions(ids))
 
     def split(
@@ -172,6 +208,7 @@ class Dataset:
         Returns:
             The parts as `.train`, `.validation` and `.test`; one without items is None.
         """
+        self._refuse_shard("split")
         positions = self.index._split_positions((train, validation, test), shuffle)
         train_part, *others = (
             self._part(where) if len(self.index._take(where)) else None for where in positions
@@ -186,6 +223,7 @@ class Dataset:
         Returns:
             `n_splits` splits with `.train` and `.test` (and None as `.validation`).
         """
+        self._refuse_shard("kfold")
         return tuple(
             Split(self._part(train), None, self._part(test))
             for train, test in self.index._fold_positions(n_splits, shuffle)
@@ -309,6 +347,13 @@ class Dataset:
                 positions = positions.array()
             part._rows = self._rows_at(positions)
         return part
+
+    def _refuse_shard(self, method: str) -> None:
+        if self.mark is not None:
+            raise ArgumentValueError(
+                f"{method}: this is shard {self.mark.number} of {self.mark.n_shards}, whose items are "
+                f"others in each epoch; call {method} on the whole dataset, and shard the result"
+            )
 
     def _set_parts(self, parts: Split[Any]) -> Split[Any]:
         """Keep the parts of a split, and nothing of the one before."""

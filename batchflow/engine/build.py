@@ -29,6 +29,7 @@ from batchflow.engine.program import (
 from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.regroup import Flow, Naming, regroup
 from batchflow.engine.section import holding, in_order
+from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import run_steps
 from batchflow.engine.stream import Halt
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Machine"]
 
 _SOURCE = 0  # the path of source batches; regroupings count from there
-_NO_SHARD = 0
 
 
 class Machine:
@@ -80,8 +80,10 @@ class Machine:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            self.schedule = options.schedule(len(self._source), self._shuffle)
-        self._rng_key = (self.seed, _SOURCE, _NO_SHARD)
+            mark = self._source.mark
+            self.schedule = options.schedule(len(self._source), self._shuffle, mark)
+        shard = _shard_word(self._source)
+        self._rng_key = (self.seed, _SOURCE, shard)
         self._n_batches = None if options is None else self.schedule.n_batches
         self._notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
         regroups = bool(self._plan.regroupings) or self._plan.has_groups
@@ -93,7 +95,7 @@ class Machine:
         }
         self.prefix = self._make_prefix()
         self._namings = {
-            id(step): Naming((self.seed, path, _NO_SHARD), step.step, self._notes.ahead)
+            id(step): Naming((self.seed, path, shard), step.step, self._notes.ahead)
             for path, step in enumerate(self._plan.regroupings, start=_SOURCE + 1)
         }
         self._steps: ReadySteps
@@ -353,3 +355,8 @@ class Machine:
             slots += inner_slots
             states += inner_states
         return slots, states
+
+
+def _shard_word(source: Source | None) -> int:
+    """Give the word that a shard has in the keys of its randomness: 0 for all items."""
+    return 0 if source is None or source.mark is None else source.mark.number + 1

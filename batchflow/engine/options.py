@@ -14,6 +14,7 @@ from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.pool import cpu_count
 from batchflow.index.order import drawn_seed, make_order, order_seed
+from batchflow.index.shard import Shard, ShardOrder
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
@@ -187,18 +188,31 @@ class RunOptions:
             shuffle = seed
         return seed, None if shuffle is False else shuffle
 
-    def schedule(self, n_items: int, shuffle: Any) -> Schedule:
+    def schedule(self, n_items: int, shuffle: Any, shard: Shard | None = None) -> Schedule:
         """Lay out the source batches over `n_items` items.
 
+        Args:
+            n_items: The items in an epoch.
+            shuffle: What `seeds` has found out.
+            shard: Of which share they are; None: all.
+
         Raises:
-            ArgumentValueError: The batch size does not fit the number of items.
+            ArgumentValueError: The batch size does not fit the number of items; or the shards of
+                an epoch would be cut out of different orders.
         """
         if self.batch_size > n_items:
             raise ArgumentValueError(
                 f"batch_size={self.batch_size} is larger than the dataset, which has {n_items} "
                 f"items; use a batch_size of at most {n_items}"
             )
-        order = make_order(n_items, shuffle)
+        order = make_order(shard.n_items if shard else n_items, shuffle)
+        if shard is not None:
+            if self.shuffle is True and self.seed is None:
+                raise ArgumentValueError(
+                    "shuffle=True of a shard needs seed=..., the same for all shards: they are cut "
+                    "out of one order"
+                )
+            order = ShardOrder(order, shard)
         return Schedule(
             n_items, self.batch_size, order, self.n_epochs, self.n_iters, self.drop_last
         )

@@ -16,6 +16,7 @@ from batchflow.index.order import Order
 
 if TYPE_CHECKING:
     from batchflow.index.order import Positions
+    from batchflow.index.shard import Shard
 
     # The name of a source batch: its number in the run, from 0 on through the epochs; the number
     # of its epoch; the positions of its items in the index of the dataset.
@@ -38,9 +39,10 @@ class Source(Protocol):
     """What a pipeline reads from. `Dataset` is one."""
 
     batch_class: type[Batch]
+    mark: Shard | None  # which share of the items it reads
 
     def __len__(self) -> int:
-        """Give the number of items."""
+        """Give the number of items in an epoch."""
 
     def ids(self, positions: Positions) -> Any:
         """Give the ids of the items at `positions`, as an array."""

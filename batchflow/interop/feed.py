@@ -45,7 +45,9 @@ class Feed:
         self._program = program
         self._options = options
         self._open_run = open_run
-        options.schedule(len(program.source or ()), None)  # refuses what does not fit
+        source = program.source
+        mark = None if source is None else source.mark
+        options.schedule(len(source or ()), None, mark)  # refuses what does not fit
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Run the pipeline and give the values of each batch that it delivers."""

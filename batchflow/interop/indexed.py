@@ -61,8 +61,10 @@ class IndexedFeed:
         n_epochs = None if options.n_epochs == 1 else options.n_epochs
         self._options = replace(options.settled(self.seed, shuffle), n_epochs=n_epochs)
         self._program = program
-        self._n_items = len(program.source or ())
-        self._n_batches = options.schedule(self._n_items, None).batches_per_epoch
+        n_items = len(program.source or ())
+        mark = None if program.source is None else program.source.mark
+        self._n_ordered = n_items if mark is None else mark.n_items
+        self._n_batches = options.schedule(n_items, None, mark).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
         self._n_begun = 0
@@ -135,7 +137,7 @@ class IndexedFeed:
         if callable(options.shuffle):
             # Called once per epoch, as in any run, however often its batches are made.
             if self._order is None or self._order[0] != epoch:
-                self._order = epoch, options.shuffle(np.arange(self._n_items))
+                self._order = epoch, options.shuffle(np.arange(self._n_ordered))
             order = self._order[1]
             options = replace(options, shuffle=lambda positions: order)  # noqa: ARG005
         if len(numbers) == 1:

@@ -1,0 +1,96 @@
+"""One of several equal shares of each epoch: for trainers that go through a dataset together.
+
+Guarantees:
+    - With the same seed, the shards of an epoch have no item in common, and together have all.
+    - They are cut out of the order of the epoch: a shuffled epoch deals all items out anew.
+    - Their sizes differ by one at most; those of equal shards do not, and the items at the end of
+      the order that do not divide are left out of that epoch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+
+if TYPE_CHECKING:
+    from batchflow.index.order import EpochOrder, Order, Positions
+
+__all__ = ["Shard", "ShardOrder"]
+
+
+class Shard(NamedTuple):
+    """A share of the items.
+
+    Attributes:
+        number: Which one, from 0 on.
+        n_shards: How many there are.
+        n_items: The number of items of all.
+        is_equal: Whether all have the same size.
+    """
+
+    number: int
+    n_shards: int
+    n_items: int
+    is_equal: bool = False
+
+    @classmethod
+    def checked(cls, number: Any, count: Any, n_items: int, is_equal: bool) -> Shard:
+        """Check the arguments of a call.
+
+        Raises:
+            ArgumentTypeError: They are no whole numbers.
+            ArgumentValueError: There is no such shard, or it has no items.
+        """
+        for name, value in (("index", number), ("count", count)):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise ArgumentTypeError(f"shard: {name} must be a whole number, got {value!r:.60}")
+        shard = cls(int(number), int(count), n_items, bool(is_equal))
+        if shard.n_shards < 1 or not 0 <= shard.number < shard.n_shards:
+            raise ArgumentValueError(
+                f"shard({number}, {count}): there are shards 0 ... count - 1, and at least one"
+            )
+        if shard.size == 0:
+            raise ArgumentValueError(
+                f"shard({number}, {count}): {n_items} items make no {count} shards with items"
+            )
+        return shard
+
+    @property
+    def first(self) -> int:
+        """The place of its first item in the order of an epoch."""
+        if self.is_equal:
+            return self.number * (self.n_items // self.n_shards)
+        return self.number * self.n_items // self.n_shards
+
+    @property
+    def size(self) -> int:
+        """The number of its items."""
+        if self.is_equal:
+            return self.n_items // self.n_shards
+        return (self.number + 1) * self.n_items // self.n_shards - self.first
+
+
+class ShardOrder:
+    """The order of the items of a shard.
+
+    Args:
+        order: That of all items.
+        shard: The shard.
+    """
+
+    def __init__(self, order: Order, shard: Shard) -> None:
+        self._order = order
+        self._first = shard.first
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Give the order of an epoch."""
+        return _ShardEpoch(self._order.epoch(epoch), self._first)
+
+
+class _ShardEpoch(NamedTuple):
+    order: EpochOrder
+    first: int
+
+    def part(self, start: int, stop: int) -> Positions:
+        return self.order.part(self.first + start, self.first + stop)
