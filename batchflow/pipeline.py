@@ -20,6 +20,7 @@ from batchflow.engine import (
     Source,
 )
 from batchflow.engine.options import checked_seed
+from batchflow.engine.steps import keeps_batch
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -31,6 +32,7 @@ from batchflow.plan.bound import variables_in
 from batchflow.plan.plan import Moment
 
 if TYPE_CHECKING:
+    from batchflow.insight.check import Report
     from batchflow.interop import Feed
 
 __all__ = ["Pipeline"]
@@ -213,6 +215,69 @@ class Pipeline(Chain):
         chosen = self._options(batch_size, options, endless=True)
         return Machine(self._program(), chosen).replay(number)
 
+    def debug(
+        self,
+        batch_number: int | None = None,
+        batch_size: int | None = None,
+        **options: Unpack[RunKeywords],
+    ) -> Batch | None:
+        """Run serially, in this thread, where breakpoints work; stop at the first error.
+
+        An error has the batch as it was then, as its attribute `batch`: in a notebook look at it by
+        `%debug`, or by `sys.last_exc.batch`.
+
+        Args:
+            batch_number: The one source batch to take through all steps, ordered ones included:
+                with models and variables as they are, as `execute_for` does. None: all batches, in
+                a run of its own.
+            batch_size: As for `run`.
+            options: As for `run`. `executor` and `prefetch` are not looked at.
+
+        Returns:
+            The last batch; None if there was none, or a step skipped it.
+
+        Raises:
+            ArgumentValueError: One batch cannot be taken alone, as a step regroups them.
+            Exception: Whatever an action raises, with notes that say where.
+        """
+        alone: RunKeywords = {**options, "executor": "serial", "prefetch": 0, "n_workers": None}
+        alone.pop("target", None)
+        program, batch = self._program(), None
+        keeping = keeps_batch.set(True)
+        try:
+            if batch_number is not None:
+                _refuse_regrouping("debug", program)
+                chosen = self._options(batch_size, alone, endless=True)
+                return Machine(program, chosen).debug(batch_number)
+            with self._open(self._options(batch_size, alone, endless=False)) as run:
+                for batch in run:  # noqa: B007  the last one is given
+                    pass
+        finally:
+            keeps_batch.reset(keeping)
+        return batch
+
+    def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
+        """Take a few items through the steps before a long run, and tell what each step does.
+
+        What it changes in the batch, whether it can travel to worker processes, whether it draws
+        from global random generators, and models that are trained outside of an ordered step. Steps
+        that work on a model are not run, but for `predict_model`; variables stay as they are.
+
+        Args:
+            n_items: The number of items.
+            seed: What their randomness is derived from; None: something new.
+
+        Returns:
+            A report to print; `report.problems` lists what to mend.
+
+        Raises:
+            ArgumentValueError: The dataset has not as many items.
+        """
+        from batchflow.insight.check import check_program  # on use
+
+        twin = self._of(self._source, self._plan, None)
+        return check_program(twin._program(), n_items, seed)
+
     def execute_for(self, batch: Batch, *, seed: int | None = None) -> Batch | None:
         """Take one given batch through the steps, in this thread.
 
@@ -233,11 +298,7 @@ class Pipeline(Chain):
         if not isinstance(batch, Batch):
             raise ArgumentTypeError(f"execute_for takes a batch, got {batch!r:.60}")
         program = self._program(type(batch))
-        if program.plan.regroupings:
-            raise ArgumentValueError(
-                f"execute_for: {program.plan.regroupings[0].step} makes other batches out of a "
-                "stream of them; run the pipeline instead"
-            )
+        _refuse_regrouping("execute_for", program)
         seed = checked_seed(seed)
         if seed is not None:
             batch._rng, batch._rng_key = None, (seed, 0, 0)
@@ -362,3 +423,11 @@ class Pipeline(Chain):
 
     def _models(self, batch_class: type[Batch]) -> PipelineModels:
         return PipelineModels(batch_class.models, self._plan.models, self._state, self)
+
+
+def _refuse_regrouping(method: str, program: Program) -> None:
+    if program.plan.regroupings:
+        raise ArgumentValueError(
+            f"{method}: {program.plan.regroupings[0].step} makes other batches out of a stream of "
+            "them; run the pipeline instead"
+        )

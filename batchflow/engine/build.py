@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from math import inf
@@ -31,7 +31,7 @@ from batchflow.engine.regroup import Flow, Naming, regroup
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState, PipelineView
-from batchflow.engine.steps import run_steps
+from batchflow.engine.steps import ReadyStep, run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import (
     ArgumentValueError,
@@ -42,7 +42,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.index.order import drawn_seed
-from batchflow.plan import BoundRegrouping
+from batchflow.plan import Bound, BoundRegrouping
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
@@ -264,22 +264,38 @@ class Machine:
         """
         ticket = self.schedule.ticket(number)
         self.prefix.marks_epochs = False
-        batch = self._alone(lambda: self.prefix.work(ticket, Halt()))
+        batch = self.alone(lambda: self.prefix.work(ticket, Halt()))
         if not isinstance(batch, Batch):
             return None
         batch.pipeline = self._pipeline
         return batch
 
+    def source_batch(self, number: int) -> Batch:
+        """Make a source batch, before its first step. For work in `alone`."""
+        self.prefix.marks_epochs = False
+        return self.prefix.make(self.schedule.ticket(number))
+
+    def ready_steps(self, steps: Iterable[Bound]) -> list[ReadyStep]:
+        """Give some of the steps, ready. For work in `alone`."""
+        return self._steps.of(steps)
+
+    def debug(self, number: int) -> Batch | None:
+        """Make a source batch and take it through all steps; None if one drops it."""
+        done: Batch | None = self.alone(
+            lambda: self.through(self.source_batch(number), self._pipeline)
+        )
+        return done
+
     def execute_for(self, batch: Batch) -> Batch | None:
         """Take a given batch through all steps; None if a step drops it."""
         try:
-            done: Batch | None = self._alone(lambda: self.through(batch, self._pipeline))
+            done: Batch | None = self.alone(lambda: self.through(batch, self._pipeline))
         finally:
             batch.pipeline = self._pipeline  # also where it was dropped before the last step
         return done
 
-    def _alone(self, work: Callable[[], Any]) -> Any:
-        """Do some work outside of a run. None where a step says skip or stop."""
+    def alone(self, work: Callable[[], Any]) -> Any:
+        """Do some work with the steps outside of a run. None where one says skip or stop."""
         loop = EventLoop() if self.is_async else None
         try:
             self._prepare(loop)

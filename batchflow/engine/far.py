@@ -37,7 +37,7 @@ from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.parcels import PackedCall, pack
 from batchflow.plan import BoundStep
 
-__all__ = ["FarWork", "Sent", "check_travel", "packed_work", "received", "sent"]
+__all__ = ["FarWork", "Sent", "check_travel", "packed_work", "received", "sent", "travel_problem"]
 
 # What ties a batch to the process that it is in.
 _LEFT_BEHIND = frozenset({"pipeline", "_loop", "dataset"})
@@ -159,22 +159,22 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
 def _travelling(prefix: Prefix) -> PipelineView:
     """Give the view of a prefix with those variables that can travel."""
     view: Any = prefix.view
-    return view.without([name for name, value in view.values.items() if _problem(value)])  # type: ignore[no-any-return]
+    return view.without([name for name, value in view.values.items() if travel_problem(value)])  # type: ignore[no-any-return]
 
 
 def _name_culprit(prefixes: Sequence[Prefix]) -> None:
     """Say which step cannot travel, or which source."""
     for prefix in prefixes:
-        if (problem := _problem(prefix.source)) is not None:
+        if (problem := travel_problem(prefix.source)) is not None:
             raise ArgumentTypeError(f"{prefix.source!r} cannot travel to a worker: {problem}")
     for leaf in _leaves(prefixes):
         step = f"{leaf.step}, chained at {leaf.step.where},"
-        if (problem := _problem((leaf.function, leaf.args, leaf.kwargs))) is not None:
+        if (problem := travel_problem((leaf.function, leaf.args, leaf.kwargs))) is not None:
             raise ArgumentTypeError(f"{step} cannot travel to a worker process: {problem}")
     views = [prefix.view for prefix in prefixes if prefix.view is not None]
     read = {name: leaf for leaf in _leaves(prefixes) for name in leaf.reads}
     for name, value in (pair for view in views for pair in view.values.items()):
-        if name in read and (problem := _problem(value)) is not None:
+        if name in read and (problem := travel_problem(value)) is not None:
             reader = read[name].step
             raise ArgumentTypeError(
                 f"{reader}, chained at {reader.where}, reads the variable {name!r}, whose value "
@@ -182,8 +182,12 @@ def _name_culprit(prefixes: Sequence[Prefix]) -> None:
             )
 
 
-def _problem(value: Any) -> Exception | None:
-    """Tell why a value cannot travel; None if it can."""
+def travel_problem(value: Any) -> Exception | None:
+    """Tell why a value cannot travel to a worker process; None if it can.
+
+    Raises:
+        BatchflowError: The extra `processes` is not installed.
+    """
     try:
         pack(partial(_give, value))
     except ArgumentTypeError as error:

@@ -92,10 +92,33 @@ class Prefix:
     def work(self, ticket: Ticket, halt: Halt) -> Batch | EpochEnd | None:
         """Make a source batch and take it to the ordered section."""
         try:
-            batch = self._make(ticket)
+            batch = self.make(ticket)
             return run_steps(batch, self._steps[0], self.notes.ahead, halt)
         except SkipBatch:
             return EpochEnd() if self._closes(ticket[0]) else None
+
+    def make(self, ticket: Ticket) -> Batch:
+        """Make a source batch, before its first step."""
+        number, epoch, positions = ticket
+        facts = self._facts(number, epoch)
+        if self._closes(number):
+            facts["_closes"] = True
+        source = self.given_source
+        try:
+            return source.make_batch(positions, facts)
+        except (SkipBatch, StopPipeline):
+            raise
+        except Exception as error:
+            name = self.batch_class.__name__
+            add_note_once(error, f"while a {name} was made, before its first action")
+            self.explain(error, ticket)
+            raise
+
+    def explain(self, error: BaseException, ticket: Ticket) -> None:
+        """Add notes to an error: which source batch, and how to make it again."""
+        number, epoch, positions = ticket
+        add_note_once(error, batch_facts(number, epoch, self.given_source.ids(positions)))
+        add_note_once(error, self.notes.ahead([number]))
 
     def go_on(self, place: int, batch: Batch | EpochEnd, halt: Halt) -> Batch | EpochEnd | None:
         """Take a regrouped batch to the ordered section, or to the next regrouping."""
@@ -146,28 +169,6 @@ class Prefix:
         if self.loop is not None:
             facts["_loop"] = self.loop
         return facts
-
-    def _make(self, ticket: Ticket) -> Batch:
-        number, epoch, positions = ticket
-        facts = self._facts(number, epoch)
-        if self._closes(number):
-            facts["_closes"] = True
-        source = self.given_source
-        try:
-            return source.make_batch(positions, facts)
-        except (SkipBatch, StopPipeline):
-            raise
-        except Exception as error:
-            name = self.batch_class.__name__
-            add_note_once(error, f"while a {name} was made, before its first action")
-            self.explain(error, ticket)
-            raise
-
-    def explain(self, error: BaseException, ticket: Ticket) -> None:
-        """Add notes to an error: which source batch, and how to make it again."""
-        number, epoch, positions = ticket
-        add_note_once(error, batch_facts(number, epoch, self.given_source.ids(positions)))
-        add_note_once(error, self.notes.ahead([number]))
 
 
 class Segment(NamedTuple):

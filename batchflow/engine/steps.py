@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
@@ -11,7 +12,10 @@ from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep, Chance, Step
 
-__all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "run_steps"]
+__all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
+
+# Whether errors keep the batch that they are about, as their attribute `batch`.
+keeps_batch: ContextVar[bool] = ContextVar("keeps_batch", default=False)
 
 # Given the numbers of source batches, a note that shows how to make them again.
 ReplayNote = Callable[[Sequence[int]], str]
@@ -91,6 +95,8 @@ def explain(
     """
     with suppress(Exception):
         _add_notes(error, step, batch, replay_note)
+        if keeps_batch.get() and not hasattr(error, "batch"):
+            error.batch = batch  # type: ignore[attr-defined]
 
 
 def _add_notes(
