@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextvars
 import copyreg
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -30,14 +30,22 @@ from batchflow.batch.directory import in_parallel
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.source import EpochEnd
-from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.executors.loop import PrivateLoop
-from batchflow.executors.parcels import PackedCall, pack
+from batchflow.executors.packed_errors import culprit
+from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, pack
 from batchflow.plan import BoundStep
 
-__all__ = ["FarWork", "Sent", "check_travel", "packed_work", "received", "sent", "travel_problem"]
+__all__ = [
+    "FarWork",
+    "Sent",
+    "check_travel",
+    "packed_work",
+    "received",
+    "sent",
+    "step_travel_problem",
+]
 
 # What ties a batch to the process that it is in.
 _LEFT_BEHIND = frozenset({"pipeline", "_loop", "dataset"})
@@ -152,38 +160,50 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
         return pack(FarWork(prefixes))
     except ArgumentTypeError:
         _name_culprit(prefixes)
-        staying = [replace(prefix, view=_travelling(prefix)) for prefix in prefixes]
-        return pack(FarWork(staying))
+        return pack(FarWork([_without_what_stays(prefix) for prefix in prefixes]))
 
 
-def _travelling(prefix: Prefix) -> PipelineView:
-    """Give the view of a prefix with those variables that can travel."""
+def _without_what_stays(prefix: Prefix) -> Prefix:
+    """Give the prefix with those variables that can travel."""
     view: Any = prefix.view
-    return view.without([name for name, value in view.values.items() if travel_problem(value)])  # type: ignore[no-any-return]
+    staying = [name for name, value in view.values.items() if travel_problem(value, name)]
+    joined = [(value, _without_what_stays(other)) for value, other in prefix.joined]
+    return replace(prefix, view=view.without(staying), joined=joined)
 
 
 def _name_culprit(prefixes: Sequence[Prefix]) -> None:
     """Say which step cannot travel, or which source."""
-    for prefix in prefixes:
-        if (problem := travel_problem(prefix.source)) is not None:
-            raise ArgumentTypeError(f"{prefix.source!r} cannot travel to a worker: {problem}")
-    for leaf in _leaves(prefixes):
-        step = f"{leaf.step}, chained at {leaf.step.where},"
-        if (problem := travel_problem((leaf.function, leaf.args, leaf.kwargs))) is not None:
-            raise ArgumentTypeError(f"{step} cannot travel to a worker process: {problem}")
-    views = [prefix.view for prefix in prefixes if prefix.view is not None]
-    read = {name: leaf for leaf in _leaves(prefixes) for name in leaf.reads}
-    for name, value in (pair for view in views for pair in view.values.items()):
-        if name in read and (problem := travel_problem(value)) is not None:
-            reader = read[name].step
-            raise ArgumentTypeError(
-                f"{reader}, chained at {reader.where}, reads the variable {name!r}, whose value "
-                f"cannot travel to a worker process: {problem}"
-            )
+    for prefix in _with_joined(prefixes):
+        if (problem := travel_problem(prefix.source, repr(prefix.source))) is not None:
+            raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
+        for leaf in _leaves_of(prefix):
+            step = f"{leaf.step}, chained at {leaf.step.where},"
+            if (problem := step_travel_problem(leaf)) is not None:
+                raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
+            values: Mapping[str, Any] = prefix.view.values if prefix.view is not None else {}
+            for name in sorted(leaf.reads & set(values)):
+                problem = travel_problem(values[name], f"the variable {name!r}")
+                if problem is not None:
+                    raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
 
 
-def travel_problem(value: Any) -> Exception | None:
+def step_travel_problem(leaf: BoundStep) -> str | None:
+    """Tell why a step cannot travel to a worker process; None if it can."""
+    parts = {
+        f"the action {leaf.step.name}": leaf.function,
+        **{f"its argument {place}": value for place, value in enumerate(leaf.args, start=1)},
+        **{f"its argument {name}": value for name, value in leaf.kwargs.items()},
+    }
+    problems = (travel_problem(value, name) for name, value in parts.items())
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def travel_problem(value: Any, name: str) -> str | None:
     """Tell why a value cannot travel to a worker process; None if it can.
+
+    Args:
+        value: The value.
+        name: How to call it.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
@@ -191,7 +211,9 @@ def travel_problem(value: Any) -> Exception | None:
     try:
         pack(partial(_give, value))
     except ArgumentTypeError as error:
-        return error
+        cause = error.__cause__
+        dumps = partial(dumps_whole, classes=Classes())
+        return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
     return None
 
 
@@ -209,7 +231,7 @@ def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
     Raises:
         ArgumentValueError: A parallel step works on a model.
     """
-    for leaf in _leaves(prefixes):
+    for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
         if leaf.model is not None:
             raise ArgumentValueError(
                 f"{leaf.step}, chained at {leaf.step.where}, works on the model {leaf.model!r}, "
@@ -218,9 +240,11 @@ def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
             )
 
 
-def _leaves(prefixes: Sequence[Prefix]) -> Iterator[BoundStep]:
+def _with_joined(prefixes: Iterable[Prefix]) -> Iterator[Prefix]:
     for prefix in prefixes:
-        for row in prefix.segments:
-            for bound in row:
-                yield from bound.leaves
-        yield from _leaves([other for _, other in prefix.joined])
+        yield prefix
+        yield from _with_joined(other for _, other in prefix.joined)
+
+
+def _leaves_of(prefix: Prefix) -> Iterator[BoundStep]:
+    return (leaf for row in prefix.segments for bound in row for leaf in bound.leaves)

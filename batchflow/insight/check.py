@@ -18,7 +18,7 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.engine import Machine, Program, RunOptions
-from batchflow.engine.far import travel_problem
+from batchflow.engine.far import step_travel_problem
 from batchflow.engine.steps import run_steps
 from batchflow.errors import BatchflowError, SkipBatch, StopPipeline
 from batchflow.plan import Bound, BoundRegrouping
@@ -180,11 +180,11 @@ def _why_it_stays(bound: Any) -> str | None:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            problem = travel_problem((leaf.function, leaf.args, leaf.kwargs))
+            problem = step_travel_problem(leaf)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:
-            return str(problem)
+            return problem
     return None
 
 
