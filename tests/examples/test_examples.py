@@ -33,3 +33,12 @@ def test_the_digits_are_learned_with_one_answer_and_a_picture(tmp_path):
     assert "the same to the last bit" in done.stdout
     assert "waited" in done.stderr  # the progress bar
     assert (tmp_path / "digits_learning_curve.png").stat().st_size > 10_000
+
+
+@pytest.mark.backends("jax")
+def test_two_devices_train_one_model_as_one_device_does(tmp_path):
+    told = run("data_parallel.py", tmp_path).stdout
+    assert "devices: cpu:0, cpu:1" in told
+    assert float(told.split("test accuracy ")[1].split("%")[0]) > 70
+    assert float(told.split("one device: ")[1].split()[0]) < 1e-3
+    assert float(told.split("of a loss: ")[1].split()[0]) < 1e-3
