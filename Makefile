@@ -1,5 +1,6 @@
-# make demo: the main job.  make test: everything that a change must pass.
-# Both set up what they need: a virtual environment in .venv, from the package registry.
+# make demo: the main job.  make test: everything that a change must pass, with TensorFlow.
+# make test-models: the tests of models on Keras's other backends, and those of tf_keras.
+# Each sets up what it needs: virtual environments in .venv*, from the package registry.
 # On a fresh machine only Python 3.11 (or later) and make are needed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -8,16 +9,21 @@ BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test lint types docs notebooks soak bench clean
+# The build of torch without CUDA, whose index is asked for this one package alone. Where it cannot
+# be reached, the registry's is taken.
+TORCH       ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test test-models test-jax test-torch test-legacy lint types docs notebooks soak bench clean
 .DEFAULT_GOAL := test
 
 # The interpreter may come without ensurepip (Debian splits it off): then virtualenv brings pip.
-$(VENV)/made:
+%/made:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' \
 	  || { echo "Python 3.11 or later is needed; call make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV) \
-	  || { rm -rf $(VENV); $(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV); } \
-	  || { rm -rf $(VENV); apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(PYTHON) -m venv $* \
+	  || { rm -rf $*; $(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $*; } \
+	  || { rm -rf $*; apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv $*; }
 	touch $@
 
 # What the demo needs; then what the tests need on top of it.
@@ -30,13 +36,40 @@ $(VENV)/dev-installed: $(VENV)/demo-installed
 	$(BIN)/python -m pip install --quiet --editable '.[tensorflow-cpu,examples,dev]'
 	touch $@
 
+$(VENV)-jax/installed: $(VENV)-jax/made pyproject.toml
+	$(VENV)-jax/bin/python -m pip install --quiet --editable '.[jax,examples,dev]'
+	touch $@
+
+$(VENV)-torch/installed: $(VENV)-torch/made pyproject.toml
+	$(VENV)-torch/bin/python -m pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
+	$(VENV)-torch/bin/python -m pip install --quiet --editable '.[torch,examples,dev]'
+	touch $@
+
+# tf_keras asks for tensorflow by name: the small build is as good, so that is installed before it.
+$(VENV)-legacy/installed: $(VENV)-legacy/made pyproject.toml
+	$(VENV)-legacy/bin/python -m pip install --quiet --editable '.[tensorflow-cpu,examples,dev]' 'pyyaml>=6'
+	$(VENV)-legacy/bin/python -m pip install --quiet --no-deps 'tf_keras>=2.18'
+	touch $@
+
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/digits.py
 
 test: lint types $(VENV)/dev-installed
-	$(BIN)/python -m pytest tests -m 'not soak and not tensorflow'
-	$(BIN)/python -m pytest tests -m 'tensorflow and not soak'
+	$(BIN)/python -m pytest tests -m 'not soak and not tensorflow and not legacy'
+	$(BIN)/python -m pytest tests -m 'tensorflow and not soak and not legacy'
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
+
+# One after the other: each takes all cores.
+test-models:
+	$(MAKE) test-jax
+	$(MAKE) test-torch
+	$(MAKE) test-legacy
+
+test-jax test-torch: test-%: $(VENV)-%/installed
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests -m '(tensorflow or torch) and not soak and not legacy'
+
+test-legacy: $(VENV)-legacy/installed
+	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
@@ -54,4 +87,4 @@ bench: $(VENV)/demo-installed
 	$(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV)-legacy build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

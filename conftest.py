@@ -1,12 +1,18 @@
-"""Runs the code in README.md and under docs/: `pytest README.md docs`.
+"""Tells tests which backend of Keras runs, and runs the code in README.md and under docs/.
 
-Each ```python block of a page is executed, in order, in one namespace per page. A block that begins
-with `>>>` is a doctest: the output shown must be the output that comes. A block that is not code
-has another language, or none. `batchflow/` is left to pytest's own `--doctest-modules`.
+`KERAS_BACKEND` names the backend: `pytest tests -m tensorflow`, `make test-models`. Tests that are
+for some backends alone are marked `backends("tensorflow")`, and skipped on the others.
+
+Under `pytest README.md docs`, each ```python block of a page is executed, in order, in one
+namespace per page. A block that begins with `>>>` is a doctest: the output shown must be the output
+that comes. A block that is not code has another language, or none. `batchflow/` is left to pytest's
+own `--doctest-modules`.
 """
 
+import os
 from doctest import ELLIPSIS
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
@@ -17,3 +23,16 @@ _readme = Sybil(_PARSERS, patterns=["README.md"], excludes=["*/README.md"])
 _pages = Sybil(_PARSERS, patterns=["*.md"], path="docs")
 
 pytest_collect_file = (_readme + _pages).pytest()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Skip a test on the backends that it is not for."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    for mark in item.iter_markers("backends"):
+        if backend not in mark.args:
+            reason = f"only on {', '.join(mark.args)}"
+            item.add_marker(pytest.mark.skip(reason=reason))
+    if item.get_closest_marker("tensorflow") or item.path.suffix == ".md":
+        # Of Keras's variables, wherever NumPy 2 reads one.
+        ignored = "ignore:__array__ implementation:DeprecationWarning"
+        item.add_marker(pytest.mark.filterwarnings(ignored))

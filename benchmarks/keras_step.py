@@ -1,24 +1,27 @@
 """What does `train_model` cost beside a compiled step written by hand, and beside Keras `fit`?
 
-A one-layer and a convolutional network on TensorFlow, trained with the same batches in the same
-order: by `train_model` in a chain; by `train_step` and, 8 batches a call, `train_steps` in a loop;
-by a `tf.function` that somebody has written by hand, fed with copied batches; by Keras's `fit` on
-the arrays; by `train_on_batch`. All weights must come out the same.
+A one-layer and a convolutional network, trained with the same batches in the same order: by
+`train_model` in a chain, and with 8 steps a call; by `train_step` and `train_steps` in a loop; by a
+compiled step that somebody has written by hand, fed with copied batches (on TensorFlow a
+`tf.function`; on JAX a jitted function with donated state, kept outside of the model), and by 8 of
+them in one call; by Keras's `fit` on the arrays; by `train_on_batch`. All losses and weights must
+come out the same.
 
-    python benchmarks/keras_step.py
+    KERAS_BACKEND=tensorflow python benchmarks/keras_step.py
+    KERAS_BACKEND=jax python benchmarks/keras_step.py
 
 Read the medians. Required of the one-layer network: `times_by_hand` of train_model at most 1.1 and
-of steps_of_8 0.8, `times_fit` 0.6, `times_by_hand_8` 1.1; of the convolutional: `times_best_loop`
-(of the two loops without batchflow, the faster one of each round) 1.03.
-Needs the tensorflow extra.
+of train_model_8 0.8, `times_fit` 0.6, `times_by_hand_8` 1.1; of the convolutional:
+`times_best_loop` (of the loops without batchflow, one step a call, the faster one of each round)
+1.03. `chain` is the same chain with a step that does nothing: what reading the batches costs.
 """
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras_loops import by_hand, by_hand_in_eights
 from measure import interleaved, ratios, report
 
-from batchflow import ArrayBatch, B, Dataset
+from batchflow import ArrayBatch, B, Dataset, V
 from batchflow.models import train_step, train_steps
 
 
@@ -50,30 +53,8 @@ def convolutional():
     return net
 
 
-def by_hand(net):
-    """Give the training step that one writes who needs no metrics."""
-    loss_of = keras.losses.MeanSquaredError()
-
-    @tf.function
-    def step(x, y):
-        with tf.GradientTape() as tape:
-            loss = loss_of(y, net(x, training=True))
-        weights = net.trainable_variables
-        net.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
-        return loss
-
-    return step
-
-
-def by_hand_in_eights(net):
-    step = by_hand(net)
-    return tf.function(lambda batches: [step(x, y) for x, y in batches])
-
-
-def measured(build, shape, size, n_steps, rounds):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(size * n_steps, *shape)).astype("float32")
-    y = rng.normal(size=(size * n_steps, 1)).astype("float32")
+def make_loops(build, x, y, size):
+    """Give the loops by name, each over all batches, and their networks."""
 
     def batches():
         for start in range(0, len(x), size):
@@ -91,57 +72,87 @@ def measured(build, shape, size, n_steps, rounds):
 
     def loop(name, make_step, source=batches):
         net = nets[name] = build()
-        step = make_step(net)
+        step, finish = make_step(net)
 
         def run():
+            losses = []
             for batch in source():
                 loss = step(batch)
-            return float(loss[-1] if isinstance(loss, list) else loss)
+                losses += loss if isinstance(loss, list) else [loss]
+            finish()
+            return [float(loss) for loss in losses]
 
         return run
 
-    def hand(net):
-        step = by_hand(net)
-        return lambda batch: step(*batch)
+    def chained(name, **options):
+        nets[name] = build()
+        chain = Dataset.from_arrays(Rows, x=x, y=y).p.init_model("net", nets[name])
+        chain = chain.init_variable("loss", init_on_each_run=list)
+        store = V("loss", mode="a")
+        chain = chain.train_model("net", B.x, B.y, fetches="loss", save_to=store, **options)
+        return lambda: [float(loss) for loss in chain.run(size).v("loss")]
 
-    nets["train_model"] = build()
-    chain = Dataset.from_arrays(Rows, x=x, y=y).p.init_model("net", nets["train_model"])
-    chain = chain.train_model("net", B.x, B.y)
+    def fit():
+        nets["fit"].fit(x, y, batch_size=size, shuffle=False, verbose=0)
+
     nets["fit"] = build()
-    seconds, losses = interleaved(
-        rounds,
-        by_hand=loop("by_hand", hand),
-        train_model=lambda: chain.run(size),
-        train_step=loop("train_step", lambda net: lambda batch: train_step(net, *batch)),
-        steps_of_8=loop("steps_of_8", lambda net: lambda group: train_steps(net, group), eights),
-        by_hand_8=loop("by_hand_8", by_hand_in_eights, eights),
-        train_on_batch=loop("on_batch", lambda net: lambda batch: net.train_on_batch(*batch)),
-        fit=lambda: nets["fit"].fit(x, y, batch_size=size, shuffle=False, verbose=0),
-    )
+    empty = Dataset.from_arrays(Rows, x=x, y=y).p.do_nothing(B.x, B.y)
+    done = lambda: None  # noqa: E731
+    return nets, {
+        "by_hand": loop("by_hand", by_hand),
+        "train_model": chained("train_model"),
+        "train_model_8": chained("train_model_8", steps_per_call=8),
+        "train_step": loop("step", lambda net: (lambda batch: train_step(net, *batch), done)),
+        "steps_of_8": loop(
+            "steps_of_8", lambda net: (lambda group: train_steps(net, group), done), eights
+        ),
+        "by_hand_8": loop("by_hand_8", by_hand_in_eights, eights),
+        "train_on_batch": loop(
+            "on_batch", lambda net: (lambda batch: net.train_on_batch(*batch), done)
+        ),
+        "fit": fit,
+        "chain": lambda: empty.run(size),
+    }
+
+
+def measured(build, shape, size, n_steps, rounds):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(size * n_steps, *shape)).astype("float32")
+    y = rng.normal(size=(size * n_steps, 1)).astype("float32")
+    nets, loops = make_loops(build, x, y, size)
+    seconds, losses = interleaved(rounds, **loops)
+    best = map(min, zip(*(seconds[name] for name in ("by_hand", "train_on_batch")), strict=True))
+    pick = lambda *names: {name: seconds[name] for name in names}  # noqa: E731
     expected = nets["by_hand"].get_weights()
-    names = ("by_hand", "train_on_batch")
-    best = [min(times) for times in zip(*(seconds[name] for name in names), strict=True)]
-    of_model = {"train_model": seconds["train_model"]}
     return {
         "by_hand_milliseconds_per_step": round(min(seconds["by_hand"]) / n_steps * 1e3, 3),
         "times_by_hand": ratios(seconds, "by_hand"),
-        "times_fit": ratios({"fit": seconds["fit"], **of_model}, "fit"),
-        "times_by_hand_8": ratios(
-            {name: seconds[name] for name in ("by_hand_8", "steps_of_8")}, "by_hand_8"
+        "times_fit": ratios(pick("fit", "train_model"), "fit"),
+        "times_by_hand_8": ratios(pick("by_hand_8", "train_model_8", "steps_of_8"), "by_hand_8"),
+        "times_best_loop": ratios(
+            {"best": list(best), **pick("train_model", "train_model_8")}, "best"
         ),
-        "times_best_loop": ratios({"best": best, **of_model}, "best"),
-        "same_losses": losses["by_hand"] == losses["train_step"] == losses["steps_of_8"],
-        "same_weights": all(
-            np.array_equal(one, other)
-            for net in nets.values()
-            for one, other in zip(expected, net.get_weights(), strict=True)
-        ),
+        "not_the_same_losses": [
+            name
+            for name, values in losses.items()
+            if name not in ("fit", "chain") and values != losses["by_hand"]
+        ],
+        "greatest_difference_of_weights": {
+            name: float(
+                max(
+                    np.abs(one - other).max()
+                    for one, other in zip(expected, net.get_weights(), strict=True)
+                )
+            )
+            for name, net in nets.items()
+            if name != "by_hand"
+        },
     }
 
 
 def main():
     report(
-        "keras_step",
+        f"keras_step, {keras.backend.backend()}",
         one_layer=measured(one_layer, (16,), 32, 400, 9),
         convolutional=measured(convolutional, (28, 28, 1), 32, 24, 7),
     )

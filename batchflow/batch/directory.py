@@ -5,6 +5,9 @@ Guarantees:
       and the subclasses that do not redefine it.
     - Whoever asks while it runs waits and gets the same descriptor, or the same exception.
     - A definition that raised runs again at the next need.
+    - A definition runs in the thread that asks or that starts the run, under its settings (Keras
+      keeps dtype policy, device, distribution and name scope for each thread, TensorFlow 1 its
+      default graph), and never in a worker.
 """
 
 from __future__ import annotations
@@ -14,14 +17,23 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any, Literal
 
-from batchflow.errors import ModelDefinitionError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ModelDefinitionError,
+    UnknownNameError,
+    add_note_once,
+    did_you_mean,
+)
 
-__all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "model"]
+__all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
 
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
+
+# Whether the code is part of a parallel action, which may run in any thread.
+in_parallel: ContextVar[bool] = ContextVar("in_parallel", default=False)
 
 # Who waits for which descriptor, to see a circle before it closes. While the guard is held nothing
 # else is locked and no other code is called.
@@ -52,6 +64,23 @@ class ModelSlot:
     def look(self) -> Future[Any] | None:
         """Give what holds the descriptor, or will; None if nobody has asked for it."""
         return self._made
+
+    def refuse_in_parallel(self) -> None:
+        """Refuse to make the descriptor for a parallel action that asks for it by name.
+
+        A worker has none of the settings of the thread that starts the run; and a definition that
+        ran now in this thread and now in that would make the answer depend on the parallelism.
+
+        Raises:
+            ModelDefinitionError: Nobody has asked for it before.
+        """
+        if self._made is None and in_parallel.get():
+            raise ModelDefinitionError(
+                f"the model {self._name!r} is not made yet, and a parallel action cannot make it. "
+                f'Write @action(model="{self._name}"), and it is made when the run starts; or make '
+                f'it before the run: MyBatch.models["{self._name}"], or, if the chain declares it, '
+                f'pipeline.models["{self._name}"]'
+            )
 
     def get(self, make: Callable[[], Any]) -> Any:
         """Give the descriptor; the first to ask makes it, whoever asks meanwhile waits.
@@ -93,15 +122,19 @@ class ModelSlot:
             self._made = None
 
     def _make(self, make: Callable[[], Any], made: Future[Any]) -> Any:
+        in_action = in_parallel.set(False)  # a definition may ask for the models that it needs
         try:
             descriptor = make()
         except BaseException as error:
+            add_note_once(error, f"while the model {self._name!r} was made")
             with _guard:
                 self._maker = None
                 if self._made is made:
                     self._made = None
             made.set_exception(error)
             raise
+        finally:
+            in_parallel.reset(in_action)
         with _guard:
             self._maker = None
         made.set_result(descriptor)
@@ -160,7 +193,8 @@ class ModelDirectory:
 
         Raises:
             UnknownNameError: (a `KeyError`) The class has no such model.
-            ModelDefinitionError: The model is dynamic.
+            ModelDefinitionError: The model is dynamic; or it is not there yet, and a parallel
+                action asks.
         """
         definition = self.definition(name)
         if definition.mode == "dynamic":
@@ -168,6 +202,7 @@ class ModelDirectory:
                 f"{self._owner_name}.{name} is a dynamic model: each pipeline makes its own from "
                 f'its first batch. Ask the pipeline: pipeline.models["{name}"]'
             )
+        definition.slot.refuse_in_parallel()
         return definition.slot.get(definition.function)
 
     def __contains__(self, name: object) -> bool:

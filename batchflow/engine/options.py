@@ -134,6 +134,10 @@ class RunOptions:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __getstate__(self) -> Mapping[str, Any]:
+        # Workers need them for notes only; an executor of the user's cannot travel.
+        return {**self.__dict__, "executor": "threads", "bar": False}
+
     @classmethod
     def nested(
         cls, ahead: tuple[int | None, Mapping[str, Any]] | None, outer: RunOptions, number: int

@@ -14,6 +14,7 @@ from batchflow.engine.late import awaited, with_chance, with_late_arguments, wit
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import SkipBatch
 from batchflow.models.keras import is_keras_model
+from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
@@ -87,7 +88,8 @@ class ReadySteps:
         for bound in (leaf for step in steps for leaf in step.leaves):
             if bound.model is None or bound.function is predict_model:
                 continue
-            if is_keras_model(self._descriptors[bound.model]):
+            descriptor = self._descriptors[bound.model]
+            if is_keras_model(descriptor) or is_tf_keras_model(descriptor):
                 warnings.warn(
                     f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
                     "several threads at once, which loses updates or breaks the model. Mark it "

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.lending import Lender
 from batchflow.executors.packed_errors import culprit
-from batchflow.executors.transport import INLINE, Parcel
+from batchflow.executors.transport import INLINE, Parcel, is_small
 
 __all__ = ["Classes", "PackedCall", "dumps_whole", "needs_cloudpickle", "pack", "packed_value"]
 
@@ -88,13 +89,14 @@ def pack(function: Callable[[Any], Any]) -> PackedCall:
     return PackedCall(function, payload, buffers, classes)
 
 
-def packed_value(value: Any, classes: Classes, name: str) -> Parcel:
+def packed_value(value: Any, classes: Classes, name: str, lender: Lender | None = None) -> Parcel:
     """Pack an item or a result.
 
     Args:
         value: The value.
         classes: Those that the other side has.
         name: What it is called if it cannot be packed.
+        lender: Lends the memory for a big one; None: it is fresh.
 
     Raises:
         ArgumentTypeError: It cannot be packed; the message says which part of it.
@@ -106,7 +108,9 @@ def packed_value(value: Any, classes: Classes, name: str) -> Parcel:
         dumps = functools.partial(dumps_whole, classes=classes)
         where = culprit(value, dumps, name, error)
         raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None
-    return Parcel.of(payload, buffers)
+    if lender is None or is_small(payload, buffers):
+        return Parcel.of(payload, buffers)
+    return lender.parcel([memoryview(payload), *(buffer.raw() for buffer in buffers)])
 
 
 def dumps_whole(value: Any, classes: Classes) -> bytes:

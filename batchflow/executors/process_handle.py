@@ -20,7 +20,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.process_worker import HUNG_UP, STATUS_SIZE
+from batchflow.executors.lending import Borrower
+from batchflow.executors.process_worker import HUNG_UP, STATUS_SIZE, divided
 from batchflow.executors.transport import (
     OWN,
     Frame,
@@ -33,7 +34,7 @@ from batchflow.executors.transport import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.executors.process_service import Task
+    from batchflow.executors.process_tasks import Task
 
 __all__ = ["Handle"]
 
@@ -50,6 +51,7 @@ class Handle:
         jobs: The numbers of the jobs that it knows.
         is_ready: Whether it has begun to take tasks.
         since: When it was started, or last had nothing to do.
+        borrower: Opens what it sends.
 
     Raises:
         OSError: It cannot be started.
@@ -64,10 +66,10 @@ class Handle:
         self._outbox: deque[tuple[memoryview, list[int], Parcel | None]] = deque()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `end`
         self.connection, theirs = socket.socketpair()
-        status = memory_file()
+        status = memory_file(STATUS_SIZE)
         try:
-            os.ftruncate(status, STATUS_SIZE)
-            self._status = map_file(status, STATUS_SIZE, OWN).cast("Q")
+            self._status, flags = divided(map_file(status, STATUS_SIZE, OWN))
+            self.borrower = Borrower(flags)
             self._process = _started(theirs.fileno(), status, self._errors)
         except BaseException:
             self.connection.close()

@@ -16,20 +16,17 @@ from __future__ import annotations
 
 import heapq
 import selectors
-import signal
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
-from batchflow.errors import BatchflowError, RunClosedError, WorkerDiedError
+from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.pool import WAKE_UP
 from batchflow.executors.process_handle import Handle
+from batchflow.executors.process_tasks import Arrived, JobState, Task
 from batchflow.executors.process_worker import (
     DONE,
     FAILED,
@@ -40,9 +37,10 @@ from batchflow.executors.process_worker import (
     SETTING,
     TASK,
 )
-from batchflow.executors.transport import OWN, Frame, Opened, Parcel
+from batchflow.executors.service_thread import ServiceThread
+from batchflow.executors.transport import Frame, Parcel
 
-__all__ = ["Arrived", "JobState", "Service", "Task"]
+__all__ = ["ATTEMPTS", "Service"]
 
 ATTEMPTS = 3
 RETURNS = 30  # deaths of a worker in which a task was not to blame; a bound, never met
@@ -50,93 +48,23 @@ START_ATTEMPTS = 3
 START_SECONDS = 120.0
 START_PAUSE = 10.0  # after failures to start more workers, where there are some
 IDLE_SECONDS = 300.0
-DEPTH = 2  # tasks in a worker, one at work and one at hand ...
-SHORT_SECONDS = 0.02  # ... where tasks are shorter than this, and a hand-over is felt
+DEPTH = 2  # tasks in a worker, where they are short: one at work and one at hand
 LOOK_AGAIN = 0.02  # seconds
 
 
-@dataclass(eq=False)
-class Arrived:
-    """What the future of a task holds: packed still.
-
-    Attributes:
-        opened: The result, or the error.
-        is_error: Which of the two.
-    """
-
-    opened: Opened
-    is_error: bool
-
-
-@dataclass(eq=False)
-class Task:
-    """One item of a job, on its way."""
-
-    number: int
-    job: JobState
-    future: Future[Any]
-    parcel: Parcel
-    deaths: int = 0
-    returns: int = 0
-
-    def __lt__(self, other: Task) -> bool:
-        return self.number < other.number
-
-    def begin(self) -> bool:
-        """Take note that it will be sent. Returns False if it has been cancelled."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def drop(self) -> None:
-        """Cancel it, or say that its job was closed."""
-        if self.future.running():
-            self.fail(RunClosedError("the job was closed before this task was finished"))
-        elif self.future.cancel():
-            self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
-
-    def fail(self, error: BaseException) -> None:
-        """End it with an error."""
-        if self.begin():
-            self.future.set_exception(error)
-
-
-@dataclass(eq=False)
-class JobState:
-    """A job, as the service thread sees it.
-
-    Attributes:
-        seconds: How long its tasks take: the recent ones count most. None: not known yet.
-        deadline: When workers that are still at it are killed, once it is being closed.
-        is_closed: Set when nothing of it is at work.
-    """
-
-    number: int
-    parcel: Parcel
-    setting: Parcel
-    n_workers: int
-    queue: list[Task] = field(default_factory=list)
-    seconds: float | None = None
-    deadline: float | None = None
-    is_closed: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def is_short(self) -> bool:
-        """Whether a hand-over between two of its tasks is felt."""
-        return self.seconds is not None and self.seconds < SHORT_SECONDS
-
-
 class Service:
-    """The thread, its workers and its jobs."""
+    """Workers and jobs, and the thread that has them.
+
+    Attributes:
+        thread: The thread.
+    """
 
     def __init__(self) -> None:
+        self.thread = ServiceThread(self, "batchflow-processes")
         self._workers: list[Handle] = []
         self._leaving: list[Handle] = []
         self._jobs: dict[int, JobState] = {}
         self._closing: dict[int, JobState] = {}
-        self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        # Reentrant: the collector may finalize a run, which posts, in a thread that is posting.
-        self._guard = threading.RLock()
-        self._thread: threading.Thread | None = None
-        self._is_awake = False
         self._failed_starts = 0
         self._next_start = 0.0
         self._next_look = 0.0
@@ -145,54 +73,15 @@ class Service:
     # ---- for other threads
 
     @property
-    def is_idle(self) -> bool:
-        """Whether the thread does not run: nothing is there."""
-        return self._thread is None
-
-    @property
     def has_jobs(self) -> bool:
         """Whether jobs are open."""
         return bool(self._jobs)
 
-    def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Let the thread call a function. It is started if it does not run."""
-        with self._guard:
-            self._posted.append((function, args))
-            if self._thread is None:
-                self._selector = selectors.DefaultSelector()
-                self._bell, self._rope = socket.socketpair()
-                self._bell.setblocking(False)
-                self._rope.setblocking(False)
-                self._selector.register(self._bell, selectors.EVENT_READ)
-                self._is_awake = True
-                self._thread = threading.Thread(
-                    target=self._serve, name="batchflow-processes", daemon=True
-                )
-                self._thread.start()
-            elif not self._is_awake:
-                self._is_awake = True
-                with suppress(OSError):
-                    self._rope.send(b"!")
-
-    def wait_for(self, event: threading.Event, seconds: float) -> None:
-        """Wait for what the thread will do, unless this is the thread."""
-        if self._thread is not threading.current_thread():
-            event.wait(seconds)
-
-    def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, unless this is the thread."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds)
-
     def abandon(self) -> None:
-        """Close what a forked process has inherited. The thread is not there."""
+        """Close what a forked process has inherited."""
         for worker in (*self._workers, *self._leaving):
             worker.abandon()
-        if self._thread is not None:
-            self._selector.close()
-            self._bell.close()
-            self._rope.close()
+        self.thread.abandon()
 
     # ---- what is posted
 
@@ -241,78 +130,48 @@ class Service:
         self._fail_all(BatchflowError("the program ends: work in processes has been broken off"))
         self.kill_workers(done)
 
-    # ---- the thread
+    # ---- the turns of the thread
 
-    def _serve(self) -> None:
-        # Workers are started by this thread and inherit its mask: no moment in which a Ctrl-C,
-        # which the terminal sends to all processes of a program, would end one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            while not self._is_done():
-                self._turn()
-        except BaseException as error:  # a mistake in here must not leave anybody waiting
-            self._collapse(error)
-
-    def _turn(self) -> None:
-        while self._posted:
-            function, args = self._posted.popleft()
-            function(*args)
-            del function, args
+    def turn(self) -> float:
+        """Share out tasks, and look after what nobody tells."""
         self._share_out()
         now = time.monotonic()
         if now >= self._next_look:
             self._look_after(now)
-            return  # there may be tasks to share out again
-        self._is_awake = False
-        seconds = 0.0 if self._posted else self._next_look - now
-        for key, events in self._selector.select(seconds):
-            if key.data is None:
-                with suppress(BlockingIOError):
-                    self._bell.recv(4096)
-                continue
-            if events & selectors.EVENT_WRITE:
-                key.data.flush()
-                self._watch(key.data)
-            if events & selectors.EVENT_READ:
-                self._read(key.data)
-        self._is_awake = True
+            return 0.0  # there may be tasks to share out again
+        return self._next_look - now
 
-    def _is_done(self) -> bool:
-        """End the thread if there is nothing left to do."""
-        with self._guard:
-            if self._workers or self._leaving or self._jobs or self._closing or self._posted:
-                return False
-            self._close_files()
-            return True
+    def heard(self, held: Handle, events: int) -> None:
+        """Send to a worker that has room, and take what it says."""
+        if events & selectors.EVENT_WRITE:
+            held.flush()
+            self.thread.watch(held.connection, also_room=held.has_mail)
+        if events & selectors.EVENT_READ:
+            self._read(held)
 
-    def _close_files(self) -> None:
-        self._thread = None
-        self._selector.close()
-        self._bell.close()
-        self._rope.close()
+    def is_done(self) -> bool:
+        """Tell whether neither jobs nor workers are left."""
+        return not (self._workers or self._leaving or self._jobs or self._closing)
 
-    def _collapse(self, error: BaseException) -> None:
+    def collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
+        """End everything, because of a mistake in this code."""
         failure = BatchflowError(f"work in processes has broken down: {error!r}")
         failure.__cause__ = error
-        with self._guard:
-            posted, self._posted = self._posted, deque()
-            for _, args in posted:
-                for value in args:
-                    if isinstance(value, Task):
-                        value.fail(failure)
-                    elif isinstance(value, JobState):
-                        value.is_closed.set()
-                    elif isinstance(value, threading.Event):
-                        value.set()
-            self._fail_all(failure)
-            for worker in (*self._workers, *self._leaving):
-                worker.kill()
-                worker.end()
-            for job in (*self._jobs.values(), *self._closing.values()):
-                job.is_closed.set()
-            for held in (self._workers, self._leaving, self._jobs, self._closing):
-                held.clear()
-            self._close_files()
+        for value in posted:
+            if isinstance(value, Task):
+                value.fail(failure)
+            elif isinstance(value, JobState):
+                value.is_closed.set()
+            elif isinstance(value, threading.Event):
+                value.set()
+        self._fail_all(failure)
+        for worker in (*self._workers, *self._leaving):
+            worker.kill()
+            worker.end()
+        for job in (*self._jobs.values(), *self._closing.values()):
+            job.is_closed.set()
+        for held in (self._workers, self._leaving, self._jobs, self._closing):
+            held.clear()
 
     # ---- tasks to workers
 
@@ -351,12 +210,7 @@ class Service:
             worker.send(JOB, job=job.number, parcel=job.parcel)
         worker.tasks.append(task)
         worker.send(TASK, task.number, job.number, task.parcel)
-        self._watch(worker)
-
-    def _watch(self, worker: Handle) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.has_mail else 0)
-        if self._selector.get_key(worker.connection).events != events:
-            self._selector.modify(worker.connection, events, worker)
+        self.thread.watch(worker.connection, also_room=worker.has_mail)
 
     def _start_workers(self) -> None:
         busy = [job for job in self._jobs.values() if job.queue]
@@ -376,7 +230,7 @@ class Service:
                     return
                 continue
             self._workers.append(worker)
-            self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+            self.thread.register(worker.connection, worker)
             self._next_look = min(self._next_look, time.monotonic() + WAKE_UP)
 
     def _start_has_failed(self, cause: str) -> bool:
@@ -419,32 +273,28 @@ class Service:
             worker.ready()
         elif received.kind == FORGOTTEN:
             worker.jobs.discard(received.job)
+            worker.borrower.forget()
             for task in [task for task in worker.tasks if task.job.number == received.job]:
                 worker.tasks.remove(task)
                 task.drop()
             self._next_look = 0.0
         elif received.kind in (DONE, FAILED):
             answered = next((t for t in worker.tasks if t.number == received.number), None)
-            if answered is None:  # it has been given up
-                received.close()
-                return
-            worker.tasks.remove(answered)
-            worker.since = time.monotonic()
-            self._settle(answered, received)
+            outcome = _opened(received, worker)
+            if answered is not None:  # or it has been given up
+                worker.tasks.remove(answered)
+                worker.since = time.monotonic()
+                self._settle(answered, received.seconds, outcome)
 
-    def _settle(self, task: Task, received: Frame) -> None:
+    def _settle(self, task: Task, seconds: float, outcome: Arrived | Exception) -> None:
         task.parcel.close()
-        job = task.job
-        before = received.seconds if job.seconds is None else job.seconds
-        job.seconds = 0.75 * before + 0.25 * received.seconds
-        if job.deadline is not None:
+        task.job.took(seconds)
+        if task.job.deadline is not None:
             self._next_look = 0.0
-        try:
-            arrived = Arrived(received.open(OWN), received.kind == FAILED)
-        except (OSError, BatchflowError) as error:
-            task.future.set_exception(error)
+        if isinstance(outcome, Arrived):
+            task.future.set_result(outcome)
         else:
-            task.future.set_result(arrived)
+            task.future.set_exception(outcome)
 
     # ---- what ends
 
@@ -494,14 +344,14 @@ class Service:
 
     def _dismiss(self, worker: Handle) -> None:
         self._workers.remove(worker)
-        self._selector.unregister(worker.connection)
+        self.thread.unregister(worker.connection)
         worker.hang_up()
         self._leaving.append(worker)
 
     def _bury(self, worker: Handle, *, is_free: bool = False) -> None:
         """Take leave of a worker that has died, and see what becomes of its tasks."""
         self._workers.remove(worker)
-        self._selector.unregister(worker.connection)
+        self.thread.unregister(worker.connection)
         blamed = 0 if is_free else worker.status
         cause = worker.end()
         for task in worker.tasks:
@@ -525,3 +375,10 @@ class Service:
             )
         else:
             heapq.heappush(task.job.queue, task)
+
+
+def _opened(received: Frame, worker: Handle) -> Arrived | Exception:
+    try:
+        return Arrived(worker.borrower.open(received), received.kind == FAILED)
+    except (OSError, BatchflowError) as error:
+        return error

@@ -29,6 +29,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from batchflow.errors import BatchflowError
+from batchflow.executors.lending import PLACES, Lender
 from batchflow.executors.packed_errors import said_by, sendable
 from batchflow.executors.parcels import Classes, dumps_whole, packed_value
 from batchflow.executors.pool import mark_worker
@@ -55,6 +56,7 @@ __all__ = [
     "READY",
     "SETTING",
     "TASK",
+    "divided",
     "main",
 ]
 
@@ -83,7 +85,7 @@ def main(connection: int, status: int, errors: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
     mark_worker()
-    worker = _Worker(socket.socket(fileno=connection), map_file(status, STATUS_SIZE, OWN).cast("Q"))
+    worker = _Worker(socket.socket(fileno=connection), map_file(status, STATUS_SIZE, OWN))
     os.close(status)
     _switch_errors(errors)
     worker.work()
@@ -142,12 +144,13 @@ class _Worker:
 
     Args:
         connection: The socket to the main process.
-        status: Where the number of the task at work is written.
+        status: Memory that the main process sees.
     """
 
     def __init__(self, connection: socket.socket, status: memoryview) -> None:
         self._connection = connection
-        self._status = status
+        self._status, flags = divided(status)
+        self._lender = Lender(flags)
         self._pid = os.getpid()
         self._inode = os.fstat(connection.fileno()).st_ino
         # While a thread waits for a socket, the system keeps it open even if a task closes it.
@@ -211,6 +214,7 @@ class _Worker:
             self._jobs[received.job] = _Job(received)
         elif received.kind == FORGET:
             del self._jobs[received.job]
+            self._lender.forget()
             self._ended.discard(received.job)
             self._send(FORGOTTEN, job=received.job)
         elif received.job in self._ended:
@@ -224,7 +228,7 @@ class _Worker:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
             result = job.function()(received.open(COPY).load())
-            kind, parcel = DONE, packed_value(result, job.classes, "the result")
+            kind, parcel = DONE, packed_value(result, job.classes, "the result", self._lender)
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
@@ -252,6 +256,11 @@ class _Worker:
                 data, fds = data[send(self._connection, data, fds) :], []
         except OSError:  # the main process has ended
             os._exit(0)
+
+
+def divided(status: memoryview) -> tuple[memoryview, memoryview]:
+    """Give the parts of the memory that both sides see: the task at work, flags of lent memory."""
+    return status[:8].cast("Q"), status[64 : 64 + PLACES]
 
 
 def _packed_error(error: BaseException, classes: Classes) -> Parcel:

@@ -32,7 +32,8 @@ from typing import Any
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
 from batchflow.executors.parcels import PackedCall, needs_cloudpickle, pack, packed_value
 from batchflow.executors.pool import at_shutdown
-from batchflow.executors.process_service import Arrived, JobState, Service, Task
+from batchflow.executors.process_service import Service
+from batchflow.executors.process_tasks import Arrived, JobState, Task
 from batchflow.executors.transport import Parcel
 
 __all__ = ["Job", "PackedCall", "ProcessPool", "pack", "process_pool"]
@@ -71,13 +72,13 @@ class ProcessPool:
 
     def _end(self, how: Any) -> None:
         service = self._service
-        if service.is_idle:
+        if not service.thread.is_running:
             return
         done = threading.Event()
-        service.post(how, done)
-        service.wait_for(done, END_SECONDS)
+        service.thread.post(how, done)
+        service.thread.wait_for(done, END_SECONDS)
         if not service.has_jobs:
-            service.join(END_SECONDS)
+            service.thread.join(END_SECONDS)
 
     def _forget(self) -> None:
         global _guard
@@ -101,7 +102,7 @@ class Job:
         self._is_closed = False
         parcel = Parcel.of(packed.payload, packed.buffers)
         self._state = JobState(next(_numbers), parcel, Parcel(_setting()), n_workers)
-        service.post(service.add_job, self._state)
+        service.thread.post(service.add_job, self._state)
 
     def submit(self, item: Any) -> Future[Any]:
         """Let a worker call the function with an item. Never waits.
@@ -120,7 +121,7 @@ class Job:
         parcel = packed_value(item, self._packed.classes, "the item")
         future = _ResultFuture(self._packed)
         task = Task(next(_numbers), self._state, future, parcel)
-        self._service.post(self._service.add_task, task)
+        self._service.thread.post(self._service.add_task, task)
         return future
 
     def close(self, grace: float) -> None:
@@ -133,8 +134,8 @@ class Job:
         """
         if not self._is_closed:
             self._is_closed = True
-            self._service.post(self._service.close_job, self._state, grace)
-            self._service.wait_for(self._state.is_closed, grace + END_SECONDS)
+            self._service.thread.post(self._service.close_job, self._state, grace)
+            self._service.thread.wait_for(self._state.is_closed, grace + END_SECONDS)
 
 
 class _ResultFuture(Future[Any]):

@@ -36,12 +36,17 @@ __all__ = [
     "OWN",
     "READ",
     "Frame",
+    "Opened",
     "Parcel",
     "Receiver",
     "frame",
+    "is_small",
     "map_file",
     "memory_file",
     "send",
+    "sizes_of",
+    "spread_out",
+    "write_file",
 ]
 
 INLINE = 32 * 1024  # bytes up to which the socket is the shorter way: measured
@@ -55,7 +60,7 @@ OWN = "own"  # readable and writable: nobody else has it
 COPY = "copy"  # writable, and what is written stays here
 READ = "read"  # read-only
 
-_HEADER = struct.Struct("<BBxxIQQd")
+_HEADER = struct.Struct("<BBBxIQQd")
 _MAP_FIXED = 0x10  # the same on Linux (x86, Arm, RISC-V), macOS and the BSDs
 
 
@@ -68,26 +73,30 @@ class Parcel:
     Args:
         body: What goes through the socket.
         fd: The shared memory with the rest, if it is big.
+        place: If the memory was lent: its place, from 1 on; `fd` only the first time.
     """
 
-    __slots__ = ("body", "fd")
+    __slots__ = ("body", "fd", "place")
 
-    def __init__(self, body: bytes, fd: int | None = None) -> None:
+    def __init__(self, body: bytes, fd: int | None = None, place: int = 0) -> None:
         self.body = body
         self.fd = fd
+        self.place = place
 
     @classmethod
     def of(cls, payload: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> Parcel:
         """Put a pickle and its out-of-band buffers into a parcel: copied once, if they are big."""
-        if not buffers and len(payload) <= INLINE:
+        if is_small(payload, buffers):
             return cls(payload)
-        pieces = [memoryview(payload), *(buffer.raw() for buffer in buffers)]
-        parcel = cls(struct.pack(f"<{len(pieces)}Q", *(piece.nbytes for piece in pieces)))
-        parcel.fd = memory_file()
-        place = 0
-        for piece in pieces:
-            _write(parcel.fd, piece, place)
-            place = _aligned(place + piece.nbytes)
+        return cls.of_pieces([memoryview(payload), *(buffer.raw() for buffer in buffers)])
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[memoryview]) -> Parcel:
+        """Put a pickle and its buffers into shared memory."""
+        places, size = spread_out([piece.nbytes for piece in pieces])
+        parcel = cls(sizes_of(pieces), memory_file(size))
+        for piece, (start, _) in zip(pieces, places, strict=True):
+            write_file(parcel.fd, piece, start)  # type: ignore[arg-type]
         return parcel
 
     def close(self) -> None:
@@ -118,25 +127,42 @@ class Opened:
         return pickle.loads(self.payload, buffers=self.buffers)
 
 
-def _aligned(place: int) -> int:
-    return -(-place // ALIGNMENT) * ALIGNMENT
+def is_small(payload: bytes, buffers: Sequence[pickle.PickleBuffer]) -> bool:
+    """Tell whether a pickle goes through the socket as it is."""
+    return not buffers and len(payload) <= INLINE
+
+
+def sizes_of(pieces: Sequence[memoryview]) -> bytes:
+    """Make the body of a parcel whose pieces lie in shared memory."""
+    return struct.pack(f"<{len(pieces)}Q", *(piece.nbytes for piece in pieces))
+
+
+def spread_out(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+    """Give each piece its start and end in shared memory, and the size of it all."""
+    places, start = [], 0
+    for size in sizes:
+        places.append((start, start + size))
+        start = -(-(start + size) // ALIGNMENT) * ALIGNMENT
+    return places, start
 
 
 # ---- shared memory
 
 
-def memory_file() -> int:
+def memory_file(size: int) -> int:
     """Make a file that has no name; it lies in memory where the system has such files."""
     try:
-        return os.memfd_create("batchflow", os.MFD_CLOEXEC)
+        fd = os.memfd_create("batchflow", os.MFD_CLOEXEC)
     except AttributeError:
         with tempfile.TemporaryFile() as file:
-            return os.dup(file.fileno())
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
 
 
-def _write(fd: int, data: memoryview, place: int) -> None:
-    # Writing, not copying into a map: a map would first be filled with zeros, page by page, which
-    # takes more than twice as long.
+def write_file(fd: int, data: memoryview, place: int) -> None:
+    """Write to fresh shared memory."""
+    # A map would first be filled with zeros, page by page, which takes more than twice as long.
     while data.nbytes:
         n_written = os.pwrite(fd, data[:MAX_WRITE], place)
         data, place = data[n_written:], place + n_written
@@ -178,14 +204,17 @@ class Frame:
         number: Of the task.
         job: The job's number.
         seconds: A duration.
+        place: That of lent memory, from 1 on; 0: none was lent.
         body: Its bytes.
-        fd: The shared memory that came with it.
+        has_file: Whether shared memory came with it.
+        fd: Its file, until it is closed.
     """
 
     kind: int
     number: int
     job: int
     seconds: float
+    place: int
     body: bytes
     has_file: bool
     fd: int | None
@@ -197,22 +226,23 @@ class Frame:
             BatchflowError: The file did not arrive.
             OSError: The memory cannot be mapped.
         """
-        if not self.has_file:
-            return Opened(self.body)
+        return self.opened(self.memory(how)) if self.has_file else Opened(self.body)
+
+    def memory(self, how: str) -> memoryview:
+        """Map the shared memory, and close its file. Raises what `open` raises."""
         if self.fd is None:
             raise BatchflowError(
                 "shared memory did not arrive: too many files are open in this process (ulimit -n)"
             )
-        sizes = struct.unpack(f"<{len(self.body) // 8}Q", self.body)
-        ends, place = [], 0
-        for size in sizes:
-            ends.append((place, place + size))
-            place = _aligned(place + size)
         try:
-            memory = map_file(self.fd, ends[-1][1], how)
+            return map_file(self.fd, os.fstat(self.fd).st_size, how)
         finally:
             self.close()
-        payload, *buffers = (memory[start:end] for start, end in ends)
+
+    def opened(self, memory: memoryview) -> Opened:
+        """Find the pickle and its buffers in memory."""
+        places, _ = spread_out(struct.unpack(f"<{len(self.body) // 8}Q", self.body))
+        payload, *buffers = (memory[start:end] for start, end in places)
         return Opened(payload, buffers)
 
     def close(self) -> None:
@@ -228,7 +258,8 @@ def frame(
     """Make the bytes of a frame, and the files that go with them."""
     body = b"" if parcel is None else parcel.body
     fds = [] if parcel is None or parcel.fd is None else [parcel.fd]
-    header = _HEADER.pack(kind, len(fds), len(body), number, job, seconds)
+    place = 0 if parcel is None else parcel.place
+    header = _HEADER.pack(kind, len(fds), place, len(body), number, job, seconds)
     return memoryview(header + body), fds
 
 
@@ -280,13 +311,13 @@ class Receiver:
     def _complete(self) -> list[Frame]:
         frames, place = [], 0
         while len(self._data) - place >= _HEADER.size:
-            kind, n_files, size, number, job, seconds = _HEADER.unpack_from(self._data, place)
+            kind, n_files, lent, size, number, job, seconds = _HEADER.unpack_from(self._data, place)
             end = place + _HEADER.size + size
             if len(self._data) < end:
                 break
             body = bytes(self._data[place + _HEADER.size : end])
             fd = self._fds.popleft() if n_files else None
-            frames.append(Frame(kind, number, job, seconds, body, bool(n_files), fd))
+            frames.append(Frame(kind, number, job, seconds, lent, body, bool(n_files), fd))
             place = end
         del self._data[:place]
         return frames

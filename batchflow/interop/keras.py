@@ -10,8 +10,10 @@ caller's thread.
 Guarantees:
     - Batches come as `IndexedFeed` gives them: how often, in which order and in how many threads
       Keras reads makes no difference to them. `workers` of Keras are threads
-      (`use_multiprocessing=False`).
-    - `on_epoch_begin` begins an epoch. `on_epoch_end`, which Keras calls once too often, clears
+      (`use_multiprocessing=False`). On JAX and torch it mixes up what several of them read, so
+      there is one.
+    - `on_epoch_begin` begins an epoch, unless Keras only wants to see a batch to build a model
+      after, as it does on JAX and torch. `on_epoch_end`, which Keras calls once too often, clears
       away what was made ahead and raises what is kept.
     - Keras does not tell when a loop is left in the middle of an epoch, and TensorFlow keeps every
       `PyDataset` that it has read: then up to `prefetch` batches and their idle threads are there
@@ -22,10 +24,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import threading
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+
+from batchflow.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
@@ -96,6 +101,20 @@ def _class() -> Any:
             self._caller: int | None = None  # the thread in which Keras's loop runs
             self._end: Any = None  # a batch that ends the data
 
+        @property
+        def workers(self) -> int:
+            return self._workers  # type: ignore[no-any-return]
+
+        @workers.setter
+        def workers(self, value: int) -> None:
+            if value > 1 and not self._in_threads:
+                raise ArgumentValueError(
+                    f"workers={value}: on the {keras.backend.backend()} backend Keras mixes up "
+                    "the batches that several workers read; leave it at 1, and let the pipeline "
+                    "read ahead: feed(prefetch=...)"
+                )
+            self._workers = value
+
         def __len__(self) -> int:
             return len(self._feed)
 
@@ -117,7 +136,8 @@ def _class() -> Any:
 
         def on_epoch_begin(self) -> None:
             self._caller = threading.get_ident()
-            self._feed.begin_epoch()
+            if not _is_a_look():
+                self._feed.begin_epoch()
 
         def on_epoch_end(self) -> None:
             self._caller = None
@@ -134,6 +154,18 @@ def _class() -> Any:
             self.close()
 
     return FeedDataset
+
+
+def _is_a_look() -> bool:
+    """Tell whether Keras begins an epoch only to see what batches look like."""
+    frame = sys._getframe(1)
+    for _ in range(8):  # a few calls of Keras's own lie between
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+        if frame.f_code.co_name == "_symbolic_build":
+            return True
+    return False
 
 
 class _Failure:

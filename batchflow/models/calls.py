@@ -5,6 +5,7 @@ A model is any object. What can be done to it follows from what it is:
 | the model | `train` | `predict` |
 |---|---|---|
 | a Keras model | one compiled step of its optimizer | `predict_on_batch` |
+| a `tf_keras` model | its `train_on_batch` | `predict_on_batch` |
 | a torch module | refused: its `train` is a switch | its `predict`, or a call in eval mode |
 | an object with `train` | `train(...)` | |
 | an object with `partial_fit` | `partial_fit(...)` | |
@@ -24,14 +25,17 @@ from typing import Any
 
 from batchflow.errors import (
     ArgumentTypeError,
+    ArgumentValueError,
     UnknownNameError,
     did_you_mean,
 )
+from batchflow.models import keras_legacy
 from batchflow.models.build import signature_of, title
-from batchflow.models.keras import is_keras_model, named_outputs
-from batchflow.models.keras_step import train_on_batch, train_on_batches
+from batchflow.models.keras import alone, is_keras_model, named_outputs
+from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.models.keras_step import Call, train_on_batch, train_on_batches
 
-__all__ = ["Fetches", "predict", "train", "train_step", "train_steps"]
+__all__ = ["Fetches", "predict", "train", "train_several", "train_step", "train_steps"]
 
 Fetches = str | int | Sequence[str | int] | None
 
@@ -43,15 +47,17 @@ def train(
 
     Args:
         model: A compiled Keras model: one step of its optimizer on exactly this batch
-            (`x, y=None, sample_weight=None, class_weight=None`). An object with `train`: that is
-            called; an object with `partial_fit`, such as a scikit-learn estimator: that.
+            (`x, y=None, sample_weight=None, class_weight=None`). With `reset_metrics=False` its
+            metrics go on from the last step: `model.reset_metrics()` begins anew. An object with
+            `train`: that is called; an object with `partial_fit`, such as a scikit-learn
+            estimator: that.
         args: The arguments of the step.
         kwargs: Those given by name.
         fetches: What to return: a name, or several in a list. Of a Keras model: `"loss"` and the
-            names of its metrics, values of this batch alone. Passed on to a `train` that has a
-            parameter `fetches`; of the result of any other: keys of a mapping, positions in a
-            list, or attributes. Of an object with `partial_fit`: its attributes after the step,
-            copied.
+            names of its metrics, of this batch alone if they were reset. Passed on to a `train`
+            that has a parameter `fetches`; of the result of any other: keys of a mapping, positions
+            in a list, or attributes. Of an object with `partial_fit`: its attributes after the
+            step, copied.
 
     Returns:
         With `fetches`: the value, or a list of values in the order of the names. Without: the loss
@@ -65,10 +71,12 @@ def train(
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
     if is_keras_model(model):
-        logs = train_on_batch(model, args, kwargs)
-        if fetches is None:
-            return logs if kwargs.get("return_dict") else _choose(logs, "loss", model, "train")
-        return _choose(logs, fetches, model, "train")
+        with alone(model):
+            logs = train_on_batch(model, args, kwargs)
+        return _of_logs(logs, kwargs, fetches, model)
+    if is_tf_keras_model(model):
+        logs = keras_legacy.train_on_batch(model, args, kwargs)
+        return _of_logs(logs, kwargs, fetches, model)
     if _is_torch_module(model):
         raise ArgumentTypeError(
             f"{title(model)} is a torch module: its train() is a switch, not a training step. "
@@ -92,8 +100,51 @@ def train(
     )
 
 
+def train_several(
+    model: Any, calls: Sequence[Call], fetches: Fetches = None, n_per_call: int | None = None
+) -> list[Any]:
+    """Do several training steps, one after the other: of a Keras model in one call where possible.
+
+    Args:
+        model: As for `train`.
+        calls: The positional and the keyword arguments of each step.
+        fetches: What to return of each step.
+        n_per_call: How many steps of a Keras model one compiled call is made of. Another number of
+            calls than this, such as the rest of an epoch, is done in single steps, so that nothing
+            is compiled for it. None: as many as there are.
+
+    Returns:
+        What `train` gives for each call, in order.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) There is nothing to train the object with.
+        ModelDefinitionError: (a `TypeError`) The Keras model is not compiled.
+        UnknownNameError: (a `KeyError`) There is no value of that name.
+    """
+    if not is_keras_model(model):
+        return [train(model, args, kwargs, fetches) for args, kwargs in calls]
+    with alone(model):
+        several = train_on_batches(model, calls, n_per_call)
+    return [
+        _of_logs(logs, kwargs, fetches, model)
+        for logs, (_, kwargs) in zip(several, calls, strict=True)
+    ]
+
+
+def _of_logs(logs: Any, kwargs: Mapping[str, Any], fetches: Fetches, model: Any) -> Any:
+    if fetches is None:
+        return logs if kwargs.get("return_dict") else _choose(logs, "loss", model, "train")
+    return _choose(logs, fetches, model, "train")
+
+
 def train_step(
-    model: Any, x: Any, y: Any = None, sample_weight: Any = None, fetches: Fetches = None
+    model: Any,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    fetches: Fetches = None,
+    reset_metrics: bool = True,
 ) -> Any:
     """Do one compiled training step of a Keras model: for actions of one's own.
 
@@ -106,9 +157,11 @@ def train_step(
         y: The targets, likewise.
         sample_weight: A weight for each item.
         fetches: `"loss"`, the name of a metric, or a list of them.
+        reset_metrics: Whether the values are those of this batch alone; if not, they go on from
+            the last step. `model.reset_metrics()` begins anew.
 
     Returns:
-        The loss, or what `fetches` names, of this batch alone: `batchflow.models.LazyValue`s.
+        The loss, or what `fetches` names: `batchflow.models.LazyValue`s.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) It is no Keras model.
@@ -123,21 +176,31 @@ def train_step(
             return self
     """
     _check_keras(model)
-    logs = train_on_batch(model, (x, y, sample_weight), {})
+    logs = train_on_batch(model, (x, y, sample_weight), {"reset_metrics": reset_metrics})
     return _choose(logs, "loss" if fetches is None else fetches, model, "train")
 
 
-def train_steps(model: Any, batches: Sequence[Sequence[Any]], fetches: Fetches = None) -> list[Any]:
+def train_steps(
+    model: Any,
+    batches: Sequence[Sequence[Any]],
+    *,
+    fetches: Fetches = None,
+    reset_metrics: bool = True,
+    n_per_call: int | None = None,
+) -> list[Any]:
     """Do one training step of a Keras model for each of several batches, in one call.
 
-    The same weights as `train_step` for one after the other. On TensorFlow it is one call of a
-    compiled function; it is traced for each number of batches, so keep to one. On other backends,
-    and for the first batches of a model whose metrics are not built yet, it is single steps.
+    The same weights as `train_step` for one after the other. The call is compiled for each number
+    of batches, so keep to one, or name it in `n_per_call`. Batches of different shapes, and the
+    first of a model whose metrics are not built yet, are single steps.
 
     Args:
         model: A compiled Keras model.
         batches: `(x, y)` or `(x, y, sample_weight)` each, of one shape.
         fetches: As for `train_step`.
+        reset_metrics: As for `train_step`.
+        n_per_call: The number of batches that a compiled call is made for: fewer, or more, are
+            single steps. None: any.
 
     Returns:
         What `train_step` gives for each batch, in order.
@@ -149,8 +212,11 @@ def train_steps(model: Any, batches: Sequence[Sequence[Any]], fetches: Fetches =
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
     _check_keras(model)
-    chosen = "loss" if fetches is None else fetches
-    return [_choose(logs, chosen, model, "train") for logs in train_on_batches(model, batches)]
+    if not all(1 <= len(batch) <= 3 for batch in batches):
+        raise ArgumentValueError("each batch is (x, y) or (x, y, sample_weight)")
+    kwargs = {"reset_metrics": reset_metrics}
+    calls = [(batch, kwargs) for batch in batches]
+    return train_several(model, calls, "loss" if fetches is None else fetches, n_per_call)
 
 
 def _check_keras(model: Any) -> None:
@@ -180,8 +246,9 @@ def predict(
         ArgumentTypeError: (a `TypeError`) There is nothing to predict with.
         UnknownNameError: (a `KeyError`) There is no output of that name.
     """
-    if is_keras_model(model):
-        outputs = model.predict_on_batch(*args, **kwargs)
+    if is_keras_model(model) or is_tf_keras_model(model):
+        with alone(model):
+            outputs = model.predict_on_batch(*args, **kwargs)
         if fetches is None:
             return outputs
         return _choose(named_outputs(model, outputs), fetches, model, "predict")

@@ -7,6 +7,7 @@ Which file a model makes depends on what it is and on the path:
   `numpy.load` opens too; the same state gives the same bytes.
 - **A Keras model, a path that ends in `.keras`**: the *whole model*, by Keras's own saving, with
   the states of the seed generators, which Keras leaves out, as further entries of that zip.
+- **A `tf_keras` model, any path but `.keras` and `.h5`**: its state, likewise.
 - **An object with a method `save(path)`**: what that writes; its `load(path)` reads it.
 - **Anything else**: a pickle, by dill.
 
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 from batchflow.errors import ArgumentValueError, BatchflowError
 from batchflow.models.build import build
 from batchflow.models.keras import assign_state, is_keras_model, state_arrays, state_variables
+from batchflow.models.keras_legacy import check_state_file, is_tf_keras_model
 
 __all__ = ["load", "save"]
 
@@ -63,11 +65,13 @@ def save(model: Any, path: Path) -> None:
         ArgumentValueError: (a `ValueError`) The path cannot be used.
         ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
     """
-    if not is_keras_model(model) and callable(method := getattr(model, "save", None)):
+    if not _has_state(model) and callable(method := getattr(model, "save", None)):
         method(path)
         return
     file = _writable(path)
-    if is_keras_model(model):
+    if is_tf_keras_model(model):
+        check_state_file(model, file)
+    if _has_state(model):
         if file.endswith((".h5", ".hdf5")):
             raise ArgumentValueError(
                 f"{file}: a Keras model is saved to a .npz (its state) or a .keras file (the whole "
@@ -121,7 +125,9 @@ def load(
         if inspect.isclass(builder) and inspect.ismethod(make := getattr(builder, "load", None)):
             return make(path)
         into = build(builder)
-    if is_keras_model(into):
+    if is_tf_keras_model(into):
+        check_state_file(into, file)
+    if _has_state(into):
         _load_into_keras(file, into)
         return into
     if callable(method := getattr(into, "load", None)):
@@ -133,6 +139,10 @@ def load(
 
 
 # ---- Keras
+
+
+def _has_state(model: Any) -> bool:
+    return is_keras_model(model) or is_tf_keras_model(model)
 
 
 def _save_keras(model: Any, file: str) -> None:

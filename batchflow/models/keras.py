@@ -12,15 +12,20 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+import weakref
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchflow.errors import ModelDefinitionError
+from batchflow.models import keras_legacy
 
 __all__ = [
+    "alone",
     "assign_state",
     "is_keras_model",
     "named_outputs",
@@ -28,12 +33,32 @@ __all__ = [
     "state_variables",
 ]
 
+# By model, who is at work on it.
+_turns: weakref.WeakKeyDictionary[Any, AbstractContextManager[Any]] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
+
 
 def is_keras_model(value: Any) -> bool:
     """Tell whether `value` is a Keras model."""
     keras = sys.modules.get("keras")
     # A thread may be importing Keras at this moment.
     return keras is not None and isinstance(value, getattr(keras, "Model", ()))
+
+
+def alone(model: Any) -> AbstractContextManager[Any]:
+    """Give what to hold while a model trains or predicts.
+
+    On JAX each call takes the buffers of the model away from all others, so that a second one at
+    the same moment, be it a prediction, destroys the model. Elsewhere predictions go side by side.
+    """
+    keras = sys.modules.get("keras")
+    if keras is None or keras.backend.backend() != "jax":
+        return nullcontext()
+    turn: AbstractContextManager[Any] | None = _turns.get(model)
+    if turn is None:
+        with _guard:
+            turn = _turns.setdefault(model, threading.RLock())
+    return turn
 
 
 def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
@@ -64,7 +89,8 @@ def state_variables(model: Any) -> dict[str, Any]:
     been trained and one that has been have the same variables.
 
     Not among them: the running values of metrics, the vocabularies of lookup layers, and Keras's
-    global seed generator (the random functions of `keras.random` use it where they get no seed).
+    global seed generator (the random functions of `keras.random` use it where they get no seed); on
+    torch, what a Dropout without a seed draws, which comes from torch's global generator.
 
     Returns:
         `keras.Variable`s by `"model/<position>/<layer>/<name>"` and
@@ -74,6 +100,8 @@ def state_variables(model: Any) -> dict[str, Any]:
     Raises:
         ModelDefinitionError: The model has no variables yet.
     """
+    if keras_legacy.is_tf_keras_model(model):
+        return keras_legacy.state_variables(model)
     if not model.built:
         raise ModelDefinitionError(
             f"the Keras model {model.name!r} has no variables yet: begin it with a keras.Input, "
@@ -118,8 +146,9 @@ def assign_state(
     """
     for name, variable in variables.items():
         variable.assign(arrays[name])
+    keras = sys.modules["tf_keras" if keras_legacy.is_tf_keras_model(model) else "keras"]
     for layer in model._flatten_layers():
-        if isinstance(layer, sys.modules["keras"].layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
 
 

@@ -16,20 +16,31 @@ def initialize_sessions(values: Iterable[Any]) -> None:
     graph code usually calls `global_variables_initializer`. Variables that hold a value keep it.
 
     Args:
-        values: Anything; what is not a `tf.compat.v1.Session` is passed over. TensorFlow is not
+        values: Anything; what is not a session of `tf.compat.v1` is passed over. TensorFlow is not
             imported: where it is not, there is no session.
     """
     tf = sys.modules.get("tensorflow")
-    if tf is None:
+    # A thread may be importing TensorFlow at this moment.
+    tf1 = getattr(getattr(tf, "compat", None), "v1", None)
+    if tf1 is None:
         return
-    tf1 = tf.compat.v1
-    sessions = {id(value): value for value in values if isinstance(value, tf1.Session)}
+    kinds = (tf1.Session, tf1.InteractiveSession)
+    sessions = {id(value): value for value in values if isinstance(value, kinds)}
     for session in sessions.values():
-        if session.graph.finalized:  # its owner has prepared it, and nothing can be added
-            continue
-        with session.graph.as_default():
-            variables = {variable.op.name: variable for variable in tf1.global_variables()}
-            names = session.run(tf1.report_uninitialized_variables([*variables.values()]))
-            if len(names):
-                missing = [variables[name.decode()] for name in names]
-                session.run(tf1.variables_initializer(missing))
+        if not session.graph.finalized:  # otherwise its owner has prepared it
+            _initialize(session, tf1)
+
+
+def _initialize(session: Any, tf1: Any) -> None:
+    graph = session.graph
+    with graph.as_default(), graph.control_dependencies(None), tf1.device(None):
+        found = [*tf1.global_variables(), *tf1.local_variables()]
+        variables = {variable.op.name: variable for variable in found}
+        # What tells is added to the graph once for each set of variables, not at every run.
+        known = getattr(graph, "_batchflow_report", None)
+        if known is None or known[0] != variables.keys():
+            known = {*variables}, tf1.report_uninitialized_variables([*variables.values()])
+            graph._batchflow_report = known
+        missing = [variables[name.decode()] for name in session.run(known[1])]
+        if missing:
+            session.run(tf1.variables_initializer(missing))

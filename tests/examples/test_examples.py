@@ -42,3 +42,11 @@ def test_two_devices_train_one_model_as_one_device_does(tmp_path):
     assert float(told.split("test accuracy ")[1].split("%")[0]) > 70
     assert float(told.split("one device: ")[1].split()[0]) < 1e-3
     assert float(told.split("of a loss: ")[1].split()[0]) < 1e-3
+
+
+@pytest.mark.cluster
+def test_two_trainers_share_each_epoch_and_average_their_weights(tmp_path):
+    told = run("two_trainers.py", tmp_path).stdout
+    assert told.count("1408 items, 0 seen by both") == 12
+    assert float(told.split("test accuracy ")[1].split("%")[0]) > 85
+    assert "both the same: True" in told

@@ -513,8 +513,9 @@ def test_steps_find_the_definitions_of_the_class_by_name(mode):
 @each_prefetch
 def test_batches_find_the_models_of_the_chain(dataset, prefetch):
     chain = dataset.p.init_model("net", Net).ask()
+    net = chain.m("net")  # made here: a parallel action makes none
     for batch in chain.gen_batch(4, prefetch=prefetch):
-        assert batch.found == (chain.m("net"), chain.m("net"))
+        assert batch.found == (net, net)
 
 
 def test_a_given_batch_finds_the_models_of_a_pipeline_without_a_dataset(dataset):

@@ -1,207 +1,422 @@
-"""The classic document "Working with models", run as it is written (with tf.compat.v1)."""
+"""The classic document "Working with models", row by row. Its graph code: the file next to this."""
 
-import os
-import subprocess
-import sys
+import threading
 
 import numpy as np
 import pytest
+from harms.conftest import Room, in_threads
 
-from batchflow import ArrayBatch, Dataset, action, model
-from batchflow.testing import hand_over_every_batch
-
-pytestmark = pytest.mark.tensorflow
-
-CLASSIC = """
-import numpy as np
-import tensorflow.compat.v1 as tf
-
-from batchflow import ArrayBatch, Dataset, action, model
-
-tf.disable_eager_execution()
-tf.set_random_seed(1)
-
-
-class MyArrayBatch(ArrayBatch):
-    @action
-    def load(self, path):
-        assert path == "/some/path"
-        rng = np.random.default_rng(self.indices[0])
-        self.data = rng.normal(size=(len(self), 28)).astype("float32")
-        return self
-
-    @action
-    def some_preprocessing(self):
-        self.data = self.data / 2
-        return self
-
-    @action
-    def some_augmentation(self):
-        self.data = self.data + self.rng.normal(size=self.data.shape).astype("float32") / 10
-        return self
-
-    @model()
-    def basic_model():
-        input_data = tf.placeholder("float", [None, 28])
-        model_output = tf.matmul(input_data, tf.get_variable("w", [28, 28]))
-        cost = tf.reduce_mean(tf.square(input_data - model_output))
-        optimizer = tf.train.AdamOptimizer(0.01).minimize(cost)
-        return [input_data, optimizer, cost]
-
-    @action(model="basic_model"{singleton})
-    def train_model(self, model_spec, session):
-        input_data, optimizer, cost = model_spec
-        session.run([optimizer], feed_dict={{input_data: self.data}})
-        return self
-
-    @action(model="basic_model")
-    def evaluate_model(self, model_spec, session):
-        input_data, _, cost = model_spec
-        costs[self.number] = session.run(cost, feed_dict={{input_data: self.data}})
-        return self
-
-
-costs = {{}}
-my_dataset = Dataset(60, MyArrayBatch)
-{before}
-sess = tf.Session()
-{after}
-full_workflow = (my_dataset.p
-                           .load('/some/path')
-                           .some_preprocessing()
-                           .some_augmentation()
-                           .train_model(session=sess)
-                           .evaluate_model(session=sess))
-full_workflow.run(6, n_epochs=30, shuffle=1, prefetch={prefetch})
-assert costs[299] < costs[0] / 2, (costs[0], costs[299])
-print(repr(float(costs[299])))
-"""
-
-
-def run_classic(**parts):
-    parts = {"singleton": ", singleton=True", "before": "", "after": "", "prefetch": 0, **parts}
-    done = subprocess.run(
-        [sys.executable, "-c", CLASSIC.format(**parts)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        {},  # nobody initialises
-        {"after": "sess.run(tf.global_variables_initializer())"},  # too early: nothing is built
-        {
-            "before": "MyArrayBatch.models['basic_model']",
-            "after": "sess.run(tf.global_variables_initializer())",
-        },
-    ],
-    ids=["never", "before the model is built", "after it is built"],
+from batchflow import (
+    ArrayBatch,
+    Dataset,
+    ModelDefinitionError,
+    UnknownNameError,
+    action,
+    model,
 )
-def test_the_workflow_runs_in_every_order_of_initialising(order):
-    run_classic(**order, prefetch=4)
+from batchflow.testing import digest, hand_over_every_batch
+
+# Keras's own conversions on torch, with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
 
 
-def test_the_singleton_gives_the_same_training_at_every_prefetch():
-    assert run_classic(prefetch=0) == run_classic(prefetch=8)
+@pytest.fixture(autouse=True)
+def _every_batch_is_handed_over():
+    with hand_over_every_batch():
+        yield
 
 
-def test_without_a_singleton_the_workflow_runs_too():
-    run_classic(singleton="", prefetch=0)
+def make_class(define=dict):
+    """Make a class with a model, and the list of the runs of its definition."""
+    runs = []
 
-
-@pytest.fixture
-def graph_batch():
-    import tensorflow as tf
-
-    tf1 = tf.compat.v1
-
-    class GraphBatch(ArrayBatch):
-        components = "images", "labels"
-
+    class MyArrayBatch(ArrayBatch):
         @model()
-        def some_model():
-            with tf.Graph().as_default():
-                tf1.set_random_seed(1)
-                input_images = tf1.placeholder("float", [None, 3])
-                input_labels = tf1.placeholder("float", [None])
-                weights = tf1.get_variable("weights", [3, 1])
-                output = tf.squeeze(tf.matmul(input_images, weights), 1)
-                cost = tf.reduce_mean(tf.square(output - input_labels))
-                optimizer = tf1.train.MomentumOptimizer(0.05, 0.9).minimize(cost)
-            return [[input_images, input_labels], [optimizer, cost, weights]]
+        def basic_model():
+            runs.append(threading.current_thread())
+            return define()
 
-        @action(model="some_model", singleton=True)
-        def train_it(self, model_spec, sess):
-            input_images, input_labels = model_spec[0]
-            optimizer, cost, _ = model_spec[1]
-            _, loss = sess.run(
-                [optimizer, cost],
-                feed_dict={input_images: self.images, input_labels: self.labels},
-            )
-            self.pipeline.v("loss").append(loss)
+        @action(model="basic_model")
+        def train_model(self, model_spec, session):
+            self.got_to_train = model_spec, session
             return self
 
-    return GraphBatch
+        @action(model="basic_model")
+        def evaluate_model(self, model_spec, session=None):
+            self.got_to_evaluate = model_spec, session
+            return self
+
+        @action(model="basic_model", singleton=True)
+        def train_it(self, model_spec, sess):
+            sess(self.number)
+            return self
+
+    return MyArrayBatch, runs
 
 
-def train(batch_class, prefetch):
-    import tensorflow as tf
+def of(batch_class, n_items=8):
+    return Dataset.from_arrays(batch_class, data=np.arange(float(n_items)))
 
+
+# ---- "a model definition method is marked with a @model decorator"
+
+
+def test_row_definition_the_class_the_chain_and_an_opened_run_make_no_model():
+    batch_class, runs = make_class()
+    of(batch_class).p.train_model(session=None).gen_batch(2)
+    assert (runs, repr(batch_class.models)) == (
+        [],
+        "MyArrayBatch.models(basic_model: not made yet)",
+    )
+
+
+@each_prefetch
+def test_row_definition_the_first_need_makes_it_once_in_the_thread_of_the_need(prefetch):
+    batch_class, runs = make_class()
+    for _ in range(2):
+        of(batch_class).p.train_model(session=None).run(2, prefetch=prefetch)
+    assert runs == [threading.current_thread()]
+
+
+def test_row_definition_several_threads_that_need_it_at_once_make_it_once():
+    batch_class, runs = make_class(object)
+    specs = in_threads(*[lambda: batch_class.models["basic_model"]] * 6)
+    assert (len(runs), len(set(map(id, specs)))) == (1, 1)
+
+
+def test_row_parentheses_without_them_the_error_shows_the_fix():
+    with pytest.raises(TypeError, match=r"write @model\(\) above def basic_model"):
+
+        class MyArrayBatch(ArrayBatch):
+            @model
+            def basic_model():
+                return []
+
+
+@pytest.mark.parametrize("definition", [lambda self: [], lambda batch, n=1: [], lambda *a: []])
+def test_row_no_arguments_not_even_self(definition):
+    with pytest.raises(TypeError, match=r"takes no arguments, not even self"):
+        type("MyArrayBatch", (ArrayBatch,), {"basic_model": model()(definition)})
+
+
+def test_row_never_call_a_call_gives_the_descriptor_and_makes_no_second_one():
+    batch_class, runs = make_class(object)
+    spec = batch_class.models["basic_model"]
+    batch = of(batch_class).create_batch([0])
+    assert [batch_class.basic_model() is spec, batch.basic_model() is spec] == [True, True]
+    assert len(runs) == 1
+
+
+def test_row_the_documents_own_slip_is_the_name_error_of_the_definition():
+    batch_class, _ = make_class(lambda: data)  # noqa: F821  as in the document
+    with pytest.raises(NameError, match="'data' is not defined") as caught:
+        of(batch_class).p.train_model(session=None).run(2, prefetch=2)
+    assert caught.value.__notes__ == ["while the model 'basic_model' was made"]
+
+
+# ---- "the model is saved in an internal model directory"
+
+
+def test_row_directory_names_and_descriptors_are_found_by_name():
+    batch_class, _ = make_class()
+    assert (batch_class.models.names, "basic_model" in batch_class.models) == (
+        ("basic_model",),
+        True,
+    )
+    assert of(batch_class).p.models["basic_model"] is batch_class.models["basic_model"]
+
+
+def test_row_directory_a_subclass_shares_the_model_unless_it_redefines_it():
+    batch_class, _ = make_class(object)
+    heir = type("Heir", (batch_class,), {})
+
+    class Own(batch_class):
+        @model()
+        def basic_model():
+            return "own"
+
+    assert heir.models["basic_model"] is batch_class.models["basic_model"]
+    assert Own.models["basic_model"] == "own"
+    assert next(of(Own).p.evaluate_model().gen_batch(2)).got_to_evaluate[0] == "own"
+
+
+def test_row_directory_reset_lets_the_next_need_make_another():
+    batch_class, runs = make_class(object)
+    first = batch_class.models["basic_model"]
+    batch_class.models.reset("basic_model")
+    assert batch_class.models["basic_model"] is not first
+    assert len(runs) == 2
+
+
+def test_row_directory_a_class_defined_again_has_a_model_of_its_own():
+    specs = [make_class(object)[0].models["basic_model"] for _ in range(2)]
+    assert specs[0] is not specs[1]
+
+
+def test_row_directory_an_unknown_name_is_refused_when_it_is_chained():
+    class MyArrayBatch(make_class()[0]):
+        @action(model="basic_mode")
+        def test_it(self, model_spec):
+            return self
+
+    with pytest.raises(UnknownNameError, match=r"no model 'basic_mode'.*mean 'basic_model'"):
+        of(MyArrayBatch).p.test_it()
+
+
+@each_prefetch
+def test_row_directory_a_parallel_action_makes_no_model_and_gets_the_one_that_is_there(prefetch):
+    class MyArrayBatch(make_class()[0]):
+        @action
+        def look_up(self):
+            self.spec = self.get_model_by_name("basic_model")
+            return self
+
+    pipeline = of(MyArrayBatch).p.look_up()
+    with pytest.raises(ModelDefinitionError, match=r"not made yet.*@action\(model="):
+        pipeline.run(2, prefetch=prefetch)
+    spec = MyArrayBatch.models["basic_model"]
+    assert all(batch.spec is spec for batch in pipeline.gen_batch(2, prefetch=prefetch))
+    MyArrayBatch.models.reset("basic_model")
+    chain = of(MyArrayBatch).p.look_up().evaluate_model()  # a step that names it
+    assert all(
+        batch.spec is batch.got_to_evaluate[0] for batch in chain.gen_batch(2, prefetch=prefetch)
+    )
+
+
+# ---- "it is for you to decide what the model descriptor is"
+
+
+@pytest.mark.parametrize("spec", [None, {}, [], 0, {"w": 1.0}, ["tensor", "optimizer"]], ids=repr)
+@each_prefetch
+def test_row_descriptor_any_object_comes_as_it_is(spec, prefetch):
+    batch_class, runs = make_class(lambda: spec)
+    run = of(batch_class).p.train_model(session="sess").gen_batch(2, prefetch=prefetch)
+    assert all(batch.got_to_train[0] is spec for batch in run)
+    assert len(runs) == 1
+
+
+class ModuleOfItsOwn:
+    """A model with the words of a framework that nobody here knows, as an mxnet module was."""
+
+    def __init__(self):
+        self.bound, self.steps = False, 0
+
+    def bind(self):
+        self.bound = True
+
+    def forward_backward(self, data):
+        assert self.bound
+        self.steps += len(data)
+
+
+def test_row_descriptor_a_module_of_any_framework():
+    class MyArrayBatch(ArrayBatch):
+        @model()
+        def module():
+            module = ModuleOfItsOwn()
+            module.bind()
+            return module
+
+        @action(model="module", singleton=True)
+        def train_it(self, module):
+            module.forward_backward(self.data)
+            return self
+
+    of(MyArrayBatch).p.train_it().run(3, prefetch=2)
+    assert MyArrayBatch.models["module"].steps == 8
+
+
+def rows(batch_class):
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(80, 3))
-    dataset = Dataset.from_arrays(batch_class, images=images, labels=images @ [1.0, -2.0, 3.0])
-    spec = batch_class.models["some_model"]
-    with tf.compat.v1.Session(graph=spec[0][0].graph) as session:
-        pipeline = dataset.p.init_variable("loss", init=list).train_it(session)
-        with hand_over_every_batch():
-            pipeline.run(8, n_epochs=10, shuffle=3, prefetch=prefetch)
-        return pipeline.v("loss"), session.run(spec[1][2])
+    x = rng.normal(size=(48, 3)).astype("float32")
+    return Dataset.from_arrays(batch_class, x=x, y=x @ np.array([[1.0], [-2.0], [3.0]], "float32"))
 
 
-def test_a_model_with_its_own_graph_is_trained_in_order(graph_batch):
-    losses, weights = train(graph_batch, prefetch=0)
-    assert losses[-1] < 1e-3
-    for prefetch in (2, 8):
-        again, same_weights = train(graph_batch, prefetch=prefetch)
-        # A new session draws new initial values from the graph's seed: the same.
-        assert again == losses
-        np.testing.assert_array_equal(same_weights, weights)
+def same_at_every_prefetch(batch_class, weights):
+    """Train with the step `fit` of a class; the weights must be the same bits, and changed."""
+    before = digest(*weights(batch_class.models["net"]))
+    after = set()
+    for prefetch in (0, 1, 6):
+        batch_class.models.reset("net")
+        rows(batch_class).p.fit().run(8, n_epochs=3, shuffle=1, prefetch=prefetch)
+        after.add(digest(*weights(batch_class.models["net"])))
+    assert len(after) == 1
+    assert before not in after
 
 
-def test_a_variable_that_holds_a_value_keeps_it(graph_batch):
-    import tensorflow as tf
+def make_keras_net(kind):
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    parts = [layers.Dense(8), layers.Dropout(0.3), layers.Dense(1)]
+    if kind == "sequential":
+        net = keras.Sequential([keras.Input((3,)), *parts])
+    elif kind == "functional":
+        out = start = keras.Input((3,))
+        for part in parts:
+            out = part(out)
+        net = keras.Model(start, out)
+    else:
 
-    spec = graph_batch.models["some_model"]
-    graph = spec[0][0].graph
-    with tf.compat.v1.Session(graph=graph) as session:
-        with graph.as_default():
-            session.run(tf.compat.v1.assign(spec[1][2], [[7.0], [7.0], [7.0]]))
-        dataset = Dataset.from_arrays(graph_batch, images=np.ones((4, 3)), labels=np.ones(4))
-        pipeline = dataset.p.init_variable("loss", init=list).train_it(sess=session)
-        pipeline.run(4)
-        assert pipeline.v("loss") == [pytest.approx((21 - 1) ** 2)]
+        class Net(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.first, self.drop, self.last = parts
+
+            def call(self, x, training=False):
+                x = self.drop(self.first(x), training=training)
+                return self.last(x)
+
+        net = Net()
+        net(np.zeros((1, 3), "float32"))
+    net.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    return net
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["functional", "sequential", "subclassed with training"])
+def test_row_descriptor_a_keras_model(kind):
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def net():
+            return make_keras_net(kind)
+
+        @action(model="net", singleton=True)
+        def fit(self, net):
+            net.train_on_batch(self.x, self.y)
+            return self
+
+    same_at_every_prefetch(Rows, lambda net: [np.asarray(v) for v in net.variables])
+
+
+@pytest.mark.torch
+def test_row_descriptor_a_torch_module_with_its_optimizer():
+    torch = pytest.importorskip("torch")
+
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def net():
+            torch.manual_seed(3)
+            net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+            return net, torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+
+        @action(model="net", singleton=True)
+        def fit(self, model_spec):
+            net, optimizer = model_spec
+            optimizer.zero_grad()
+            x, y = torch.from_numpy(self.x), torch.from_numpy(self.y)
+            torch.nn.functional.mse_loss(net(x), y).backward()
+            optimizer.step()
+            return self
+
+    same_at_every_prefetch(Rows, lambda spec: [p.detach().numpy() for p in spec[0].parameters()])
+
+
+def test_row_descriptor_a_scikit_learn_estimator_with_partial_fit():
+    linear = pytest.importorskip("sklearn.linear_model")
+
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def net():
+            net = linear.SGDRegressor(random_state=1)
+            return net.partial_fit(np.zeros((1, 3), "float32"), [0.0])
+
+        @action(model="net", singleton=True)
+        def fit(self, net):
+            net.partial_fit(self.x, self.y[:, 0])
+            return self
+
+    same_at_every_prefetch(Rows, lambda net: [net.coef_, net.intercept_])
+
+
+# ---- "@action(model='basic_model')"
+
+
+@each_prefetch
+def test_row_action_gets_the_descriptor_first_and_the_rest_from_the_chain(prefetch):
+    spec, sess = object(), object()
+    batch_class, _ = make_class(lambda: spec)
+    for batch in of(batch_class).p.train_model(session=sess).gen_batch(2, prefetch=prefetch):
+        assert batch.got_to_train == (spec, sess)
+
+
+@each_prefetch
+def test_row_several_actions_on_one_model_get_the_same_object(prefetch):
+    batch_class, _ = make_class(object)
+    chain = of(batch_class).p.train_model(session=1).evaluate_model(session=1)
+    for batch in chain.gen_batch(2, prefetch=prefetch):
+        assert batch.got_to_train[0] is batch.got_to_evaluate[0]
+
+
+def test_row_without_a_singleton_actions_run_concurrently():
+    meeting = threading.Barrier(4)
+
+    class MyArrayBatch(make_class()[0]):
+        @action(model="basic_model")
+        def meet(self, model_spec):
+            meeting.wait(20)
+            return self
+
+    of(MyArrayBatch).p.meet().run(2, prefetch=4)
+
+
+# ---- "singleton which allows only one concurrent execution"
+
+
+@each_prefetch
+def test_row_singleton_one_batch_at_a_time_in_order(prefetch):
+    numbers, room = [], Room()
+
+    def train(number):
+        room.visit()
+        numbers.append(number)
+
+    of(make_class()[0]).p.train_it(sess=train).run(1, prefetch=prefetch)
+    assert (numbers, room.most) == (list(range(8)), 1)
+
+
+def test_row_singleton_two_pipelines_on_one_model_take_turns():
+    batch_class, room = make_class()[0], Room()
+    pipelines = [of(batch_class).p.train_it(sess=lambda _: room.visit()) for _ in range(3)]
+    in_threads(*(lambda p=p: p.run(2, prefetch=2) for p in pipelines))
+    assert (room.visits, room.most) == (12, 1)
+
+
+@each_prefetch
+def test_row_singleton_is_free_again_after_an_exception(prefetch):
+    def fail(number):
+        raise OSError(f"at {number}")
+
+    batch_class, numbers = make_class()[0], []
+    with pytest.raises(OSError, match="at 0"):
+        of(batch_class).p.train_it(sess=fail).run(2, prefetch=prefetch)
+    in_threads(lambda: of(batch_class).p.train_it(sess=numbers.append).run(2, prefetch=prefetch))
+    assert numbers == [0, 1, 2, 3]
+
+
+# ---- what it does not say: a warning where a Keras model is trained without it
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("singleton", [False, True])
-def test_a_keras_model_in_parallel_actions_is_warned_of(singleton, recwarn):
-    import keras
-
+def test_row_prefetch_a_keras_model_in_parallel_actions_is_warned_of(singleton, recwarn):
     class Predict(ArrayBatch):
         @model()
         def net():
-            return keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
+            return make_keras_net("sequential")
 
         @action(model="net", singleton=singleton)
         def look(self, net):
             return self
 
-    pipeline = Dataset.from_arrays(Predict, data=np.ones((8, 5))).p.look()
+    pipeline = of(Predict).p.look()
     pipeline.run(2)
     assert not recwarn
     if singleton:
@@ -209,42 +424,3 @@ def test_a_keras_model_in_parallel_actions_is_warned_of(singleton, recwarn):
     else:
         with pytest.warns(UserWarning, match="'look' works on the Keras model 'net'.*singleton"):
             pipeline.run(2, prefetch=2)
-
-
-def test_a_keras_model_trains_to_the_same_bits_at_every_prefetch():
-    import keras
-
-    from batchflow.testing import digest
-
-    class Fit(ArrayBatch):
-        components = "x", "y"
-
-        @model()
-        def net():
-            keras.utils.set_random_seed(3)
-            layers = keras.layers
-            net = keras.Sequential(
-                [keras.Input((5,)), layers.Dense(8), layers.Dropout(0.3), layers.Dense(1)]
-            )
-            net.compile("adam", "mse")
-            return net
-
-        @action
-        def add_noise(self):
-            self.x = self.x + self.rng.normal(size=self.x.shape)
-            return self
-
-        @action(model="net", singleton=True)
-        def train_model(self, net):
-            net.train_on_batch(self.x, self.y)
-            return self
-
-    rng = np.random.default_rng(0)
-    dataset = Dataset.from_arrays(Fit, x=rng.normal(size=(64, 5)), y=rng.normal(size=(64, 1)))
-    answers = set()
-    for prefetch in (0, 1, 4, 16):
-        Fit.models.reset("net")
-        with hand_over_every_batch():
-            dataset.p.add_noise().train_model().run(8, shuffle=1, n_epochs=3, prefetch=prefetch)
-        answers.add(digest(*Fit.models["net"].get_weights()))
-    assert len(answers) == 1

@@ -7,6 +7,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from harms.conftest import Room, in_threads
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, UnknownNameError
 from batchflow.models import LazyValue
@@ -215,6 +216,7 @@ def test_an_estimator_is_built_from_a_spread_config_and_trained_by_partial_fit()
 # ---- torch
 
 
+@pytest.mark.torch
 def test_a_torch_module_predicts_in_eval_mode_and_gets_its_modes_back():
     torch = pytest.importorskip("torch")
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2))
@@ -225,6 +227,7 @@ def test_a_torch_module_predicts_in_eval_mode_and_gets_its_modes_back():
     assert [part.training for part in net] == [True, False, True]
 
 
+@pytest.mark.torch
 def test_a_torch_module_is_not_trained_by_its_switch():
     torch = pytest.importorskip("torch")
     with pytest.raises(ArgumentTypeError, match=r"Linear is a torch module.*@action"):
@@ -295,6 +298,24 @@ def test_keras_predictions_are_arrays(keras):
     assert isinstance(prediction, np.ndarray)
     np.testing.assert_array_equal(prediction, net.predict_on_batch(X[0]))
     np.testing.assert_array_equal(predict(net, (X[0],), {}, 0), prediction)
+
+
+@pytest.mark.tensorflow
+def test_threads_that_ask_one_keras_model_at_once_do_not_break_it(keras):
+    net, room = make_net(keras), Room()
+    expected = predict(net, (X[0],), {})
+    function = net.predict_function
+
+    def visited(*args):
+        room.visit()
+        return function(*args)
+
+    net.predict_function = visited
+    for prediction in in_threads(*[lambda: predict(net, (X[0],), {})] * 6):
+        np.testing.assert_array_equal(prediction, expected)
+    # On JAX a second call would find the buffers of the first; elsewhere they go side by side.
+    assert (room.most == 1) is (keras.backend.backend() == "jax")
+    assert np.isfinite(float(train(net, (X[0], Y[0]), {})))
 
 
 @pytest.mark.tensorflow

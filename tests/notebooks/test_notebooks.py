@@ -12,6 +12,13 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+RUNS = [
+    pytest.param(
+        name,
+        marks=[pytest.mark.tensorflow] if "import keras" in (FOLDER / name).read_text() else [],
+    )
+    for name in NAMES
+]
 
 
 class ThisInterpreter(AsyncKernelManager):
@@ -35,7 +42,7 @@ def test_there_are_notebooks():
     assert NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUNS)
 def test_a_notebook_runs(folder, name):
     notebook = nbformat.read(folder / name, as_version=4)
     resources = {"metadata": {"path": str(folder)}}

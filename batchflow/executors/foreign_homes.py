@@ -1,0 +1,260 @@
+"""Executors of others, as far as they differ: how they die, end, and are made again.
+
+Guarantees:
+    - What the user has made is never shut down; what was made here is ended by `end`.
+    - An executor that is broken for good is replaced by one with the same settings, or it is said
+      what to pass instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures.process import ProcessPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
+from batchflow.executors.foreign_worker import Plan, far_call
+from batchflow.executors.process_handle import _words as exit_words
+
+__all__ = ["Home", "home_of", "n_deaths", "worker_count"]
+
+# How executors that go on say that a worker has died, with the number of workers that this cost.
+_DEATHS = {
+    "KilledWorker": 2,  # Dask: more than that, one after the other; which of its tasks did it?
+    "WorkerCrashedError": 1,  # Ray, from here on
+    "OutOfMemoryError": 1,
+    "NodeDiedError": 1,
+    "LocalRayletDiedError": 1,
+}
+
+
+def n_deaths(error: BaseException) -> int:
+    """Tell how many workers have died if this is what an executor says of a task; 0: none."""
+    if isinstance(error, BrokenExecutor):
+        return 1
+    return next((_DEATHS[c.__name__] for c in type(error).__mro__ if c.__name__ in _DEATHS), 0)
+
+
+class Home:
+    """An executor to work on.
+
+    Args:
+        executor: The executor.
+        make: What has made it, if that was called here; it is called again for another one.
+        is_ours: Whether it was made here, and is ended here.
+    """
+
+    def __init__(
+        self, executor: Any, make: Callable[[], Executor] | None = None, *, is_ours: bool = False
+    ) -> None:
+        self.executor = executor
+        self._make = make
+        self._is_ours = is_ours
+
+    @property
+    def may_kill(self) -> bool:
+        """Whether what is at work ends with the job, however long it would take."""
+        return self._is_ours
+
+    def begin(self) -> None:
+        """Start what has to be started by the consumer's thread."""
+
+    @property
+    def n_workers(self) -> int | None:
+        """How many tasks it works on at once; None: it does not tell."""
+        return getattr(self.executor, "_max_workers", None)
+
+    def submit(self, *args: Any) -> Future[Any]:
+        """Let a worker call `far_call`."""
+        return self.executor.submit(far_call, *args)  # type: ignore[no-any-return]
+
+    def share(self, plan: Plan) -> Any:
+        """Put a big plan where workers find it; give what stands for it in a call."""
+        return plan
+
+    def cause(self, error: BaseException) -> str:
+        """Say what has become of a worker, when the executor tells of it."""
+        return f"the executor said: {type(error).__name__}: {error}"
+
+    def renewed(self) -> Home:
+        """Make another executor in place of this one, which is broken.
+
+        Raises:
+            BatchflowError: It is not known how.
+        """
+        if self._make is not None:
+            return home_of(self._make)
+        executor = self._alike()
+        if executor is None:
+            raise BatchflowError(
+                f"the executor {self.executor!r:.80} is broken after the death of a worker, and "
+                "how to make another one is not known: instead of the executor, pass a function "
+                "that makes it, such as executor=lambda: MyExecutor(4)"
+            )
+        return type(self)(executor, is_ours=True)
+
+    def _alike(self) -> Executor | None:
+        return None
+
+    def cancel(self, future: Future[Any]) -> None:
+        """Cancel a task that has not begun."""
+        future.cancel()
+
+    def kill(self, future: Future[Any]) -> None:
+        """Break off a task, if this can be done without harm to others."""
+
+    def end(self, *, is_busy: bool) -> None:
+        """End the executor, if it was made here.
+
+        Args:
+            is_busy: Whether tasks are at work that are to be killed, if that can be done.
+        """
+        if self._is_ours:
+            self._end(is_busy)
+
+    def _end(self, is_busy: bool) -> None:
+        self.executor.shutdown(wait=not is_busy)
+
+
+class _StandardPool(Home):
+    """The process pool of the standard library."""
+
+    def cause(self, error: BaseException) -> str:
+        processes = list((self.executor._processes or {}).values())
+        with suppress(Exception):
+            codes = [p.exitcode for p in processes if p.exitcode is not None]
+            if codes:
+                return exit_words(codes[0])
+        return super().cause(error)
+
+    def _alike(self) -> Executor | None:
+        if type(self.executor) is not ProcessPoolExecutor:
+            return None
+        given: Any = self.executor
+        return ProcessPoolExecutor(
+            given._max_workers,
+            given._mp_context,
+            given._initializer,
+            given._initargs,
+            max_tasks_per_child=given._max_tasks_per_child,
+        )
+
+    def _end(self, is_busy: bool) -> None:
+        for process in list((self.executor._processes or {}).values()) if is_busy else ():
+            process.kill()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _LokyPool(Home):
+    """A pool of loky. In place of the reusable one comes a pool of this job alone."""
+
+    def _alike(self) -> Executor | None:
+        import loky
+
+        given: Any = self.executor
+        return loky.ProcessPoolExecutor(  # type: ignore[no-any-return]
+            given._max_workers,
+            context=given._context,
+            timeout=given._timeout,
+            initializer=given._initializer,
+            initargs=given._initargs,
+            env=given._env,
+        )
+
+    def _end(self, is_busy: bool) -> None:
+        self.executor.shutdown(wait=True, kill_workers=is_busy)
+
+
+class _Dask(Home):
+    """A cluster of Dask."""
+
+    @property
+    def n_workers(self) -> int | None:
+        return sum(self.executor._client.nthreads().values()) or None
+
+    def submit(self, *args: Any) -> Future[Any]:
+        return self.executor.submit(far_call, *args, pure=False)  # type: ignore[no-any-return]
+
+    def share(self, plan: Plan) -> Any:
+        # On every worker, so that it is still there when one of them dies.
+        return self.executor._client.scatter([plan], broadcast=True, hash=False)[0]
+
+
+class _Ray(Home):
+    """A cluster of Ray, behind our adapter."""
+
+    may_kill = True
+
+    def begin(self) -> None:
+        self.executor.begin()
+
+    @property
+    def n_workers(self) -> int | None:
+        return self.executor.n_workers  # type: ignore[no-any-return]
+
+    def share(self, plan: Plan) -> Any:
+        return self.executor.share(plan)
+
+    def cancel(self, future: Future[Any]) -> None:
+        """Do nothing: Ray does not tell whether the task has begun."""
+
+    def kill(self, future: Any) -> None:
+        future.kill()
+
+
+_KINDS: dict[str, type[Home]] = {
+    "concurrent": _StandardPool,
+    "loky": _LokyPool,
+    "distributed": _Dask,
+    "batchflow": _Ray,
+}
+
+
+def home_of(executor: Any) -> Home:
+    """Take an executor, or what a function makes.
+
+    Raises:
+        ArgumentTypeError: The function made something else.
+        ArgumentValueError: The executor forks this process.
+    """
+    make = None if isinstance(executor, Executor) else executor
+    if make is not None:
+        executor = make()
+        if not isinstance(executor, Executor):
+            raise ArgumentTypeError(
+                f"the function given as executor must make a concurrent.futures.Executor, got "
+                f"{type(executor).__name__} {executor!r:.60}"
+            )
+    _refuse_fork(executor)
+    return _kind_of(executor)(executor, make, is_ours=make is not None)
+
+
+def _kind_of(executor: Executor) -> type[Home]:
+    for cls in type(executor).__mro__:
+        kind = _KINDS.get(cls.__module__.partition(".")[0])
+        if kind is not None:
+            is_pool = kind is not _StandardPool or isinstance(executor, ProcessPoolExecutor)
+            return kind if is_pool else Home
+    return Home
+
+
+def worker_count(executor: Any) -> int | None:
+    """Tell on how many tasks an executor works at once; None: it does not say.
+
+    Args:
+        executor: The executor, or a function that makes one, which is not called.
+    """
+    return _kind_of(executor)(executor).n_workers if isinstance(executor, Executor) else None
+
+
+def _refuse_fork(executor: Executor) -> None:
+    if isinstance(executor, ProcessPoolExecutor):
+        pool: Any = executor
+        if pool._mp_context.get_start_method() == "fork":
+            raise ArgumentValueError(
+                "this ProcessPoolExecutor forks, and a program with threads that is forked may "
+                'hang: make it with mp_context=multiprocessing.get_context("forkserver"), or pass '
+                'executor="processes"'
+            )

@@ -1,0 +1,189 @@
+"""What a worker of somebody else's executor does: `far_call`, once for each item.
+
+Guarantees:
+    - Nothing is raised here: an answer is a number and some bytes, which every executor can carry.
+    - A plan is unpacked once by each thread that works with it. Its big arrays lie in memory once
+      for all threads of a worker, and cannot be written to.
+    - A worker keeps the `MOST_PLANS` plans that it has used last, and none of a job of which a
+      later job of the same program has said that it has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.packed_errors import culprit, said_by, sendable
+from batchflow.executors.parcels import Classes, PackedCall, dumps_whole
+from batchflow.executors.pool import mark_worker
+
+__all__ = ["DONE", "FAILED", "MISSING", "Plan", "PlanKey", "far_call", "packed_whole"]
+
+MOST_PLANS = 4
+
+# What an answer is.
+DONE, FAILED, MISSING = 1, 2, 3
+
+
+class PlanKey(NamedTuple):
+    """What a plan is known by.
+
+    Attributes:
+        name: No other plan has it.
+        node: The machine that it comes from.
+        process: The process there.
+    """
+
+    name: str
+    node: str
+    process: int
+
+    @classmethod
+    def of(cls, name: str) -> PlanKey:
+        """Make the key of a plan of this process."""
+        return cls(name, platform.node(), os.getpid())
+
+    @property
+    def is_from_here(self) -> bool:
+        """Whether this is the process that the plan comes from: its executor has threads."""
+        return self.node == platform.node() and self.process == os.getpid()
+
+
+class Plan(NamedTuple):
+    """A function on its way.
+
+    Attributes:
+        payload: Its pickle.
+        buffers: The big arrays in it, as arrays of bytes.
+    """
+
+    payload: bytes
+    buffers: list[Any]
+
+    @classmethod
+    def of(cls, packed: PackedCall) -> Plan:
+        """Make what travels of a packed function. Its arrays are copied."""
+        return cls(packed.payload, [np.frombuffer(bytes(b.raw()), "u1") for b in packed.buffers])
+
+    @property
+    def n_bytes(self) -> int:
+        """How much travels."""
+        return len(self.payload) + sum(buffer.nbytes for buffer in self.buffers)
+
+
+class _HeldPlan:
+    """A plan that has arrived.
+
+    Args:
+        plan: The plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._payload = plan.payload
+        self._buffers = [memoryview(buffer).toreadonly() for buffer in plan.buffers]
+        # By thread: what the steps of a plan have of their own, such as an event loop, is not
+        # made for several threads.
+        self._calls: weakref.WeakKeyDictionary[
+            threading.Thread, tuple[Callable[[Any], Any], Classes]
+        ] = weakref.WeakKeyDictionary()
+
+    def call(self) -> tuple[Callable[[Any], Any], Classes]:
+        """Give the function of this thread, and the classes that the other side has as well."""
+        thread = threading.current_thread()
+        if thread not in self._calls:
+            try:
+                function, pairs = pickle.loads(self._payload, buffers=self._buffers)
+            except BaseException as error:
+                error.add_note("while the function was unpacked in a worker process")
+                raise
+            classes = Classes()
+            for cls, token in pairs:
+                classes.add(cls, token)
+            self._calls[thread] = function, classes
+        return self._calls[thread]
+
+
+_plans: OrderedDict[str, _HeldPlan] = OrderedDict()
+_guard = threading.Lock()
+
+
+def far_call(
+    key: PlanKey, plan: Plan | None, item: bytes, ended: Sequence[str]
+) -> tuple[int, bytes]:
+    """Call the function of a plan with an item.
+
+    Args:
+        key: Of the plan.
+        plan: The plan; None: this worker should have it already.
+        item: The item, packed.
+        ended: The names of plans that nobody needs any more.
+
+    Returns:
+        `DONE` and the packed result; `FAILED` and the packed error; or `MISSING`: the plan is not
+        here.
+    """
+    held = _held(key.name, plan, ended)
+    if held is None:
+        return MISSING, b""
+    if not key.is_from_here:
+        mark_worker()
+    classes = Classes()
+    try:
+        function, classes = held.call()
+        return DONE, packed_whole(function(pickle.loads(item)), classes, "the result")
+    except BaseException as error:
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
+        return FAILED, _packed_error(error, classes)
+
+
+def _held(name: str, plan: Plan | None, ended: Sequence[str]) -> _HeldPlan | None:
+    with _guard:
+        for over in ended:
+            _plans.pop(over, None)
+        if name not in _plans:
+            if plan is None:
+                return None
+            _plans[name] = _HeldPlan(plan)
+        _plans.move_to_end(name)
+        while len(_plans) > MOST_PLANS:
+            _plans.popitem(last=False)
+        return _plans[name]
+
+
+def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
+    """Pack an item or a result, with all its arrays.
+
+    Args:
+        value: The value.
+        classes: Those that the other side has.
+        name: What it is called if it cannot be packed.
+
+    Raises:
+        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    """
+    try:
+        return dumps_whole(value, classes)
+    except Exception as error:
+        where = culprit(value, lambda part: dumps_whole(part, classes), name, error)
+        raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None
+
+
+def _packed_error(error: BaseException, classes: Classes) -> bytes:
+    """Pack an error, and beside it what it says, should it not be unpacked over there."""
+    try:
+        form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
+        said = said_by(error)
+    except Exception as problem:
+        said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
+        form = dumps_whole(BatchflowError(said), Classes())
+    return pickle.dumps((said, form))

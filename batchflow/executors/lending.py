@@ -1,0 +1,163 @@
+"""Shared memory that comes back: lent with a result, free again when its last array has gone.
+
+    worker: Lender.lend(pieces) ---> place ---> main process: Borrower.open(frame) ---> arrays
+       ^                                                                                  |
+       +------- a flag in memory that both see: the place is free <--- the last array ----+
+
+Fresh memory costs more than the copy into it: pages are found, mapped, filled, unmapped and freed.
+Lent memory is mapped once on both sides, and written to again and again.
+
+Guarantees:
+    - Nothing is written to memory while an array of it lives in the main process, or may live in a
+      process that was forked from it.
+    - At most `PLACES` pieces are kept by a worker, `MAX_KEPT` bytes altogether, and none after the
+      end of a job. Who keeps more results gets fresh memory for each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from batchflow.executors.transport import (
+    OWN,
+    Frame,
+    Opened,
+    Parcel,
+    map_file,
+    memory_file,
+    sizes_of,
+    spread_out,
+    write_file,
+)
+
+__all__ = ["PLACES", "Borrower", "Lender"]
+
+PLACES = 8
+MAX_KEPT = 256 << 20
+MAX_WASTE = 4  # times the size that is needed
+
+# What a flag says.
+FREE, LENT, SPOILED = 0, 1, 2  # spoiled: free, but a forked process may still see the memory
+
+
+class Lender:
+    """The worker's side.
+
+    Args:
+        flags: One byte for each place, which both sides see.
+    """
+
+    def __init__(self, flags: memoryview) -> None:
+        self._flags = flags
+        self._kept: dict[int, memoryview] = {}
+
+    def parcel(self, pieces: Sequence[memoryview]) -> Parcel:
+        """Make a parcel of a pickle and its buffers, in lent memory if there is a place."""
+        places, size = spread_out([piece.nbytes for piece in pieces])
+        number = self._place(size)
+        if number is None:
+            return Parcel.of_pieces(pieces)
+        memory, fd = self._kept.get(number), None
+        if memory is None:
+            fd = memory_file(size)
+            self._kept[number] = map_file(fd, size, OWN)
+            for piece, (start, _) in zip(pieces, places, strict=True):
+                write_file(fd, piece, start)
+        else:
+            for piece, (start, end) in zip(pieces, places, strict=True):
+                memory[start:end] = piece
+        self._flags[number] = LENT
+        return Parcel(sizes_of(pieces), fd, number + 1)
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._kept.clear()
+
+    def _place(self, size: int) -> int | None:
+        """Choose a free place: with fitting memory, with none, or with other memory."""
+        free = []
+        for number in range(PLACES):
+            if self._flags[number] == SPOILED:
+                self._kept.pop(number, None)
+                self._flags[number] = FREE
+            if self._flags[number] == FREE:
+                free.append(number)
+        for number in free:
+            if number in self._kept and size <= len(self._kept[number]) <= size * MAX_WASTE:
+                return number
+        for number in sorted(free, key=self._kept.__contains__):
+            self._kept.pop(number, None)
+            if sum(map(len, self._kept.values())) + size <= MAX_KEPT:
+                return number
+        return None
+
+
+class Borrower:
+    """The main process's side, for one worker.
+
+    Args:
+        flags: One byte for each place, which both sides see.
+    """
+
+    def __init__(self, flags: memoryview) -> None:
+        self._flags = flags
+        self._pid = os.getpid()
+        self._known: dict[int, tuple[memoryview, Any]] = {}
+        self._lent: dict[int, weakref.ref[Any]] = {}
+        self._spoiled: set[int] = set()
+        _all.add(self)
+
+    def open(self, received: Frame) -> Opened:
+        """Open a frame that has arrived.
+
+        Raises:
+            BatchflowError: Its file did not arrive.
+            OSError: Its memory cannot be mapped.
+        """
+        if not received.place:
+            return received.open(OWN)
+        number = received.place - 1
+        if received.has_file:
+            memory = received.memory(OWN)
+            # A ctypes array can tell when the last view of it has gone; a map cannot.
+            self._known[number] = memory, ctypes.c_char * len(memory)
+        memory, kind = self._known[number]
+        lent = kind.from_buffer(memory)
+        self._lent[number] = weakref.ref(lent, self._returns(number))
+        return received.opened(memoryview(lent))
+
+    def forget(self) -> None:
+        """Keep nothing: the worker will send new memory."""
+        self._known.clear()
+
+    def spoil(self) -> None:
+        """Take note that a process is forked, which will see what is lent now."""
+        for number, lent in list(self._lent.items()):
+            if lent() is not None:
+                self._spoiled.add(number)
+
+    def _returns(self, number: int) -> Any:
+        flags, spoiled, pid = self._flags, self._spoiled, self._pid
+
+        def give_back(_: Any) -> None:
+            if os.getpid() == pid:  # a forked process has nothing to give back
+                flags[number] = SPOILED if number in spoiled else FREE
+                spoiled.discard(number)
+
+        return give_back
+
+
+_all: weakref.WeakSet[Borrower] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for borrower in list(_all):
+        borrower.spoil()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)

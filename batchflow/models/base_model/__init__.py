@@ -1,0 +1,13 @@
+"""BaseModel: a graph function, a loss, an optimizer and metrics, as a model function's spec.
+
+```text
+base_model/
+  configs.py      losses, optimizers, metrics: of identifiers, config dictionaries, objects
+  clipping.py     an optimizer whose gradients are clipped first
+  summaries.py    what a model writes for TensorBoard while it trains
+  base_model.py   BaseModel
+  kinds.py        Regressor, Classifier, Generator
+```
+
+Each file imports only files above it in this list.
+"""

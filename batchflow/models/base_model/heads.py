@@ -1,0 +1,196 @@
+"""Losses and metrics of a model with one head or several.
+
+A head is a result with its label: the only ones, or those of one key in two dictionaries.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from batchflow.errors import ArgumentValueError, did_you_mean
+from batchflow.models.base_model.configs import is_config, loss_of, metric_of, unique_name
+from batchflow.models.estimator.spec import is_symbolic
+
+__all__ = ["losses_of", "metrics_of", "n_items"]
+
+_ONLY = ""
+
+
+def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+    """Compute the loss of each item, and their mean.
+
+    Args:
+        given: A loss for all heads, or a dictionary of losses by head.
+        labels: A tensor or a dictionary of tensors.
+        results: The same.
+        sample_weight: None, a tensor, or a dictionary of tensors by head.
+
+    Returns:
+        `(losses, loss)`: the losses of all heads are added up. A `keras.losses.Loss` whose
+        reduction is "sum" is summed up instead.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) Labels, results and losses do not fit.
+    """
+    by_head = dict(given) if isinstance(given, Mapping) and not is_config(given) else None
+    pairs = _pairs(labels, results, "loss", by_head)
+    all_losses, all_scalars = [], []
+    for head, (label, result) in pairs.items():
+        loss = loss_of(given if by_head is None else by_head[_key(head, by_head)])
+        weight = sample_weight.get(head) if isinstance(sample_weight, Mapping) else sample_weight
+        _check_shapes(head, label, result)
+        name = f"{head}_losses" if head else "losses"
+        arguments = (label, result) if weight is None else (label, result, weight)
+        losses = _layers()["losses"](loss, name=name)(*arguments)
+        ops = importlib.import_module("keras").ops
+        is_sum = getattr(loss, "reduction", None) == "sum"
+        all_losses.append(losses)
+        all_scalars.append(ops.sum(losses) if is_sum else ops.mean(losses))
+    return _sum(all_losses), _sum(all_scalars)
+
+
+def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, Any, Any]]:
+    """Make metrics: by name, `(metric, labels, results)`.
+
+    Args:
+        given: None, a metric, a list of metrics for all heads, or a dictionary of those by head.
+        labels: A tensor or a dictionary of tensors.
+        results: The same.
+
+    Returns:
+        By the identifier of the metric, or its name. With several heads, the head comes first:
+        `digit_accuracy`.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) Labels, results and metrics do not fit.
+    """
+    if not given:
+        return {}
+    by_head = dict(given) if isinstance(given, Mapping) and not is_config(given) else None
+    pairs = _pairs(labels, results, "metrics", by_head)
+    keras = importlib.import_module("keras")
+    made: dict[str, tuple[Any, Any, Any]] = {}
+    for head, (label, result) in pairs.items():
+        wanted = given if by_head is None else by_head[_key(head, by_head)]
+        for one in wanted if isinstance(wanted, list | tuple) else [wanted]:
+            metric = metric_of(one, label, result)
+            if any(metric is other for other, *_ in made.values()):
+                metric = type(metric).from_config(metric.get_config())
+            name = one if isinstance(one, str) else metric.name
+            name = unique_name(f"{head}_{name}" if len(pairs) > 1 else name, made)
+            made[name] = (metric, label, result)
+    del keras
+    return made
+
+
+def n_items(tensor: Any) -> Any:
+    """Give the number of items of a symbolic tensor, as a symbolic integer."""
+    return _layers()["n_items"]()(tensor)
+
+
+def _pairs(
+    labels: Any, results: Any, what: str, by_head: Mapping[str, Any] | None
+) -> dict[str, tuple[Any, Any]]:
+    """Bring labels and results together, by head."""
+    if isinstance(results, tuple):
+        results = {str(number): result for number, result in enumerate(results)}
+    if isinstance(labels, tuple):
+        labels = {str(number): label for number, label in enumerate(labels)}
+    if is_symbolic(results):
+        if is_symbolic(labels) and (by_head is None or len(by_head) == 1):
+            return {_ONLY: (labels, results)}
+        if isinstance(labels, Mapping) and len(labels) == 1:
+            return {_ONLY: (next(iter(labels.values())), results)}
+        raise ArgumentValueError(
+            f"{what}: graph_fn returns one tensor, but the labels or the {what} have several "
+            "heads: let graph_fn return a dictionary by head"
+        )
+    wanted = list(by_head) if by_head is not None else None
+    if is_symbolic(labels):
+        names = wanted or list(results)
+        if len(names) != 1:
+            raise ArgumentValueError(
+                f"{what}: graph_fn returns {sorted(results)}, and there is one label for them: "
+                f"give a dictionary of labels, or of {what} with the one head that it is for"
+            )
+        labels = dict.fromkeys(names, labels)
+    heads = wanted or [name for name in results if name in labels]
+    if not heads:
+        raise ArgumentValueError(
+            f"{what}: no label has the name of a result: labels {sorted(labels)}, results "
+            f"{sorted(results)}"
+        )
+    for head in heads:
+        for kind, there in (("label", labels), ("result", results)):
+            if head not in there:
+                raise ArgumentValueError(
+                    f"{what}: the head {head!r} has no {kind}.{did_you_mean(head, there)}"
+                )
+    return {head: (labels[head], results[head]) for head in heads}
+
+
+def _key(head: str, by_head: Mapping[str, Any]) -> str:
+    return head if head in by_head else next(iter(by_head))
+
+
+def _check_shapes(head: str, label: Any, result: Any) -> None:
+    for name, tensor in (("labels", label), ("results", result)):
+        if not is_symbolic(tensor):
+            where = f" of the head {head!r}" if head else ""
+            raise ArgumentValueError(f"loss: the {name}{where} are no tensor: {tensor!r:.60}")
+
+
+def _sum(tensors: list[Any]) -> Any:
+    return functools.reduce(lambda a, b: a + b, tensors)
+
+
+@functools.cache
+def _layers() -> dict[str, Any]:
+    """Make the classes of the layers that compute this, when Keras is there."""
+    keras: Any = importlib.import_module("keras")
+    ops = keras.ops
+
+    @keras.saving.register_keras_serializable("batchflow")
+    class Losses(keras.layers.Layer):  # type: ignore[misc]
+        """Computes the loss of each item."""
+
+        def __init__(self, loss: Callable[[Any, Any], Any], name: str | None = None) -> None:
+            super().__init__(name=name, dtype=keras.config.floatx())
+            self.loss = loss
+            self._each: Any = loss
+            if isinstance(loss, keras.losses.Loss):
+                self._each = copy.copy(loss)
+                self._each.reduction = None
+
+        def call(self, labels: Any, results: Any, weights: Any = None) -> Any:
+            losses = self._each(labels, results)
+            if len(losses.shape) == 0:  # of a function that has taken the mean itself
+                losses = ops.broadcast_to(losses, (ops.shape(results)[0],))
+            if weights is not None:
+                weights = ops.cast(weights, losses.dtype)
+                if len(weights.shape) > len(losses.shape):
+                    weights = ops.squeeze(weights, -1)
+                while len(weights.shape) < len(losses.shape):
+                    weights = ops.expand_dims(weights, -1)
+                losses = losses * weights
+            axes = tuple(range(1, len(losses.shape)))
+            return ops.mean(losses, axis=axes) if axes else losses
+
+        def get_config(self) -> dict[str, Any]:
+            return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
+
+    @keras.saving.register_keras_serializable("batchflow")
+    class ItemCount(keras.layers.Layer):  # type: ignore[misc]
+        """Gives the number of items of its input."""
+
+        def call(self, tensor: Any) -> Any:
+            return ops.convert_to_tensor(ops.shape(tensor)[0], dtype="int32")
+
+        def compute_output_spec(self, tensor: Any) -> Any:  # noqa: ARG002
+            return keras.KerasTensor((), dtype="int32")
+
+    return {"losses": Losses, "n_items": ItemCount}

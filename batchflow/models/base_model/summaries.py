@@ -1,0 +1,271 @@
+"""What a model writes for TensorBoard while it trains, on every backend.
+
+| kind | tags |
+|---|---|
+| `"loss"` | `loss` |
+| `"learning_rate"` | `learning_rate` |
+| `"variables"` | `variables/<name>`: histograms, after the step |
+| `"gradients"` | `gradients/<name>`: histograms, before clipping; `gradients/global_norm` |
+| `"activations"` | `activations/<layer>`: histograms, before the step |
+
+Guarantees:
+    - Training does the same steps, to the last bit, with and without summaries: gradients and
+      activations are computed beside the step, and leave no state behind.
+    - Only the kinds that were asked for are computed and written.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+
+__all__ = ["EventFile", "KINDS", "has_tensorboard", "kinds_of", "writing_hook"]
+
+KINDS = ("activations", "loss", "learning_rate", "variables", "gradients")
+_ALL = "all"
+
+
+def kinds_of(given: Any) -> tuple[str, ...]:
+    """Give the kinds of summaries that were asked for; `("all",)` for all.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) A kind is not known.
+        ArgumentTypeError: (a `TypeError`) They are no names.
+    """
+    if given is None:
+        return ()
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple | set | frozenset):
+        raise ArgumentTypeError(f"summaries is a name or a list of names, got {given!r:.60}")
+    known = (_ALL, *KINDS)
+    lowered = [name.lower() if isinstance(name, str) else name for name in names]
+    for name in lowered:
+        if name not in known:
+            raise ArgumentValueError(
+                f"there are no summaries {name!r}; there are {', '.join(known)}."
+                f"{did_you_mean(name, known, only_near=True)}"
+            )
+    return (_ALL,) if _ALL in lowered else tuple(kind for kind in KINDS if kind in lowered)
+
+
+def has_tensorboard() -> bool:
+    """Tell whether the package that writes summaries is there."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def writing_hook(kinds: tuple[str, ...], every: int) -> Any:
+    """Make the hook that writes summaries; None where they cannot be written.
+
+    Args:
+        kinds: What `kinds_of` gave.
+        every: They are written at the first step, and at every multiple of this.
+
+    Raises:
+        ImportError: The package `tensorboard` is not installed, and kinds were asked for by name.
+            For the default, "all", there is a warning instead, once.
+    """
+    advice = (
+        "summaries need the package tensorboard: pip install tensorboard, or say summaries=None"
+    )
+    if not has_tensorboard():
+        if kinds != (_ALL,):
+            raise ModuleNotFoundError(advice, name="tensorboard")
+        _warn_once(advice)
+        return None
+    return _hook_class()(KINDS if kinds == (_ALL,) else kinds, every)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    warnings.warn(f"{text}. Nothing is written", stacklevel=2)
+
+
+class EventFile:
+    """A file of events for TensorBoard, open only while it is written to.
+
+    Args:
+        folder: Its folder. It is made by the first `write`.
+    """
+
+    def __init__(self, folder: str) -> None:
+        unique = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
+        self._folder = folder
+        self._path = os.path.join(folder, f"events.out.tfevents.{unique}")
+
+    def write(
+        self, step: int, scalars: Mapping[str, Any], histograms: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add one step's values, by their tags."""
+        event_pb2 = importlib.import_module("tensorboard.compat.proto.event_pb2")
+        records = importlib.import_module("tensorboard.summary.writer.record_writer")
+        plugins = "tensorboard.plugins"
+        make_scalar = importlib.import_module(f"{plugins}.scalar.summary_v2").scalar_pb
+        make_histogram = importlib.import_module(f"{plugins}.histogram.summary_v2").histogram_pb
+        summaries = [make_scalar(tag, float(value)) for tag, value in scalars.items()]
+        summaries += [
+            make_histogram(tag, np.asarray(value, "float64").ravel())
+            for tag, value in (histograms or {}).items()
+        ]
+        os.makedirs(self._folder, exist_ok=True)
+        is_new = not os.path.exists(self._path)
+        with open(self._path, "ab") as stream:
+            writer = records.RecordWriter(stream)
+            if is_new:
+                first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
+                writer.write(first.SerializeToString())
+            for summary in summaries:
+                event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+                writer.write(event.SerializeToString())
+            writer.flush()
+
+
+# ---- what is computed beside the step
+
+
+def _gradients(model: Any, arrays: list[Any]) -> dict[str, Any]:
+    """Give the gradients that the next step will compute, by the names of the variables."""
+    keras = sys.modules["keras"]
+    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    fixed = [variable.value for variable in model.non_trainable_variables]
+
+    def loss_of(values: list[Any]) -> Any:
+        outputs, _, losses = model.stateless_call(
+            values, fixed, tensors, training=True, return_losses=True
+        )
+        return sum((keras.ops.sum(loss) for loss in losses), start=outputs["loss"])
+
+    variables = model.trainable_variables
+    differentiate = _DIFFERENTIATE[keras.backend.backend()]
+    gradients = differentiate(loss_of, [variable.value for variable in variables])
+    return {
+        variable.path: keras.ops.convert_to_numpy(gradient)
+        for variable, gradient in zip(variables, gradients, strict=True)
+        if gradient is not None
+    }
+
+
+def _by_tensorflow(loss_of: Callable[[Any], Any], values: list[Any]) -> Iterable[Any]:
+    tf: Any = sys.modules["tensorflow"]
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = loss_of(tensors)
+    return [
+        None if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient in tape.gradient(loss, tensors)
+    ]
+
+
+def _by_jax(loss_of: Callable[[Any], Any], values: list[Any]) -> Iterable[Any]:
+    gradients: Iterable[Any] = sys.modules["jax"].grad(loss_of)(values)
+    return gradients
+
+
+def _by_torch(loss_of: Callable[[Any], Any], values: list[Any]) -> Iterable[Any]:
+    tensors = [value.detach().clone().requires_grad_() for value in values]
+    gradients: Iterable[Any] = sys.modules["torch"].autograd.grad(
+        loss_of(tensors), tensors, allow_unused=True
+    )
+    return gradients
+
+
+_DIFFERENTIATE = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}
+
+
+def _activations(probe: Any, arrays: list[Any]) -> dict[str, Any]:
+    """Give the outputs of layers for a batch, by name."""
+    keras = sys.modules["keras"]
+    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    outputs, _ = probe.stateless_call(
+        [variable.value for variable in probe.trainable_variables],
+        [variable.value for variable in probe.non_trainable_variables],
+        tensors,
+        training=True,
+    )
+    return {name: keras.ops.convert_to_numpy(output) for name, output in outputs.items()}
+
+
+def _probe(model: Any) -> Any:
+    """Make a model of the outputs of a model's layers: those that are called once."""
+    keras = sys.modules["keras"]
+    outputs = {}
+    for layer in model.layers:
+        own = type(layer).__module__.startswith("batchflow.")
+        if isinstance(layer, keras.layers.InputLayer) or own:
+            continue
+        try:
+            output = layer.output
+        except (AttributeError, ValueError):  # called several times, or not on its own
+            continue
+        parts = keras.tree.flatten(output)
+        for number, part in enumerate(parts):
+            outputs[layer.name if len(parts) == 1 else f"{layer.name}_{number}"] = part
+    return keras.Model(model.inputs, outputs) if outputs else None
+
+
+@functools.cache
+def _hook_class() -> Any:
+    """Make the class of the hook, when Keras is there."""
+    keras: Any = importlib.import_module("keras")
+
+    class SummaryHook(keras.callbacks.Callback):  # type: ignore[misc]
+        """Writes summaries into the folder of its program."""
+
+        def __init__(self, kinds: tuple[str, ...], every: int) -> None:
+            super().__init__()
+            self.kinds = kinds
+            self._every = every
+            self._file: EventFile | None = None
+            self._values: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+
+        def set_model(self, model: Any) -> None:
+            super().set_model(model)
+            folder = model.program.summary_dir
+            if self._file is None and folder is not None:
+                self._file = EventFile(folder)
+            self._probe = _probe(model) if "activations" in self.kinds else None
+
+        def _is_due(self, number: int) -> bool:
+            step = number + 1
+            return self._file is not None and (step == 1 or step % self._every == 0)
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+            if not self._is_due(batch):
+                return
+            scalars, histograms = self._values = {}, {}
+            arrays = self.model.program.batch.arrays()
+            if "learning_rate" in self.kinds:
+                scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
+            if "gradients" in self.kinds:
+                gradients = _gradients(self.model, arrays)
+                squares = [np.square(value, dtype="float64").sum() for value in gradients.values()]
+                scalars["gradients/global_norm"] = np.sqrt(sum(squares))
+                histograms.update({f"gradients/{name}": v for name, v in gradients.items()})
+            if self._probe is not None:
+                found = _activations(self._probe, arrays)
+                histograms.update({f"activations/{name}": v for name, v in found.items()})
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self._file is None or not self._is_due(batch):
+                return
+            scalars, histograms = self._values
+            if "loss" in self.kinds:
+                scalars["loss"] = (logs or {})["loss"]
+            if "variables" in self.kinds:
+                for variable in self.model.weights:
+                    histograms[f"variables/{variable.path}"] = np.asarray(variable)
+            self._file.write(batch + 1, scalars, histograms)
+
+    return SummaryHook

@@ -1,0 +1,191 @@
+"""One batch: its parts, and what is known of all batches from the first one.
+
+Guarantees:
+    - The arrays of a batch come to the model in one fixed order, whatever order its dictionaries
+      are in.
+    - 64-bit floats become Keras's `floatx`, as everywhere in Keras; nothing else is changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.models.estimator.spec import leaves
+
+__all__ = ["Batch", "Signature", "batch_length"]
+
+Shape = tuple[int | None, ...]
+
+
+class Batch(NamedTuple):
+    """The parts of a batch, each an array, or nested dictionaries and tuples of arrays."""
+
+    features: Any
+    labels: Any = None
+    sample_weight: Any = None
+
+    @classmethod
+    def of(cls, element: Any) -> Batch:
+        """Make a batch of what an input gives.
+
+        Args:
+            element: `features`, `(features,)`, `(features, labels)` or `(features, labels,
+                sample_weight)`; a list instead of the tuple will do.
+
+        Raises:
+            ArgumentTypeError: (a `TypeError`) It is something else.
+        """
+        parts = tuple(element) if isinstance(element, tuple | list) else (element,)
+        if not 1 <= len(parts) <= 3 or parts[0] is None:
+            raise ArgumentTypeError(
+                "a batch is features, (features, labels) or (features, labels, sample_weight), "
+                f"got {len(parts)} parts, the first is {parts[0] if parts else None!r:.60}"
+            )
+        names = ("features", "labels", "sample_weight")
+        return cls(*(_map(_as_array, part, name) for part, name in zip(parts, names, strict=False)))
+
+    def without_labels(self) -> Batch:
+        """Give the features alone."""
+        return Batch(self.features)
+
+    def leaves(self) -> list[tuple[str, Any]]:
+        """Give the arrays, each with its name, in their order."""
+        return [
+            leaf
+            for name, part in zip(self._fields, self, strict=True)
+            for leaf in leaves(part, name)
+        ]
+
+    def arrays(self) -> list[Any]:
+        """Give the arrays in their order: what the inputs of the program take."""
+        return [array for _, array in self.leaves()]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What batches have in common: their structure, and the shapes and dtypes of their arrays.
+
+    Attributes:
+        parts: By the name of an array: the shape of one item, with None where it varies, and dtype.
+        form: A batch with names instead of arrays.
+    """
+
+    parts: dict[str, tuple[Shape, str]]
+    form: Batch
+
+    @classmethod
+    def of(cls, batch: Batch) -> Signature:
+        """Give the signature of a batch."""
+        parts = {name: (tuple(array.shape[1:]), dtype_of(array)) for name, array in batch.leaves()}
+        form = (
+            _map(lambda _, name: name, part, field)
+            for field, part in zip(batch._fields, batch, strict=True)
+        )
+        return cls(parts, Batch(*form))
+
+    def takes(self, batch: Batch) -> bool:
+        """Tell whether a batch has this signature."""
+        found = batch.leaves()
+        return len(found) == len(self.parts) and all(
+            name in self.parts
+            and _fits(self.parts[name][0], array.shape[1:])
+            and self.parts[name][1] == dtype_of(array)
+            for name, array in found
+        )
+
+    def widened(self, batch: Batch) -> Signature:
+        """Give a signature that takes a batch too: dimensions that differ may vary.
+
+        Raises:
+            ArgumentValueError: The batch has other parts, other dtypes or another number of
+                dimensions.
+        """
+        other = Signature.of(batch)
+        if set(other.parts) != set(self.parts):
+            raise ArgumentValueError(
+                f"a batch has the parts {sorted(other.parts)}, those before had "
+                f"{sorted(self.parts)}"
+            )
+        parts = {}
+        for name, (shape, dtype) in self.parts.items():
+            new, its_dtype = other.parts[name]
+            if len(new) != len(shape) or its_dtype != dtype:
+                raise ArgumentValueError(
+                    f"{name} has items of shape {new} and dtype {its_dtype} in one batch, and of "
+                    f"{shape} and {dtype} in those before"
+                )
+            pairs = zip(shape, new, strict=True)
+            parts[name] = tuple(a if a == b else None for a, b in pairs), dtype
+        return Signature(parts, self.form)
+
+    def inputs(self) -> Batch:
+        """Make a `keras.Input` for each array."""
+        keras = sys.modules["keras"]
+        made = {
+            name: keras.Input(shape, dtype=_keras_dtype(dtype), name=name.replace(".", "_"))
+            for name, (shape, dtype) in self.parts.items()
+        }
+        return Batch(*(_map(lambda name, _: made[name], part, "") for part in self.form))
+
+
+def batch_length(array: Any) -> int:
+    """Give the number of items of an array."""
+    return int(array.shape[0])
+
+
+def _map(function: Callable[[Any, str], Any], value: Any, name: str) -> Any:
+    """Apply a function to each leaf of nested dictionaries and tuples, and to its name."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _map(function, part, f"{name}.{key}") for key, part in _sorted(value)}
+    if isinstance(value, tuple):
+        return tuple(_map(function, part, f"{name}.{n}") for n, part in enumerate(value))
+    return function(value, name)
+
+
+def _sorted(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    return iter(sorted(mapping.items(), key=lambda pair: str(pair[0])))
+
+
+def _as_array(value: Any, name: str) -> Any:
+    """Give an array or a tensor of the backend, with a dimension for the items."""
+    keras = sys.modules["keras"]
+    if not keras.ops.is_tensor(value):
+        value = np.asarray(value)
+        if value.dtype == np.float64:
+            value = value.astype(keras.config.floatx())
+        elif value.dtype.kind == "U":
+            value = value.astype(object)
+    if len(value.shape) == 0:
+        raise ArgumentTypeError(f"{name} is a single value; a batch has a dimension for its items")
+    return value
+
+
+def dtype_of(array: Any) -> str:
+    """Give the name of the dtype of an array or a tensor; "string" for text."""
+    if isinstance(array, np.ndarray):
+        return "string" if array.dtype.kind in "OSU" else array.dtype.name
+    return str(sys.modules["keras"].backend.standardize_dtype(array.dtype))
+
+
+def _keras_dtype(dtype: str) -> str:
+    """Give the dtype that the backend has for it. JAX holds integers in 32 bits, unless told."""
+    keras = sys.modules["keras"]
+    if keras.backend.backend() == "jax" and dtype.endswith("64"):
+        jax = sys.modules["jax"]
+        if not jax.config.jax_enable_x64:
+            return dtype[:-2] + "32"
+    return dtype
+
+
+def _fits(shape: Shape, found: Shape) -> bool:
+    return len(shape) == len(found) and all(
+        wanted is None or wanted == size for wanted, size in zip(shape, found, strict=True)
+    )

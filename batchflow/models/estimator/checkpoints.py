@@ -1,0 +1,234 @@
+"""Programs in files, in one folder.
+
+    ckpt-120.npz       weights, optimizer, seed generators (`batchflow.models.checkpoint`)
+    ckpt-120.json      the step, the position in the input, the names of the variables
+    checkpoint.json    which checkpoints there are; written last
+
+Guarantees:
+    - A checkpoint exists when `checkpoint.json` names it. Each file is replaced atomically, so that
+      a crash at any moment leaves the checkpoints from before, or one more.
+    - What a crash leaves beside them is cleared away by the next save.
+    - To go on with training, all of a checkpoint is restored, to the last bit. For evaluation and
+      prediction its weights are, by their names, whatever else is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.models import checkpoint
+from batchflow.models.estimator.program import Program
+from batchflow.models.keras import state_variables
+
+__all__ = ["Checkpoints", "Progress", "Saved"]
+
+_INDEX, _VERSION = "checkpoint.json", 1
+_LEFT_OVER = re.compile(r"\.?(ckpt-\d+\.(npz|json)|checkpoint\.json)(\.[0-9a-f]+\.tmp)?")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come.
+
+    Attributes:
+        step: The number of steps done: the global step.
+        position: How many batches a `train` with `max_steps` has taken from its input, since the
+            input last began.
+    """
+
+    step: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint in a file.
+
+    Attributes:
+        path: The `.npz`.
+        progress: How far training had come.
+        entries: In the `.npz`, by the name of a variable.
+    """
+
+    path: str
+    progress: Progress
+    entries: dict[str, str]
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Saved:
+        """Give the checkpoint of a path, with or without its `.npz`.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) There is none, or it cannot be read.
+        """
+        stem = os.fspath(path).removesuffix(".npz")
+        try:
+            with open(f"{stem}.json", encoding="utf-8") as stream:
+                notes = json.load(stream)
+            progress = Progress(int(notes["step"]), int(notes["position"]))
+            saved = cls(f"{stem}.npz", progress, dict(notes["variables"]))
+        except FileNotFoundError:
+            raise ArgumentValueError(f"there is no checkpoint {stem}.npz") from None
+        except (ValueError, LookupError, TypeError) as error:
+            raise ArgumentValueError(f"{stem}.json is damaged: {error}") from error
+        if not os.path.exists(saved.path):
+            raise ArgumentValueError(f"there is no checkpoint {saved.path}")
+        return saved
+
+    def mark(self) -> tuple[str, int, int]:
+        """Give what tells this checkpoint from another one, also at the same path."""
+        found = os.stat(self.path)
+        return os.path.realpath(self.path), found.st_mtime_ns, found.st_ino
+
+    def names(self) -> list[str]:
+        """Give the names of all variables."""
+        return sorted([*self.entries, "global_step"])
+
+    def value(self, name: str) -> NDArray[Any]:
+        """Give the value of a variable.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no variable of that name.
+        """
+        if name == "global_step":
+            return np.asarray(self.progress.step, "int64")
+        if name not in self.entries:
+            raise UnknownNameError(
+                f"{self.path} has no variable {name!r}.{did_you_mean(name, self.names())}"
+            )
+        with np.load(self.path, allow_pickle=False) as arrays:
+            value: NDArray[Any] = arrays[self.entries[name]]
+        return value
+
+    def restore_all(self, program: Program) -> None:
+        """Put everything into a program that trains."""
+        checkpoint.load(self.path, into=program.model)
+
+    def restore_weights(self, program: Program) -> None:
+        """Put the weights into a program, by name, and the seeds that are there.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) A weight is missing, or has another shape.
+        """
+        needed = {id(variable) for variable in program.model.weights}
+        with np.load(self.path, allow_pickle=False) as arrays:
+            for name, variable in program.variables().items():
+                if name not in self.entries:
+                    if id(variable) not in needed:
+                        continue  # the seed of a layer that is in this mode only
+                    raise ArgumentValueError(
+                        f"{self.path} has no variable {name!r}, which the model has in the mode "
+                        f"{program.spec.mode.value!r}. Make the same layers in the same order in "
+                        f"all modes, or name them.{did_you_mean(name, self.entries)}"
+                    )
+                value = arrays[self.entries[name]]
+                if value.shape != tuple(variable.shape):
+                    raise ArgumentValueError(
+                        f"{self.path}: {name} has the shape {value.shape}, and the model's has "
+                        f"{tuple(variable.shape)}"
+                    )
+                like = np.asarray(variable)
+                # Dtypes that NumPy does not know are stored as unsigned integers of their size.
+                variable.assign(value.view(like.dtype) if like.dtype.kind == "V" else value)
+
+
+class Checkpoints:
+    """The checkpoints of a folder.
+
+    Args:
+        folder: The folder. It is made by the first save.
+        n_kept: How many are kept; None or 0: all.
+    """
+
+    def __init__(self, folder: str, n_kept: int | None) -> None:
+        self._folder = folder
+        self._n_kept = n_kept
+
+    def latest(self) -> str | None:
+        """Give the path of the newest checkpoint, or None."""
+        names = self._names()
+        return os.path.join(self._folder, f"{names[-1]}.npz") if names else None
+
+    def save(self, program: Program, progress: Progress) -> str:
+        """Save a program and give the path of the checkpoint."""
+        os.makedirs(self._folder, exist_ok=True)
+        name = f"ckpt-{progress.step}"
+        stem = os.path.join(self._folder, name)
+        names = [one for one in self._names() if one != name and _step(one) < progress.step]
+        checkpoint.save(program.model, f"{stem}.npz")
+        notes = {
+            "step": progress.step,
+            "position": progress.position,
+            "variables": _entries(program),
+        }
+        _write(f"{stem}.json", notes)
+        names.append(name)
+        kept = names[-self._n_kept :] if self._n_kept else names
+        _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
+        self._clear(kept)
+        return f"{stem}.npz"
+
+    def _names(self) -> list[str]:
+        file = os.path.join(self._folder, _INDEX)
+        try:
+            with open(file, encoding="utf-8") as stream:
+                index = json.load(stream)
+            version, names = index["version"], [str(name) for name in index["checkpoints"]]
+        except FileNotFoundError:
+            return []
+        except (ValueError, LookupError, TypeError) as error:
+            raise ArgumentValueError(f"{file} is damaged: {error}") from error
+        if version != _VERSION:
+            raise ArgumentValueError(
+                f"{file} has the version {version}, and this batchflow reads {_VERSION}: update it"
+            )
+        return names
+
+    def _clear(self, kept: list[str]) -> None:
+        for file in os.listdir(self._folder):
+            found = _LEFT_OVER.fullmatch(file)
+            if found and file != _INDEX and file.rpartition(".")[0] not in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._folder, file))
+
+
+def _step(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _entries(program: Program) -> dict[str, str]:
+    """Give the entry of each variable in the file of the model's state."""
+    entry_of = {id(variable): entry for entry, variable in state_variables(program.model).items()}
+    named = {name: entry_of[id(variable)] for name, variable in program.variables().items()}
+    for variable in program.model.optimizer.variables:
+        name = f"optimizer/{variable.path}"
+        while name in named:
+            name += "_"
+        named[name] = entry_of[id(variable)]
+    return named
+
+
+def _write(path: str, notes: dict[str, Any]) -> None:
+    """Write a file of notes, atomically."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    with open(temporary, "x", encoding="utf-8") as stream:
+        json.dump(notes, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

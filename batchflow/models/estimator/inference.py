@@ -1,0 +1,194 @@
+"""The loops of evaluation and prediction, on programs that are restored from checkpoints.
+
+Guarantees:
+    - A program that is in use by one loop is used by no other: two predictions at a time, of
+      different checkpoints, do not mix.
+    - A program that is not in use is kept, and restored only if another checkpoint is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.models.estimator.batches import Batch, Signature
+from batchflow.models.estimator.checkpoints import Saved
+from batchflow.models.estimator.hooks import Hooks
+from batchflow.models.estimator.program import Program, check_predictions
+
+__all__ = ["Reader", "check_keys", "evaluate", "predict"]
+
+
+class Reader:
+    """Programs of one mode, restored from checkpoints.
+
+    Args:
+        build: Makes a program for the batches of a signature.
+    """
+
+    def __init__(self, build: Callable[[Signature], Program]) -> None:
+        self._build = build
+        self._guard = threading.Lock()
+        self._idle: tuple[Program, tuple[Any, ...]] | None = None
+
+    @contextmanager
+    def borrowed(self, saved: Saved, batch: Batch) -> Iterator[_Borrowed]:
+        """Lend a program that takes a batch, with the weights of a checkpoint."""
+        with self._guard:
+            idle, self._idle = self._idle, None
+        loan = _Borrowed(self._build, saved, idle)
+        loan.ready(batch)
+        try:
+            yield loan
+        except GeneratorExit:  # a prediction that was left early
+            self._idle = loan.program, loan.mark
+            raise
+        self._idle = loan.program, loan.mark
+
+
+class _Borrowed:
+    """A program in use."""
+
+    program: Program
+
+    def __init__(
+        self,
+        build: Callable[[Signature], Program],
+        saved: Saved,
+        idle: tuple[Program, tuple[Any, ...]] | None,
+    ) -> None:
+        self._build = build
+        self._saved = saved
+        self._idle = idle
+        self.mark = saved.mark()
+
+    def ready(self, batch: Batch) -> bool:
+        """Let the program take a batch; tell whether it is another one now."""
+        program = getattr(self, "program", None)
+        if program is None and self._idle is not None and self._idle[0].signature.takes(batch):
+            self.program, mark = self._idle
+            if mark != self.mark:
+                self._saved.restore_weights(self.program)
+            return True
+        if program is not None and program.signature.takes(batch):
+            return False
+        signature = Signature.of(batch) if program is None else program.signature.widened(batch)
+        self.program = self._build(signature)
+        self._saved.restore_weights(self.program)
+        return True
+
+
+def evaluate(
+    reader: Reader, saved: Saved, batches: Iterator[Batch], steps: int | None, hooks: Sequence[Any]
+) -> dict[str, Any]:
+    """Evaluate a checkpoint; give the metrics, the loss and the global step.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) There is no batch.
+    """
+    with closing(batches):  # type: ignore[type-var]
+        batch = next(batches, None)
+        if batch is None:
+            raise ArgumentValueError("evaluate: the input is empty")
+        with reader.borrowed(saved, batch) as loan:
+            program = loan.program
+            told = Hooks([*program.spec.evaluation_hooks, *hooks], program.model, "test")
+            program.begin_metrics()
+            logs: dict[str, Any] = {}
+            with told.around():
+                number = 0
+                while batch is not None:
+                    if loan.ready(batch):
+                        loan.program.take_metrics(program, batch)
+                        program = loan.program
+                        told.follow(program.model)
+                    told.before(number)
+                    logs = program.evaluate(batch)
+                    told.after(number, logs)
+                    number += 1
+                    if number == steps or told.wants_stop:
+                        break
+                    batch = next(batches, None)
+    return {**logs, "global_step": saved.progress.step}
+
+
+def predict(
+    reader: Reader,
+    saved: Saved,
+    batches: Iterator[Batch],
+    keys: Sequence[str] | None,
+    hooks: Sequence[Any],
+) -> Iterator[Any]:
+    """Predict with a checkpoint; give the predictions of one item after another.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) `keys` and the predictions do not fit, or the
+            predictions of a batch have different numbers of items.
+    """
+    with closing(batches):  # type: ignore[type-var]
+        batch = next(batches, None)
+        if batch is None:
+            return
+        with reader.borrowed(saved, batch) as loan:
+            check_keys(keys, loan.program.spec.predictions)
+            told = Hooks(
+                [*loan.program.spec.prediction_hooks, *hooks], loan.program.model, "predict"
+            )
+            with told.around():
+                number = 0
+                while batch is not None and not told.wants_stop:
+                    if loan.ready(batch):
+                        told.follow(loan.program.model)
+                    told.before(number)
+                    predictions = loan.program.predict(batch)
+                    told.after(number, {"outputs": predictions})
+                    yield from _items(predictions, keys)
+                    number += 1
+                    batch = None if told.wants_stop else next(batches, None)
+
+
+def check_keys(keys: Any, predictions: Any) -> None:
+    """Check the names of predictions that are asked for.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) They are no list of names.
+        ArgumentValueError: (a `ValueError`) The predictions are no dictionary, or have no such
+            names.
+    """
+    if keys is None:
+        return
+    if isinstance(keys, str) or not isinstance(keys, Sequence | set | frozenset):
+        raise ArgumentTypeError(f"predict: predict_keys is a list of names, got {keys!r:.60}")
+    if not isinstance(predictions, Mapping):
+        raise ArgumentValueError(
+            "predict: predict_keys chooses from a dictionary, and the predictions of this model "
+            "are one tensor: leave predict_keys out"
+        )
+    if not keys:
+        raise ArgumentValueError(
+            f"predict: predict_keys is empty; the predictions are {sorted(predictions)}"
+        )
+    for key in keys:
+        if key not in predictions:
+            raise ArgumentValueError(
+                f"predict: there is no prediction {key!r}.{did_you_mean(key, predictions)}"
+            )
+
+
+def _items(predictions: Any, keys: Sequence[str] | None) -> Iterator[Any]:
+    if keys is not None:
+        predictions = {key: predictions[key] for key in keys}
+    named = check_predictions(predictions)
+    for number in range(named[0][1].shape[0] if named else 0):
+        yield _item(predictions, number)
+
+
+def _item(value: Any, number: int) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _item(part, number) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_item(part, number) for part in value)
+    return value[number]

@@ -1,0 +1,158 @@
+"""Whatever an input function returns, as a stream of batches.
+
+| returned | read as |
+|---|---|
+| an array, a dictionary of arrays, a tuple | one batch, the same again and again where steps are counted |
+| a generator, an iterator | its batches, once |
+| any iterable, such as `pipeline.feed(...)` or a `tf.data.Dataset` | one loop over it |
+| a `keras.utils.PyDataset` | one epoch; where training steps are counted, epoch after epoch |
+
+The input ends where it does, or where it raises `StopIteration` or TensorFlow's `OutOfRangeError`.
+
+Guarantees:
+    - What was opened is closed: an iterator with a `close` (a generator, the loop over a feed) is
+      closed however the loop over the stream ends.
+    - `skipping` batches gives the stream that is left when so many have been read. A `PyDataset`
+      is not asked for them, a `tf.data.Dataset` skips them itself; others make them for nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from batchflow.errors import ArgumentTypeError
+from batchflow.models.estimator.batches import Batch
+
+__all__ = ["batches_of"]
+
+
+def batches_of(
+    input_fn: Any,
+    *,
+    what: str,
+    is_counted: bool = False,
+    n_epochs: int | None = 1,
+    skipping: int = 0,
+) -> Iterator[Batch]:
+    """Call an input function and give its batches.
+
+    Args:
+        input_fn: The function, without parameters; or what it would return.
+        what: Who asks, for errors.
+        is_counted: Whether the reader stops by itself: a single batch is then given for ever.
+        n_epochs: How often a `PyDataset` is read; None: for ever.
+        skipping: How many batches are left out.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It is or returns nothing that batches can be read from.
+    """
+    keras = sys.modules["keras"]
+    if input_fn is None:
+        raise ArgumentTypeError(
+            f"{what}: input_fn is missing: a function that returns (features, labels) or an "
+            "iterable of such batches"
+        )
+    try:
+        data = input_fn() if _is_function(input_fn) else input_fn
+    except BaseException as error:
+        if is_end_of_input(error):
+            return iter(())
+        raise
+    if isinstance(data, keras.utils.PyDataset):
+        return _of_py_dataset(data, n_epochs, skipping)
+    if isinstance(data, tuple | Mapping) or _is_array(data):
+        return _of_one_batch(Batch.of(data), is_counted)
+    if not hasattr(data, "__iter__"):
+        raise ArgumentTypeError(
+            f"{what}: input_fn returns arrays, or an iterable of batches: a generator, a feed, a "
+            f"tf.data.Dataset, a keras.utils.PyDataset. Got {type(data).__name__}"
+        )
+    if skipping and _is_tf_dataset(data):
+        data, skipping = data.skip(skipping), 0
+    return _of_iterable(data, skipping)
+
+
+def is_end_of_input(error: BaseException) -> bool:
+    """Tell whether an exception says that there is no more data."""
+    tf = sys.modules.get("tensorflow")
+    errors = getattr(tf, "errors", None)
+    return isinstance(error, StopIteration) or (
+        errors is not None and isinstance(error, errors.OutOfRangeError)
+    )
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not _is_tf_dataset(value)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_tf_dataset(value: Any) -> bool:
+    tf = sys.modules.get("tensorflow")
+    data = getattr(tf, "data", None)  # a thread may be importing it at this moment
+    return data is not None and isinstance(value, data.Dataset)
+
+
+def _of_one_batch(batch: Batch, is_counted: bool) -> Iterator[Batch]:
+    yield batch
+    while is_counted:
+        yield batch
+
+
+def _of_iterable(data: Any, skipping: int) -> Iterator[Batch]:
+    iterator = iter(data)
+    convert = _converter(data)
+    try:
+        while True:
+            try:
+                element = next(iterator)
+            except BaseException as error:
+                if is_end_of_input(error):
+                    return
+                raise
+            if skipping:
+                skipping -= 1
+            else:
+                yield Batch.of(convert(element))
+            del element
+    finally:
+        if callable(close := getattr(iterator, "close", None)):
+            close()
+
+
+def _converter(data: Any) -> Callable[[Any], Any]:
+    """Give what makes arrays of an element. Tensors of another library are not the backend's."""
+    keras = sys.modules["keras"]
+    if _is_tf_dataset(data) and keras.backend.backend() != "tensorflow":
+        to_numpy: Callable[[Any], Any] = sys.modules["tensorflow"].nest.map_structure
+        return lambda element: to_numpy(lambda tensor: tensor.numpy(), element)
+    return lambda element: element
+
+
+def _of_py_dataset(data: Any, n_epochs: int | None, skipping: int) -> Iterator[Batch]:
+    """Read epoch after epoch, as `fit` does. What is skipped is not asked for."""
+    n_batches = data.num_batches
+    epoch = number = 0
+    while n_epochs is None or epoch < n_epochs:
+        data.on_epoch_begin()
+        index = 0
+        try:
+            while n_batches is None or index < n_batches:
+                if number >= skipping:
+                    try:
+                        batch = Batch.of(data[index])
+                    except BaseException as error:
+                        if is_end_of_input(error):
+                            return
+                        raise
+                    yield batch
+                index, number = index + 1, number + 1
+        finally:
+            data.on_epoch_end()
+        epoch += 1
+        if not index:
+            return

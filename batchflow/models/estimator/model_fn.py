@@ -1,0 +1,116 @@
+"""Calls a user's function by the names of its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.models.estimator.spec import EstimatorSpec
+
+__all__ = ["MODEL_FN_PARAMETERS", "call_model_fn", "check_model_fn", "parameters_of"]
+
+MODEL_FN_PARAMETERS = (
+    *("features", "labels", "mode", "params", "config", "model_dir"),
+    "sample_weight",
+)
+
+
+def parameters_of(function: Callable[..., Any], known: Sequence[str], what: str) -> list[str]:
+    """Give those of some known parameters that a function takes.
+
+    Args:
+        function: A function, method, `functools.partial` or object with `__call__`. What a partial
+            brings by name is no parameter any more.
+        known: The names that can be passed.
+        what: What the function is, for errors.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It cannot be called.
+        ArgumentValueError: (a `ValueError`) It needs a parameter of another name, or takes one by
+            position only.
+    """
+    if not callable(function):
+        raise ArgumentTypeError(f"{what} is a function, got {type(function).__name__}")
+    taken = set(function.keywords) if isinstance(function, functools.partial) else set()
+    parameters = [
+        one for one in inspect.signature(function).parameters.values() if one.name not in taken
+    ]
+    for one in parameters:
+        is_needed = one.default is one.empty and one.kind not in (
+            one.VAR_POSITIONAL,
+            one.VAR_KEYWORD,
+        )
+        if is_needed and one.name not in known:
+            raise ArgumentValueError(
+                f"{what} has a parameter {one.name!r}; those that can be passed are "
+                f"{', '.join(known)}.{did_you_mean(one.name, known, only_near=True)}"
+            )
+        if one.kind is one.POSITIONAL_ONLY and one.name in known:
+            raise ArgumentValueError(
+                f"{what} takes {one.name!r} by position only, and parameters are passed by name: "
+                "leave the / out"
+            )
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return [name for name in known if name not in taken]
+    return [one.name for one in parameters if one.name in known]
+
+
+def check_model_fn(model_fn: Any, params: Any) -> list[str]:
+    """Check a model function and give the names of the parameters that it takes.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It cannot be called.
+        ArgumentValueError: (a `ValueError`) It is None, has no parameter `features`, needs one that
+            is not known, or takes no `params` although some are given.
+    """
+    if model_fn is None:
+        raise ArgumentValueError("Estimator: model_fn is missing")
+    names = parameters_of(model_fn, MODEL_FN_PARAMETERS, "model_fn")
+    if "features" not in names:
+        raise ArgumentValueError("model_fn has no parameter 'features': it gets the model's inputs")
+    if params is not None and "params" not in names:
+        raise ArgumentValueError(
+            "params are given, but model_fn has no parameter 'params': write "
+            "model_fn(features, labels, mode, params)"
+        )
+    return names
+
+
+def call_model_fn(
+    model_fn: Callable[..., Any], names: Sequence[str], values: Mapping[str, Any]
+) -> EstimatorSpec:
+    """Call a model function.
+
+    Args:
+        model_fn: The function.
+        names: What `check_model_fn` gave for it.
+        values: What can be passed.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) The input has labels or sample weights, which the
+            function does not take; or it returns something else than an `EstimatorSpec`, or one of
+            another mode.
+    """
+    for name in ("labels", "sample_weight"):
+        if values[name] is not None and name not in names:
+            raise ArgumentValueError(
+                f"the input_fn gives {name}, but model_fn has no parameter {name!r}"
+            )
+    spec = model_fn(**{name: values[name] for name in names})
+    if not isinstance(spec, EstimatorSpec):
+        raise ArgumentValueError(
+            f"model_fn returns an EstimatorSpec, got {type(spec).__name__}"
+            + (": is a return missing?" if spec is None else "")
+        )
+    if "mode" not in names:
+        return dataclasses.replace(spec, mode=values["mode"])  # checks what this mode needs
+    if spec.mode != values["mode"]:
+        raise ArgumentValueError(
+            f"model_fn was called with the mode {values['mode'].value!r} and returned an "
+            f"EstimatorSpec of the mode {spec.mode.value!r}: pass its mode on"
+        )
+    return spec

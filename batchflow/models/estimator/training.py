@@ -1,0 +1,210 @@
+"""The live program of an Estimator, and the loop that trains it.
+
+    Trainer.ready(batch) -> the program, made or restored -> step, step, ... -> checkpoints
+
+Guarantees:
+    - One program lives from call to call: it is restored from a file only when the folder has a
+      newest checkpoint that this program has not written or read.
+    - `step` and `position` always belong to the weights. What is saved is one consistent state.
+    - An error in a step, a hook or the input leaves no half-done state: the next call begins from
+      the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentValueError
+from batchflow.models.estimator.batches import Batch, Signature
+from batchflow.models.estimator.checkpoints import Checkpoints, Progress, Saved
+from batchflow.models.estimator.config import RunConfig
+from batchflow.models.estimator.hooks import Hooks
+from batchflow.models.estimator.program import Program
+from batchflow.models.keras import assign_state, state_arrays, state_variables
+
+__all__ = ["Trainer"]
+
+_log = logging.getLogger("batchflow")
+
+BuildProgram = Callable[[Signature], Program]
+OpenInput = Callable[[int], Iterator[Batch]]
+
+
+class Trainer:
+    """Trains the live program.
+
+    Args:
+        build: Makes a program for the batches of a signature.
+        checkpoints: Where it is kept.
+        config: When it is saved.
+    """
+
+    def __init__(self, build: BuildProgram, checkpoints: Checkpoints, config: RunConfig) -> None:
+        self._build = build
+        self._checkpoints = checkpoints
+        self._config = config
+        self._program: Program | None = None
+        self._progress = Progress()
+        self._file: str | None = None  # the newest checkpoint that the program is, or has left
+        self._is_ahead = False  # of that file
+        self._saved_at = time.monotonic()
+
+    def progress(self) -> Progress:
+        """Give how far training has come: in the live program, or in the newest checkpoint."""
+        latest = self._checkpoints.latest()
+        if self._program is not None and latest == self._file:
+            return self._progress
+        return Progress() if latest is None else Saved.at(latest).progress
+
+    def run(
+        self, open_input: OpenInput, until: int | None, hooks: Sequence[Any], *, resumes: bool
+    ) -> None:
+        """Train until the step `until` or the end of the input, and save.
+
+        Args:
+            open_input: Gives the batches of the input after the first so many.
+            until: The global step to stop at. None: none.
+            hooks: Hooks of this call.
+            resumes: Whether the input goes on where the last such call has left it.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) There is no batch.
+        """
+        position = self.progress().position if resumes else 0
+        batches = open_input(position)
+        first = next(batches, None)
+        if first is None and position:  # all of it had been read: it begins anew
+            position = 0
+            batches = open_input(0)
+            first = next(batches, None)
+        if first is None:
+            raise ArgumentValueError("train: the input is empty")
+        with closing(batches):  # type: ignore[type-var]
+            program = self._ready(first)
+            self._progress = replace(self._progress, position=position)
+            try:
+                told = Hooks([*program.spec.training_hooks, *hooks], program.model, "train")
+                with told.around():
+                    has_ended = self._loop(itertools.chain((first,), batches), until, told, resumes)
+            except BaseException:
+                self._program = None
+                raise
+        if has_ended:
+            self._progress = replace(self._progress, position=0)
+        self.save()
+
+    def step(self, batch: Batch) -> dict[str, Any]:
+        """Do one step, without hooks, and save when the config says so."""
+        logs = self._step(self._ready(batch), batch, counts=False)
+        self._save_if_due()
+        return logs
+
+    def save(self) -> str | None:
+        """Save the live program, if there is one; give the newest checkpoint."""
+        if self._program is not None:
+            self._file = self._checkpoints.save(self._program, self._progress)
+            self._is_ahead = False
+            self._saved_at = time.monotonic()
+        return self._checkpoints.latest()
+
+    def save_if_ahead(self) -> str | None:
+        """Save the live program if no checkpoint has its state; give the newest checkpoint."""
+        latest = self._checkpoints.latest()
+        return self.save() if self._is_ahead and latest == self._file else latest
+
+    # ---- one step
+
+    def _ready(self, batch: Batch) -> Program:
+        """Give a program that takes a batch, with the newest state."""
+        latest = self._checkpoints.latest()
+        if self._program is not None and latest != self._file:
+            self._program = None  # somebody else has trained on, or cleared the folder
+        if self._program is None:
+            program = self._build(Signature.of(batch))
+            saved = None if latest is None else Saved.at(latest)
+            if saved is not None:
+                saved.restore_all(program)
+            self._progress = Progress() if saved is None else saved.progress
+            self._file, self._is_ahead = latest, False
+            self._program = program
+        elif not self._program.signature.takes(batch):
+            self._program = self._widened(self._program, batch)
+        return self._program
+
+    def _widened(self, program: Program, batch: Batch) -> Program:
+        """Give a program that takes a batch of other shapes too, in the state of another."""
+        other = self._build(program.signature.widened(batch))
+        arrays = state_arrays(state_variables(program.model))
+        copies = {name: np.array(array) for name, array in arrays.items()}
+        assign_state(other.model, state_variables(other.model), copies)
+        return other
+
+    def _step(self, program: Program, batch: Batch, *, counts: bool) -> dict[str, Any]:
+        self._is_ahead = True
+        logs = program.train(batch)
+        step, position = self._progress.step + 1, self._progress.position
+        self._progress = Progress(step, position + 1 if counts else 0)
+        return logs
+
+    # ---- the loop
+
+    def _loop(
+        self, batches: Iterator[Batch], until: int | None, hooks: Hooks, counts: bool
+    ) -> bool:
+        """Train; tell whether the input has ended."""
+        pace = _Pace(self._config.log_step_count_steps, self._progress.step)
+        for batch in batches:
+            program = self._ready_in_loop(batch, hooks)
+            program.batch = batch
+            number = self._progress.step
+            hooks.before(number)
+            logs = self._step(program, batch, counts=counts)
+            hooks.after(number, logs)
+            pace.log(number + 1, logs)
+            self._save_if_due()
+            if hooks.wants_stop or (until is not None and number + 1 >= until):
+                return False
+        return True
+
+    def _ready_in_loop(self, batch: Batch, hooks: Hooks) -> Program:
+        program = self._program
+        if program is None or not program.signature.takes(batch):
+            program = self._ready(batch)
+            hooks.follow(program.model)
+        return program
+
+    def _save_if_due(self) -> None:
+        config = self._config
+        steps, seconds = config.save_checkpoints_steps, config.save_checkpoints_secs
+        is_due = (
+            self._progress.step % steps == 0
+            if steps is not None
+            else seconds is not None and time.monotonic() - self._saved_at >= seconds
+        )
+        if is_due:
+            self.save()
+
+
+class _Pace:
+    """Logs the loss and the speed from time to time."""
+
+    def __init__(self, every: int | None, step: int) -> None:
+        self._every = every
+        self._step = step
+        self._time = time.monotonic()
+
+    def log(self, step: int, logs: dict[str, Any]) -> None:
+        if not self._every or step % self._every or not _log.isEnabledFor(logging.INFO):
+            return
+        now = time.monotonic()
+        speed = (step - self._step) / max(now - self._time, 1e-9)
+        _log.info("step %d: loss %.6g, %.1f steps/s", step, float(logs["loss"]), speed)
+        self._step, self._time = step, now

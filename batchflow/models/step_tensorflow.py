@@ -1,0 +1,129 @@
+"""The compiled step on TensorFlow: a `tf.function` over the reset of the metrics and `train_step`.
+
+By XLA only where the model's `jit_compile` says so: on a CPU it is slower.
+
+Guarantees:
+    - *Few traces*: at most two, one for the first batch size and one for all others (one more where
+      the first creates the variables of metrics); of steps that reset no metrics as many again. Of
+      several steps in one call likewise, per number of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from batchflow.models.step import Data, Logs, Step
+
+__all__ = ["TensorFlowStep"]
+
+N_SIGNATURES = 256  # of batches; they share two graphs
+
+
+class TensorFlowStep(Step):
+    """A `tf.function`, and its graphs.
+
+    Attributes:
+        is_complete: Whether the trace resets all metrics. A first one may create some of them.
+    """
+
+    @classmethod
+    def of(cls, model: Any) -> TensorFlowStep | None:
+        """Make the step of a model, or give None where Keras's own must do."""
+        tf = sys.modules["tensorflow"]
+        if model._distribute_strategy is not None or tf.distribute.has_strategy():
+            return None
+        return cls(model, tf)
+
+    def __init__(self, model: Any, tf: Any) -> None:
+        super().__init__(model)
+        self._tf = tf
+        # Graphs by the shapes and dtypes that they take. To find one costs a tf.function a third
+        # of a small step.
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+        self.is_complete = False
+        self._compile()
+
+    def _compile(self) -> None:
+        self.model.reset_metrics()
+        self._functions = {
+            resets: self._function(self._resetting if resets else self._going_on)
+            for resets in (True, False)
+        }
+        self._several = self._function(self._trains)
+
+    def _function(self, python: Callable[..., Any]) -> Any:
+        function = self._tf.function(
+            python, reduce_retracing=True, autograph=False, jit_compile=self.model.jit_compile
+        )
+        # TensorFlow counts the traces of all models together, and no calls of graphs: it would warn
+        # of what is traced once.
+        function._omit_frequent_tracing_warning = True
+        return function
+
+    def _resetting(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        n_known = len(self.model.metrics_variables)
+        self.model.reset_metrics()
+        logs = self.model.train_step((x, y, sample_weight))
+        self.is_complete = n_known == len(self.model.metrics_variables)
+        return logs
+
+    def _going_on(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        n_known = len(self.model.metrics_variables)
+        logs = self.model.train_step((x, y, sample_weight))
+        self.is_complete = n_known == len(self.model.metrics_variables)
+        return logs
+
+    def _trains(
+        self, batches: Sequence[Sequence[Any]], first_resets: bool, others_reset: bool
+    ) -> list[Any]:
+        steps = {True: self._resetting, False: self._going_on}
+        first, *others = batches
+        return [
+            steps[first_resets](*first),
+            *(steps[others_reset](*data) for data in others),
+        ]
+
+    def one(self, data: Data, resets: bool) -> Logs:
+        """Do a step on one batch."""
+        if not all(part is None or type(part) is np.ndarray for part in data):
+            return self._values(self._traced(data, resets))
+        signature = resets, *(part if part is None else (part.shape, part.dtype) for part in data)
+        graph = self._graphs.get(signature)
+        tensors = [self._tensor(part) for part in data]
+        if graph is None or self._tf.config.functions_run_eagerly():
+            return self._values(self._traced(tensors, resets, signature))
+        return self._values(graph(*tensors))
+
+    def _traced(self, data: Sequence[Any], resets: bool, signature: Any = None) -> Any:
+        """Call the `tf.function`, which traces if it must, and keep its graph for next time."""
+        try:
+            logs = self._functions[resets](*data)
+        except Exception:
+            if not self.is_complete:
+                self._compile()  # tf.function refuses to create variables after a first failure
+            raise
+        if not self.is_complete:
+            self.is_complete = True
+            self._functions[resets] = self._function(self._resetting if resets else self._going_on)
+        elif signature is not None:
+            if len(self._graphs) >= N_SIGNATURES:
+                self._graphs.clear()
+            self._graphs[signature] = self._functions[resets].get_concrete_function(*data)
+        return logs
+
+    def several(
+        self, batches: Sequence[Data], first_resets: bool, others_reset: bool
+    ) -> list[Logs] | None:
+        """Do a step on each of several batches of one shape, in one call."""
+        if not self.is_complete:
+            return None
+        tensors = [[self._tensor(part) for part in data] for data in batches]
+        return [self._values(logs) for logs in self._several(tensors, first_resets, others_reset)]
+
+    def _tensor(self, value: Any) -> Any:
+        # A tf.function would do the same to an array, slower.
+        return self._tf.convert_to_tensor(value) if type(value) is np.ndarray else value
