@@ -19,6 +19,8 @@ SCRIPTS = (
     "language",
     "per_item",
     "regroup",
+    "processes",
+    "behind_section",
 )
 
 for name in SCRIPTS:
