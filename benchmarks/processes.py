@@ -19,6 +19,7 @@ import multiprocessing
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
@@ -96,13 +97,13 @@ def plain(make):
 # ---- by hand
 
 
-def fill_slots(make, name, tasks, done):
+def fill_slots(make, name, connection):
     memory = SharedMemory(name)
     slots = np.ndarray((AHEAD, *SHAPE), DTYPE, memory.buf)
-    while (task := tasks.get()) is not None:
+    while (task := connection.recv()) is not None:
         number, slot = task
         slots[slot] = make(number)
-        done.put((number, slot))
+        connection.send(task)
     del slots
     memory.close()
 
@@ -111,30 +112,33 @@ def by_hand(make):
     context = multiprocessing.get_context("forkserver")
     memory = SharedMemory(create=True, size=AHEAD * SIZE)
     slots = np.ndarray((AHEAD, *SHAPE), DTYPE, memory.buf)
-    tasks, done = context.SimpleQueue(), context.SimpleQueue()
-    args = make, memory.name, tasks, done
-    workers = [context.Process(target=fill_slots, args=args) for _ in range(N_WORKERS)]
+    pairs = [context.Pipe() for _ in range(N_WORKERS)]
+    ours = [pair[0] for pair in pairs]
+    workers = [
+        context.Process(target=fill_slots, args=(make, memory.name, theirs)) for _, theirs in pairs
+    ]
     for worker in workers:
         worker.start()
 
     def run():
         found = {}
         for number in range(AHEAD):
-            tasks.put((number, number))
+            ours[number % N_WORKERS].send((number, number))
         for number in range(N_BATCHES):
             while number not in found:
-                other, slot = done.get()
-                found[other] = slot
-            slot = found.pop(number)
+                for connection in wait(ours):
+                    other, slot = connection.recv()
+                    found[other] = slot, connection
+            slot, connection = found.pop(number)
             batch = slots[slot].copy()
             if number + AHEAD < N_BATCHES:
-                tasks.put((number + AHEAD, slot))
+                connection.send((number + AHEAD, slot))
             consume(number, batch)
 
     def end():
         nonlocal slots
-        for _ in workers:
-            tasks.put(None)
+        for connection in ours:
+            connection.send(None)
         for worker in workers:
             worker.join()
         slots = None

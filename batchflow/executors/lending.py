@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from batchflow.errors import BatchflowError
 from batchflow.executors.transport import (
     OWN,
     Frame,
@@ -121,10 +122,17 @@ class Borrower:
         if not received.place:
             return received.open(OWN)
         number = received.place - 1
-        if received.has_file:
-            memory = received.memory(OWN)
-            # A ctypes array can tell when the last view of it has gone; a map cannot.
-            self._known[number] = memory, ctypes.c_char * len(memory)
+        try:
+            if received.has_file:
+                self._known.pop(number, None)
+                memory = received.memory(OWN)
+                # A ctypes array can tell when the last view of it has gone; a map cannot.
+                self._known[number] = memory, ctypes.c_char * len(memory)
+            elif number not in self._known:
+                raise BatchflowError("shared memory did not arrive with an earlier result")
+        except BaseException:
+            self._flags[number] = SPOILED  # the worker shall send other memory
+            raise
         memory, kind = self._known[number]
         lent = kind.from_buffer(memory)
         self._lent[number] = weakref.ref(lent, self._returns(number))

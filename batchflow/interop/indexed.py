@@ -69,6 +69,7 @@ class IndexedFeed:
         self._guard = threading.Lock()
         self._n_begun = 0
         self._read_in = 0  # how many epochs were begun at the latest read
+        self._n_read = 0  # how many batches were read of the epoch of that read
         self._run: Run | None = None
         self._next: int | None = None  # the number of the batch that comes next in order
         self._order: tuple[int, Any] | None = None  # an epoch, and what a user's function gave
@@ -95,15 +96,29 @@ class IndexedFeed:
         with self._guard:
             n_begun = self._n_begun
             epoch = max(n_begun - 1, 0)
-            if index == 0 and self._read_in < n_begun:  # the first read of an epoch
+            if self._read_in < n_begun and not self._goes_on(index):  # the first read of an epoch
                 self._end()
-                self._next = epoch * self._n_batches
+                self._next = epoch * self._n_batches if index == 0 else None
+                self._n_read = 0
             self._read_in = n_begun
+            self._n_read += 1
             if self._next is not None and self._next % self._n_batches == index:
                 return self._read_next(self._next)
             alone = self._runs(epoch, range(number := epoch * self._n_batches + index, number + 1))
         with alone:
             return _values(alone, number, index)
+
+    def _goes_on(self, index: int) -> bool:
+        """Tell whether a reader has begun an epoch in the middle of the batches of the last one.
+
+        It does with Keras's `steps_per_epoch`.
+        """
+        return (
+            index > 0
+            and self._n_read < self._n_batches
+            and self._next is not None
+            and self._next % self._n_batches == index
+        )
 
     def close(self) -> None:
         """End the run that is under way, if there is one. Later reads give the same as ever."""

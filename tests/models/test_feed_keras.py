@@ -143,6 +143,17 @@ def test_shuffle_of_fit_gives_every_batch_once(prefetch):
     assert weights(net) == weights(by_hand(batches=order))
 
 
+@pytest.mark.parametrize("second", [[2, 5, 4, 3, 0, 1], [4, 2, 5, 3, 0, 1]])
+@each_prefetch
+def test_an_epoch_in_any_order_has_batches_of_its_own(prefetch, second):
+    data, expected = feed(prefetch=prefetch).to_keras(), list(feed(n_epochs=2))
+    for epoch, order in enumerate([[0, 1, 2, 4, 5, 3], second]):
+        data.on_epoch_begin()
+        given = [digest(*data[index]) for index in order]
+        assert given == [digest(*expected[6 * epoch + index]) for index in order]
+        data.on_epoch_end()
+
+
 @each_prefetch
 def test_steps_per_epoch_go_through_the_batches_in_order(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()

@@ -51,8 +51,8 @@ def optimizer_of(given: Any) -> Any:
         # A model that is built again, for other shapes or after an error, begins with another.
         return type(given).from_config(given.get_config()) if given.built else given
     if is_config(given):
-        given = _normal(given)
-        given["config"] = _with_schedule(given["config"])
+        normal = _normal(given)
+        given = {**normal, "config": _with_schedule(normal["config"])}
     return _got(keras.optimizers.get, given, "optimizer", keras.optimizers.Optimizer)
 
 
@@ -120,7 +120,7 @@ def _with_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = result.pop("decay_type", None)
     rate = result.get("learning_rate")
     if not kind:
-        if is_config(rate):
+        if isinstance(rate, Mapping) and is_config(rate):
             result["learning_rate"] = _got(
                 schedules.deserialize, _normal(rate), "schedule", schedules.LearningRateSchedule
             )

@@ -18,20 +18,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-import os
-import socket
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.models.estimator.events import EventFile, has_tensorboard
 
-__all__ = ["EventFile", "KINDS", "has_tensorboard", "kinds_of", "writing_hook"]
+__all__ = ["KINDS", "kinds_of", "writing_hook"]
 
 KINDS = ("activations", "loss", "learning_rate", "variables", "gradients")
 _ALL = "all"
@@ -58,11 +55,6 @@ def kinds_of(given: Any) -> tuple[str, ...]:
                 f"{did_you_mean(name, known, only_near=True)}"
             )
     return (_ALL,) if _ALL in lowered else tuple(kind for kind in KINDS if kind in lowered)
-
-
-def has_tensorboard() -> bool:
-    """Tell whether the package that writes summaries is there."""
-    return importlib.util.find_spec("tensorboard") is not None
 
 
 def writing_hook(kinds: tuple[str, ...], every: int) -> Any:
@@ -92,45 +84,6 @@ def _warn_once(text: str) -> None:
     warnings.warn(f"{text}. Nothing is written", stacklevel=2)
 
 
-class EventFile:
-    """A file of events for TensorBoard, open only while it is written to.
-
-    Args:
-        folder: Its folder. It is made by the first `write`.
-    """
-
-    def __init__(self, folder: str) -> None:
-        unique = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
-        self._folder = folder
-        self._path = os.path.join(folder, f"events.out.tfevents.{unique}")
-
-    def write(
-        self, step: int, scalars: Mapping[str, Any], histograms: Mapping[str, Any] | None = None
-    ) -> None:
-        """Add one step's values, by their tags."""
-        event_pb2 = importlib.import_module("tensorboard.compat.proto.event_pb2")
-        records = importlib.import_module("tensorboard.summary.writer.record_writer")
-        plugins = "tensorboard.plugins"
-        make_scalar = importlib.import_module(f"{plugins}.scalar.summary_v2").scalar_pb
-        make_histogram = importlib.import_module(f"{plugins}.histogram.summary_v2").histogram_pb
-        summaries = [make_scalar(tag, float(value)) for tag, value in scalars.items()]
-        summaries += [
-            make_histogram(tag, np.asarray(value, "float64").ravel())
-            for tag, value in (histograms or {}).items()
-        ]
-        os.makedirs(self._folder, exist_ok=True)
-        is_new = not os.path.exists(self._path)
-        with open(self._path, "ab") as stream:
-            writer = records.RecordWriter(stream)
-            if is_new:
-                first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-                writer.write(first.SerializeToString())
-            for summary in summaries:
-                event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
-                writer.write(event.SerializeToString())
-            writer.flush()
-
-
 # ---- what is computed beside the step
 
 
@@ -150,7 +103,7 @@ def _gradients(model: Any, arrays: list[Any]) -> dict[str, Any]:
     differentiate = _DIFFERENTIATE[keras.backend.backend()]
     gradients = differentiate(loss_of, [variable.value for variable in variables])
     return {
-        variable.path: keras.ops.convert_to_numpy(gradient)
+        variable.path: _numpy(gradient)
         for variable, gradient in zip(variables, gradients, strict=True)
         if gradient is not None
     }
@@ -194,7 +147,11 @@ def _activations(probe: Any, arrays: list[Any]) -> dict[str, Any]:
         tensors,
         training=True,
     )
-    return {name: keras.ops.convert_to_numpy(output) for name, output in outputs.items()}
+    return {name: _numpy(output) for name, output in outputs.items()}
+
+
+def _numpy(tensor: Any) -> Any:
+    return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
 
 
 def _probe(model: Any) -> Any:

@@ -9,6 +9,7 @@ estimator/
   batches.py      one batch: its parts, its signature, the keras.Inputs of it
   program.py      a spec as one keras.Model, compiled
   checkpoints.py  programs in files: exact, atomic, the newest few
+  events.py       files of events for TensorBoard
   hooks.py        Keras callbacks and session run hooks
   training.py     the live program and its loop
   inference.py    the loops of evaluation and prediction

@@ -18,6 +18,8 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,8 @@ from batchflow.models.keras import state_variables
 __all__ = ["Checkpoints", "Progress", "Saved"]
 
 _INDEX, _VERSION = "checkpoint.json", 1
+_PACKED = "batchflow_estimator"
+_NAME = re.compile(r"ckpt-\d+")
 _LEFT_OVER = re.compile(r"\.?(ckpt-\d+\.(npz|json)|checkpoint\.json)(\.[0-9a-f]+\.tmp)?")
 
 
@@ -176,6 +180,49 @@ class Checkpoints:
         _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
         self._clear(kept)
         return f"{stem}.npz"
+
+    def pack(self, path: str | os.PathLike[str]) -> None:
+        """Put the newest checkpoint, or the fact that there is none, into one file, atomically."""
+        latest = self.latest()
+        temporary = f"{os.fspath(path)}.{os.urandom(4).hex()}.tmp"
+        try:
+            with zipfile.ZipFile(temporary, "x") as archive:
+                archive.writestr(_PACKED, "" if latest is None else os.path.basename(latest))
+                if latest is not None:
+                    archive.write(latest, "state.npz")
+                    archive.write(f"{latest.removesuffix('.npz')}.json", "notes.json")
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def unpack(self, path: str | os.PathLike[str]) -> None:
+        """Make the checkpoint of such a file the newest one. Later ones are removed.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) The file is damaged, or another one.
+        """
+        os.makedirs(self._folder, exist_ok=True)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                name = archive.read(_PACKED).decode().removesuffix(".npz")
+                if name and not _NAME.fullmatch(name):
+                    raise ArgumentValueError(f"{os.fspath(path)} is damaged")
+                kept = [one for one in self._names() if name and _step(one) < _step(name)]
+                for part in ("npz", "json") if name else ():
+                    entry = "state.npz" if part == "npz" else "notes.json"
+                    target = os.path.join(self._folder, f"{name}.{part}")
+                    with archive.open(entry) as source, open(f"{target}.0.tmp", "wb") as stream:
+                        shutil.copyfileobj(source, stream)
+                    os.replace(f"{target}.0.tmp", target)
+        except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+            raise ArgumentValueError(
+                f"{os.fspath(path)} is damaged, or no saved Estimator: {error}"
+            ) from error
+        kept += [name] if name else []
+        _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
+        self._clear(kept)
 
     def _names(self) -> list[str]:
         file = os.path.join(self._folder, _INDEX)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
+from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
@@ -59,6 +61,29 @@ class RunConfig:
         if self.save_summary_steps is None:
             raise ArgumentTypeError("RunConfig: save_summary_steps is an int, got None")
         _check(self.save_summary_steps, "save_summary_steps", int, least=1)
+
+    @classmethod
+    def of(cls, config: Any, model_dir: Any) -> RunConfig:
+        """Give a config with the folder in it: the one that is given, or a temporary one.
+
+        Raises:
+            ArgumentTypeError: (a `TypeError`) `config` is something else.
+            ArgumentValueError: (a `ValueError`) Both say a folder, and not the same.
+        """
+        if config is None:
+            config = cls()
+        if not isinstance(config, cls):
+            raise ArgumentTypeError(
+                f"Estimator: config is a RunConfig, got {type(config).__name__}"
+            )
+        given = None if model_dir is None else os.fspath(model_dir)
+        if given and config.model_dir and given != config.model_dir:
+            raise ArgumentValueError(
+                f"Estimator: model_dir is {given!r}, and that of config is {config.model_dir!r}: "
+                "give one of them"
+            )
+        folder = given or config.model_dir or tempfile.mkdtemp(prefix="estimator-")
+        return replace(config, model_dir=folder)
 
 
 def _check(

@@ -6,10 +6,8 @@ import copy
 import functools
 import importlib
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -18,12 +16,14 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models.estimator.batches import Batch, Signature
 from batchflow.models.estimator.checkpoints import Checkpoints, Saved
 from batchflow.models.estimator.config import RunConfig
+from batchflow.models.estimator.events import has_tensorboard, write_results
+from batchflow.models.estimator.export import check_receiver, export
 from batchflow.models.estimator.hooks import check_hooks
 from batchflow.models.estimator.inference import Reader, evaluate, predict
 from batchflow.models.estimator.inputs import batches_of
 from batchflow.models.estimator.model_fn import call_model_fn, check_model_fn
-from batchflow.models.estimator.program import Program
-from batchflow.models.estimator.spec import EstimatorSpec, Modes
+from batchflow.models.estimator.program import Program, build_in_scope
+from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
 from batchflow.models.estimator.training import Trainer
 
 __all__ = ["Estimator"]
@@ -73,7 +73,7 @@ class Estimator:
         self._names = check_model_fn(model_fn, params)
         self._model_fn: Any = model_fn
         self._params = copy.deepcopy(dict(params or {}))
-        self.config = _config(config, model_dir)
+        self.config = RunConfig.of(config, model_dir)
         self.model_dir = str(self.config.model_dir)
         self._checkpoints = Checkpoints(self.model_dir, self.config.keep_checkpoint_max)
         self._trainer = Trainer(
@@ -127,13 +127,12 @@ class Estimator:
                 `EstimatorSpec`.
             ArgumentTypeError: (a `TypeError`) A hook is something else, or the input.
         """
-        keras = _keras()
+        _keras()
         if steps is not None and max_steps is not None:
             raise ArgumentValueError("train: give steps (more of them) or max_steps (in all)")
         _check_count(steps, "train: steps")
         _check_count(max_steps, "train: max_steps")
         checked = check_hooks(hooks, "train")
-        del keras
         with self._lock:
             done = self._trainer.progress().step
             if max_steps is not None and done >= max_steps:
@@ -162,7 +161,8 @@ class Estimator:
             hooks: As for `train`.
             checkpoint_path: The checkpoint. None: the newest.
             name: Tells evaluations on different data apart: their summaries are in
-                `eval_<name>`.
+                `eval_<name>` beside the checkpoints. They are written where the package
+                `tensorboard` is installed.
 
         Returns:
             The metrics by name, `"loss"` (the mean over the items) and `"global_step"`.
@@ -178,6 +178,9 @@ class Estimator:
         saved = self._saved(checkpoint_path)
         batches = batches_of(input_fn, what="evaluate", is_counted=steps is not None)
         results = evaluate(self._readers[Modes.EVAL], saved, batches, steps, checked)
+        if has_tensorboard():
+            folder = os.path.join(self.model_dir, f"eval_{name}" if name else "eval")
+            write_results(folder, results)
         return results
 
     def predict(
@@ -225,6 +228,66 @@ class Estimator:
         with self._lock:
             return self._trainer.step(Batch.of((features, labels, sample_weight)))
 
+    def export_savedmodel(
+        self,
+        export_dir_base: str | os.PathLike[str],
+        serving_input_receiver_fn: Callable[[], ServingInputReceiver] | None,
+        assets_extra: Mapping[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | os.PathLike[str] | None = None,
+    ) -> str:
+        """Write the model as a SavedModel of TensorFlow, in a folder named by the time.
+
+        There is one signature for each of the spec's `export_outputs`; `serving_default` is one of
+        them, or the only one. Their inputs are the `receiver_tensors`.
+
+        Args:
+            export_dir_base: The parent of the folder. It is made if need be.
+            serving_input_receiver_fn: Takes nothing and returns a `ServingInputReceiver` of
+                `keras.Input`s, and of the features that are computed from them.
+            assets_extra: Files to copy into `assets.extra`: from the path there to the path here.
+            as_text: Write `saved_model.pbtxt` instead of `saved_model.pb`.
+            checkpoint_path: The checkpoint. None: the newest.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) There is no `serving_input_receiver_fn`, no
+                `export_outputs` or no checkpoint; or an asset is missing.
+            ArgumentTypeError: (a `TypeError`) The function returns something else.
+            BatchflowError: The backend of Keras is torch.
+            ModuleNotFoundError: TensorFlow is not installed.
+        """
+        _keras()
+        if serving_input_receiver_fn is None:
+            raise ArgumentValueError(
+                "export_savedmodel: serving_input_receiver_fn is missing: a function that returns "
+                "ServingInputReceiver(features, receiver_tensors)"
+            )
+        saved = self._saved(checkpoint_path)
+        program, receiver = build_in_scope(
+            functools.partial(self._served, serving_input_receiver_fn), self.config.tf_random_seed
+        )
+        base = os.fspath(export_dir_base)
+        return export(program, receiver, saved, base, assets_extra, as_text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the state as one file, as a pipeline that holds an Estimator as its model does."""
+        with self._lock:
+            self._trainer.save_if_ahead()
+            self._checkpoints.pack(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go back to the state of such a file: it becomes the newest checkpoint.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) The file is damaged, or another one.
+        """
+        with self._lock:
+            self._checkpoints.unpack(path)
+            self._trainer.forget()
+
     def latest_checkpoint(self) -> str | None:
         """Give the path of the newest checkpoint, or None."""
         return self._checkpoints.latest()
@@ -270,6 +333,13 @@ class Estimator:
         }
         return call_model_fn(self._model_fn, self._names, values)
 
+    def _served(
+        self, receiver_fn: Callable[[], ServingInputReceiver]
+    ) -> tuple[Program, ServingInputReceiver]:
+        receiver = check_receiver(receiver_fn())
+        spec = self._spec(Modes.PREDICT, Batch(receiver.features))
+        return Program.of_receiver(spec, receiver), receiver
+
     def _saved(self, path: str | os.PathLike[str] | None) -> Saved:
         """Give a checkpoint, the newest one by default. What is in memory only is saved first."""
         if path is None:
@@ -302,19 +372,3 @@ def _check_count(value: Any, what: str) -> None:
         raise ArgumentTypeError(f"{what} is an int, got {value!r:.60}")
     if value <= 0:
         raise ArgumentValueError(f"{what} is at least 1, got {value}")
-
-
-def _config(config: Any, model_dir: Any) -> RunConfig:
-    """Give the config with the folder in it."""
-    if config is None:
-        config = RunConfig()
-    if not isinstance(config, RunConfig):
-        raise ArgumentTypeError(f"Estimator: config is a RunConfig, got {type(config).__name__}")
-    given = None if model_dir is None else os.fspath(model_dir)
-    if given and config.model_dir and given != config.model_dir:
-        raise ArgumentValueError(
-            f"Estimator: model_dir is {given!r}, and that of config is {config.model_dir!r}: give "
-            "one of them"
-        )
-    folder = given or config.model_dir or tempfile.mkdtemp(prefix="estimator-")
-    return replace(config, model_dir=folder)

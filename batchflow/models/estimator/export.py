@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,16 +60,22 @@ def export(
     Raises:
         ArgumentValueError: (a `ValueError`) The spec has no `export_outputs`, or several without a
             default; or an asset is missing or would be written elsewhere.
-        BatchflowError: TensorFlow is not installed, or the backend cannot export this model.
+        BatchflowError: The backend of Keras is torch.
+        ModuleNotFoundError: TensorFlow is not installed.
     """
     outputs = _signatures(program.spec.export_outputs)
     assets = _checked_assets(assets_extra)
+    if sys.modules["keras"].backend.backend() == "torch":
+        raise BatchflowError(
+            "export_savedmodel: Keras writes no SavedModel on the torch backend. Checkpoints are "
+            "the same on all backends: export in a process with KERAS_BACKEND=tensorflow"
+        )
     saved.restore_weights(program)
     os.makedirs(base, exist_ok=True)
     folder = _free_folder(base)
     temporary = os.path.join(base, f"temp-{os.path.basename(folder)}")
     try:
-        _write(program, receiver, outputs, temporary)
+        _write(receiver, outputs, temporary)
         for source, target in assets:
             file = os.path.join(temporary, "assets.extra", target)
             os.makedirs(os.path.dirname(file), exist_ok=True)
@@ -103,7 +110,6 @@ def _signatures(outputs: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 
 def _write(
-    program: Program,
     receiver: ServingInputReceiver,
     outputs: Mapping[str, dict[str, Any]],
     folder: str,
@@ -112,36 +118,19 @@ def _write(
     tf = _tensorflow()
     inputs = receiver.receiver_tensors
     named = dict(inputs) if isinstance(inputs, Mapping) else {_input_name(inputs): inputs}
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in named.items()]
     archive = keras.export.ExportArchive()
-    archive.track(program.model)
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what Keras calls in jax and TensorFlow
         for name, output in outputs.items():
             model = keras.Model(list(named.values()), output)
             archive.track(model)
-            specs = [
-                tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in named.items()
-            ]
-            archive.add_endpoint(name, _endpoint(model, list(named)), input_signature=specs)
+            archive.add_endpoint(name, _endpoint(model), input_signature=specs)
         archive.write_out(folder, verbose=False)
-    except BatchflowError:
-        raise
-    except Exception as error:
-        backend = keras.backend.backend()
-        if backend == "tensorflow":
-            raise
-        raise ArgumentTypeError(
-            f"export_savedmodel: Keras cannot write this model as a SavedModel on the backend "
-            f"{backend!r}: {error}. Its checkpoints can be exported in a process with "
-            "KERAS_BACKEND=tensorflow"
-        ) from error
 
 
-def _endpoint(model: Any, names: list[str]) -> Callable[..., Any]:
-    """Make a function with one parameter per input: their names are those of the signature."""
-    source = f"lambda {', '.join(f'input_{n}' for n in range(len(names)))}: call(["
-    source += ", ".join(f"input_{n}" for n in range(len(names))) + "])"
-    endpoint: Callable[..., Any] = eval(source, {"call": lambda tensors: model(tensors)})
-    return endpoint
+def _endpoint(model: Any) -> Callable[..., Any]:
+    return lambda *tensors: model(list(tensors), training=False)
 
 
 def _input_name(tensor: Any) -> str:
@@ -160,7 +149,6 @@ def _tensorflow() -> Any:
 
 
 def _as_text(folder: str) -> None:
-    tf = _tensorflow()
     text_format = importlib.import_module("google.protobuf.text_format")
     binary = os.path.join(folder, "saved_model.pb")
     message = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2").SavedModel()
@@ -169,7 +157,6 @@ def _as_text(folder: str) -> None:
     with open(os.path.join(folder, "saved_model.pbtxt"), "w", encoding="utf-8") as stream:
         stream.write(text_format.MessageToString(message))
     os.unlink(binary)
-    del tf
 
 
 def _checked_assets(assets_extra: Mapping[str, str] | None) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@
 |---|---|
 | `begin()` | before the first batch |
 | `before_run(run_context)` | before each batch |
-| `after_run(run_context, run_values)` | after it; `run_values.results` are the logs, such as `{"loss": ...}` |
+| `after_run(run_context, run_values)` | after it; `run_values.results` are logs: `{"loss": ...}` |
 | `end(session)` | after the last batch; `session` is None |
 
 `run_context.request_stop()` ends the loop after this batch. A call of `train` is one epoch to

@@ -2,7 +2,7 @@
 
 | returned | read as |
 |---|---|
-| an array, a dictionary of arrays, a tuple | one batch, the same again and again where steps are counted |
+| an array, a dictionary of arrays, a tuple | one batch; again and again where steps are counted |
 | a generator, an iterator | its batches, once |
 | any iterable, such as `pipeline.feed(...)` or a `tf.data.Dataset` | one loop over it |
 | a `keras.utils.PyDataset` | one epoch; where training steps are counted, epoch after epoch |
@@ -128,8 +128,8 @@ def _converter(data: Any) -> Callable[[Any], Any]:
     """Give what makes arrays of an element. Tensors of another library are not the backend's."""
     keras = sys.modules["keras"]
     if _is_tf_dataset(data) and keras.backend.backend() != "tensorflow":
-        to_numpy: Callable[[Any], Any] = sys.modules["tensorflow"].nest.map_structure
-        return lambda element: to_numpy(lambda tensor: tensor.numpy(), element)
+        map_structure: Any = sys.modules["tensorflow"].nest.map_structure
+        return lambda element: map_structure(lambda tensor: tensor.numpy(), element)
     return lambda element: element
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError
 from batchflow.models.estimator.batches import Batch, Signature
-from batchflow.models.estimator.spec import EstimatorSpec, Modes, leaves
+from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver, leaves
 from batchflow.models.keras_step import train_on_batch
 
 __all__ = ["Program", "build_in_scope", "names_counted_anew"]
@@ -92,7 +92,8 @@ class Program:
         Raises:
             ArgumentValueError: (a `ValueError`) The spec does not come from these inputs.
         """
-        return build_in_scope(functools.partial(cls._build, make_spec, signature), seed)
+        program: Program = build_in_scope(functools.partial(cls._build, make_spec, signature), seed)
+        return program
 
     @classmethod
     def _build(cls, make_spec: Callable[[Batch], EstimatorSpec], signature: Signature) -> Program:
@@ -106,6 +107,12 @@ class Program:
                 "model_fn was called with"
             )
             raise
+
+    @classmethod
+    def of_receiver(cls, spec: EstimatorSpec, receiver: ServingInputReceiver) -> Program:
+        """Make a program of the inputs of an exported model."""
+        inputs = Batch(receiver.receiver_tensors)
+        return cls(spec, Signature({}, inputs), inputs)
 
     def train(self, batch: Batch) -> dict[str, Any]:
         """Do one step of the optimizer; give the loss, which is read when it is used."""

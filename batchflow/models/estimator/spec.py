@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -17,7 +17,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 __all__ = ["EstimatorSpec", "Modes", "ServingInputReceiver", "is_symbolic", "leaves"]
 
 
-class Modes(str, Enum):
+class Modes(StrEnum):
     """What a model is made for. Each is a `str` and equal to its value."""
 
     TRAIN = "train"
@@ -25,9 +25,6 @@ class Modes(str, Enum):
     PREDICT = "infer"
     GENERATE = "generate"
     ENCODE = "encode"
-
-    __str__ = str.__str__
-    __format__ = str.__format__
 
     @classmethod
     def of(cls, mode: Any) -> Modes:

@@ -120,6 +120,10 @@ class Trainer:
         latest = self._checkpoints.latest()
         return self.save() if self._is_ahead and latest == self._file else latest
 
+    def forget(self) -> None:
+        """Let the next call begin from the newest checkpoint."""
+        self._program = None
+
     # ---- one step
 
     def _ready(self, batch: Batch) -> Program:

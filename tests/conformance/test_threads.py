@@ -1,0 +1,28 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .suite import Suite
+
+
+class TestThreads(Suite):
+    script = '"threads"'
+
+    @pytest.fixture
+    def executor(self):
+        return "threads"
+
+
+class TestThreadsOfTheUsers(Suite):
+    imports = "from concurrent.futures import ThreadPoolExecutor"
+    script = "ThreadPoolExecutor(2)"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls):
+        with ThreadPoolExecutor(2) as executor:
+            yield executor
+
+    @pytest.mark.xfail(reason="n_workers does not bound what is given to a ThreadPoolExecutor")
+    def test_one_worker_does_one_batch_at_a_time(self, executor):
+        super().test_one_worker_does_one_batch_at_a_time(executor)
