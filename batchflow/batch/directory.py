@@ -56,6 +56,9 @@ class ModelSlot:
         self.lock = threading.RLock()
         self.serial_number = next(_serial_numbers)
 
+    def __reduce__(self) -> Any:
+        return ModelSlot, (self._name,)  # in another process it is empty
+
     @property
     def is_made(self) -> bool:
         """Whether the descriptor is there."""

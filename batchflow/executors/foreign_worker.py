@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors.packed_errors import culprit, said_by, sendable
 from batchflow.executors.parcels import Classes, PackedCall, dumps_whole
 from batchflow.executors.pool import mark_worker
@@ -52,10 +52,19 @@ class PlanKey(NamedTuple):
         """Make the key of a plan of this process."""
         return cls(name, platform.node(), os.getpid())
 
-    @property
-    def is_from_here(self) -> bool:
-        """Whether this is the process that the plan comes from: its executor has threads."""
-        return self.node == platform.node() and self.process == os.getpid()
+    def refuse_here(self) -> None:
+        """Refuse to work in the process that the plan comes from.
+
+        Unpacking a class where it already is would write to it.
+
+        Raises:
+            ArgumentValueError: This is that process.
+        """
+        if self.process == os.getpid() and self.node == platform.node():
+            raise ArgumentValueError(
+                "this executor works in threads of this process: to work in threads, leave it out, "
+                "or pass a ThreadPoolExecutor"
+            )
 
 
 class Plan(NamedTuple):
@@ -134,10 +143,10 @@ def far_call(
     held = _held(key.name, plan, ended)
     if held is None:
         return MISSING, b""
-    if not key.is_from_here:
-        mark_worker()
     classes = Classes()
     try:
+        key.refuse_here()
+        mark_worker()
         function, classes = held.call()
         return DONE, packed_whole(function(pickle.loads(item)), classes, "the result")
     except BaseException as error:
