@@ -121,18 +121,25 @@ def by_hand(make):
         worker.start()
 
     def run():
-        found = {}
+        found, n_given = {}, dict.fromkeys(ours, 0)
+
+        def give(number, slot):
+            idle = min(ours, key=n_given.get)
+            idle.send((number, slot))
+            n_given[idle] += 1
+
         for number in range(AHEAD):
-            ours[number % N_WORKERS].send((number, number))
+            give(number, number)
         for number in range(N_BATCHES):
             while number not in found:
                 for connection in wait(ours):
                     other, slot = connection.recv()
-                    found[other] = slot, connection
-            slot, connection = found.pop(number)
+                    found[other] = slot
+                    n_given[connection] -= 1
+            slot = found.pop(number)
             batch = slots[slot].copy()
             if number + AHEAD < N_BATCHES:
-                connection.send((number + AHEAD, slot))
+                give(number + AHEAD, slot)
             consume(number, batch)
 
     def end():

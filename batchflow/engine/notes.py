@@ -7,10 +7,21 @@ from typing import Any, NamedTuple
 
 from batchflow.engine.options import RunOptions
 from batchflow.engine.source import Source
+from batchflow.errors import ArgumentTypeError
 
 __all__ = ["ReplayNotes"]
 
 _MOST = 3  # calls in a note
+
+
+class _NamedAlike:
+    """Stands for a function in another process, where its name is all that is needed."""
+
+    def __init__(self, function: Any) -> None:
+        self.__name__ = getattr(function, "__name__", "")
+
+    def __call__(self, positions: Any) -> Any:
+        raise ArgumentTypeError(f"the function {self.__name__!r} is not here")
 
 
 class ReplayNotes(NamedTuple):
@@ -29,6 +40,12 @@ class ReplayNotes(NamedTuple):
     shuffle: Any
     source: Source | None
     is_nested: bool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts: list[Any] = list(self)
+        if callable(self.shuffle):  # the user's order, which need not travel
+            facts[2] = _NamedAlike(self.shuffle)
+        return ReplayNotes, tuple(facts)
 
     def ahead(self, numbers: Sequence[int]) -> str:
         """Tell how to make source batches again that failed ahead of the ordered section."""

@@ -135,8 +135,8 @@ class RunOptions:
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> Mapping[str, Any]:
-        # Workers need them for notes only; an executor of the user's cannot travel.
-        return {**self.__dict__, "executor": "threads", "bar": False}
+        # Workers need them for notes only; the user's executor and order need not travel.
+        return {**self.__dict__, "executor": "threads", "bar": False, "shuffle": None}
 
     @classmethod
     def nested(

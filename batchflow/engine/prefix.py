@@ -21,6 +21,7 @@ from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import ReadyStep, batch_facts, run_steps
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline, add_note_once
+from batchflow.index.order import SequentialOrder
 from batchflow.plan import Bound, Joined
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Prefix:
         self._steps: Sequence[Sequence[ReadyStep]] = ()
 
     def __getstate__(self) -> Mapping[str, Any]:
-        return {**self.__dict__, "_steps": (), "loop": None}
+        # The order stays: it may be a function of the user's, and tickets say what is in a batch.
+        schedule = self.schedule and self.schedule._replace(order=SequentialOrder())
+        return {**self.__dict__, "_steps": (), "loop": None, "schedule": schedule}
 
     def ready(self, steps: Sequence[Sequence[ReadyStep]], view: Any, loop: Any) -> None:
         """Give it what it needs to work.

@@ -86,7 +86,7 @@ class Plan(NamedTuple):
     @property
     def n_bytes(self) -> int:
         """How much travels."""
-        return len(self.payload) + sum(buffer.nbytes for buffer in self.buffers)
+        return len(self.payload) + sum(int(buffer.nbytes) for buffer in self.buffers)
 
 
 class _HeldPlan:

@@ -45,14 +45,16 @@ def sendable(error: E, dumps: Dumps) -> E | BatchflowError:
         if type(unpacked) is type(error):
             return form  # type: ignore[return-value]
     plain = BatchflowError(f"{said_by(error)} (which cannot be sent as it is)")
-    plain.add_note(note)
+    for said in error.__notes__:
+        plain.add_note(said)
     return plain
 
 
 def said_by(error: BaseException) -> str:
     """Give the last line of an error's traceback: its type and message, even if it has none."""
-    lines = traceback.format_exception_only(error)
-    return next(line for line in reversed(lines) if not line.startswith(" ")).strip()
+    said = traceback.TracebackException(type(error), error, None)
+    said.__notes__ = None  # they would come last
+    return list(said.format_exception_only())[-1].strip()
 
 
 class _Bare:

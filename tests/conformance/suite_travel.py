@@ -148,7 +148,7 @@ class Travel:
     def test_a_variable_that_cannot_travel_is_refused(self, executor, tmp_path):
         chain = make_dataset().p.init_variable("lock", init=threading.Lock).tell(str(tmp_path))
         pipeline = chain.call(lambda lock: None, V("lock"))
-        match = r"call.*chained at .*variable 'lock'.*cannot travel"
+        match = r"call.*chained at .*cannot travel.*variable 'lock', of type lock"
         self.refused(pipeline, executor, ArgumentTypeError, match, tmp_path)
 
     def test_what_stays_in_order_may_hold_anything(self, executor):

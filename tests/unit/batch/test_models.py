@@ -706,7 +706,7 @@ def test_asking_too_early_does_not_spoil_the_model():
 
 def test_asking_too_early_from_another_thread_does_not_fail_the_run(monkeypatch):
     """The question is held up until the run, too, has come to the model, or has gone by."""
-    from batchflow.engine import state
+    from batchflow.engine import models
 
     pipeline = Dataset(2, Base).p.use_dynamic()
     asking, done = threading.Event(), threading.Event()
@@ -722,10 +722,10 @@ def test_asking_too_early_from_another_thread_does_not_fail_the_run(monkeypatch)
         with contextlib.suppress(UnknownNameError):
             pipeline.models["from_batch"]
 
-    monkeypatch.setattr(state, "UnknownNameError", held_up)
+    monkeypatch.setattr(models, "UnknownNameError", held_up)
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    asking.wait(DEADLINE)
+    assert asking.wait(DEADLINE)
     try:
         got = [batch.got["first"] for batch in pipeline.gen_batch(1)]
     finally:
@@ -735,7 +735,7 @@ def test_asking_too_early_from_another_thread_does_not_fail_the_run(monkeypatch)
 
 
 def _waits_on(pipeline):
-    made = pipeline._state.dynamic_slot("from_batch")._made
+    made = pipeline._state.model_slot("from_batch")._made
     return made is not None and len(made._condition._waiters) > 0
 
 
