@@ -9,12 +9,15 @@ BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export MPLBACKEND ?= Agg
 
+# All but what has a command of its own.
+USUAL := not soak and not legacy and not cluster
+
 # The build of torch without CUDA, whose index is asked for this one package alone. Where it cannot
 # be reached, the registry's is taken.
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-models test-jax test-torch test-legacy lint types docs notebooks soak bench clean
+.PHONY: demo test test-models test-jax test-torch test-legacy test-cluster lint types docs notebooks soak bench clean
 .DEFAULT_GOAL := test
 
 # The interpreter may come without ensurepip (Debian splits it off): then virtualenv brings pip.
@@ -55,8 +58,8 @@ demo: $(VENV)/demo-installed
 	$(BIN)/python examples/digits.py
 
 test: lint types $(VENV)/dev-installed
-	$(BIN)/python -m pytest tests -m 'not soak and not tensorflow and not legacy'
-	$(BIN)/python -m pytest tests -m 'tensorflow and not soak and not legacy'
+	$(BIN)/python -m pytest tests -m 'not tensorflow and $(USUAL)'
+	$(BIN)/python -m pytest tests -m 'tensorflow and $(USUAL)'
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
 
 # One after the other: each takes all cores.
@@ -66,10 +69,18 @@ test-models:
 	$(MAKE) test-legacy
 
 test-jax test-torch: test-%: $(VENV)-%/installed
-	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests -m '(tensorflow or torch) and not soak and not legacy'
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests -m '(tensorflow or torch) and $(USUAL)'
 
 test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'
+
+# Ray and Dask, which start clusters on this machine.
+$(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml
+	$(VENV)-cluster/bin/python -m pip install --quiet --editable '.[ray,dask,tensorflow-cpu,examples,dev]'
+	touch $@
+
+test-cluster: $(VENV)-cluster/installed
+	$(VENV)-cluster/bin/python -m pytest tests -m 'cluster and not soak'
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
@@ -87,4 +98,4 @@ bench: $(VENV)/demo-installed
 	$(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV)-legacy build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV)-legacy $(VENV)-cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,7 +17,7 @@ from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
 from batchflow.errors import ArgumentTypeError
 from batchflow.executors import packed_errors
-from batchflow.executors.item_processes import needs_loky
+from batchflow.executors.parcels import needs_cloudpickle
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
 
@@ -32,7 +32,7 @@ def packed(value: Any) -> bytes:
 @functools.cache
 def _pickler() -> type[Any]:
     """Make the class of the pickler; its package comes with the extra `processes`."""
-    needs_loky()
+    needs_cloudpickle()
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
@@ -19,6 +20,8 @@ from batchflow.executors.foreign_worker import Plan, far_call
 from batchflow.executors.process_handle import _words as exit_words
 
 __all__ = ["Home", "home_of", "n_deaths", "worker_count"]
+
+EXIT_SECONDS = 0.2  # from the last word of a process to its exit code
 
 # How executors that go on say that a worker has died, with the number of workers that this cost.
 _DEATHS = {
@@ -122,11 +125,13 @@ class _StandardPool(Home):
     """The process pool of the standard library."""
 
     def cause(self, error: BaseException) -> str:
-        processes = list((self.executor._processes or {}).values())
         with suppress(Exception):
-            codes = [p.exitcode for p in processes if p.exitcode is not None]
-            if codes:
-                return exit_words(codes[0])
+            processes = {p.sentinel: p for p in list(self.executor._processes.values())}
+            for sentinel in wait(list(processes), timeout=0):
+                dead = processes[sentinel]
+                dead.join(EXIT_SECONDS)
+                if dead.exitcode is not None:
+                    return exit_words(dead.exitcode)
         return super().cause(error)
 
     def _alike(self) -> Executor | None:

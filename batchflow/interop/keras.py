@@ -103,7 +103,7 @@ def _class() -> Any:
 
         @property
         def workers(self) -> int:
-            return self._workers  # type: ignore[no-any-return]
+            return self._workers
 
         @workers.setter
         def workers(self, value: int) -> None:

@@ -5,6 +5,9 @@ Nothing is compiled but what `compile(jit_compile=True)` asks `torch.compile` fo
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 from batchflow.models.step import Data, Logs, Step
 
 __all__ = ["TorchStep"]
@@ -19,4 +22,10 @@ class TorchStep(Step):
         model._symbolic_build(data_batch=tuple(data))
         if resets:
             model.reset_metrics()
-        return self._values(model.train_function([tuple(data)]))
+        logs = model.train_function([tuple(data)])
+        # A metric may give its variable's own tensor, which the next step changes in place.
+        return self._values(sys.modules["keras"].tree.map_structure(_copied, logs))
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if hasattr(value, "detach") else value

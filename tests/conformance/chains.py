@@ -168,7 +168,9 @@ def joining_ordered():
 def concatenating():
     work = make_class()
     inner = make_dataset(10, work, first=100).p.jitter().augment()
-    pipeline = with_history(make_dataset(batch_class=work).p.augment().concat(inner).augment()).train()
+    pipeline = with_history(
+        make_dataset(batch_class=work).p.augment().concat(inner).augment()
+    ).train()
     return pipeline, [pipeline]
 
 

@@ -8,9 +8,9 @@ import pytest
 import batchflow
 from batchflow.testing import hand_over_every_batch
 
-from . import chains, suite_answers, suite_endings, suite_errors, suite_travel
+from . import chains, chaos, suite_answers, suite_endings, suite_errors, suite_travel
 
-MODULES = (chains, suite_answers, suite_endings, suite_errors, suite_travel)
+MODULES = (chains, chaos, suite_answers, suite_endings, suite_errors, suite_travel)
 
 
 @pytest.fixture(autouse=True, scope="session")

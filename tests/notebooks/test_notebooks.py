@@ -12,10 +12,11 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+ON_TENSORFLOW = [pytest.mark.tensorflow, pytest.mark.backends("tensorflow")]
 RUNS = [
     pytest.param(
         name,
-        marks=[pytest.mark.tensorflow] if "import keras" in (FOLDER / name).read_text() else [],
+        marks=ON_TENSORFLOW if "import keras" in (FOLDER / name).read_text() else [],
     )
     for name in NAMES
 ]

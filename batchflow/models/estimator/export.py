@@ -122,9 +122,9 @@ def _write(
     archive = keras.export.ExportArchive()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Keras calls in jax and TensorFlow
+        archive.track(keras.Model(list(named.values()), dict(outputs)))  # before any endpoint
         for name, output in outputs.items():
             model = keras.Model(list(named.values()), output)
-            archive.track(model)
             archive.add_endpoint(name, _endpoint(model), input_signature=specs)
         archive.write_out(folder, verbose=False)
 

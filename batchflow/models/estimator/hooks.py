@@ -73,52 +73,53 @@ class Hooks:
         keras = sys.modules["keras"]
         self._model = model
         self._kind = kind
-        callbacks = [
+        # Not in a CallbackList of Keras: that waits for the device, to read the loss of every step.
+        self._callbacks = [
             one if isinstance(one, keras.callbacks.Callback) else _adapter_class()(one)
             for one in given
         ]
-        self._is_silent = not callbacks
-        self._list = keras.callbacks.CallbackList(
-            callbacks, add_history=False, add_progbar=False, model=model
-        )
+        self._logs: Any = {}
 
     @contextmanager
     def around(self) -> Iterator[None]:
         """Tell of the begin, and of the end if the loop ends well."""
+        self._logs = {}
         self._stop(False)
-        if self._is_silent:
-            yield
-            return
-        self._logs: Any = None
-        getattr(self._list, f"on_{self._kind}_begin")()
+        for callback in self._callbacks:
+            callback.set_params({})
+            callback.set_model(self._model)
+        self._tell(f"on_{self._kind}_begin")
         if self._kind == "train":
-            self._list.on_epoch_begin(0)
+            self._tell("on_epoch_begin", 0)
         yield
         if self._kind == "train":
-            self._list.on_epoch_end(0, self._logs or {})
-        getattr(self._list, f"on_{self._kind}_end")(self._logs or {})
+            self._tell("on_epoch_end", 0, self._logs)
+        self._tell(f"on_{self._kind}_end", self._logs)
 
     def before(self, number: int) -> None:
         """Tell of a batch to come."""
-        if not self._is_silent:
-            getattr(self._list, f"on_{self._kind}_batch_begin")(number)
+        self._tell(f"on_{self._kind}_batch_begin", number)
 
     def after(self, number: int, logs: Any) -> None:
         """Tell of a batch that is done."""
-        if not self._is_silent:
-            self._logs = logs
-            getattr(self._list, f"on_{self._kind}_batch_end")(number, logs)
+        self._logs = logs
+        self._tell(f"on_{self._kind}_batch_end", number, logs)
 
     def follow(self, model: Any) -> None:
         """Tell of another model that has taken the place of the first."""
         self._model = model
         self._stop(False)
-        self._list.set_model(model)
+        for callback in self._callbacks:
+            callback.set_model(model)
 
     @property
     def wants_stop(self) -> bool:
         """Whether a hook has asked for the end."""
         return bool(getattr(self._model, _STOPS[self._kind], False))
+
+    def _tell(self, what: str, *values: Any) -> None:
+        for callback in self._callbacks:
+            getattr(callback, what)(*values)
 
     def _stop(self, value: bool) -> None:
         setattr(self._model, _STOPS[self._kind], value)

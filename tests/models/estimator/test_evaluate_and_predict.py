@@ -189,7 +189,7 @@ def test_layers_that_only_training_has_do_not_disturb(tmp_path):
         hidden = features["x"]
         if mode == "train":
             hidden = keras.layers.GaussianNoise(0.1)(hidden)
-        results = keras.layers.Dense(1)(hidden)
+        results = keras.layers.Dense(1, use_bias=False)(hidden)
         if mode == "infer":
             return EstimatorSpec(mode, predictions=results)
         loss = keras.ops.mean(keras.ops.square(results))

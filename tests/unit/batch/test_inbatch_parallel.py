@@ -994,7 +994,7 @@ def test_the_error_of_a_killed_process_names_the_items():
             if item_id == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(BatchflowError, match=r"3 processes died .*the item with the id 1"):
+    with pytest.raises(BatchflowError, match=r"the item with the id 1: .*3 attempts"):
         Items(2).work()
 
 

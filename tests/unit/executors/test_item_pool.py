@@ -12,8 +12,8 @@ import weakref
 import pytest
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors import item_processes, pool
-from batchflow.executors.item_processes import ATTEMPTS, in_processes
+from batchflow.executors import pool
+from batchflow.executors.item_processes import in_processes
 from batchflow.executors.pool import (
     MAX_THREADS,
     ItemTimeoutError,
@@ -436,14 +436,13 @@ def test_a_chunk_that_kills_every_process_is_given_up(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
 
     log = tmp_path / "log"
-    with pytest.raises(WorkerDiedError, match=f"{ATTEMPTS} processes died"):
+    with pytest.raises(WorkerDiedError, match="SIGKILL"):
         in_workers(work, [(str(log),)])
-    assert len(log.read_text()) == ATTEMPTS
+    assert len(log.read_text()) == 3
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "loky", None)
-    monkeypatch.setattr(item_processes, "_processes", item_processes._Processes())
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(BatchflowError, match=r"pip install batchflow\[processes\]"):
         in_processes(os.getpid, [()])
 
@@ -535,7 +534,7 @@ def test_importing_the_pools_starts_nothing():
         """
         import sys, threading
         import batchflow.executors.item_processes, batchflow.executors.pool
-        print(threading.active_count(), "loky" in sys.modules, "multiprocessing" in sys.modules)
+        print(threading.active_count(), "cloudpickle" in sys.modules, "multiprocessing" in sys.modules)
         """
     )
     assert (program.stdout, program.stderr) == ("1 False False\n", "")

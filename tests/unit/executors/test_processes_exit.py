@@ -151,8 +151,8 @@ def test_an_interrupt_reaches_only_the_main_process(tmp_path):
         job = process_pool().open(pack(lambda item: (time.sleep(item), os.getpid())[1]), 1)
         pid = job.submit(0).result()
         future = job.submit(1)
-        (folder / "go").touch()
         try:
+            (folder / "go").touch()
             while True:
                 future.result()
                 future = job.submit(1)
