@@ -40,12 +40,12 @@ $(VENV)/dev-installed: $(VENV)/demo-installed
 	touch $@
 
 $(VENV)-jax/installed: $(VENV)-jax/made pyproject.toml
-	$(VENV)-jax/bin/python -m pip install --quiet --editable '.[jax,examples,dev]'
+	$(VENV)-jax/bin/python -m pip install --quiet --editable '.[jax,examples,dev]' 'tensorboard>=2.18'
 	touch $@
 
 $(VENV)-torch/installed: $(VENV)-torch/made pyproject.toml
 	$(VENV)-torch/bin/python -m pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
-	$(VENV)-torch/bin/python -m pip install --quiet --editable '.[torch,examples,dev]'
+	$(VENV)-torch/bin/python -m pip install --quiet --editable '.[torch,examples,dev]' 'tensorboard>=2.18'
 	touch $@
 
 # tf_keras asks for tensorflow by name: the small build is as good, so that is installed before it.
@@ -67,6 +67,11 @@ test-models:
 	$(MAKE) test-jax
 	$(MAKE) test-torch
 	$(MAKE) test-legacy
+
+# What JAX has compiled is kept: the tests compile the same small models again and again.
+test-jax: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)-jax/compiled
+test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
 test-jax test-torch: test-%: $(VENV)-%/installed
 	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests -m '(tensorflow or torch) and $(USUAL)'

@@ -7,6 +7,7 @@ A group is k batches of an epoch in a row, as they reach the section's first suc
 that are left over at the end of an epoch, or before an error, are taken one by one.
 
 Guarantees:
+    - A model that cannot be trained on several batches in one call is trained batch by batch.
     - The values that a step stores are stored batch by batch, in order, as single steps store them.
     - An error or `StopPipeline` at a batch comes when all batches before it have been delivered.
       An error of the call itself comes before its group: none of its batches is delivered.
@@ -21,11 +22,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
-from batchflow.engine.late import store
+from batchflow.engine.late import refuse_coroutine, store
 from batchflow.engine.section import holding
 from batchflow.engine.source import EpochEnd
-from batchflow.engine.steps import ReadyStep, ReplayNote, explain, run_steps
-from batchflow.errors import SkipBatch, StopPipeline, add_note_once
+from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
+from batchflow.errors import SkipBatch, add_note_once
 from batchflow.plan import BoundStep
 
 __all__ = ["GroupedStep", "Phase", "in_groups"]
@@ -47,29 +48,32 @@ class GroupedStep(NamedTuple):
     arguments: Callable[[Batch], Arguments]
     model_for: Callable[[BoundStep, Batch], Any]
 
-    def take(self, batches: Sequence[Batch], given: Sequence[Arguments], note: ReplayNote) -> None:
-        """Do the step for all batches, and store what it gives for each."""
-        whole = len(batches) == self.bound.group
-        size = len(batches) if whole else 1
-        for first in range(0, len(batches), size):
-            self._call(batches[first : first + size], given[first : first + size], note)
+    def prepare(self, batch: Batch) -> Arguments:
+        """Make a dynamic model, if there is none yet, and give the arguments for a batch."""
+        self.model_for(self.bound, batch)
+        return self.arguments(batch)
 
-    def _call(self, batches: Sequence[Batch], given: Sequence[Arguments], note: ReplayNote) -> None:
-        step, several = self.bound.step, self.bound.several
-        batch = batches[0]
-        try:
-            values = several(self.model_for(self.bound, batch), given)  # type: ignore[misc]
-            for batch, value in zip(batches, values, strict=True):
-                if self.bound.save_to is not None:
-                    store(self.bound.save_to, value, batch)
-        except (SkipBatch, StopPipeline):
-            raise
-        except BaseException as error:
-            explain(error, step, batch, note)
-            if len(batches) > 1:
-                numbers = ", ".join(str(one.number) for one in batches)
-                add_note_once(error, f"in one call for the batches {numbers}")
-            raise
+    def take_all(self, batches: Sequence[Batch], given: Sequence[Arguments]) -> bool:
+        """Do the step for a whole group in one call, if its model can be trained so.
+
+        Returns:
+            Whether it has been done.
+        """
+        values = self.bound.several(self.model_for(self.bound, batches[0]), given)  # type: ignore[misc]
+        if values is None:
+            return False
+        for batch, value in zip(batches, values, strict=True):
+            if self.bound.save_to is not None:
+                store(self.bound.save_to, value, batch)
+        return True
+
+    def take_one(self, batch: Batch, given: Arguments) -> None:
+        """Do the step for one batch."""
+        args, kwargs = given
+        value = self.bound.function(batch, self.model_for(self.bound, batch), *args, **kwargs)
+        refuse_coroutine(value, self.bound.step.name)
+        if self.bound.save_to is not None:
+            store(self.bound.save_to, value, batch)
 
 
 class Phase(NamedTuple):
@@ -146,11 +150,53 @@ class _Groups:
         for place, phase in enumerate(self._phases):
             source = batches if place == 0 else iter(items)
             items, given = self._collected(source, phase, is_first=place == 0)
-            own = [item for item in items if isinstance(item, Batch)]
-            if own:
-                take = phase.grouped.take  # type: ignore[union-attr]
-                holding(self._locks, partial(take, own, given, self._note))
+            items = self._taken(items, phase.grouped, given)
         return items
+
+    def _taken(self, items: Items, grouped: Any, given: Sequence[Arguments]) -> Items:
+        """Do the step that takes several; give what goes on."""
+        own = [item for item in items if isinstance(item, Batch)]
+        try:
+            if len(own) == self._size and self._did_all(grouped, own, given):
+                return items
+        except Exception as error:  # noqa: BLE001  raised when the batches before have gone
+            self.is_over, self.ending = True, error
+            return []
+        rest = iter(given)
+        done: Items = []
+        for item in items:
+            if isinstance(item, EpochEnd):
+                done.append(item)
+                continue
+            try:
+                self._run(item, partial(grouped.take_one, item, next(rest)), grouped)
+                done.append(item)
+            except SkipBatch:
+                done += [EpochEnd()] if item._closes else []
+            except Exception as error:  # noqa: BLE001  the same
+                self.is_over, self.ending = True, error
+                break
+        return done
+
+    def _did_all(self, grouped: Any, own: Sequence[Batch], given: Sequence[Arguments]) -> bool:
+        try:
+            return bool(self._run(own[0], partial(grouped.take_all, own, given), grouped))
+        except BaseException as error:
+            numbers = ", ".join(str(batch.number) for batch in own)
+            add_note_once(error, f"in one call for the batches {numbers}")
+            raise
+
+    def _run(self, batch: Batch, work: Callable[[], Any], grouped: Any) -> Any:
+        """Do some work for a batch under the locks, and say where if that fails."""
+        told: list[Any] = []
+
+        def step(batch: Batch) -> Batch:
+            told.append(work())
+            return batch
+
+        ready = ReadyStep(step, (), {}, grouped.bound.step)
+        holding(self._locks, partial(run_steps, batch, [ready], self._note))
+        return told[0]
 
     def _collected(
         self, source: Iterator[Batch | EpochEnd], phase: Phase, *, is_first: bool
@@ -181,19 +227,10 @@ class _Groups:
         item.pipeline = self._pipeline
         try:
             done: Any = run_steps(item, phase.steps, self._note)
-            given.append(self._arguments(phase.grouped, done))
+            given.append(self._run(done, partial(phase.grouped.prepare, done), phase.grouped))  # type: ignore[union-attr]
         except SkipBatch:
             return EpochEnd() if item._closes else None
         return done  # type: ignore[no-any-return]
-
-    def _arguments(self, grouped: Any, batch: Batch) -> Arguments:
-        try:
-            return grouped.arguments(batch)  # type: ignore[no-any-return]
-        except (SkipBatch, StopPipeline):
-            raise
-        except BaseException as error:
-            explain(error, grouped.bound.step, batch, self._note)
-            raise
 
     def finished(self, item: Batch | EpochEnd) -> Batch | EpochEnd | None:
         """Take a batch through what follows the last step that takes several."""

@@ -18,7 +18,14 @@ from batchflow.errors import (
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
-__all__ = ["awaited", "store", "with_chance", "with_late_arguments", "with_late_values"]
+__all__ = [
+    "awaited",
+    "refuse_coroutine",
+    "store",
+    "with_chance",
+    "with_late_arguments",
+    "with_late_values",
+]
 
 
 def with_late_values(
@@ -45,8 +52,7 @@ def with_late_values(
         for key, value in late_kwargs:
             kwargs[key] = _resolved(value, batch)
         result = function(batch, *given, **kwargs)
-        if result.__class__ is CoroutineType:
-            _refuse_coroutine(result, repr(name))
+        refuse_coroutine(result, name)
         if bound.returns_batch and (save_to is None or isinstance(result, Batch)):
             if save_to is not None:
                 raise ActionResultError(
@@ -117,7 +123,17 @@ def with_chance(
     return call
 
 
-def _refuse_coroutine(coroutine: Any, name: str) -> NoReturn:
+def refuse_coroutine(value: Any, name: str) -> None:
+    """Refuse the value of a step that is a coroutine.
+
+    Raises:
+        ActionResultError: It is one.
+    """
+    if value.__class__ is CoroutineType:
+        _refuse(value, repr(name))
+
+
+def _refuse(coroutine: Any, name: str) -> NoReturn:
     coroutine.close()
     raise ActionResultError(
         f"the step {name} gave a coroutine, which nobody awaits; write the action, or the "
@@ -138,7 +154,7 @@ def _resolved(value: Any, batch: Batch) -> Any:
         add_note_once(error, f"while {value!r} was resolved")
         raise
     if given.__class__ is CoroutineType:
-        _refuse_coroutine(given, f"with {value!r}")
+        _refuse(given, f"with {value!r}")
     return given
 
 

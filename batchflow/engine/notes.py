@@ -20,7 +20,7 @@ class _NamedAlike:
     def __init__(self, function: Any) -> None:
         self.__name__ = getattr(function, "__name__", "")
 
-    def __call__(self, positions: Any) -> Any:
+    def __call__(self, positions: Any) -> Any:  # noqa: ARG002  refused
         raise ArgumentTypeError(f"the function {self.__name__!r} is not here")
 
 

@@ -247,7 +247,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
         n_workers = n_workers or max(1, min(prefetch, MOST_THREADS))
         prefetch = 0 if executor == "serial" else prefetch
     else:
-        n_workers = n_workers or getattr(executor, "_max_workers", None) or cpu_count()
+        n_workers = n_workers or _worker_count(executor) or cpu_count()
         prefetch = 2 * n_workers if prefetch is None else prefetch
         if prefetch == 0:
             raise ArgumentValueError(
@@ -255,6 +255,12 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{executor!r:.60}; leave one of them out"
             )
     return {"executor": executor, "prefetch": prefetch, "n_workers": n_workers}
+
+
+def _worker_count(executor: Any) -> int | None:
+    from batchflow.executors.foreign_homes import worker_count  # on use
+
+    return worker_count(executor)
 
 
 def _checked_executor(executor: Any) -> Any:

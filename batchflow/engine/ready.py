@@ -6,14 +6,15 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine.groups import GroupedStep, Phase
 from batchflow.engine.late import awaited, with_chance, with_late_arguments, with_late_values
 from batchflow.engine.steps import ReadyStep, ReplayNote
-from batchflow.errors import SkipBatch
-from batchflow.models.keras import is_keras_model
+from batchflow.errors import ArgumentValueError, SkipBatch
+from batchflow.models.keras import is_keras_model, share_state
 from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
@@ -69,6 +70,9 @@ class ReadySteps:
         """Give the steps of an ordered section, cut behind those that take several batches."""
         phases: list[Phase] = []
         first = 0
+        leaves = [leaf for bound in steps for leaf in bound.leaves]
+        if any(leaf.group > 1 for leaf in leaves):
+            self._refuse_shared_weights([leaf for leaf in leaves if leaf.model is not None])
         for place, bound in enumerate(steps):
             if isinstance(bound, BoundStep) and bound.group > 1:
                 phases.append(Phase(self.of(steps[first:place]), self._grouped(bound)))
@@ -78,6 +82,19 @@ class ReadySteps:
     def _grouped(self, bound: BoundStep) -> GroupedStep:
         arguments = with_late_arguments(bound, tuple(map(self._with_joined, bound.args)))
         return GroupedStep(bound, arguments, self._model_for)
+
+    def _refuse_shared_weights(self, leaves: Sequence[BoundStep]) -> None:
+        """Refuse models of different names that are one, or have variables in common."""
+        known = {leaf.model: leaf for leaf in leaves if leaf.model in self._descriptors}
+        for one, other in combinations(known.values(), 2):
+            models = [self._descriptors[leaf.model] for leaf in (one, other)]  # type: ignore[index]
+            if share_state(*models):
+                grouped = next(leaf for leaf in leaves if leaf.group > 1)
+                raise ArgumentValueError(
+                    f"{grouped.step}, chained at {grouped.step.where}, takes {grouped.group} "
+                    f"batches in one call, and the models {one.model!r} and {other.model!r} of "
+                    "this section have weights in common; leave steps_per_call out"
+                )
 
     def _model_for(self, bound: BoundStep, batch: Batch) -> Any:
         name: Any = bound.model

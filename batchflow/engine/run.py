@@ -221,7 +221,10 @@ def _stream(
         made = machine.ahead(workers, numbers)
         batches = machine.ordered(made if observer is None else observer.watch(made), workers)
         if machine.marks_epochs:
-            yield from (batch for batch in batches if isinstance(batch, Batch))
+            for batch in batches:
+                if isinstance(batch, Batch):
+                    yield batch
+                del batch  # while the next one is made, this one is not held
         else:
             yield from batches  # type: ignore[misc]
     except StopPipeline:

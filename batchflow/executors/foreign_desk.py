@@ -146,9 +146,7 @@ class Desk:
             task.drop()
         self._waiting.clear()
         self._suspects.clear()
-        for task in self._at_work:
-            assert task.inner is not None  # noqa: S101
-            self._home.cancel(task.inner)
+        self._home.stop([task.inner for task in self._at_work if task.inner is not None])
 
     def _take(self, task: Task, inner: Future[Any], beside: list[Task], cause: str) -> None:
         """See what has become of a task.
@@ -179,7 +177,10 @@ class Desk:
             self._shared = None  # it may be this that was lost
             self._put_back(task, was_alone=was_alone)
         else:
-            error.add_note("this is what the executor made of the task, before or after its work")
+            error.add_note(
+                "the executor has raised this, before the work on the task or after it: its "
+                "workers need batchflow and the modules of this program"
+            )
             task.fail(error)
 
     def _settle(self, task: Task, kind: int, answer: bytes, *, was_alone: bool) -> None:

@@ -8,7 +8,8 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors.foreign_worker import Plan, far_call
 from batchflow.executors.process_handle import _words as exit_words
+from batchflow.executors.ray import cpus_of
 
 __all__ = ["Home", "home_of", "n_deaths", "worker_count"]
 
@@ -101,9 +103,10 @@ class Home:
     def _alike(self) -> Executor | None:
         return None
 
-    def cancel(self, future: Future[Any]) -> None:
-        """Cancel a task that has not begun."""
-        future.cancel()
+    def stop(self, futures: Iterable[Future[Any]]) -> None:
+        """Cancel those tasks that have not begun. Nothing is submitted afterwards."""
+        for future in futures:
+            future.cancel()
 
     def kill(self, future: Future[Any]) -> None:
         """Break off a task, if this can be done without harm to others."""
@@ -123,6 +126,8 @@ class Home:
 
 class _StandardPool(Home):
     """The process pool of the standard library."""
+
+    _is_shut_down = False
 
     def cause(self, error: BaseException) -> str:
         with suppress(Exception):
@@ -146,10 +151,27 @@ class _StandardPool(Home):
             max_tasks_per_child=given._max_tasks_per_child,
         )
 
+    def stop(self, futures: Iterable[Future[Any]]) -> None:
+        # One's own `cancel` would break the pool's thread, should a worker be killed afterwards.
+        if self._is_ours:
+            self._shut_down()
+        else:
+            super().stop(futures)
+
+    def _shut_down(self) -> None:
+        if not self._is_shut_down:
+            self._is_shut_down = True
+            self._processes = list((self.executor._processes or {}).values())
+            self._manager = self.executor._executor_manager_thread
+            self.executor.shutdown(wait=False, cancel_futures=True)
+
     def _end(self, is_busy: bool) -> None:
-        for process in list((self.executor._processes or {}).values()) if is_busy else ():
+        self._shut_down()
+        for process in self._processes if is_busy else ():
             process.kill()
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        if self._manager is not None:
+            self._manager.join()
+        self._processes, self._manager = [], None
 
 
 class _LokyPool(Home):
@@ -202,8 +224,8 @@ class _Ray(Home):
     def share(self, plan: Plan) -> Any:
         return self.executor.share(plan)
 
-    def cancel(self, future: Future[Any]) -> None:
-        """Do nothing: Ray does not tell whether the task has begun."""
+    def stop(self, futures: Iterable[Future[Any]]) -> None:
+        """Do nothing: Ray does not tell which of them have begun."""
 
     def kill(self, future: Any) -> None:
         future.kill()
@@ -248,9 +270,14 @@ def _kind_of(executor: Executor) -> type[Home]:
 def worker_count(executor: Any) -> int | None:
     """Tell on how many tasks an executor works at once; None: it does not say.
 
+    Nothing is started: of `"ray"` it is known if Ray runs already.
+
     Args:
-        executor: The executor, or a function that makes one, which is not called.
+        executor: The executor, its name, or a function that makes one, which is not called.
     """
+    if executor == "ray":
+        ray = sys.modules.get("ray")
+        return cpus_of(ray) if ray is not None and ray.is_initialized() else None
     return _kind_of(executor)(executor).n_workers if isinstance(executor, Executor) else None
 
 

@@ -227,14 +227,16 @@ class _Worker:
     def _outcome(self, received: Frame) -> tuple[int, Parcel, float]:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
-            result = job.function()(received.open(COPY).load())
+            try:
+                result = job.function()(received.open(COPY).load())
+            finally:
+                if os.getpid() != self._pid:  # the task has forked, and this is not the worker
+                    os._exit(1)  # before it touches memory that is lent
             kind, parcel = DONE, packed_value(result, job.classes, "the result", self._lender)
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
             kind, parcel = FAILED, _packed_error(error, job.classes)
-        if os.getpid() != self._pid:
-            os._exit(1)  # the task has forked, and this is not the worker
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()

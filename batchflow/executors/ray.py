@@ -12,6 +12,7 @@ Guarantees:
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -21,7 +22,7 @@ from typing import Any
 from batchflow.errors import BatchflowError
 from batchflow.executors.pool import at_shutdown, cpu_count
 
-__all__ = ["RayExecutor"]
+__all__ = ["RayExecutor", "cpus_of"]
 
 # Ray reads it when it decides which address a node of its has: "0" is loopback, on every system.
 _LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -53,7 +54,7 @@ class RayExecutor(Executor):
     @property
     def n_workers(self) -> int:
         """The number of CPUs of the cluster."""
-        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        return cpus_of(self._ray)
 
     def share(self, value: Any) -> Any:
         """Put a value where all workers find it; what is given back stands for it in `submit`."""
@@ -67,6 +68,11 @@ class RayExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: Ray stays for the next one. `batchflow.shutdown()` ends it."""
+
+
+def cpus_of(ray: Any) -> int:
+    """Give the number of CPUs of the cluster that Ray is connected to."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 class _RayFuture(Future[Any]):
@@ -203,16 +209,26 @@ def _start(ray: Any) -> None:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let Ray, which may have read its settings already, take loopback as its address."""
+    """Let Ray, which may have read its settings already, take loopback as its address.
+
+    Its workers are to find the modules that this process finds.
+    """
     from ray._private import ray_constants
 
-    before = os.environ.get(_LOOPBACK_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_LOOPBACK_SWITCH], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    settings = {
+        _LOOPBACK_SWITCH: "0",
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    was_open = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(settings)
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        if before[0] is None:
-            del os.environ[_LOOPBACK_SWITCH]
-        else:
-            os.environ[_LOOPBACK_SWITCH] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = was_open
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -35,7 +35,15 @@ from batchflow.models.keras import alone, is_keras_model, named_outputs
 from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.models.keras_step import Call, train_on_batch, train_on_batches
 
-__all__ = ["Fetches", "predict", "train", "train_several", "train_step", "train_steps"]
+__all__ = [
+    "Fetches",
+    "predict",
+    "train",
+    "train_several",
+    "train_step",
+    "train_steps",
+    "trains_several",
+]
 
 Fetches = str | int | Sequence[str | int] | None
 
@@ -100,15 +108,23 @@ def train(
     )
 
 
+def trains_several(model: Any) -> bool:
+    """Tell whether several steps of a model can be done in one call."""
+    return is_keras_model(model)
+
+
 def train_several(
-    model: Any, calls: Sequence[Call], fetches: Fetches = None, n_per_call: int | None = None
+    model: Any,
+    calls: Sequence[Call],
+    fetches: Sequence[Fetches] | None = None,
+    n_per_call: int | None = None,
 ) -> list[Any]:
     """Do several training steps, one after the other: of a Keras model in one call where possible.
 
     Args:
         model: As for `train`.
         calls: The positional and the keyword arguments of each step.
-        fetches: What to return of each step.
+        fetches: What to return of each step, one after the other; None: nothing is named.
         n_per_call: How many steps of a Keras model one compiled call is made of. Another number of
             calls than this, such as the rest of an epoch, is done in single steps, so that nothing
             is compiled for it. None: as many as there are.
@@ -121,13 +137,15 @@ def train_several(
         ModelDefinitionError: (a `TypeError`) The Keras model is not compiled.
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
+    named = [None] * len(calls) if fetches is None else fetches
     if not is_keras_model(model):
-        return [train(model, args, kwargs, fetches) for args, kwargs in calls]
+        steps = zip(calls, named, strict=True)
+        return [train(model, args, kwargs, names) for (args, kwargs), names in steps]
     with alone(model):
         several = train_on_batches(model, calls, n_per_call)
     return [
-        _of_logs(logs, kwargs, fetches, model)
-        for logs, (_, kwargs) in zip(several, calls, strict=True)
+        _of_logs(logs, kwargs, names, model)
+        for logs, (_, kwargs), names in zip(several, calls, named, strict=True)
     ]
 
 
@@ -216,7 +234,8 @@ def train_steps(
         raise ArgumentValueError("each batch is (x, y) or (x, y, sample_weight)")
     kwargs = {"reset_metrics": reset_metrics}
     calls = [(batch, kwargs) for batch in batches]
-    return train_several(model, calls, "loss" if fetches is None else fetches, n_per_call)
+    names = "loss" if fetches is None else fetches
+    return train_several(model, calls, [names] * len(calls), n_per_call)
 
 
 def _check_keras(model: Any) -> None:

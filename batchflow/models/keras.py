@@ -29,6 +29,7 @@ __all__ = [
     "assign_state",
     "is_keras_model",
     "named_outputs",
+    "share_state",
     "state_arrays",
     "state_variables",
 ]
@@ -59,6 +60,15 @@ def alone(model: Any) -> AbstractContextManager[Any]:
         with _guard:
             turn = _turns.setdefault(model, threading.RLock())
     return turn
+
+
+def share_state(one: Any, other: Any) -> bool:
+    """Tell whether two models are one, or Keras models with variables in common."""
+    if one is other:
+        return True
+    if not (is_keras_model(one) and is_keras_model(other)):
+        return False
+    return not {id(v) for v in one.variables}.isdisjoint(id(v) for v in other.variables)
 
 
 def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:

@@ -49,7 +49,7 @@ class BoundStep(NamedTuple):
     stores: bool
     places: tuple[Any, ...]
     group: int = 1
-    several: Callable[..., list[Any]] | None = None
+    several: Callable[..., list[Any] | None] | None = None
 
     @property
     def leaves(self) -> tuple[BoundStep, ...]:

@@ -199,7 +199,7 @@ def train_model(
 
 def train_model_several(
     model: Any, arguments: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]
-) -> list[Any]:
+) -> list[Any] | None:
     """Train a model with several batches in one call.
 
     Args:
@@ -207,16 +207,18 @@ def train_model_several(
         arguments: Those of `train_model` for each batch.
 
     Returns:
-        What `train_model` gives for each.
+        What `train_model` gives for each; None, and nothing is done, if the model cannot be trained
+        so.
     """
     from batchflow.models import calls  # on use: with what knows the frameworks
 
-    fetches = arguments[0][1].get("fetches")
+    if not calls.trains_several(model):
+        return None
     plain = [
         (args, {name: value for name, value in kwargs.items() if name != "fetches"})
         for args, kwargs in arguments
     ]
-    return calls.train_several(model, plain, fetches)
+    return calls.train_several(model, plain, [kwargs.get("fetches") for _, kwargs in arguments])
 
 
 def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
@@ -293,7 +295,7 @@ class Builtin(NamedTuple):
     model: Literal["used", "trained"] | None = None
     needs_batch: bool = False
     joined_at: int | None = None
-    several: Callable[..., list[Any]] | None = None
+    several: Callable[..., list[Any] | None] | None = None
 
 
 BUILTINS = {

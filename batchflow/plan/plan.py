@@ -234,10 +234,10 @@ class BoundPlan(NamedTuple):
             ArgumentValueError: A step cannot take several batches in one call.
         """
         self._check_variables()
-        if self.has_groups:
+        if self.has_groups or self.regroupings:
             from batchflow.plan.groups import check_groups  # on use
 
-            check_groups(self, _has_section)
+            check_groups(self)
 
     @property
     def has_groups(self) -> bool:

@@ -233,12 +233,13 @@ def _model_and_rest(step: Step) -> tuple[str, tuple[Any, ...]]:
 
 
 def _group_size(step: Step, size: Any) -> int:
-    if type(size) is not int or size < 1:
+    is_whole = hasattr(size, "__index__") and not isinstance(size, (bool, Expression))
+    if not is_whole or size < 1:
         raise ArgumentTypeError(
             f"{step}, chained at {step.where}: steps_per_call is a whole number from 1 on, got "
             f"{size!r:.60}"
         )
-    return size
+    return int(size)
 
 
 def _with_joined(

@@ -1,4 +1,4 @@
-"""`dataset.shard(k, n)`, attacked: shares of one epoch have nothing in common, together have all."""
+"""`dataset.shard(k, n)`, attacked: shares of one epoch are disjoint, together they have all."""
 
 import pickle
 
@@ -39,10 +39,9 @@ def test_a_generator_gives_all_shares_one_order_or_is_refused(dataset, options):
     given = {"shuffle": rng} if options == "shuffle" else {"shuffle": True, "seed": rng}
     try:
         shares = [ids_of(dataset.shard(k, 2).gen_batch(2, **given)) for k in range(2)]
-    except ArgumentValueError as error:
-        assert "seed" in str(error)
-    else:
-        assert sorted(shares[0] + shares[1]) == list(range(23))
+    except ArgumentValueError:
+        return
+    assert sorted(shares[0] + shares[1]) == list(range(23))
 
 
 @pytest.mark.parametrize("word", ["concat", "merge"])

@@ -209,6 +209,7 @@ def test_an_output_is_fetched_by_its_name(dataset):
     np.testing.assert_array_equal(batch.named, batch.first)
 
 
+@pytest.mark.backends("tensorflow", "torch")  # on JAX it breaks, as the warning says
 def test_actions_in_parallel_that_work_on_it_are_warned_of(dataset):
     chain = dataset.p.init_model("net", build).guess()
     with pytest.warns(UserWarning, match=r"'guess'.*in several threads"):

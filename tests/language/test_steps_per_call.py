@@ -100,7 +100,7 @@ def training(dataset, k, net="net", **kwargs):
 
 @pytest.fixture
 def group_sizes(monkeypatch):
-    """The sizes of the calls that are made."""
+    """The sizes of the calls for several batches that are made."""
     sizes = []
     several = calls.train_several
 
@@ -109,6 +109,7 @@ def group_sizes(monkeypatch):
         return several(model, given, *args, **kwargs)
 
     monkeypatch.setattr(calls, "train_several", counting)
+    monkeypatch.setattr(calls, "trains_several", lambda model: True)
     return sizes
 
 
@@ -125,7 +126,7 @@ def test_weights_and_losses_are_those_of_single_steps(dataset, k, prefetch):
 
 def test_a_group_never_crosses_the_border_of_an_epoch_and_the_rest_is_single(dataset, group_sizes):
     training(dataset, 8).run(batch_size=SIZE, n_epochs=2)
-    assert group_sizes == [8, 8, 1, 1, 8, 8, 1, 1]
+    assert group_sizes == [8, 8, 8, 8]
 
 
 @each_prefetch
@@ -138,7 +139,7 @@ def test_skipped_batches_leave_groups_full(dataset, group_sizes, skip, prefetch)
     kept = [n for n in range(36) if n not in gone]
     assert [batch.number for batch in run] == kept
     assert p.m("net").seen == kept
-    assert group_sizes == [6, 6, 1, 1, 6, 6, 1, 1, 1, 1]
+    assert group_sizes == [6, 6, 6, 6]
 
 
 @each_prefetch
@@ -210,7 +211,7 @@ def test_an_error_of_an_action_ahead_comes_at_its_turn(dataset, prefetch):
     assert got == p.m("net").seen == list(range(6))
 
 
-def test_an_error_of_the_call_names_all_its_batches_and_how_to_make_one_again(dataset):
+def test_an_error_of_the_call_names_all_its_batches_and_how_to_make_one_again(dataset, group_sizes):
     p = dataset.p.init_model("net", Net)
     p = p.train_model("net", B.rows, B.number, fail_at=5, steps_per_call=4)
     run, got = p.gen_batch(batch_size=SIZE, seed=1), []
@@ -221,6 +222,16 @@ def test_an_error_of_the_call_names_all_its_batches_and_how_to_make_one_again(da
     assert "in the action 'train_model', chained at" in notes
     assert "in one call for the batches 4, 5, 6, 7" in notes
     assert "replay" in notes
+
+
+def test_an_error_of_a_single_step_names_its_batch(dataset):
+    p = dataset.p.init_model("net", Net)
+    p = p.train_model("net", B.rows, B.number, fail_at=5, steps_per_call=4)
+    run, got = p.gen_batch(batch_size=SIZE, seed=1), []
+    with pytest.raises(ArithmeticError) as raised:
+        got.extend(batch.number for batch in run)
+    assert got == p.m("net").seen == list(range(5))
+    assert any("batch 5, epoch 0" in note for note in raised.value.__notes__)
 
 
 def test_an_argument_that_cannot_be_resolved_names_its_batch(dataset):
@@ -266,7 +277,7 @@ def test_it_groups_behind_a_regrouping(dataset, group_sizes, prefetch):
         return p.run(batch_size=SIZE, n_epochs=2, prefetch=prefetch).m("net")
 
     assert trained(3).weight == trained(1).weight
-    assert group_sizes == [3, 3, 1, 3, 3, 1]
+    assert group_sizes == [3, 3, 3, 3]
 
 
 def test_two_models_are_trained_in_groups_one_behind_the_other(dataset, group_sizes):
@@ -277,7 +288,7 @@ def test_two_models_are_trained_in_groups_one_behind_the_other(dataset, group_si
         return p.m("one").weight, p.m("two").weight
 
     assert trained(5) == trained(1)
-    assert group_sizes[:3] == [5, 5, 5]
+    assert group_sizes == [5] * 6
 
 
 def test_one_batch_alone_takes_a_single_step(dataset):
@@ -335,6 +346,10 @@ REFUSED = {
         "the model 'net'",
     ),
     "the model is trained twice": (lambda p: train(train(losses(p))), "the model 'net'"),
+    "it reads what a step before it writes": (
+        lambda p: losses(p).update(V("n"), V("n") + 1).train_model("net", V("n"), steps_per_call=4),
+        "the variable 'n'",
+    ),
     "the loss is read behind": (
         lambda p: train(losses(p), save_to=V("loss")).print(V("loss")),
         "the variable 'loss'",

@@ -62,7 +62,7 @@ def test_steps_in_one_call_are_single_steps_bit_for_bit(keras, name, weighted):
 def test_each_call_gives_what_a_single_one_would(keras):
     ours, theirs = (seeded(keras, MODELS["adam and metrics"]) for _ in range(2))
     calls = [((X[p], Y[p]), {"sample_weight": WEIGHTS[p]}) for p in FOUR] * 2
-    told = train_several(ours, calls, ["accuracy", "loss"])
+    told = train_several(ours, calls, [["accuracy", "loss"]] * len(calls))
     assert told == [train(theirs, *call, ["accuracy", "loss"]) for call in calls]
     calls = [((X[p],), {"y": Y[p], "return_dict": True}) for p in FOUR]
     assert train_several(ours, calls) == [train(theirs, *call) for call in calls]
@@ -117,7 +117,7 @@ def test_other_models_are_trained_one_by_one():
             self.total += x
             return fetches, self.total
 
-    assert train_several(Mean(), [((1,), {}), ((2,), {})], "t") == [("t", 1), ("t", 3)]
+    assert train_several(Mean(), [((1,), {}), ((2,), {})], ["t", "t"]) == [("t", 1), ("t", 3)]
 
 
 def test_fit_and_evaluate_between_groups_disturb_nothing(keras):

@@ -257,7 +257,7 @@ def _entries(program: Program) -> dict[str, str]:
     entry_of = {id(variable): entry for entry, variable in state_variables(program.model).items()}
     named = {name: entry_of[id(variable)] for name, variable in program.variables().items()}
     for variable in program.model.optimizer.variables:
-        name = f"optimizer/{variable.path}"
+        name = f"optimizer/{variable.path.rpartition('/')[2]}"
         while name in named:
             name += "_"
         named[name] = entry_of[id(variable)]

@@ -321,7 +321,15 @@ class Estimator:
 
         program = Program.build(make_spec, signature, self.config.tf_random_seed)
         program.summary_dir = self.model_dir
+        if mode is not Modes.TRAIN:
+            self._leave_alone(program)
         return program
+
+    def _leave_alone(self, program: Program) -> None:
+        """Let training begin from its checkpoint again where a program changes its weights."""
+        if program.shares:
+            with self._lock:
+                self._trainer.forget()
 
     def _spec(self, mode: Modes, inputs: Batch) -> EstimatorSpec:
         values = {
@@ -338,13 +346,15 @@ class Estimator:
     ) -> tuple[Program, ServingInputReceiver]:
         receiver = check_receiver(receiver_fn())
         spec = self._spec(Modes.PREDICT, Batch(receiver.features))
-        return Program.of_receiver(spec, receiver), receiver
+        program = Program.of_receiver(spec, receiver)
+        self._leave_alone(program)
+        return program, receiver
 
     def _saved(self, path: str | os.PathLike[str] | None) -> Saved:
         """Give a checkpoint, the newest one by default. What is in memory only is saved first."""
-        if path is None:
-            with self._lock:
-                path = self._trainer.save_if_ahead()
+        with self._lock:
+            latest = self._trainer.save_if_ahead()
+        path = latest if path is None else path
         if path is None:
             raise ArgumentValueError(
                 f"there is no trained model in {self.model_dir}: call train first, or give the "

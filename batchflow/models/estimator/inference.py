@@ -44,9 +44,13 @@ class Reader:
         try:
             yield loan
         except GeneratorExit:  # a prediction that was left early
-            self._idle = loan.program, loan.mark
+            self._keep(loan)
             raise
-        self._idle = loan.program, loan.mark
+        self._keep(loan)
+
+    def _keep(self, loan: _Borrowed) -> None:
+        if not loan.program.shares:  # otherwise others change its weights
+            self._idle = loan.program, loan.mark
 
 
 class _Borrowed:

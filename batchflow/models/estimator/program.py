@@ -33,6 +33,7 @@ from batchflow.models.keras_step import train_on_batch
 __all__ = ["Program", "build_in_scope", "names_counted_anew"]
 
 _NAME = "estimator"
+_MARK = "_batchflow_is_in_a_program"
 
 
 class Program:
@@ -49,6 +50,8 @@ class Program:
         signature: As given.
         batch: The batch of the step under way, for hooks.
         summary_dir: The folder for summaries, or None: there is none.
+        shares: Whether a program before has some of its variables: those of layers that are made
+            outside of the model function.
     """
 
     summary_dir: str | None = None
@@ -70,10 +73,15 @@ class Program:
             }
         self.model = _model_class()(inputs=inputs.arrays(), outputs=outputs, name=_NAME)
         _own_dropout(self.model)
+        self.shares = any(hasattr(variable, _MARK) for variable in self.model.variables)
+        for variable in self.model.variables:
+            setattr(variable, _MARK, True)
         self.model.program = self  # hooks come to it by their model
         if Modes.is_eval(spec.mode):
             self.model.keep_metrics(spec.eval_metric_ops)
         optimizer = spec.train_op if Modes.is_train(spec.mode) else None
+        if optimizer is not None and optimizer.built:  # by another program
+            optimizer = type(optimizer).from_config(optimizer.get_config())
         self.model.compile(optimizer=optimizer, jit_compile=_jit_compile())
         if optimizer is not None and not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)

@@ -1,12 +1,14 @@
 """The optimizers of BaseModel: what they are made of, decays, and both clippings."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+from models.base_model.nets import WORDS, X, estimator, inputs, linear, words
 
 from batchflow.models import Regressor
 from batchflow.models.base_model.clipping import clip, clipped_optimizer
-from models.base_model.nets import WORDS, X, Y, estimator, inputs, linear, words
 
 pytestmark = pytest.mark.tensorflow
 
@@ -147,7 +149,7 @@ def update(tmp_path, graph_fn, features, **clipping):
 
     values = []
     for rate in (0.0, 1.0):
-        trained = estimator(lambda mode: make(mode, rate), tmp_path / str(rate))
+        trained = estimator(functools.partial(make, rate=rate), tmp_path / str(rate))
         trained.train(inputs(features), steps=1)
         names = [name for name in trained.get_variable_names() if name.startswith("net/")]
         values.append({name: trained.get_variable_value(name) for name in names})
@@ -172,16 +174,12 @@ class TestClipping:
         assert norm(changes.values()) > 10
 
     def test_gradients_of_an_embedding_are_clipped_by_their_own_norm(self, tmp_path):
-        changes = update(
-            tmp_path, words, WORDS, clip_gradients=None, clip_embed_gradients=0.1
-        )
+        changes = update(tmp_path, words, WORDS, clip_gradients=None, clip_embed_gradients=0.1)
         assert norm([changes.pop("net/embedding/embeddings")]) == pytest.approx(0.1, rel=1e-3)
         assert norm(changes.values()) > 1
 
     def test_both_come_one_after_the_other(self, tmp_path):
-        changes = update(
-            tmp_path, words, WORDS, clip_gradients=5.0, clip_embed_gradients=0.01
-        )
+        changes = update(tmp_path, words, WORDS, clip_gradients=5.0, clip_embed_gradients=0.01)
         assert norm([changes["net/embedding/embeddings"]]) == pytest.approx(0.01, rel=1e-3)
         assert norm(changes.values()) < 5.0
 
@@ -202,16 +200,19 @@ class TestClipping:
     def test_an_override_clips_instead(self, tmp_path):
         class Signs(Regressor):
             def _clip_gradients_fn(self, grads_and_vars):
-                return [(keras.ops.sign(gradient), variable) for gradient, variable in grads_and_vars]
+                return [
+                    (keras.ops.sign(gradient), variable) for gradient, variable in grads_and_vars
+                ]
 
-        trained = [
-            estimator(
-                lambda mode: Signs(mode, linear, "mse", keras.optimizers.SGD(rate), summaries=None),
+        def kernel(rate):
+            optimizer = {"class_name": "SGD", "learning_rate": rate}
+            trained = estimator(
+                lambda mode: Signs(mode, linear, "mse", optimizer, summaries=None),
                 tmp_path / str(rate),
             ).train(inputs(), steps=1)
-            for rate in (0.0, 0.25)
-        ]
-        kernels = [one.get_variable_value("Regressor/line/kernel") for one in trained]
+            return trained.get_variable_value("Regressor/line/kernel")
+
+        kernels = [kernel(0.0), kernel(0.25)]
         np.testing.assert_allclose(np.abs(kernels[1] - kernels[0]), 0.25, rtol=1e-5)
 
     def test_it_is_saved_with_a_whole_model(self, tmp_path):

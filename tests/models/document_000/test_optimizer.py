@@ -41,7 +41,7 @@ def steps_of(optimizer, n_steps):
 @row("BaseModel.optimizer", "optimizer.default Adam", "_build_optimizer.creates the optimizer")
 def test_the_default_is_adam(row):
     made = regressor(None)._build_optimizer()
-    assert type(made) is keras.optimizers.Adam
+    assert isinstance(made, keras.optimizers.Adam)
     assert float(made.learning_rate) == pytest.approx(0.001)
     assert made.get_config() == keras.optimizers.Adam(0.001, name=made.name).get_config()
 
@@ -59,7 +59,7 @@ SGDS = {
 @pytest.mark.parametrize("kind", SGDS)
 def test_an_optimizer_of_every_kind_does_its_steps(row, kind):
     made = regressor(SGDS[kind]())._build_optimizer()
-    assert type(made) is keras.optimizers.SGD
+    assert isinstance(made, keras.optimizers.SGD)
     np.testing.assert_allclose(steps_of(made, 2), 0.01, rtol=1e-5)
     train_op = regressor(SGDS[kind](), clip_gradients=0.5)._build_train_op(None)
     assert isinstance(train_op, keras.optimizers.Optimizer)

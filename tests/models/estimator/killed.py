@@ -115,7 +115,7 @@ def main():
     train_through(undisturbed, 0, 0)
     n_killed = train_through(disturbed, n_kills, n_kills)
     results = {"undisturbed": result(undisturbed), "disturbed": result(disturbed)}
-    print(json.dumps({**results, "n_killed": n_killed}))
+    sys.stdout.write(json.dumps({**results, "n_killed": n_killed}) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 import threading
 
 import pytest
+from models.estimator.nets import X, Y, assert_same, batches, everything, model_fn, state
 
 from batchflow import ArrayBatch, Dataset, action, model
 from batchflow.models import Estimator, RunConfig
 from batchflow.models.estimator import checkpoints
-from models.estimator.nets import X, Y, assert_same, batches, everything, model_fn, state
 
 pytestmark = pytest.mark.tensorflow
 

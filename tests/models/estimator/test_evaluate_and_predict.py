@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from models.estimator.nets import X, Y, assert_same, batches, everything, model_fn, one_epoch, state
 
 from batchflow.models import Estimator, EstimatorSpec
-from models.estimator.nets import X, Y, batches, everything, model_fn, one_epoch
 
 pytestmark = pytest.mark.tensorflow
 
@@ -168,6 +168,31 @@ def test_metrics_that_make_their_variables_late_count_all_batches(tmp_path):
     parts, whole = estimator.evaluate(one_epoch), estimator.evaluate(everything)
     assert 0 < whole["f1"] < 1
     assert parts["f1"] == pytest.approx(whole["f1"], rel=1e-5)
+
+
+def test_layers_from_outside_of_the_model_function_do_not_mix_states(tmp_path):
+    def make(folder):
+        dense = keras.layers.Dense(1, kernel_initializer="ones", name="shared")
+        optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+
+        def shared(features, labels, mode):
+            results = dense(features["x"])
+            if mode == "infer":
+                return EstimatorSpec(mode, predictions=results)
+            loss = keras.ops.mean(keras.ops.square(results - 1))
+            return EstimatorSpec(mode, loss=loss, train_op=optimizer)
+
+        return Estimator(shared, folder)
+
+    alone = make(tmp_path / "alone").train(batches, max_steps=6)
+    mixed = make(tmp_path / "mixed").train(batches, max_steps=2)
+    first = mixed.latest_checkpoint()
+    mixed.train(batches, max_steps=4)
+    early = mixed.evaluate(everything, checkpoint_path=first)["loss"]
+    assert early > mixed.evaluate(everything)["loss"]
+    assert early == mixed.evaluate(everything, checkpoint_path=first)["loss"]
+    mixed.train(batches, max_steps=6)
+    assert_same(state(alone), state(mixed))
 
 
 def test_results_are_written_under_the_name_of_the_evaluation(tmp_path):

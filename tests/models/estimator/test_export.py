@@ -5,10 +5,10 @@ import os
 import keras
 import numpy as np
 import pytest
+from models.estimator.nets import X, batches, everything, model_fn
 
 from batchflow.errors import BatchflowError
 from batchflow.models import Estimator, EstimatorSpec, ServingInputReceiver
-from models.estimator.nets import X, batches, everything, model_fn
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = [

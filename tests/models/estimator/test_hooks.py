@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from models.estimator.nets import batches, model_fn, one_epoch
 
 from batchflow.models import Estimator, EstimatorSpec
-from models.estimator.nets import batches, model_fn, one_epoch
 
 pytestmark = pytest.mark.tensorflow
 

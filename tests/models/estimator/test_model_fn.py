@@ -4,9 +4,9 @@ import functools
 
 import keras
 import pytest
+from models.estimator.nets import batches, model_fn
 
 from batchflow.models import Estimator, EstimatorSpec, Modes, RunConfig
-from models.estimator.nets import batches, model_fn
 
 pytestmark = pytest.mark.tensorflow
 

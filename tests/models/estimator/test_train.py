@@ -3,10 +3,6 @@
 import keras
 import numpy as np
 import pytest
-
-from batchflow import ArrayBatch, B, Dataset
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.models import Estimator, RunConfig
 from models.estimator.nets import (
     X,
     Y,
@@ -17,6 +13,10 @@ from models.estimator.nets import (
     one_epoch,
     state,
 )
+
+from batchflow import ArrayBatch, B, Dataset, action
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.models import Estimator, RunConfig
 
 pytestmark = pytest.mark.tensorflow
 
@@ -151,9 +151,7 @@ def test_a_feed_is_an_input_and_goes_on_where_it_was(tmp_path):
     dataset = Dataset.from_arrays(Pairs, x=X, y=Y)
 
     def input_fn():
-        return dataset.p.feed(
-            8, {"x": B.x}, B.y, shuffle=3, seed=1, n_epochs=None, prefetch=2
-        )
+        return dataset.p.feed(8, {"x": B.x}, B.y, shuffle=3, seed=1, n_epochs=None, prefetch=2)
 
     whole = Estimator(model_fn, tmp_path / "whole").train(input_fn, max_steps=40)
     for until in (11, 40):
@@ -184,6 +182,36 @@ def test_a_py_dataset_is_read_epoch_by_epoch_where_steps_are_counted(tmp_path):
     log = []
     Estimator(model_fn, tmp_path).train(lambda: Epochs(log), steps=7)
     assert log == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+
+
+def test_a_feed_as_a_py_dataset_goes_on_in_the_middle_of_an_epoch(tmp_path):
+    pipeline = Dataset.from_arrays(Pairs, x=X, y=Y).p
+
+    def feed(n_epochs):
+        return pipeline.feed(8, {"x": B.x}, B.y, shuffle=3, seed=1, n_epochs=n_epochs, prefetch=2)
+
+    whole = Estimator(model_fn, tmp_path / "whole").train(lambda: feed(None), max_steps=40)
+    for until in (20, 40):  # an epoch has 15 batches
+        parts = Estimator(model_fn, tmp_path / "parts")
+        parts.train(lambda: feed(1).to_keras(), max_steps=until)
+    assert_same(state(whole), state(parts))
+
+
+def test_an_error_of_an_action_arrives_through_a_feed(tmp_path):
+    class Broken(ArrayBatch):
+        components = "x", "y"
+
+        @action
+        def fail(self):
+            if self.number == 3:
+                raise LookupError("batch three")
+            return self
+
+    feed = Dataset.from_arrays(Broken, x=X, y=Y).p.fail().feed(8, {"x": B.x}, B.y, prefetch=2)
+    with pytest.raises(LookupError, match="batch three"):
+        Estimator(model_fn, tmp_path / "a").train(lambda: feed)
+    with feed.to_keras() as data, pytest.raises(LookupError, match="batch three"):
+        Estimator(model_fn, tmp_path / "b").train(lambda: data)
 
 
 def test_without_steps_a_py_dataset_is_one_epoch(tmp_path):
@@ -244,9 +272,7 @@ def test_a_batch_of_single_values_is_refused(estimator):
 
 
 def test_two_estimators_of_one_config_begin_with_the_same_weights(tmp_path):
-    states = [
-        state(Estimator(model_fn, tmp_path / name).train(batches, steps=1)) for name in "ab"
-    ]
+    states = [state(Estimator(model_fn, tmp_path / name).train(batches, steps=1)) for name in "ab"]
     assert_same(*states)
     other = RunConfig(tf_random_seed=2)
     differing = Estimator(model_fn, tmp_path / "c", other).train(batches, steps=1)

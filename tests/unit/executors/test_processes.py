@@ -206,6 +206,22 @@ def test_close_cancels_what_waits_and_lets_what_is_at_work_finish(open_job, tmp_
     assert not (tmp_path / "begun-1").exists()
 
 
+def test_what_waits_in_a_worker_is_not_begun_after_close(open_job, tmp_path):
+    wait = waits(tmp_path)
+    job = open_job(lambda item: item and (wait(item), time.sleep(0.2)), 1)
+    results([job.submit(0) for _ in range(20)])  # they are short: now one waits in the worker
+    first, second = job.submit(1), job.submit(2)
+    until(second.running)
+    closing = threading.Thread(target=job.close, args=(DEADLINE,))
+    closing.start()
+    until(lambda: job._state.deadline is not None)
+    (tmp_path / "go").touch()
+    closing.join(DEADLINE)
+    assert first.exception(0) is None
+    assert isinstance(second.exception(0), RunClosedError)
+    assert not (tmp_path / "begun-2").exists()
+
+
 def test_close_kills_what_goes_on_for_longer_than_the_grace(open_job, tmp_path):
     job = open_job(waits(tmp_path), 1)
     future = job.submit(os.getpid())
@@ -240,13 +256,27 @@ def test_a_closed_job_takes_nothing_and_can_be_closed_again(open_job):
 
 
 def test_shutdown_leaves_nothing():
-    before = set(os.listdir("/dev/shm"))
     with nothing_left():
         job = process_pool().open(pack(lambda item: (os.getpid(), np.zeros(BIG))), 2)
         pids = {pid for pid, _ in results([job.submit(i) for i in range(20)])}
         job.close(1)
     assert not any(lives(pid) for pid in pids)
-    assert set(os.listdir("/dev/shm")) == before
+
+
+def test_nothing_lies_in_dev_shm(open_job):
+    """So nothing can be left there, whatever is killed."""
+
+    def named(item=None):
+        with open("/proc/self/maps") as maps:
+            return [line for line in maps if "/dev/shm" in line]
+
+    before = named()
+    data = np.zeros(BIG)
+    job = open_job(lambda item: (np.full(BIG, item.sum()), named(), data[0]), 1)
+    array, there, _ = job.submit(np.ones(BIG)).result(DEADLINE)
+    assert array[0] == BIG
+    assert there == []
+    assert named() == before
 
 
 def test_an_open_job_goes_on_after_shutdown(open_job, tmp_path):
