@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import contextvars
 import copyreg
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -30,12 +31,15 @@ from batchflow.batch.directory import in_parallel
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.source import EpochEnd
+from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.packed_errors import culprit
 from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, pack
 from batchflow.plan import BoundStep
+from batchflow.plan.expressions import expressions_in
+from batchflow.plan.leaves import ConfigValue
 
 __all__ = [
     "FarWork",
@@ -45,10 +49,24 @@ __all__ = [
     "received",
     "sent",
     "step_travel_problem",
+    "unpacking_problem",
 ]
 
 # What ties a batch to the process that it is in.
 _LEFT_BEHIND = frozenset({"pipeline", "_loop", "dataset"})
+
+
+class _Tie(NamedTuple):
+    """Stands in the attributes of a batch for something that both processes have.
+
+    Attributes:
+        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: what a prefix
+            reads from.
+        place: Of which prefix.
+    """
+
+    kind: str
+    place: int = 0
 
 
 class Sent(NamedTuple):
@@ -56,17 +74,13 @@ class Sent(NamedTuple):
 
     Attributes:
         kind: Its class.
-        state: Its attributes.
+        state: Its attributes; in the place of a batch among them there is a `Sent` one.
         slots: Those that a class keeps in `__slots__`.
-        place: The prefix whose source its dataset is; None: `dataset` has it.
-        dataset: A dataset that no prefix reads from, or None.
     """
 
     kind: type[Batch]
     state: dict[str, Any]
     slots: dict[str, Any]
-    place: int | None
-    dataset: Any
 
 
 def sent(batch: Batch, prefixes: Sequence[Prefix]) -> Sent:
@@ -74,10 +88,25 @@ def sent(batch: Batch, prefixes: Sequence[Prefix]) -> Sent:
     state = {name: value for name, value in batch.__dict__.items() if name not in _LEFT_BEHIND}
     names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
     slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
-    for place, prefix in enumerate(prefixes):
-        if prefix.source is batch.dataset:
-            return Sent(type(batch), state, slots, place, None)
-    return Sent(type(batch), state, slots, None, batch.dataset)
+    if batch.dataset is not None:
+        state["dataset"] = batch.dataset
+    for held in (state, slots):
+        for name, value in held.items():
+            held[name] = _untied(value, batch, prefixes)
+    return Sent(type(batch), state, slots)
+
+
+def _untied(value: Any, batch: Batch, prefixes: Sequence[Prefix]) -> Any:
+    if value is batch:
+        return _Tie("batch")
+    if isinstance(value, Batch):
+        return sent(value, prefixes)
+    if isinstance(value, PipelineView):
+        return _Tie("pipeline")
+    for place, prefix in enumerate(_with_joined(prefixes)):
+        if value is prefix.source and value is not None:
+            return _Tie("source", place)
+    return value
 
 
 def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
@@ -89,11 +118,21 @@ def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
         prefix: The one that the batch comes from, or goes to.
     """
     batch = given.kind.__new__(given.kind)
-    batch.__dict__.update(given.state)
+    ties = {"batch": batch, "pipeline": prefix.view}
+
+    def tied(value: Any) -> Any:
+        if isinstance(value, Sent):
+            return received(value, prefixes, prefix)
+        if not isinstance(value, _Tie):
+            return value
+        if value.kind == "source":
+            return list(_with_joined(prefixes))[value.place].source
+        return ties[value.kind]
+
+    batch.__dict__.update({name: tied(value) for name, value in given.state.items()})
     for name, value in given.slots.items():
-        setattr(batch, name, value)
-    source = given.dataset if given.place is None else prefixes[given.place].source
-    batch.__dict__.update(pipeline=prefix.view, dataset=source)
+        setattr(batch, name, tied(value))
+    batch.__dict__["pipeline"] = prefix.view
     if prefix.loop is not None:
         batch.__dict__["_loop"] = prefix.loop
     return batch
@@ -151,7 +190,7 @@ def _refuse_model(name: str, batch: Any = None) -> NoReturn:  # noqa: ARG001  as
 
 
 def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
-    """Pack the work of a run. Variables that cannot travel stay, if no step reads them.
+    """Pack the work of a run. Variables and settings that no step reads stay if they must.
 
     Raises:
         ArgumentTypeError: Something in it cannot travel; the message says what, and where.
@@ -166,9 +205,10 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
 def _without_what_stays(prefix: Prefix) -> Prefix:
     """Give the prefix with those variables that can travel."""
     view: Any = prefix.view
-    staying = [name for name, value in view.values.items() if travel_problem(value, name)]
+    variables = [name for name, value in view.values.items() if travel_problem(value, name)]
+    settings = [name for name, value in view.config.items() if travel_problem(value, name)]
     joined = [(value, _without_what_stays(other)) for value, other in prefix.joined]
-    return replace(prefix, view=view.without(staying), joined=joined)
+    return replace(prefix, view=view.without(variables, settings), joined=joined)
 
 
 def _name_culprit(prefixes: Sequence[Prefix]) -> None:
@@ -180,11 +220,22 @@ def _name_culprit(prefixes: Sequence[Prefix]) -> None:
             step = f"{leaf.step}, chained at {leaf.step.where},"
             if (problem := step_travel_problem(leaf)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
-            values: Mapping[str, Any] = prefix.view.values if prefix.view is not None else {}
-            for name in sorted(leaf.reads & set(values)):
-                problem = travel_problem(values[name], f"the variable {name!r}")
-                if problem is not None:
+            for name, value in _read_by(leaf, prefix.view):
+                if (problem := travel_problem(value, name)) is not None:
                     raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
+
+
+def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, Any]]:
+    """Go through the variables and the entries of the config that the arguments of a step read."""
+    if view is None:
+        return
+    for name in sorted(leaf.reads & set(view.values)):
+        yield f"the variable {name!r}", view.values[name]
+    for part in expressions_in([*leaf.args, *leaf.kwargs.values()]):
+        if isinstance(part, ConfigValue):
+            name = part._name.partition("/")[0]
+            if name in view.config:
+                yield f"the entry {name!r} of the config", view.config[name]
 
 
 def step_travel_problem(leaf: BoundStep) -> str | None:
@@ -196,6 +247,16 @@ def step_travel_problem(leaf: BoundStep) -> str | None:
     }
     problems = (travel_problem(value, name) for name, value in parts.items())
     return next((problem for problem in problems if problem is not None), None)
+
+
+def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
+    """Tell which step can be packed and not be unpacked; None if it is none of them."""
+    for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
+        try:
+            pickle.loads(dumps_whole((leaf.function, leaf.args, dict(leaf.kwargs)), Classes()))
+        except Exception:  # noqa: BLE001  the worker has told what it is
+            return f"in {leaf.step}, chained at {leaf.step.where}"
+    return None
 
 
 def travel_problem(value: Any, name: str) -> str | None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
-from batchflow.engine.far import Sent, check_travel, packed_work, received, sent
+from batchflow.engine.far import Sent, check_travel, packed_work, received, sent, unpacking_problem
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import explain
@@ -114,6 +114,13 @@ class FarWorkers(Workers):
                     'to see it happen in this process, run with executor="serial", or make this '
                     "batch alone as shown above",
                 )
+            raise
+        except Exception as error:
+            notes = getattr(error, "__notes__", ())
+            if any(note.startswith("while the function was unpacked") for note in notes):
+                problem = unpacking_problem(self._prefixes)
+                if problem is not None:
+                    add_note_once(error, problem)
             raise
         return received(made, self._prefixes, prefix) if isinstance(made, Sent) else made
 

@@ -200,12 +200,22 @@ class PipelineView:
     get_variable = v
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pipeline": _PipelineAway(self._pipeline)}
+        pipeline = self._pipeline
+        away = pipeline if isinstance(pipeline, _PipelineAway) else _PipelineAway(pipeline)
+        return {**self.__dict__, "_pipeline": away}
 
-    def without(self, names: Collection[str]) -> PipelineView:
-        """Give a view in which some variables cannot be read, for a process where they are not."""
+    def without(self, names: Collection[str], settings: Collection[str]) -> PipelineView:
+        """Give a view for a process where some variables and entries of the config are not."""
         values = {name: value for name, value in self._values.items() if name not in names}
-        return PipelineView(self._pipeline, values, self._written)
+        away = _PipelineAway(self._pipeline)
+        for name in settings:
+            away.config = away.config | {name: _NotHere(f"the entry {name!r} of the config")}
+        return PipelineView(away, values, self._written)
+
+    @property
+    def config(self) -> Any:
+        """The config of the pipeline."""
+        return self._pipeline.config
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -224,13 +234,28 @@ class PipelineView:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("config", "dataset", "models", "m", "seed", "has_variable"):
+        if name in ("dataset", "models", "m", "seed", "has_variable"):
             return getattr(self._pipeline, name)
         raise AttributeError(
             f"in a parallel action batch.pipeline only reads: it has v, get_variable, "
             f"has_variable, config, dataset, models and seed, not {name!r}. Mark the action "
             "@action(singleton=True) to do more"
         )
+
+
+class _NotHere:
+    """Stands for what could not travel to this process."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ArgumentTypeError(f"{self._what} is not here: it cannot travel to another process")
+
+    def __repr__(self) -> str:
+        return f"<{self._what}, which cannot travel>"
 
 
 class _PipelineAway:

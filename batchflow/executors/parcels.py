@@ -4,6 +4,7 @@ Guarantees:
     - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
       once, with the function. Their instances come back with the very same class.
     - Big arrays are not copied while a value is packed.
+    - An array that lies in memory with gaps, or backwards, lies there so afterwards.
     - What cannot be packed is named.
 """
 
@@ -18,6 +19,9 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.lending import Lender
@@ -79,6 +83,7 @@ def pack(function: Callable[[Any], Any]) -> PackedCall:
         BatchflowError: The extra `processes` is not installed.
         ArgumentTypeError: Something in it cannot be packed; the message says what.
     """
+    needs_cloudpickle()
     classes = Classes()
     try:
         payload, buffers = _dumps_with_classes(function, classes)
@@ -182,6 +187,8 @@ def _pickler() -> type[Any]:
             self._meets = meets
 
         def reducer_override(self, value: Any) -> Any:
+            if type(value) is np.ndarray and _has_gaps(value):
+                return _reduced_view(value)
             if not isinstance(value, type):
                 return super().reducer_override(value)
             token = self._known.get(value)
@@ -193,3 +200,48 @@ def _pickler() -> type[Any]:
             return reduced
 
     return Pickler
+
+
+# ---- views: sums and products of an array depend on how it lies in memory
+
+
+def _has_gaps(array: NDArray[Any]) -> bool:
+    flags = array.flags
+    return not (flags.c_contiguous or flags.f_contiguous or array.dtype.hasobject)
+
+
+class _Span:
+    """The memory that a view reaches over, as NumPy reads it."""
+
+    def __init__(self, view: NDArray[Any]) -> None:
+        steps = zip(view.shape, view.strides, strict=True)
+        reach = [(n - 1) * stride for n, stride in steps]
+        self.before = -sum(step for step in reach if step < 0)
+        size = self.before + sum(step for step in reach if step > 0) + view.itemsize
+        self._view = view  # keeps the memory alive
+        self.__array_interface__ = {
+            "data": (view.__array_interface__["data"][0] - self.before, True),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+
+def _reduced_view(view: NDArray[Any]) -> Any:
+    span = _Span(view)
+    told = span.before, view.shape, view.strides, view.dtype, view.flags.writeable
+    return _view_of, (np.asarray(span), *told)
+
+
+def _view_of(
+    span: NDArray[Any],
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: Any,
+    is_writeable: bool,
+) -> NDArray[Any]:
+    view: NDArray[Any] = np.ndarray(shape, dtype, span, offset, strides)
+    if not is_writeable and view.flags.writeable:
+        view.flags.writeable = False
+    return view

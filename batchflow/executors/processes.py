@@ -13,7 +13,8 @@ Guarantees:
     - A future gets the result or the error of its item exactly once, whatever dies.
     - After `close` nothing of a job runs. After `shutdown` nothing of the pool is left: no process,
       thread, file or memory. The pool never holds up the exit; nothing outlives this process.
-    - Workers stay for later jobs, and end by themselves when nobody needs them for a while.
+    - Workers stay for later jobs, and end by themselves when nobody needs them for a while; or when
+      a module of yours has been loaded anew, as notebooks do.
 
 See process_service.py for the thread that deals out tasks, process_worker.py for the worker's side.
 """
@@ -25,6 +26,7 @@ import itertools
 import os
 import pickle
 import sys
+import sysconfig
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -48,6 +50,7 @@ class ProcessPool:
 
     def __init__(self) -> None:
         self._service = Service()
+        self._modules = _Modules()
 
     def open(self, packed: PackedCall, n_workers: int) -> Job:
         """Begin a job: a function, of which items will be submitted.
@@ -61,6 +64,8 @@ class ProcessPool:
         """
         if n_workers < 1:
             raise ArgumentValueError(f"n_workers={n_workers} must be 1 or more")
+        if self._modules.have_changed() and not self._service.has_jobs:
+            self.shutdown()  # workers have the modules as they were
         return Job(self._service, packed, n_workers)
 
     def shutdown(self) -> None:
@@ -85,6 +90,32 @@ class ProcessPool:
         _guard = threading.Lock()
         self._service.abandon()
         self._service = Service()
+
+
+class _Modules:
+    """Notices when a module of the user has been loaded anew: `reload` gives it another spec."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, Any] = {}
+        self._installed: set[str] = set()  # these are not looked at again
+
+    def have_changed(self) -> bool:
+        """Tell whether one has been, since this was asked before."""
+        changed = False
+        for name in [*sys.modules.keys() - self._installed]:
+            spec = getattr(sys.modules.get(name), "__spec__", None)
+            origin = getattr(spec, "origin", None)
+            if origin is None or name.startswith("batchflow.") or _is_installed(origin):
+                self._installed.add(name)
+                continue
+            changed |= self._specs.get(name, spec) is not spec
+            self._specs[name] = spec
+        return changed
+
+
+def _is_installed(origin: str) -> bool:
+    installed = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
+    return "-packages" in origin or origin in ("built-in", "frozen") or origin.startswith(installed)
 
 
 class Job:

@@ -77,4 +77,4 @@ def test_the_rest_of_an_epoch_is_done_in_single_steps(dataset, monkeypatch):
 
     monkeypatch.setattr("batchflow.models.calls.train_on_batches", counting)
     trained(dataset, 8)
-    assert sizes == [8, 8, 1, 1, 1] * 3
+    assert sizes == [8, 8] * 3

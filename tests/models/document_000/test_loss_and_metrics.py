@@ -66,6 +66,32 @@ def test_a_loss_is_given_per_item_and_as_its_mean(row, kind):
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
 
 
+SHAPES = [((), (1,)), ((1,), ()), ((), ()), ((1,), (1,))]
+
+
+@row("BaseModel.loss", "_build_loss.labels")
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["mse", "binary_crossentropy", "an object", "a function"])
+def test_labels_may_lack_the_last_dimension_of_one(row, kind, shapes):
+    loss = {
+        "an object": keras.losses.MeanSquaredError,
+        "a function": lambda: lambda y, x: keras.ops.mean(keras.ops.square(y - x), axis=-1),
+    }.get(kind, lambda: kind)()
+    shares = 1 / (1 + np.exp(-X[:, :1]))
+    sides = (Y > 0).astype("float32")
+    label, result = keras.Input(shapes[0]), keras.Input(shapes[1])
+    model = Classifier("train", lambda mode, features: features + 0, loss, summaries=None)
+    spec = model(result, label)
+    arrays = [sides.reshape(7, *shapes[0]), shares.reshape(7, *shapes[1])]
+    losses, found = compute([label, result], (spec.predictions["losses"], spec.loss), arrays)
+    if kind == "binary_crossentropy":
+        expected = -np.log(np.where(sides > 0, shares, 1 - shares))
+    else:
+        expected = (sides - shares) ** 2
+    np.testing.assert_allclose(found, expected.mean(), rtol=1e-4)
+    assert shapes[1] == () or losses.shape == (7,)
+
+
 @row("BaseModel.loss", "_build_loss.results")
 def test_results_may_be_computed_with_numbers(row):
     inputs = [keras.Input((3,)), keras.Input((1,))]

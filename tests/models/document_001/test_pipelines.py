@@ -6,7 +6,7 @@ from models.document_001.kit import X, Y, learning
 from models.document_001.rows import row
 from models.document_kit import assert_same_bits, step_of, values
 
-from batchflow import ArrayBatch, B, Dataset, V, action, model
+from batchflow import ArrayBatch, B, Dataset, action, model
 from batchflow.models import Estimator
 
 pytestmark = pytest.mark.tensorflow
@@ -109,23 +109,6 @@ def test_a_model_that_is_saved_by_a_pipeline_goes_on_to_the_same_bits_in_another
     rest = pipeline("b").load_model("learner", file).train_step()
     rest.run(5)
     assert_same_bits(values(whole.m("learner")), values(rest.m("learner")))
-
-
-@row("train.steps", "predict.yields")
-def test_the_words_of_chains_train_and_predict_with_it(row, tmp_path):
-    dataset = Dataset.from_arrays(pairs(tmp_path), x=X, y=Y)
-    chained = dataset.p.init_variable("losses", init=list).train_model(
-        "learner", B.x, B.y, save_to=V("losses", mode="append")
-    )
-    chained.run(5, n_epochs=2, prefetch=2)
-    assert len(chained.v("losses")) == 6
-    estimator = chained.m("learner")
-    assert step_of(estimator) == 6
-    predicting = dataset.p.predict_model("learner", B.x, save_to=B.y)
-    found = [batch.y for batch in predicting.gen_batch(5, prefetch=2)]
-    expected = [item["results"] for item in estimator.predict(lambda: X)]
-    rows = [item["results"] for batch in found for item in batch]
-    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
 
 
 @row("evaluate.input_fn")
