@@ -240,16 +240,24 @@ class Pipeline(Chain):
             ArgumentValueError: One batch cannot be taken alone, as a step regroups them.
             Exception: Whatever an action raises, with notes that say where.
         """
-        alone: RunKeywords = {**options, "executor": "serial", "prefetch": 0, "n_workers": None}
-        alone.pop("target", None)
+        size, ahead = self._ahead or (None, {})
+        alone = {
+            name: value
+            for name, value in {**ahead, **options}.items()
+            if name not in ("target", "executor", "prefetch", "n_workers")
+        }
+        chosen = RunOptions.parse(
+            size if batch_size is None else batch_size,
+            {**alone, "executor": "serial"},
+            endless=batch_number is not None,
+        )
         program, batch = self._program(), None
-        keeping = keeps_batch.set(True)
+        keeping = keeps_batch.set([])
         try:
             if batch_number is not None:
                 _refuse_regrouping("debug", program)
-                chosen = self._options(batch_size, alone, endless=True)
                 return Machine(program, chosen).debug(batch_number)
-            with self._open(self._options(batch_size, alone, endless=False)) as run:
+            with self._open(chosen) as run:
                 for batch in run:  # noqa: B007  the last one is given
                     pass
         finally:

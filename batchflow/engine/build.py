@@ -123,6 +123,7 @@ class Machine:
             if nested.is_stream and self._options is not None:
                 outer = self._options.settled(self.seed, self._shuffle)
                 options = RunOptions.nested(nested.pipeline._ahead, outer, number)
+                _refuse_derived_shard(nested.pipeline, options)
             return Machine(
                 nested.pipeline._program(),
                 options,
@@ -376,3 +377,15 @@ class Machine:
 def _shard_word(source: Source | None) -> int:
     """Give the word that a shard has in the keys of its randomness: 0 for all items."""
     return 0 if source is None or source.mark is None else source.mark.number + 1
+
+
+def _refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
+    """Refuse a shard inside of another pipeline whose order is derived from that one's."""
+    ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
+    own = ahead.get("shuffle", True)
+    is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
+    if pipeline._source.mark is not None and options.shuffle is not False and not is_own:
+        raise ArgumentValueError(
+            "a shard inside of another pipeline has an order derived from that one's, so that "
+            "shards overlap; give it one of its own: .run_later(shuffle=1)"
+        )

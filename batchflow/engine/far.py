@@ -33,7 +33,7 @@ from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.packed_errors import culprit
 from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, pack
@@ -47,6 +47,7 @@ __all__ = [
     "check_travel",
     "packed_work",
     "received",
+    "run_travel_problem",
     "sent",
     "step_travel_problem",
     "unpacking_problem",
@@ -218,11 +219,8 @@ def _name_culprit(prefixes: Sequence[Prefix]) -> None:
             raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
         for leaf in _leaves_of(prefix):
             step = f"{leaf.step}, chained at {leaf.step.where},"
-            if (problem := step_travel_problem(leaf)) is not None:
+            if (problem := step_travel_problem(leaf, prefix.view)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
-            for name, value in _read_by(leaf, prefix.view):
-                if (problem := travel_problem(value, name)) is not None:
-                    raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
 
 
 def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, Any]]:
@@ -238,15 +236,31 @@ def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, 
                 yield f"the entry {name!r} of the config", view.config[name]
 
 
-def step_travel_problem(leaf: BoundStep) -> str | None:
-    """Tell why a step cannot travel to a worker process; None if it can."""
+def step_travel_problem(leaf: BoundStep, view: PipelineView | None) -> str | None:
+    """Tell why a step cannot travel to a worker process; None if it can.
+
+    Args:
+        leaf: The step.
+        view: The variables and the config that it reads.
+    """
     parts = {
         f"the action {leaf.step.name}": leaf.function,
         **{f"its argument {place}": value for place, value in enumerate(leaf.args, start=1)},
         **{f"its argument {name}": value for name, value in leaf.kwargs.items()},
+        **dict(_read_by(leaf, view)),
     }
     problems = (travel_problem(value, name) for name, value in parts.items())
     return next((problem for problem in problems if problem is not None), None)
+
+
+def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
+    """Tell why the work of a run cannot travel to worker processes; None if it can."""
+    try:
+        check_travel(prefixes, "'processes'")
+        packed_work(prefixes)
+    except BatchflowError as error:
+        return str(error)
+    return None
 
 
 def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:

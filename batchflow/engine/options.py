@@ -72,6 +72,7 @@ class RunOptions:
         seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
+        draws_seed: Whether no number was given for it, so that another run has another.
     """
 
     batch_size: int
@@ -84,6 +85,7 @@ class RunOptions:
     n_workers: int = 1
     bar: Any = False
     seed: int | None = None
+    draws_seed: bool = False
 
     @classmethod
     def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
@@ -102,7 +104,7 @@ class RunOptions:
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"draws_seed"}
         for name in given:
             if name not in known:
                 hint = did_you_mean(name, {*known, *_OLD_NAMES})
@@ -121,6 +123,7 @@ class RunOptions:
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
             seed=checked_seed(given.get("seed")),
+            draws_seed=not hasattr(given.get("seed"), "__index__"),
             **_parallelism(given),
         )
 
@@ -211,10 +214,11 @@ class RunOptions:
             )
         order = make_order(shard.n_items if shard else n_items, shuffle)
         if shard is not None:
-            if self.shuffle is True and self.seed is None:
+            drawn = isinstance(self.shuffle, (np.random.Generator, np.random.RandomState))
+            if drawn or (self.shuffle is True and self.draws_seed):
                 raise ArgumentValueError(
-                    "shuffle=True of a shard needs seed=..., the same for all shards: they are cut "
-                    "out of one order"
+                    "a shuffled shard needs a number as its seed, the same for all shards, which "
+                    "are cut out of one order: shuffle=True, seed=1 or shuffle=1"
                 )
             order = ShardOrder(order, shard)
         return Schedule(

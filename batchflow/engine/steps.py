@@ -14,8 +14,8 @@ from batchflow.plan import BoundStep, Chance, Step
 
 __all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
 
-# Whether errors keep the batch that they are about, as their attribute `batch`.
-keeps_batch: ContextVar[bool] = ContextVar("keeps_batch", default=False)
+# Where errors keep the batch that they are about, as their attribute `batch`: those that have it.
+keeps_batch: ContextVar[list[BaseException] | None] = ContextVar("keeps_batch", default=None)
 
 # Given the numbers of source batches, a note that shows how to make them again.
 ReplayNote = Callable[[Sequence[int]], str]
@@ -95,7 +95,9 @@ def explain(
     """
     with suppress(Exception):
         _add_notes(error, step, batch, replay_note)
-        if keeps_batch.get() and not hasattr(error, "batch"):
+        having = keeps_batch.get()
+        if having is not None and not any(error is other for other in having):
+            having.append(error)
             error.batch = batch  # type: ignore[attr-defined]
 
 

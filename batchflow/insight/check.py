@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,17 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.engine import Machine, Program, RunOptions
-from batchflow.engine.far import step_travel_problem
+from batchflow.engine.far import run_travel_problem, step_travel_problem
+from batchflow.engine.hooks import take_hooks
+from batchflow.engine.ready import is_awaited
 from batchflow.engine.steps import run_steps
-from batchflow.errors import BatchflowError, SkipBatch, StopPipeline
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    BatchflowError,
+    SkipBatch,
+    StopPipeline,
+)
 from batchflow.plan import Bound, BoundRegrouping
 from batchflow.plan.builtin import predict_model
 
@@ -70,11 +78,13 @@ class Report:
         steps: By step, in order.
         n_items: The number of items in the batch.
         start: The batch before the first step: its components.
+        stays: Why the pipeline cannot run in worker processes; empty: it can.
     """
 
     steps: list[StepReport]
     n_items: int
     start: list[str]
+    stays: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -83,8 +93,8 @@ class Report:
 
     @property
     def can_use_processes(self) -> bool:
-        """Whether all parallel steps can travel to worker processes."""
-        return all(step.stays is None for step in self.steps)
+        """Whether all that is needed ahead of the section can travel to worker processes."""
+        return not self.stays
 
     def __str__(self) -> str:
         first = f"a batch of {self.n_items} items: {'; '.join(self.start) or 'no data'}"
@@ -95,6 +105,8 @@ class Report:
                 in_section = step.is_ordered
                 lines.append(f"-- {'ordered section' if in_section else 'end of the section'} --")
             lines.append(f"{number:4d} {step}")
+        if self.stays and all(step.stays is None for step in self.steps):
+            lines += [f"     stays in this process: {problem}" for problem in self.stays]
         n = len(self.problems)
         lines.append(f"{n or 'no'} problem{'' if n == 1 else 's'}")
         return "\n".join(lines)
@@ -114,13 +126,22 @@ def check_program(program: Program, n_items: int, seed: int | None) -> Report:
         ArgumentValueError: The dataset has not as many items.
     """
     keywords = {"seed": seed, "n_iters": 1, "executor": "serial"}
+    if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
+        raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
+    n_there = len(program.source) if program.source is not None else 0
+    if not 1 <= n_items <= n_there:
+        raise ArgumentValueError(f"check: n_items={n_items}, and the dataset has {n_there} items")
     machine = Machine(program, RunOptions.parse(n_items, keywords, endless=False))
     with _global_state_kept():
-        return machine.alone(lambda: _checked(machine, program, n_items))  # type: ignore[no-any-return]
+        _set_up(machine, program)
+        report: Report = machine.alone(lambda: _checked(machine, program, int(n_items)))
+    return report
 
 
 def _checked(machine: Machine, program: Program, n_items: int) -> Report:
-    batch: Batch | None = machine.source_batch(0)
+    batch: Batch | None = None
+    with suppress(SkipBatch, StopPipeline):
+        batch = machine.source_batch(0)
     report = Report([], n_items, [f"{n}: {kind}" for n, kind in _kinds(batch).items()])
     ordered = program.plan.section
     for place, bound in enumerate(program.plan.steps):
@@ -128,8 +149,10 @@ def _checked(machine: Machine, program: Program, n_items: int) -> Report:
         step = StepReport(str(bound.step), str(bound.step.where), is_ordered)
         report.steps.append(step)
         if not is_ordered and place < ordered.start and not isinstance(bound, BoundRegrouping):
-            step.stays = _why_it_stays(bound)
+            step.stays = _why_it_stays(bound, machine)
         step.problems += _model_problems(bound, is_ordered)
+        if step.stays is not None:
+            report.stays.append(f"{step.name}: {step.stays}")
         if batch is None:
             step.outcome = "not run: no batch comes here"
         elif (reason := _why_not_run(bound)) is not None:
@@ -138,7 +161,21 @@ def _checked(machine: Machine, program: Program, n_items: int) -> Report:
             if place >= ordered.start:
                 batch.pipeline = program.pipeline
             batch = _observed(machine, bound, batch, step)
+    if (problem := run_travel_problem(machine.prefixes)) is not None and not report.stays:
+        report.stays.append(problem)
     return report
+
+
+def _set_up(machine: Machine, program: Program) -> None:
+    """Take the steps before the first batch that work on no model, for what they set."""
+    for moment in ("once", "before"):
+        steps = tuple(
+            step
+            for step in getattr(program.plan.hooks, moment)
+            if step.model is None and not is_awaited(step)
+        )
+        plan = program.plan._replace(hooks=program.plan.hooks._replace(**{moment: steps}))
+        take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), None)
 
 
 def _observed(machine: Machine, bound: Any, batch: Batch, step: StepReport) -> Batch | None:
@@ -172,15 +209,17 @@ def _why_not_run(bound: Bound) -> str | None:
     for leaf in bound.leaves:
         if leaf.model is not None and leaf.function is not predict_model:
             return f"it works on the model {leaf.model!r}"
+        if any(other._bound_plan().has_section for other in leaf.joined):
+            return "it gets batches of a pipeline with ordered steps, which would take them"
     return None
 
 
-def _why_it_stays(bound: Any) -> str | None:
+def _why_it_stays(bound: Any, machine: Machine) -> str | None:
     for leaf in bound.leaves:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            problem = step_travel_problem(leaf)
+            problem = step_travel_problem(leaf, machine.prefix.view)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:
@@ -213,11 +252,11 @@ def _kinds(batch: Batch | None) -> dict[str, str]:
     return {} if batch is None else {name: _kind(value) for name, value in _parts(batch).items()}
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any, depth: int = 3) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
-    if isinstance(value, list | tuple) and value:
-        kinds = list(dict.fromkeys(map(_kind, value)))
+    if isinstance(value, list | tuple) and value and depth:
+        kinds = list(dict.fromkeys(_kind(part, depth - 1) for part in value))
         return f"{type(value).__name__} of {len(value)}: {', '.join(kinds[:3])}"
     return "None" if value is None else type(value).__name__
 

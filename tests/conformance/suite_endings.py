@@ -88,11 +88,12 @@ if __name__ == "__main__":
 
 class Endings:
     imports = ""
+    leaving_nothing = staticmethod(nothing_left)
 
     @pytest.mark.parametrize("way", WAYS)
     def test_every_way_out_leaves_nothing(self, executor, way):
         by_the_end(training()[0].gen_batch(BATCH, executor=executor, prefetch=4))  # all is started
-        with nothing_left():
+        with self.leaving_nothing():
             for _ in range(3):
                 way(training()[0].gen_batch(BATCH, executor=executor, prefetch=4, n_epochs=2))
                 by_the_end(training()[0].gen_batch(BATCH, executor=executor, prefetch=4))

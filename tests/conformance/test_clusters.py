@@ -1,6 +1,7 @@
 """Ray and Dask, on this machine: `make test-cluster`."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,7 +15,15 @@ from .suite import FarSuite
 pytestmark = pytest.mark.cluster
 
 
+@contextmanager
+def no_thread_of_ours_is_left():
+    """Dask opens and closes connections as it likes."""
+    yield
+    assert not [t for t in threading.enumerate() if t.name.startswith("batchflow-executor")]
+
+
 class TestDask(FarSuite):
+    leaving_nothing = staticmethod(no_thread_of_ours_is_left)
     imports = "import dask.distributed"
     script = (
         "dask.distributed.Client(n_workers=2, threads_per_worker=2, dashboard_address=None)"

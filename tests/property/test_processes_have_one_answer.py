@@ -104,7 +104,7 @@ class Laden(ArrayBatch):
 
     @action
     def cut(self):
-        self.x = self.x[:, 1:, ::-2].copy()
+        self.x = self.x[:, 1:, ::-2]
         return self
 
     @action

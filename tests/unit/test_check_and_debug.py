@@ -191,7 +191,7 @@ def test_the_report_reads_well(dataset):
 
 
 def test_more_items_than_there_are_are_refused(dataset):
-    with pytest.raises(ArgumentValueError, match="larger than the dataset"):
+    with pytest.raises(ArgumentValueError, match="n_items=11"):
         dataset.p.check(11)
 
 

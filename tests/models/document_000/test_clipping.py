@@ -16,9 +16,9 @@ TARGETS = np.array([[2.0], [-3.0], [1.0]], "float32")
 
 
 def embedded(mode, features):
-    table = keras.layers.Embedding(
-        N_IDS, WIDTH, embeddings_initializer="ones", name="embedding"
-    )(features)
+    table = keras.layers.Embedding(N_IDS, WIDTH, embeddings_initializer="ones", name="embedding")(
+        features
+    )
     dense = keras.layers.Dense(1, kernel_initializer="ones", name="dense")
     return dense(keras.layers.Flatten()(table))
 

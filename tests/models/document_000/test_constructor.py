@@ -90,7 +90,9 @@ def test_methods_have_the_documented_parameters(row, method):
 
 
 @row("BaseModel.mode", "BaseModel.returns", "graph_fn.mode")
-@pytest.mark.parametrize("given", [Modes.TRAIN, "train", Modes.EVAL, "eval", Modes.PREDICT, "infer"])
+@pytest.mark.parametrize(
+    "given", [Modes.TRAIN, "train", Modes.EVAL, "eval", Modes.PREDICT, "infer"]
+)
 def test_a_mode_decides_what_a_spec_has(row, given):
     seen = []
 

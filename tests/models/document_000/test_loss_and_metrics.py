@@ -46,7 +46,10 @@ LOSSES = {
     "a class name": (lambda: "MeanSquaredError", SQUARES),
     "a config": (lambda: {"class_name": "Huber", "config": {"delta": 2.0}}, HUBER),
     "a flat config": (lambda: {"class_name": "Huber", "delta": 2.0}, HUBER),
-    "a serialized object": (lambda: keras.losses.serialize(keras.losses.MeanSquaredError()), SQUARES),
+    "a serialized object": (
+        lambda: keras.losses.serialize(keras.losses.MeanSquaredError()),
+        SQUARES,
+    ),
     "an object": (lambda: keras.losses.Huber(2.0), HUBER),
     "an object of a user's class": (lambda: huber_of_2(), HUBER),
     "a function of Keras": (lambda: keras.losses.mean_squared_error, SQUARES),

@@ -178,9 +178,7 @@ def test_an_override_builds_everything(row, tmp_path):
             spec = super()._build(features, labels, params, config)
             if spec.loss is None:
                 return spec
-            return EstimatorSpec(
-                spec.mode, spec.predictions, spec.loss * 3, train_op=spec.train_op
-            )
+            return EstimatorSpec(spec.mode, spec.predictions, spec.loss * 3, train_op=spec.train_op)
 
     x, y = keras.Input((1,)), keras.Input((1,))
     spec = Own("train", weighted, "mse", summaries=None)(x, y)

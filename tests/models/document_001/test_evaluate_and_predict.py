@@ -144,7 +144,10 @@ def test_without_a_trained_model_nothing_is_read(row, tmp_path):
         raise AssertionError("the input was asked for")
 
     estimator = reader(tmp_path)
-    for options, text in [({}, "trained"), ({"checkpoint_path": str(tmp_path / "ckpt-3")}, "ckpt-3")]:
+    for options, text in [
+        ({}, "trained"),
+        ({"checkpoint_path": str(tmp_path / "ckpt-3")}, "ckpt-3"),
+    ]:
         with pytest.raises(ValueError, match=text):
             estimator.evaluate(never, **options)
         predictions = estimator.predict(never, **options)  # a generator: nothing happens yet

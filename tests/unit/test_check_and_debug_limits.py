@@ -129,10 +129,12 @@ def test_check_gives_a_report_where_the_batch_skips_itself(dataset):
 
 
 def test_check_describes_a_list_that_contains_itself(dataset):
-    circle = [1]
-    circle.append(circle)
-    report = dataset.p.update(B.circle, circle).check()
-    assert report.problems == []
+    def circle(batch):
+        batch.circle = [1]
+        batch.circle.append(batch.circle)
+        return batch
+
+    assert dataset.p.map(circle, over="batches").check().problems == []
 
 
 @pytest.mark.parametrize("n_items", [0, None, "2"])
