@@ -220,7 +220,8 @@ class _Span:
         size = self.before + sum(step for step in reach if step > 0) + view.itemsize
         self._view = view  # keeps the memory alive
         self.__array_interface__ = {
-            "data": (view.__array_interface__["data"][0] - self.before, True),
+            # As what can be written to: what arrives is. Nobody writes here.
+            "data": (view.__array_interface__["data"][0] - self.before, False),
             "shape": (size,),
             "typestr": "|u1",
             "version": 3,

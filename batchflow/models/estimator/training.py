@@ -1,6 +1,6 @@
 """The live program of an Estimator, and the loop that trains it.
 
-    Trainer.ready(batch) -> the program, made or restored -> step, step, ... -> checkpoints
+    first batch -> the program, made or restored -> step, step, ... -> checkpoints
 
 Guarantees:
     - One program lives from call to call: it is restored from a file only when the folder has a
@@ -78,6 +78,7 @@ class Trainer:
         Raises:
             ArgumentValueError: (a `ValueError`) There is no batch.
         """
+        self.save_if_ahead()  # an error in this call takes back this call, and no step before it
         position = self.progress().position if resumes else 0
         batches = open_input(position)
         first = next(batches, None)

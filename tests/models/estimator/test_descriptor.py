@@ -72,6 +72,18 @@ def test_checkpoints_are_saved_as_the_config_says(tmp_path):
     assert estimator.latest_checkpoint() == str(tmp_path / "ckpt-3.npz")
 
 
+def test_a_call_that_fails_takes_back_no_step_before_it(tmp_path):
+    def broken():
+        yield from batches(n_epochs=1)
+        raise OSError
+
+    estimator = Estimator(model_fn, tmp_path)
+    estimator.train_on_batch({"x": X[:4]}, Y[:4])
+    with pytest.raises(OSError):
+        estimator.train(broken)
+    assert estimator.get_variable_value("global_step") == 1
+
+
 def test_threads_take_turns(tmp_path):
     estimator = Estimator(model_fn, tmp_path)
     estimator.train_on_batch({"x": X[:8]}, Y[:8])
