@@ -7,6 +7,7 @@ A model is any object. What can be done to it follows from what it is:
 | a Keras model | one compiled step of its optimizer | `predict_on_batch` |
 | a `tf_keras` model | its `train_on_batch` | `predict_on_batch` |
 | a torch module | refused: its `train` is a switch | its `predict`, or a call in eval mode |
+| an object with `train_on_batch`, such as an Estimator | `train_on_batch(...)` | |
 | an object with `train` | `train(...)` | |
 | an object with `partial_fit` | `partial_fit(...)` | |
 | an object with `predict` | | `predict(...)` |
@@ -21,6 +22,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import GeneratorType
 from typing import Any
 
 from batchflow.errors import (
@@ -91,8 +93,9 @@ def train(
             "Write the step in an @action(model=..., singleton=True), or wrap the module in an "
             "object with a method train(...) that does the step"
         )
-    if callable(step := getattr(model, "train", None)):
-        return _call(step, args, kwargs, fetches, model)
+    for name in ("train_on_batch", "train"):
+        if callable(step := getattr(model, name, None)):
+            return _call(step, args, kwargs, fetches, model)
     if callable(step := getattr(model, "partial_fit", None)):
         step(*args, **kwargs)
         # Copied: the next step changes the arrays of an estimator in place.
@@ -293,12 +296,16 @@ def _call(
     model: Any,
 ) -> Any:
     """Call a method of a user's object, and let it choose, or choose from its result."""
-    if fetches is None:
-        return method(*args, **kwargs)
-    signature = signature_of(method)
+    signature = None if fetches is None else signature_of(method)
     if signature is not None and "fetches" in signature.parameters:
-        return method(*args, fetches=fetches, **kwargs)
-    return _choose(method(*args, **kwargs), fetches, model, method.__name__)
+        return _read(method(*args, fetches=fetches, **kwargs))
+    result = _read(method(*args, **kwargs))
+    return result if fetches is None else _choose(result, fetches, model, method.__name__)
+
+
+def _read(result: Any) -> Any:
+    """Read what a generator gives, as long as nobody else works on the model."""
+    return list(result) if isinstance(result, GeneratorType) else result
 
 
 def _choose(result: Any, fetches: Fetches, model: Any, verb: str) -> Any:

@@ -171,6 +171,52 @@ def test_an_evaluation_changes_nothing(row, learned):
     assert all(np.array_equal(array, before[name]) for name, array in values(estimator).items())
 
 
+def summed(layer=None, metrics=None):
+    """Make a model function of batches whose items may have any length."""
+
+    def model_fn(features, labels, mode):
+        from batchflow.models import Regressor
+
+        def graph_fn(mode, features):
+            own = layer or keras.layers.Dense(1, kernel_initializer="ones", name="d")
+            return own(keras.ops.sum(features, axis=1))
+
+        sgd = {"class_name": "SGD", "learning_rate": 0.01}
+        model = Regressor(mode, graph_fn, "mse", sgd, metrics, summaries=None)
+        return model(features, labels)
+
+    return model_fn
+
+
+def of_lengths():
+    for length in (1, 3, 2):
+        yield np.full((2, length, 1), length, "float32"), np.zeros((2, 1), "float32")
+
+
+@row("evaluate.returns")
+def test_a_metric_made_outside_counts_all_batches(row, tmp_path):
+    metric = keras.metrics.MeanAbsoluteError(name="far")
+    estimator = Estimator(summed(metrics=[metric]), str(tmp_path)).train(of_lengths)
+    far = [abs(item["results"].item()) for item in estimator.predict(of_lengths)]
+    assert far[0] < far[-1]
+    for _ in range(2):
+        assert estimator.evaluate(of_lengths)["far"] == pytest.approx(np.mean(far), rel=1e-5)
+
+
+@row("evaluate.checkpoint_path", "predict.checkpoint_path")
+def test_a_layer_made_outside_keeps_what_it_has_learned(row, tmp_path):
+    layer = keras.layers.Dense(1, kernel_initializer="ones", name="d")
+    found = {}
+    for name, one in (("inside", None), ("outside", layer)):
+        config = RunConfig(keep_checkpoint_max=None)
+        estimator = Estimator(summed(one), str(tmp_path / name), config)
+        first = estimator.train(of_lengths, steps=1).latest_checkpoint()
+        estimator.train(of_lengths).evaluate(of_lengths, checkpoint_path=first)
+        next(estimator.predict(of_lengths, checkpoint_path=first))
+        found[name] = estimator.train(of_lengths).evaluate(of_lengths)["loss"]
+    assert found["outside"] == pytest.approx(found["inside"], rel=1e-5)
+
+
 # ---- predict
 
 

@@ -1,9 +1,18 @@
 """Document 001: hooks of training, evaluation and prediction, of both kinds."""
 
 import pytest
-from models.document_001.kit import MEANS, Losses, batches, endless, reader, reading
+from models.document_001.kit import (
+    MEANS,
+    X,
+    Losses,
+    batches,
+    endless,
+    learning,
+    reader,
+    reading,
+)
 from models.document_001.rows import row
-from models.document_kit import keras, step_of
+from models.document_kit import assert_same_bits, keras, step_of, values
 
 from batchflow.models import Estimator, EstimatorSpec
 
@@ -277,3 +286,20 @@ def test_a_finished_training_calls_no_hooks(row, tmp_path):
     hook = Recorder()
     estimator.train(endless, max_steps=2, hooks=[hook])
     assert hook.calls == []
+
+
+@row("train.hooks", "evaluate.hooks")
+def test_a_hook_may_evaluate_and_predict_in_the_middle(row, tmp_path):
+    plain = Estimator(learning, str(tmp_path / "plain")).train(endless, steps=8)
+    estimator = Estimator(learning, str(tmp_path / "asked"))
+    asked = []
+
+    class Ask(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch % 3 == 2:
+                results = estimator.evaluate(batches)
+                asked.append((results["global_step"], len(list(estimator.predict(lambda: X)))))
+
+    estimator.train(endless, steps=8, hooks=[Ask()])
+    assert asked == [(3, 12), (6, 12)]
+    assert_same_bits(values(plain), values(estimator))

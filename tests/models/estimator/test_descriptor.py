@@ -5,7 +5,7 @@ import threading
 import pytest
 from models.estimator.nets import X, Y, assert_same, batches, everything, model_fn, state
 
-from batchflow import ArrayBatch, Dataset, action, model
+from batchflow import ArrayBatch, B, Dataset, V, action, model
 from batchflow.models import Estimator, RunConfig
 from batchflow.models.estimator import checkpoints
 
@@ -103,3 +103,20 @@ def test_threads_take_turns(tmp_path):
         thread.join()
     assert errors == []
     assert estimator.evaluate(everything)["global_step"] == 41
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_the_steps_of_a_chain_train_and_ask_it(tmp_path, prefetch):
+    _, points = make_dataset(tmp_path)
+    est = Estimator(model_fn, tmp_path / "chain")
+    p = Dataset.from_arrays(points, x=X, y=Y).p.init_model("est", est)
+    p = p.init_variable("losses", init=list).train_model(
+        "est", {"x": B.x}, B.y, fetches="loss", save_to=V("losses", mode="a")
+    )
+    p.predict_model("est", {"x": B.x}, save_to=B.told).run(10, n_epochs=2, prefetch=prefetch)
+    assert len(p.v("losses")) == 0
+    batch = next(
+        p.predict_model("est", {"x": B.x}, save_to=B.told).gen_batch(10, prefetch=prefetch)
+    )
+    assert len(batch.told) == 10
+    assert int(est.get_variable_value("global_step")) == 25
