@@ -351,8 +351,8 @@ class Dataset:
     def _refuse_shard(self, method: str) -> None:
         if self.mark is not None:
             raise ArgumentValueError(
-                f"{method}: this is shard {self.mark.number} of {self.mark.n_shards}, whose items are "
-                f"others in each epoch; call {method} on the whole dataset, and shard the result"
+                f"{method}: this is shard {self.mark.number} of {self.mark.n_shards}, whose items "
+                f"are others in each epoch; call {method} on the whole dataset, shard the result"
             )
 
     def _set_parts(self, parts: Split[Any]) -> Split[Any]:

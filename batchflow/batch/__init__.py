@@ -4,7 +4,7 @@ from batchflow.batch.actions import action
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.directory import model
-from batchflow.batch.parallel import any_action_failed, apply_parallel, inbatch_parallel
+from batchflow.batch.items.parallel import any_action_failed, apply_parallel, inbatch_parallel
 
 __all__ = [
     "ArrayBatch",

@@ -12,9 +12,9 @@ from batchflow.batch.actions import Action, action, collect_actions
 from batchflow.batch.components import checked_components
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
+from batchflow.batch.items.parallel import check_per_item
+from batchflow.batch.items.streams import current_rng
 from batchflow.batch.load import load as load_batch
-from batchflow.batch.parallel import check_per_item
-from batchflow.batch.per_item import current_rng
 from batchflow.batch.regroup import PLACE, merge_batches, part
 from batchflow.errors import (
     ArgumentTypeError,
@@ -276,7 +276,7 @@ class Batch:
         Returns:
             The batch.
         """
-        from batchflow.batch.parallel import apply_to_items  # which imports this
+        from batchflow.batch.items.parallel import apply_to_items  # which imports this
 
         apply_to_items(self, function, *args, src=src, dst=dst, **kwargs)
         return self

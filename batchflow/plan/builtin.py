@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.batch.parallel import apply_to_items
+from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.regroup import part
 from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError, SkipBatch
 from batchflow.plan import several

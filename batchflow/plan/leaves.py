@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.per_item import PerItem
+from batchflow.batch.items.streams import PerItem
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from models.document_002.rows import rows_tested_in
 from models.document_001.rows import ROWS
+from models.document_002.rows import rows_tested_in
 
 HERE = Path(__file__).parent
 

@@ -3,8 +3,8 @@
 import pytest
 from models.document_001.kit import (
     MEANS,
-    X,
     Losses,
+    X,
     batches,
     endless,
     learning,

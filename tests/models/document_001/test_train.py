@@ -212,13 +212,15 @@ def test_where_steps_are_counted(row, kind, live):
 
 
 @row("train.input_fn")
-@pytest.mark.parametrize("names", [("a b",), ("a/b",), ("_a",), ("a.b", "a_b"), ("é",), (0, 1)], ids=str)
+@pytest.mark.parametrize(
+    "names", [("a b",), ("a/b",), ("_a",), ("a.b", "a_b"), ("é",), (0, 1)], ids=str
+)
 def test_features_may_have_any_names(row, names, tmp_path):
     def model_fn(features, labels, mode):
         return learning(sum(features[str(name)] for name in names), labels, mode)
 
     estimator = Estimator(model_fn, str(tmp_path))
-    data = {name: X[:4] for name in names}, Y[:4]
+    data = dict.fromkeys(names, X[:4]), Y[:4]
     assert step_of(estimator.train(lambda: data, steps=1)) == 1
     assert len(list(estimator.predict(lambda: data))) == 4
 

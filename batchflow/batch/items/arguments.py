@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.per_item import PerItem
+from batchflow.batch.items.streams import PerItem
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -16,7 +16,7 @@ from batchflow.errors import (
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
-    from batchflow.batch.item_calls import Call
+    from batchflow.batch.items.calls import Call
 
 __all__ = [
     "PER_ITEM",

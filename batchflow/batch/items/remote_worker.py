@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from batchflow.batch.item_calls import Failed
-from batchflow.batch.packing import FixedList, packed, refuse_writing, sendable
-from batchflow.batch.per_item import ItemStreams
+from batchflow.batch.items.calls import Failed
+from batchflow.batch.items.packing import FixedList, packed, refuse_writing, sendable
+from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError
 
 __all__ = ["SEED", "Answer", "Far", "Key", "Task", "work"]

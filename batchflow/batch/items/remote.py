@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.batch.item_calls import Failed, How, ItemCalls
-from batchflow.batch.packing import packed, sendable
-from batchflow.batch.per_item import ItemStreams
-from batchflow.batch.remote_worker import SEED, Answer, Far, Key, Task, work
+from batchflow.batch.items.calls import Failed, How, ItemCalls
+from batchflow.batch.items.packing import packed, sendable
+from batchflow.batch.items.remote_worker import SEED, Answer, Far, Key, Task, work
+from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.item_processes import in_processes
 from batchflow.executors.pool import cpu_count

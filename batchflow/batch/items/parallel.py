@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.apply import apply_parallel, apply_to_items
-from batchflow.batch.item_arguments import (
+from batchflow.batch.items.apply import apply_parallel, apply_to_items
+from batchflow.batch.items.arguments import (
     PER_ITEM,
     action_signature,
     class_attribute,
@@ -33,7 +33,7 @@ from batchflow.errors import ActionResultError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
-    from batchflow.batch.item_calls import Call, How, ItemCalls  # at run time on use: law 9
+    from batchflow.batch.items.calls import Call, How, ItemCalls  # at run time on use: law 9
 
 __all__ = [
     "any_action_failed",
@@ -141,7 +141,7 @@ def inbatch_parallel(
             "@inbatch_parallel(init=...) takes a name: of a method, "
             f"{', '.join(_INIT_WORDS)}; got {init!r:.60}"
         )
-    from batchflow.batch.item_calls import How
+    from batchflow.batch.items.calls import How
 
     given = How(target, extra.pop("n_workers", None), extra.pop("timeout", None))
 
@@ -198,7 +198,7 @@ def _call(
     post = post_function(type(batch), spec.post, spec.name)
     all_named = {**spec.extra, **kwargs}
     first = _first_arguments(batch, spec, args, all_named)
-    from batchflow.batch.item_calls import ItemCalls
+    from batchflow.batch.items.calls import ItemCalls
 
     calls = ItemCalls(
         batch,

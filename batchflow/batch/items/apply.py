@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batchflow.batch.actions import action
-from batchflow.batch.item_arguments import (
+from batchflow.batch.items.arguments import (
     PER_ITEM,
     action_signature,
     class_attribute,
@@ -34,7 +34,7 @@ from batchflow.errors import (
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
-    from batchflow.batch.item_calls import Call, How, ItemCalls  # at run time on use: law 9
+    from batchflow.batch.items.calls import Call, How, ItemCalls  # at run time on use: law 9
 
 __all__ = ["apply_parallel", "apply_to_items"]
 
@@ -51,7 +51,7 @@ class _Options(NamedTuple):
 
     @property
     def how(self) -> How:
-        from batchflow.batch.item_calls import How
+        from batchflow.batch.items.calls import How
 
         return How(self.target, self.n_workers, self.timeout)
 
@@ -100,7 +100,7 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
         @functools.wraps(method)
         def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in _Options._fields if name in kwargs}
-            from batchflow.batch.item_calls import ItemCalls
+            from batchflow.batch.items.calls import ItemCalls
 
             calls = ItemCalls(self, method.__name__, method, wrapper=per_item, asked=asked)
             return _apply(calls, defaults._replace(**given), args, kwargs)
@@ -159,7 +159,7 @@ def apply_to_items(
         >>> apply_to_items(batch, np.sqrt).data.tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
-    from batchflow.batch.item_calls import ItemCalls
+    from batchflow.batch.items.calls import ItemCalls
 
     options = _Options(src, dst, post, target, n_workers, timeout)
     if isinstance(function, str):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.per_item import ItemStreams
+from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -142,7 +142,9 @@ class ItemCalls:
             if how.target == "async":
                 return self._in_loop(how)
             if how.target == "processes" and not is_worker():
-                from batchflow.batch.remote import call_in_processes  # an extra: only where used
+                from batchflow.batch.items.remote import (
+                    call_in_processes,  # an extra: only where used
+                )
 
                 return call_in_processes(self, how)
             return self._in_threads(how)
