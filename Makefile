@@ -62,11 +62,7 @@ test: lint types $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests -m 'tensorflow and $(USUAL)'
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
 
-# One after the other: each takes all cores.
-test-models:
-	$(MAKE) test-jax
-	$(MAKE) test-torch
-	$(MAKE) test-legacy
+test-models: test-jax test-torch test-legacy
 
 # What JAX has compiled is kept: the tests compile the same small models again and again.
 test-jax: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)-jax/compiled

@@ -12,7 +12,6 @@ from batchflow.engine import Run, RunKeywords
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.index.shard import Shard
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchflow.index.order import Positions, ShuffleLike
+    from batchflow.index.shard import Shard
 
 __all__ = ["Dataset"]
 
@@ -147,6 +147,8 @@ class Dataset:
             >>> [[batch.indices.tolist() for batch in d.gen_batch(2)] for d in (first, second)]
             [[[0, 1]], [[2, 3], [4]]]
         """
+        from batchflow.index.shard import Shard  # on use, for a light import
+
         self._refuse_shard("shard")
         part = self._part(slice(0, len(self.index)))
         part.mark = Shard.checked(index, count, len(self.index), equal)

@@ -13,7 +13,6 @@ from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.regroup import merge_batches
 from batchflow.engine.count import Counted
-from batchflow.engine.groups import in_groups
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
@@ -348,12 +347,13 @@ class Machine:
         return [self._nested[id(bound), place] for place in range(len(bound.what.others))]
 
     def _in_order(self, piece: Piece, made: Flow) -> Flow:
-        phases = self._steps.phases_of(piece.section)
         locks = self.locks() if piece.section else ()
         behind = self._steps.of(piece.rest), locks, self._pipeline, self._notes.in_section
-        if len(phases) > 1:
-            return in_groups(made, phases, *behind)
-        return in_order(made, phases[0].steps, *behind)
+        if any(leaf.group > 1 for bound in piece.section for leaf in bound.leaves):
+            from batchflow.engine.groups import in_groups  # on use, for a light import
+
+            return in_groups(made, self._steps.phases_of(piece.section), *behind)
+        return in_order(made, self._steps.of(piece.section), *behind)
 
     def locks(self) -> list[Any]:
         """Give the locks of the section, in one global order: those of models first."""

@@ -20,7 +20,6 @@ import contextvars
 import copyreg
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -209,7 +208,7 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     variables = [name for name, value in view.values.items() if travel_problem(value, name)]
     settings = [name for name, value in view.config.items() if travel_problem(value, name)]
     joined = [(value, _without_what_stays(other)) for value, other in prefix.joined]
-    return replace(prefix, view=view.without(variables, settings), joined=joined)
+    return prefix.travelling(view.without(variables, settings), joined)
 
 
 def _name_culprit(prefixes: Sequence[Prefix]) -> None:

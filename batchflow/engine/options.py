@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -14,12 +14,12 @@ from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.pool import cpu_count
 from batchflow.index.order import drawn_seed, make_order, order_seed
-from batchflow.index.shard import Shard, ShardOrder
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
+    from batchflow.index.shard import Shard
 
 __all__ = ["MOST_THREADS", "RunKeywords", "RunOptions", "checked_seed", "derived_seed"]
 
@@ -171,8 +171,11 @@ class RunOptions:
     @property
     def is_far(self) -> bool:
         """Whether batches are made in other processes."""
-        is_here = self.executor in ("threads", "serial")
-        return not is_here and not isinstance(self.executor, ThreadPoolExecutor)
+        if isinstance(self.executor, str):
+            return self.executor not in ("threads", "serial")
+        from concurrent.futures import ThreadPoolExecutor  # on use, for a light import
+
+        return not isinstance(self.executor, ThreadPoolExecutor)
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
         """Give the same options with what `seeds` has found out."""
@@ -220,6 +223,8 @@ class RunOptions:
                     "a shuffled shard needs a number as its seed, the same for all shards, which "
                     "are cut out of one order: shuffle=True, seed=1 or shuffle=1"
                 )
+            from batchflow.index.shard import ShardOrder  # on use, for a light import
+
             order = ShardOrder(order, shard)
         return Schedule(
             n_items, self.batch_size, order, self.n_epochs, self.n_iters, self.drop_last

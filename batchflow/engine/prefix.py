@@ -9,8 +9,8 @@ Guarantees:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Prefix", "Segment"]
 
 
-@dataclass(eq=False)
 class Prefix:
     """The parallel steps of one pipeline in one run.
 
-    Attributes:
+    Args:
         source: What it reads from; None where the batches are given.
         batch_class: The class of its batches.
         segments: The steps, in rows: up to the first regrouping, behind it, and so on.
@@ -45,29 +44,48 @@ class Prefix:
         schedule: The source batches, or None.
         marks_epochs: Whether somebody has to know where epochs end.
         notes: Makes the notes of errors.
+
+    Attributes:
         view: What the batches get as their `pipeline`.
         loop: What runs coroutines, or None.
     """
 
-    source: Source | None
-    batch_class: type[Batch]
-    segments: Sequence[Sequence[Bound]]
-    joined: Sequence[tuple[Joined, Prefix]]
-    rng_key: tuple[int, ...]
-    n_batches: int | None
-    schedule: Schedule | None
-    marks_epochs: bool
-    notes: ReplayNotes
-    view: PipelineView | None = None
-    loop: Any = None
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        source: Source | None,
+        batch_class: type[Batch],
+        segments: Sequence[Sequence[Bound]],
+        joined: Sequence[tuple[Joined, Prefix]],
+        rng_key: tuple[int, ...],
+        n_batches: int | None,
+        schedule: Schedule | None,
+        marks_epochs: bool,
+        notes: ReplayNotes,
+    ) -> None:
+        self.source = source
+        self.batch_class = batch_class
+        self.segments = segments
+        self.joined = joined
+        self.rng_key = rng_key
+        self.n_batches = n_batches
+        self.schedule = schedule
+        self.marks_epochs = marks_epochs
+        self.notes = notes
+        self.view: PipelineView | None = None
+        self.loop: Any = None
         self._steps: Sequence[Sequence[ReadyStep]] = ()
 
     def __getstate__(self) -> Mapping[str, Any]:
         # The order stays: it may be a function of the user's, and tickets say what is in a batch.
         schedule = self.schedule and self.schedule._replace(order=SequentialOrder())
         return {**self.__dict__, "_steps": (), "loop": None, "schedule": schedule}
+
+    def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
+        """Give the same prefix with another view and other joined pipelines."""
+        other = copy.copy(self)
+        other.view, other.joined = view, joined
+        return other
 
     def ready(self, steps: Sequence[Sequence[ReadyStep]], view: Any, loop: Any) -> None:
         """Give it what it needs to work.

@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
-from batchflow.engine.groups import GroupedStep, Phase
 from batchflow.engine.late import awaited, with_chance, with_late_arguments, with_late_values
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
@@ -20,6 +19,9 @@ from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
 from batchflow.plan.expressions import Expression, freeze
+
+if TYPE_CHECKING:
+    from batchflow.engine.groups import GroupedStep, Phase
 
 __all__ = ["ReadySteps", "is_awaited", "needs_loop"]
 
@@ -68,11 +70,12 @@ class ReadySteps:
 
     def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
         """Give the steps of an ordered section, cut behind those that take several batches."""
+        from batchflow.engine.groups import Phase  # on use, for a light import
+
         phases: list[Phase] = []
         first = 0
         leaves = [leaf for bound in steps for leaf in bound.leaves]
-        if any(leaf.group > 1 for leaf in leaves):
-            self._refuse_shared_weights([leaf for leaf in leaves if leaf.model is not None])
+        self._refuse_shared_weights([leaf for leaf in leaves if leaf.model is not None])
         for place, bound in enumerate(steps):
             if isinstance(bound, BoundStep) and bound.group > 1:
                 phases.append(Phase(self.of(steps[first:place]), self._grouped(bound)))
@@ -80,6 +83,8 @@ class ReadySteps:
         return [*phases, Phase(self.of(steps[first:]), None)]
 
     def _grouped(self, bound: BoundStep) -> GroupedStep:
+        from batchflow.engine.groups import GroupedStep
+
         arguments = with_late_arguments(bound, tuple(map(self._with_joined, bound.args)))
         return GroupedStep(bound, arguments, self._model_for)
 

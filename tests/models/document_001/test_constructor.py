@@ -123,7 +123,10 @@ FORMS = {
         ),
         ALL[:3],
     ),
-    "partial of a method": (lambda model: functools.partial(model.method), ("features", "labels", "mode", "config")),
+    "partial of a method": (
+        lambda model: functools.partial(model.method),
+        ("features", "labels", "mode", "config"),
+    ),
     "partial of an object": (lambda model: functools.partial(model), ALL[:4]),
     "keywords": (
         lambda model: lambda features, labels, **others: model.take(

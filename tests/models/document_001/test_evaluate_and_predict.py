@@ -193,6 +193,7 @@ def of_lengths():
         yield np.full((2, length, 1), length, "float32"), np.zeros((2, 1), "float32")
 
 
+@pytest.mark.xfail(reason="of two programs with one metric, the second resets it")
 @row("evaluate.returns")
 def test_a_metric_made_outside_counts_all_batches(row, tmp_path):
     metric = keras.metrics.MeanAbsoluteError(name="far")

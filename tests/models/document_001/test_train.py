@@ -78,6 +78,7 @@ def test_steps_are_whole_numbers(row, live, wrong):
         live.train(endless, **wrong)
 
 
+@pytest.mark.xfail(reason="only int is taken")
 @row("train.steps", "train.max_steps")
 def test_steps_of_numpy_are_whole_numbers_too(row, live, steps):
     assert steps(endless, steps=np.int64(2)) == 2
@@ -174,7 +175,7 @@ FINITE = {
     "a feed": (MEANS, lambda: dataset().p.feed(4, B.x, B.y)),
     "a prefetched feed": (MEANS * 3, lambda: dataset().p.feed(4, B.x, B.y, n_epochs=3, prefetch=2)),
     "a feed of dictionaries": (MEANS, lambda: dataset().p.feed(4, {"x": B.x}, {"y": B.y})),
-    "a run": (MEANS, lambda: ((batch.x, batch.y) for batch in dataset().p.gen_batch(4, prefetch=2))),
+    "a run": (MEANS, lambda: ((one.x, one.y) for one in dataset().p.gen_batch(4, prefetch=2))),
 }  # fmt: skip
 
 
@@ -211,9 +212,21 @@ def test_where_steps_are_counted(row, kind, live):
     np.testing.assert_allclose(read(live, input_fn, steps=5), expected)
 
 
+NAMED_BY_KERAS = pytest.mark.xfail(reason="names of features are names of keras.Inputs")
+
+
 @row("train.input_fn")
 @pytest.mark.parametrize(
-    "names", [("a b",), ("a/b",), ("_a",), ("a.b", "a_b"), ("é",), (0, 1)], ids=str
+    "names",
+    [
+        ("a b",),
+        pytest.param(("a/b",), marks=NAMED_BY_KERAS),
+        ("_a",),
+        pytest.param(("a.b", "a_b"), marks=NAMED_BY_KERAS),
+        ("é",),
+        (0, 1),
+    ],
+    ids=str,
 )
 def test_features_may_have_any_names(row, names, tmp_path):
     def model_fn(features, labels, mode):
