@@ -11,6 +11,8 @@ export MPLBACKEND ?= Agg
 
 # All but what has a command of its own.
 USUAL := not soak and not legacy and not cluster
+# Many tests wait: for the ends of processes, for signals. Two at a time, a file in one process.
+TWO := -n 2 --dist loadfile
 
 # The build of torch without CUDA, whose index is asked for this one package alone. Where it cannot
 # be reached, the registry's is taken.
@@ -58,8 +60,8 @@ demo: $(VENV)/demo-installed
 	$(BIN)/python examples/digits.py
 
 test: lint types $(VENV)/dev-installed
-	$(BIN)/python -m pytest tests -m 'not tensorflow and $(USUAL)'
-	$(BIN)/python -m pytest tests -m 'tensorflow and $(USUAL)'
+	$(BIN)/python -m pytest tests $(TWO) -m 'not tensorflow and $(USUAL)'
+	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
 
 test-models: test-jax test-torch test-legacy
@@ -70,7 +72,7 @@ test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
 test-jax test-torch: test-%: $(VENV)-%/installed
-	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests -m '(tensorflow or torch) and $(USUAL)'
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests $(TWO) -m '(tensorflow or torch) and $(USUAL)'
 
 test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'

@@ -10,7 +10,9 @@ own `--doctest-modules`.
 """
 
 import os
+import re
 from doctest import ELLIPSIS
+from pathlib import Path
 
 import pytest
 from sybil import Sybil
@@ -23,6 +25,20 @@ _readme = Sybil(_PARSERS, patterns=["README.md"], excludes=["*/README.md"])
 _pages = Sybil(_PARSERS, patterns=["*.md"], path="docs")
 
 pytest_collect_file = (_readme + _pages).pytest()
+
+
+_NEEDS_KERAS = re.compile(r"^pytestmark = .*pytest\.mark\.tensorflow", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files whose tests all need Keras, where none such is asked for.
+
+    To collect them would import it.
+    """
+    is_test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    if is_test and "not tensorflow" in config.option.markexpr:
+        return bool(_NEEDS_KERAS.search(collection_path.read_text())) or None
+    return None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

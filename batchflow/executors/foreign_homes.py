@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
+from batchflow.executors import dask
 from batchflow.executors.foreign_worker import Plan, far_call
 from batchflow.executors.process_handle import _words as exit_words
 from batchflow.executors.ray import cpus_of
@@ -199,14 +200,16 @@ class _Dask(Home):
 
     @property
     def n_workers(self) -> int | None:
-        return sum(self.executor._client.nthreads().values()) or None
+        return dask.worker_threads(self.executor)
 
     def submit(self, *args: Any) -> Future[Any]:
-        return self.executor.submit(far_call, *args, pure=False)  # type: ignore[no-any-return]
+        return dask.submit(self.executor, far_call, *args)
 
     def share(self, plan: Plan) -> Any:
-        # On every worker, so that it is still there when one of them dies.
-        return self.executor._client.scatter([plan], broadcast=True, hash=False)[0]
+        return dask.share(self.executor, plan)
+
+    def stop(self, futures: Iterable[Future[Any]]) -> None:
+        dask.cancel(self.executor, futures)
 
 
 class _Ray(Home):

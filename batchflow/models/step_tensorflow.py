@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.models.step import Data, Logs, Step
+from batchflow.models.step import Data, Logs, Step, shape_of
 
 __all__ = ["TensorFlowStep"]
 
@@ -53,7 +53,7 @@ class TensorFlowStep(Step):
             resets: self._function(self._resetting if resets else self._going_on)
             for resets in (True, False)
         }
-        self._several = self._function(self._trains)
+        self._rows: dict[Any, Any] = {}
 
     def _function(self, python: Callable[..., Any]) -> Any:
         function = self._tf.function(
@@ -77,19 +77,27 @@ class TensorFlowStep(Step):
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
 
-    def _trains(
-        self, batches: Sequence[Sequence[Any]], first_resets: bool, others_reset: bool
-    ) -> list[Any]:
+    def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
+        """Give the function of all tensors of several batches that trains on one after another."""
+        form = self._tf.nest.map_structure(lambda leaf: leaf is not None, [*map(tuple, batches)])
+        key = first_resets, others_reset, repr(form)
+        if key in self._rows:
+            return self._rows[key]
         steps = {True: self._resetting, False: self._going_on}
-        first, *others = batches
-        return [
-            steps[first_resets](*first),
-            *(steps[others_reset](*data) for data in others),
-        ]
+
+        def train(*tensors: Any) -> list[Any]:
+            rest = iter(tensors)
+            first, *others = self._tf.nest.map_structure(
+                lambda is_given: next(rest) if is_given else None, form
+            )
+            logs = [steps[first_resets](*first)]
+            return logs + [steps[others_reset](*data) for data in others]
+
+        return self._rows.setdefault(key, self._function(train))
 
     def one(self, data: Data, resets: bool) -> Logs:
         """Do a step on one batch."""
-        if not all(part is None or type(part) is np.ndarray for part in data):
+        if not _is_flat(data):
             return self._values(self._traced(data, resets))
         signature = resets, *(part if part is None else (part.shape, part.dtype) for part in data)
         graph = self._graphs.get(signature)
@@ -110,9 +118,7 @@ class TensorFlowStep(Step):
             self.is_complete = True
             self._functions[resets] = self._function(self._resetting if resets else self._going_on)
         elif signature is not None:
-            if len(self._graphs) >= N_SIGNATURES:
-                self._graphs.clear()
-            self._graphs[signature] = self._functions[resets].get_concrete_function(*data)
+            self._keep(signature, self._functions[resets], data)
         return logs
 
     def several(
@@ -121,9 +127,30 @@ class TensorFlowStep(Step):
         """Do a step on each of several batches of one shape, in one call."""
         if not self.is_complete:
             return None
-        tensors = [[self._tensor(part) for part in data] for data in batches]
-        return [self._values(logs) for logs in self._several(tensors, first_resets, others_reset)]
+        leaves = [
+            leaf
+            for data in batches
+            for leaf in (data if _is_flat(data) else self._tf.nest.flatten(tuple(data)))
+            if leaf is not None
+        ]
+        tensors = [self._tensor(leaf) for leaf in leaves]
+        signature = len(batches), first_resets, others_reset, shape_of(batches[0])
+        graph = self._graphs.get(signature)
+        if graph is None or self._tf.config.functions_run_eagerly():
+            graph = self._row(batches, first_resets, others_reset)
+            if all(type(leaf) is np.ndarray for leaf in leaves):
+                self._keep(signature, graph, tensors)
+        return [self._values(logs) for logs in graph(*tensors)]
+
+    def _keep(self, signature: Any, function: Any, tensors: Sequence[Any]) -> None:
+        if len(self._graphs) >= N_SIGNATURES:
+            self._graphs.clear()
+        self._graphs[signature] = function.get_concrete_function(*tensors)
 
     def _tensor(self, value: Any) -> Any:
         # A tf.function would do the same to an array, slower.
         return self._tf.convert_to_tensor(value) if type(value) is np.ndarray else value
+
+
+def _is_flat(data: Data) -> bool:
+    return all(part is None or type(part) is np.ndarray for part in data)

@@ -3,6 +3,8 @@
 ```text
 base_model/
   configs.py      losses, optimizers, metrics: of identifiers, config dictionaries, objects
+  layers.py       layers that compute losses and count items
+  heads.py        losses and metrics of one head or several
   clipping.py     an optimizer whose gradients are clipped first
   summaries.py    what a model writes for TensorBoard while it trains
   base_model.py   BaseModel

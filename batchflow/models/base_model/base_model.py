@@ -17,7 +17,7 @@ from batchflow.models.estimator.spec import EstimatorSpec, Modes, is_symbolic, l
 
 __all__ = ["BaseModel"]
 
-_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")  # torch has no dots in names
 _GRAPH_PARAMETERS = ("mode", "features", "inputs", "labels", "params", "config")
 
 
@@ -95,8 +95,8 @@ class BaseModel:
         self.clip_embed_gradients = _threshold(clip_embed_gradients, "clip_embed_gradients")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ArgumentValueError(
-                f"name is a word of letters, digits, '_', '-' and '.', and does not begin with "
-                f"'_', got {name!r}"
+                f"name is a word of letters, digits, '_' and '-', and does not begin with '_' "
+                f"or '-', got {name!r}"
             )
         self.name = name
         self._params: Any = None

@@ -5,14 +5,14 @@ A head is a result with its label: the only ones, or those of one key in two dic
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.models.base_model.configs import is_config, loss_of, metric_of, unique_name
+from batchflow.models.base_model.layers import count_layer, losses_layer
 from batchflow.models.estimator.spec import is_symbolic
 
 __all__ = ["losses_of", "metrics_of", "n_items"]
@@ -45,7 +45,7 @@ def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) 
         _check_shapes(head, label, result)
         name = f"{head}_losses" if head else "losses"
         arguments = (label, result) if weight is None else (label, result, weight)
-        losses = _layers()["losses"](loss, name=name)(*arguments)
+        losses = losses_layer()(loss, name=name)(*arguments)
         ops = importlib.import_module("keras").ops
         is_sum = getattr(loss, "reduction", None) == "sum"
         all_losses.append(losses)
@@ -72,7 +72,6 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
         return {}
     by_head = dict(given) if isinstance(given, Mapping) and not is_config(given) else None
     pairs = _pairs(labels, results, "metrics", by_head)
-    keras = importlib.import_module("keras")
     made: dict[str, tuple[Any, Any, Any]] = {}
     for head, (label, result) in pairs.items():
         wanted = given if by_head is None else by_head[_key(head, by_head)]
@@ -83,13 +82,12 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
             name = one if isinstance(one, str) else metric.name
             name = unique_name(f"{head}_{name}" if len(pairs) > 1 else name, made)
             made[name] = (metric, label, result)
-    del keras
     return made
 
 
 def n_items(tensor: Any) -> Any:
     """Give the number of items of a symbolic tensor, as a symbolic integer."""
-    return _layers()["n_items"]()(tensor)
+    return count_layer()()(tensor)
 
 
 def _pairs(
@@ -146,51 +144,3 @@ def _check_shapes(head: str, label: Any, result: Any) -> None:
 
 def _sum(tensors: list[Any]) -> Any:
     return functools.reduce(lambda a, b: a + b, tensors)
-
-
-@functools.cache
-def _layers() -> dict[str, Any]:
-    """Make the classes of the layers that compute this, when Keras is there."""
-    keras: Any = importlib.import_module("keras")
-    ops = keras.ops
-
-    @keras.saving.register_keras_serializable("batchflow")
-    class Losses(keras.layers.Layer):  # type: ignore[misc]
-        """Computes the loss of each item."""
-
-        def __init__(self, loss: Callable[[Any, Any], Any], name: str | None = None) -> None:
-            super().__init__(name=name, dtype=keras.config.floatx())
-            self.loss = loss
-            self._each: Any = loss
-            if isinstance(loss, keras.losses.Loss):
-                self._each = copy.copy(loss)
-                self._each.reduction = None
-
-        def call(self, labels: Any, results: Any, weights: Any = None) -> Any:
-            losses = self._each(labels, results)
-            if len(losses.shape) == 0:  # of a function that has taken the mean itself
-                losses = ops.broadcast_to(losses, (ops.shape(results)[0],))
-            if weights is not None:
-                weights = ops.cast(weights, losses.dtype)
-                if len(weights.shape) > len(losses.shape):
-                    weights = ops.squeeze(weights, -1)
-                while len(weights.shape) < len(losses.shape):
-                    weights = ops.expand_dims(weights, -1)
-                losses = losses * weights
-            axes = tuple(range(1, len(losses.shape)))
-            return ops.mean(losses, axis=axes) if axes else losses
-
-        def get_config(self) -> dict[str, Any]:
-            return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
-
-    @keras.saving.register_keras_serializable("batchflow")
-    class ItemCount(keras.layers.Layer):  # type: ignore[misc]
-        """Gives the number of items of its input."""
-
-        def call(self, tensor: Any) -> Any:
-            return ops.convert_to_tensor(ops.shape(tensor)[0], dtype="int32")
-
-        def compute_output_spec(self, tensor: Any) -> Any:  # noqa: ARG002
-            return keras.KerasTensor((), dtype="int32")
-
-    return {"losses": Losses, "n_items": ItemCount}

@@ -8,6 +8,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,11 +128,23 @@ class Signature:
     def inputs(self) -> Batch:
         """Make a `keras.Input` for each array."""
         keras = sys.modules["keras"]
-        made = {
-            name: keras.Input(shape, dtype=_keras_dtype(dtype), name=name.replace(".", "_"))
-            for name, (shape, dtype) in self.parts.items()
-        }
+        made: dict[str, Any] = {}
+        taken: set[str] = set()
+        for name, (shape, dtype) in self.parts.items():
+            word = _free_word(name, taken)
+            taken.add(word)
+            made[name] = keras.Input(shape, dtype=_keras_dtype(dtype), name=word)
         return Batch(*(_map(lambda name, _: made[name], part, "") for part in self.form))
+
+
+def _free_word(name: str, taken: set[str]) -> str:
+    """Give a word that Keras and TensorFlow take as a name, and that no other array has."""
+    word = stem = re.sub(r"\W", "_", name)
+    number = 0
+    while word in taken:
+        number += 1
+        word = f"{stem}_{number}"
+    return word
 
 
 def batch_length(array: Any) -> int:

@@ -8,7 +8,8 @@ Guarantees:
     - A checkpoint exists when `checkpoint.json` names it. Each file is replaced atomically, so that
       a crash at any moment leaves the checkpoints from before, or one more.
     - What a crash leaves beside them is cleared away by the next save.
-    - To go on with training, all of a checkpoint is restored, to the last bit. For evaluation and
+    - To go on with training, all of a checkpoint is restored, to the last bit, but a learning rate
+      that the model function has come to give otherwise. For evaluation and
       prediction its weights are, by their names, whatever else is in it.
 """
 
@@ -20,13 +21,20 @@ import os
 import re
 import shutil
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentValueError,
+    BatchflowError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
 from batchflow.models.keras import state_variables
@@ -61,11 +69,14 @@ class Saved:
         path: The `.npz`.
         progress: How far training had come.
         entries: In the `.npz`, by the name of a variable.
+        learning_rate: As the model function gave it; callbacks may have changed it since. None: it
+            was a schedule.
     """
 
     path: str
     progress: Progress
     entries: dict[str, str]
+    learning_rate: float | None = None
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Saved:
@@ -79,7 +90,8 @@ class Saved:
             with open(f"{stem}.json", encoding="utf-8") as stream:
                 notes = json.load(stream)
             progress = Progress(int(notes["step"]), int(notes["position"]))
-            saved = cls(f"{stem}.npz", progress, dict(notes["variables"]))
+            rate = notes.get("learning_rate")
+            saved = cls(f"{stem}.npz", progress, dict(notes["variables"]), rate)
         except FileNotFoundError:
             raise ArgumentValueError(f"there is no checkpoint {stem}.npz") from None
         except (ValueError, LookupError, TypeError) as error:
@@ -109,13 +121,29 @@ class Saved:
             raise UnknownNameError(
                 f"{self.path} has no variable {name!r}.{did_you_mean(name, self.names())}"
             )
-        with np.load(self.path, allow_pickle=False) as arrays:
+        with self._arrays() as arrays:
             value: NDArray[Any] = arrays[self.entries[name]]
         return value
 
     def restore_all(self, program: Program) -> None:
-        """Put everything into a program that trains."""
-        checkpoint.load(self.path, into=program.model)
+        """Put everything into a program that trains.
+
+        A learning rate that the model function now gives otherwise is that of the model function.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) It is of another model or optimizer, or damaged.
+        """
+        try:
+            checkpoint.load(self.path, into=program.model)
+        except ArgumentValueError as error:
+            error.add_note(
+                "Training goes on from the newest checkpoint in model_dir. Another model, or one "
+                "with another optimizer, needs another model_dir"
+            )
+            raise
+        rate = program.learning_rate
+        if None not in (rate, self.learning_rate) and rate != self.learning_rate:
+            program.model.optimizer.learning_rate = rate
 
     def restore_weights(self, program: Program) -> None:
         """Put the weights into a program, by name, and the seeds that are there.
@@ -124,7 +152,7 @@ class Saved:
             ArgumentValueError: (a `ValueError`) A weight is missing, or has another shape.
         """
         needed = {id(variable) for variable in program.model.weights}
-        with np.load(self.path, allow_pickle=False) as arrays:
+        with self._arrays() as arrays:
             for name, variable in program.variables().items():
                 if name not in self.entries:
                     if id(variable) not in needed:
@@ -143,6 +171,18 @@ class Saved:
                 like = np.asarray(variable)
                 # Dtypes that NumPy does not know are stored as unsigned integers of their size.
                 variable.assign(value.view(like.dtype) if like.dtype.kind == "V" else value)
+
+    @contextlib.contextmanager
+    def _arrays(self) -> Iterator[Any]:
+        """Open the file; whatever is wrong with it is one kind of error."""
+        with open(self.path, "rb") as stream:
+            try:
+                with np.load(stream, allow_pickle=False) as arrays:
+                    yield arrays
+            except (BatchflowError, OSError):
+                raise
+            except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError) as error:
+                raise ArgumentValueError(f"{self.path} is damaged: {error}") from error
 
 
 class Checkpoints:
@@ -173,6 +213,7 @@ class Checkpoints:
             "step": progress.step,
             "position": progress.position,
             "variables": _entries(program),
+            "learning_rate": program.learning_rate,
         }
         _write(f"{stem}.json", notes)
         names.append(name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["RunConfig"]
+__all__ = ["RunConfig", "whole_number"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.model_dir is not None:
             object.__setattr__(self, "model_dir", os.fspath(self.model_dir))
-        if self.tf_random_seed is not None:
-            _check(self.tf_random_seed, "tf_random_seed", int)
+        if self.save_summary_steps is None:
+            raise ArgumentTypeError("RunConfig: save_summary_steps is an int, got None")
+        for name, least in _COUNTS.items():
+            number = whole_number(getattr(self, name), f"RunConfig: {name}", least)
+            object.__setattr__(self, name, number)
         steps, seconds = self.save_checkpoints_steps, self.save_checkpoints_secs
         if steps is not None and seconds is not None:
             raise ArgumentValueError(
@@ -54,13 +60,7 @@ class RunConfig:
             )
         if steps is None and seconds is None:
             object.__setattr__(self, "save_checkpoints_secs", 600)
-        _check(steps, "save_checkpoints_steps", int, least=1)
-        _check(seconds, "save_checkpoints_secs", (int, float), least=0)
-        _check(self.keep_checkpoint_max, "keep_checkpoint_max", int, least=0)
-        _check(self.log_step_count_steps, "log_step_count_steps", int, least=1)
-        if self.save_summary_steps is None:
-            raise ArgumentTypeError("RunConfig: save_summary_steps is an int, got None")
-        _check(self.save_summary_steps, "save_summary_steps", int, least=1)
+        _check_seconds(seconds)
 
     @classmethod
     def of(cls, config: Any, model_dir: Any) -> RunConfig:
@@ -86,13 +86,41 @@ class RunConfig:
         return replace(config, model_dir=folder)
 
 
-def _check(
-    value: object, name: str, kind: type | tuple[type, ...], least: int | None = None
-) -> None:
+# The settings that are whole numbers, with the least that makes sense.
+_COUNTS = {
+    "tf_random_seed": None,
+    "save_checkpoints_steps": 1,
+    "keep_checkpoint_max": 0,
+    "log_step_count_steps": 1,
+    "save_summary_steps": 1,
+}
+
+
+def whole_number(value: Any, what: str, least: int | None = 1) -> int | None:
+    """Give a whole number, of NumPy's too, as an int; None is None.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It is something else.
+        ArgumentValueError: (a `ValueError`) It is less than `least`.
+    """
+    if value is None:
+        return None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ArgumentTypeError(f"{what} is an int, got {value!r:.60}")
+    if least is not None and number < least:
+        raise ArgumentValueError(f"{what} is at least {least}, got {number}")
+    return number
+
+
+def _check_seconds(value: Any) -> None:
     if value is None:
         return
-    if not isinstance(value, kind) or isinstance(value, bool):
-        word = "an int" if kind is int else "a number"
-        raise ArgumentTypeError(f"RunConfig: {name} is {word} or None, got {value!r}")
-    if least is not None and value < least:  # type: ignore[operator]
-        raise ArgumentValueError(f"RunConfig: {name} is at least {least}, got {value!r}")
+    what = "RunConfig: save_checkpoints_secs"
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ArgumentTypeError(f"{what} is a number or None, got {value!r:.60}")
+    if not value >= 0:
+        raise ArgumentValueError(f"{what} is at least 0, got {value!r}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models.estimator.batches import Batch, Signature
 from batchflow.models.estimator.checkpoints import Checkpoints, Saved
-from batchflow.models.estimator.config import RunConfig
+from batchflow.models.estimator.config import RunConfig, whole_number
 from batchflow.models.estimator.events import has_tensorboard, write_results
 from batchflow.models.estimator.export import check_receiver, export
 from batchflow.models.estimator.hooks import check_hooks
@@ -130,8 +130,8 @@ class Estimator:
         _keras()
         if steps is not None and max_steps is not None:
             raise ArgumentValueError("train: give steps (more of them) or max_steps (in all)")
-        _check_count(steps, "train: steps")
-        _check_count(max_steps, "train: max_steps")
+        steps = whole_number(steps, "train: steps")
+        max_steps = whole_number(max_steps, "train: max_steps")
         checked = check_hooks(hooks, "train")
         with self._lock:
             done = self._trainer.progress().step
@@ -173,7 +173,7 @@ class Estimator:
             ArgumentTypeError: (a `TypeError`) A hook is something else, or the input.
         """
         _keras()
-        _check_count(steps, "evaluate: steps")
+        steps = whole_number(steps, "evaluate: steps")
         checked = check_hooks(hooks, "evaluate")
         saved = self._saved(checkpoint_path)
         batches = batches_of(input_fn, what="evaluate", is_counted=steps is not None)
@@ -373,12 +373,3 @@ def _keras() -> Any:
 
 def _opened(input_fn: Any, skipping: int, **options: Any) -> Iterator[Batch]:
     return batches_of(input_fn, what="train", skipping=skipping, **options)
-
-
-def _check_count(value: Any, what: str) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(f"{what} is an int, got {value!r:.60}")
-    if value <= 0:
-        raise ArgumentValueError(f"{what} is at least 1, got {value}")

@@ -28,7 +28,8 @@ class EventFile:
     """
 
     def __init__(self, folder: str) -> None:
-        unique = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
+        # TensorBoard reads files in the order of their names, also those of one second.
+        unique = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self._folder = folder
         self._path = os.path.join(folder, f"events.out.tfevents.{unique}")
 

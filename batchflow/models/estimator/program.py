@@ -50,6 +50,7 @@ class Program:
         signature: As given.
         batch: The batch of the step under way, for hooks.
         summary_dir: The folder for summaries, or None: there is none.
+        learning_rate: As the spec gives it; None where it is a schedule, or nothing is trained.
         shares: Whether a program before has some of its variables: those of layers that are made
             outside of the model function.
     """
@@ -85,6 +86,7 @@ class Program:
         self.model.compile(optimizer=optimizer, jit_compile=_jit_compile())
         if optimizer is not None and not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
+        self.learning_rate = _constant_rate(self.model.optimizer)
 
     @classmethod
     def build(
@@ -145,11 +147,13 @@ class Program:
 
     def take_metrics(self, other: Program, batch: Batch) -> None:
         """Let the metrics go on from those of another program of the same model function."""
+        # First copied: metrics that are made outside of the model function are those of both.
+        to_numpy = sys.modules["keras"].ops.convert_to_numpy
+        values = [np.array(to_numpy(value)) for value in other.model.metrics_variables]
         self.begin_metrics()
         self.model.create_metrics(batch.arrays())
-        pairs = zip(self.model.metrics_variables, other.model.metrics_variables, strict=True)
-        for variable, value in pairs:
-            variable.assign(value.value)
+        for variable, value in zip(self.model.metrics_variables, values, strict=True):
+            variable.assign(value)
 
     def variables(self) -> dict[str, Any]:
         """Give the variables of the model by their names."""
@@ -220,6 +224,11 @@ def _jit_compile() -> bool | str:
     # XLA compiles on TensorFlow for each batch size, and gives little on small steps.
     keras = sys.modules["keras"]
     return False if keras.backend.backend() == "tensorflow" else "auto"
+
+
+def _constant_rate(optimizer: Any) -> float | None:
+    rate = getattr(optimizer, "learning_rate", None)
+    return float(rate) if isinstance(rate, sys.modules["keras"].Variable) else None
 
 
 @functools.cache

@@ -299,7 +299,7 @@ def test_the_default_names_are_those_of_the_classes(row):
 
 
 @row("BaseModel.name")
-@pytest.mark.parametrize("wrong", ["_hidden", "", None, "a b"])
+@pytest.mark.parametrize("wrong", ["_hidden", "", None, "a b", "a.b", "a/b"])
 def test_a_name_that_is_no_scope_is_refused(row, wrong):
     with pytest.raises(ValueError, match="name"):
         base_model(name=wrong)

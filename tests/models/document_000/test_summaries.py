@@ -137,7 +137,6 @@ def test_a_learning_rate_that_does_not_decay_is_written_too(row, tmp_path):
     assert [float(rate) for _, rate in read_events(tmp_path)["learning_rate"]] == [0.25] * 3
 
 
-@pytest.mark.xfail(reason="files of one second are read in any order", strict=False)
 @row("summaries.variables", "summaries.all")
 def test_a_later_call_and_a_later_estimator_add_their_steps(row, tmp_path):
     train(tmp_path, ["loss"], steps=2).train(lambda: (X, Y), steps=2)

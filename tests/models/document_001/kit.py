@@ -8,7 +8,7 @@ import numpy as np
 from models.document_kit import keras
 
 from batchflow import ArrayBatch, Dataset, action
-from batchflow.models import Estimator, EstimatorSpec, Modes
+from batchflow.models import Estimator, EstimatorSpec, Modes, RunConfig
 
 X = np.arange(12, dtype="float32")[:, None]
 Y = X * 2
@@ -58,6 +58,13 @@ def endless():
 
 def reader(folder):
     return Estimator(reading, str(folder))
+
+
+def learned_in(folder):
+    """Make an Estimator whose weights have moved; give its first checkpoint, too."""
+    estimator = Estimator(learning, str(folder), RunConfig(keep_checkpoint_max=None))
+    first = estimator.train(endless, steps=1).latest_checkpoint()
+    return estimator.train(endless, steps=40), first
 
 
 def read(estimator, input_fn, **options):

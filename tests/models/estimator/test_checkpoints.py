@@ -130,3 +130,37 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     for name in ("file", "file.npz"):
         with pytest.raises(ValueError, match="no saved Estimator"):
             Estimator(model_fn, tmp_path / "model").load(tmp_path / name)
+
+
+class SetRate(keras.callbacks.Callback):
+    """Sets the learning rate after each step."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.rate
+
+
+def rate_of(estimator):
+    return float(estimator.get_variable_value("optimizer/learning_rate"))
+
+
+def test_a_learning_rate_that_is_given_otherwise_is_taken(tmp_path):
+    def train(rate, **more):
+        return Estimator(model_fn, tmp_path, params={"lr": rate}).train(batches, steps=1, **more)
+
+    assert rate_of(train(0.25)) == 0.25
+    assert rate_of(train(0.5)) == 0.5
+    assert rate_of(train(0.5, hooks=[SetRate(0.125)])) == 0.125
+    assert rate_of(train(0.5)) == 0.125  # what a callback has set stays
+    assert rate_of(train(0.25)) == 0.25
+
+
+def test_another_optimizer_is_refused_with_advice(tmp_path):
+    Estimator(model_fn, tmp_path).train(batches, steps=1)
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    with pytest.raises(ValueError, match="optimizer") as caught:
+        Estimator(model_fn, tmp_path, params={"lr": schedule}).train(batches, steps=1)
+    assert any("another model_dir" in note for note in caught.value.__notes__)
