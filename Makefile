@@ -76,6 +76,7 @@ test-jax test-torch: test-%: $(VENV)-%/installed
 
 test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'
+	$(VENV)-legacy/bin/python -m pytest docs/reference/keras.md
 
 # Ray and Dask, which start clusters on this machine.
 $(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml
@@ -84,6 +85,7 @@ $(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml
 
 test-cluster: $(VENV)-cluster/installed
 	$(VENV)-cluster/bin/python -m pytest tests -m 'cluster and not soak'
+	$(VENV)-cluster/bin/python -m pytest docs/how-to/more_than_one_machine.md
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .

@@ -202,8 +202,9 @@ def _workers_for(options: RunOptions, machine: Machine, context: contextvars.Con
         return FarWorkers(options, machine.prefixes, n_segments, context)
     executor = None
     if options.prefetch:
-        given = options.executor
-        executor = ThreadExecutor(options.n_workers) if given == "threads" else Borrowed(given)
+        given, n_workers = options.executor, options.n_workers
+        is_own = given == "threads"
+        executor = ThreadExecutor(n_workers) if is_own else Borrowed(given, n_workers)
     return Workers(executor, options.prefetch, n_segments, context)
 
 

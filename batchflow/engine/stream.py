@@ -204,10 +204,13 @@ class _Stage(_Tickets):
 def result_of(future: Future[Any]) -> Any:
     """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
     while not future.done():
+        start = perf_counter()
         try:
             return future.result(timeout=WAKE_UP)
-        except TimeoutError:  # not ready yet; or the task's own, which is raised below
-            continue
+        except TimeoutError:
+            # Not ready yet; or the task's own, which is raised below; or that of a signal handler.
+            if not future.done() and perf_counter() - start < 0.9 * WAKE_UP:
+                raise
     return future.result()
 
 

@@ -18,9 +18,11 @@ import itertools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -107,18 +109,46 @@ class Borrowed:
 
     Args:
         executor: The executor, which stays open.
+        n_workers: The most tasks at work at once.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, n_workers: int) -> None:
         self._executor = executor
+        self._turns = threading.Semaphore(n_workers)
+        self._waiting: deque[Task] = deque()
         self._futures: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Hand over a task."""
-        future = self._executor.submit(fn, *args, **kwargs)
+        """Hand over a task: it starts when one of those before it has ended, if need be."""
+        future: Future[T] = Future()
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
+        self._waiting.append((future, fn, args, kwargs))
+        self._begin()
         return future
+
+    def _begin(self) -> None:
+        if self._waiting and self._turns.acquire(blocking=False):
+            try:
+                self._executor.submit(self._work)
+            except BaseException:
+                self._turns.release()
+                raise
+
+    def _work(self) -> None:
+        """Take the tasks that wait, in a thread of the executor."""
+        try:
+            while True:
+                try:
+                    future, function, args, kwargs = self._waiting.popleft()
+                except IndexError:
+                    break
+                _run(future, function, args, kwargs)
+                del future, function, args, kwargs
+        finally:
+            self._turns.release()
+        with suppress(RuntimeError):  # the executor has been shut down
+            self._begin()  # what came between the last look and the release
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Cancel what has not started.
@@ -147,17 +177,19 @@ def _work(tasks: SimpleQueue[Task | None], idle: threading.Semaphore) -> None:
         task = tasks.get()
         if task is None:
             return
-        future, function, args, kwargs = task
-        if future.set_running_or_notify_cancel():
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-                del result
-        del task, future, function, args, kwargs  # an idle worker keeps nothing alive
+        _run(*task)
+        del task  # an idle worker keeps nothing alive
         idle.release()
+
+
+def _run(future: Future[Any], function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
 
 def _end_all() -> None:

@@ -22,7 +22,3 @@ class TestThreadsOfTheUsers(Suite):
     def executor(cls):
         with ThreadPoolExecutor(2) as executor:
             yield executor
-
-    @pytest.mark.xfail(reason="n_workers does not bound what is given to a ThreadPoolExecutor")
-    def test_one_worker_does_one_batch_at_a_time(self, executor):
-        super().test_one_worker_does_one_batch_at_a_time(executor)

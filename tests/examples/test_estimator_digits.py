@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.backends("tensorflow")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
