@@ -78,3 +78,13 @@ def test_the_rest_of_an_epoch_is_done_in_single_steps(dataset, monkeypatch):
     monkeypatch.setattr("batchflow.models.calls.train_on_batches", counting)
     trained(dataset, 8)
     assert sizes == [8, 8] * 3
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_metrics_are_accumulated_when_that_is_asked_for(dataset, k):
+    own, *_ = trained(dataset, k, fetches="accuracy")
+    running, *_ = trained(dataset, k, fetches="accuracy", reset_metrics=False)
+    sizes = np.array([SIZE] * 18 + [N_ITEMS - 18 * SIZE] * 1)
+    seen = np.cumsum(np.tile(sizes, 3))
+    hits = np.cumsum(np.tile(sizes, 3) * np.array([float(value) for value in own]))
+    assert np.allclose([float(value) for value in running], hits / seen, atol=1e-5)
