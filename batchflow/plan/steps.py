@@ -98,9 +98,7 @@ class Step:
             model, args = _model_and_rest(self)
             singleton = builtin.model == "trained"
             action = Action(self.name, action.function, ActionSpec(model, singleton))
-        group = 1
-        if builtin is not None and builtin.several is not None:
-            group = _group_size(self, kwargs.pop("steps_per_call", 1))
+        group, several = _group_of(self, builtin, kwargs)
         if joined:
             args = _with_joined(self, args, joined, action, builtin)
         if builtin is not None and builtin.kind == "stream":
@@ -110,10 +108,7 @@ class Step:
         places = (save_to, *args[:1]) if stores else (save_to,)
         for place in places:
             _check_place(place, self)
-        dynamic = False
-        if model is not None:
-            needed_by = f"the step {self.name!r}, chained at {self.where},"
-            dynamic = names.model_mode(model, needed_by) == "dynamic"
+        needed_by = f"the step {self.name!r}, chained at {self.where},"
         return BoundStep(
             step=self,
             function=action.function,
@@ -121,14 +116,14 @@ class Step:
             kwargs=kwargs,
             model=model,
             singleton=singleton,
-            dynamic=dynamic,
+            dynamic=model is not None and names.model_mode(model, needed_by) == "dynamic",
             returns_batch=builtin is None or builtin.kind == "batch",
             needs_batch=builtin is None or builtin.needs_batch,
             save_to=save_to,
             stores=stores,
             places=tuple(place for place in places if place is not None),
             group=group,
-            several=None if builtin is None or group == 1 else builtin.several,
+            several=several,
         )
 
     def _bind_stream(self, action: Action, save_to: Any, names: Names) -> BoundRegrouping | Join:
@@ -232,14 +227,20 @@ def _model_and_rest(step: Step) -> tuple[str, tuple[Any, ...]]:
     return step.args[0], step.args[1:]
 
 
-def _group_size(step: Step, size: Any) -> int:
+def _group_of(
+    step: Step, builtin: Builtin | None, kwargs: dict[str, Any]
+) -> tuple[int, Callable[..., list[Any] | None] | None]:
+    """Take out of the arguments how many batches a step does in one call, and give what does it."""
+    if builtin is None or builtin.several is None:
+        return 1, None
+    size = kwargs.pop("steps_per_call", 1)
     is_whole = hasattr(size, "__index__") and not isinstance(size, (bool, Expression))
     if not is_whole or size < 1:
         raise ArgumentTypeError(
             f"{step}, chained at {step.where}: steps_per_call is a whole number from 1 on, got "
             f"{size!r:.60}"
         )
-    return int(size)
+    return int(size), builtin.several if size > 1 else None
 
 
 def _with_joined(
