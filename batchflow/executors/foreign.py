@@ -24,7 +24,7 @@ from batchflow.executors.foreign_desk import KILL_SECONDS, Desk, Task
 from batchflow.executors.foreign_homes import Home, home_of
 from batchflow.executors.foreign_worker import packed_whole
 from batchflow.executors.parcels import PackedCall
-from batchflow.executors.processes import _ResultFuture
+from batchflow.executors.processes import ResultFuture
 
 __all__ = ["ForeignJob", "open_job"]
 
@@ -78,7 +78,7 @@ class ForeignJob:
         if self._is_closed:
             raise RunClosedError("this job is closed: it takes no more items")
         item = packed_whole(item, self._packed.classes, "the item")
-        future = _ResultFuture(self._packed)
+        future = ResultFuture(self._packed)
         self._desk.post(self._desk.add, Task(item, future))
         return future
 

@@ -19,7 +19,7 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors import dask
 from batchflow.executors.foreign_worker import Plan, far_call
-from batchflow.executors.process_handle import _words as exit_words
+from batchflow.executors.process_handle import exit_words
 from batchflow.executors.ray import cpus_of
 
 __all__ = ["Home", "home_of", "n_deaths", "worker_count"]

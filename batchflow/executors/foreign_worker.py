@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
-from batchflow.executors.packed_errors import culprit, said_by, sendable
-from batchflow.executors.parcels import Classes, PackedCall, dumps_whole
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.executors.packed_errors import culprit
+from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, packed_error
 from batchflow.executors.pool import mark_worker
 
 __all__ = ["DONE", "FAILED", "MISSING", "Plan", "PlanKey", "far_call", "packed_whole"]
@@ -152,7 +152,7 @@ def far_call(
     except BaseException as error:
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
-        return FAILED, _packed_error(error, classes)
+        return FAILED, packed_error(error, classes)
 
 
 def _held(name: str, plan: Plan | None, ended: Sequence[str]) -> _HeldPlan | None:
@@ -185,14 +185,3 @@ def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
     except Exception as error:
         where = culprit(value, lambda part: dumps_whole(part, classes), name, error)
         raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None
-
-
-def _packed_error(error: BaseException, classes: Classes) -> bytes:
-    """Pack an error, and beside it what it says, should it not be unpacked over there."""
-    try:
-        form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
-        said = said_by(error)
-    except Exception as problem:
-        said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
-        form = dumps_whole(BatchflowError(said), Classes())
-    return pickle.dumps((said, form))

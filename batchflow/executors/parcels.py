@@ -25,10 +25,18 @@ from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.lending import Lender
-from batchflow.executors.packed_errors import culprit
+from batchflow.executors.packed_errors import culprit, said_by, sendable
 from batchflow.executors.transport import INLINE, Parcel, is_small
 
-__all__ = ["Classes", "PackedCall", "dumps_whole", "needs_cloudpickle", "pack", "packed_value"]
+__all__ = [
+    "Classes",
+    "PackedCall",
+    "dumps_whole",
+    "needs_cloudpickle",
+    "pack",
+    "packed_error",
+    "packed_value",
+]
 
 Token = tuple[int, int]
 
@@ -116,6 +124,17 @@ def packed_value(value: Any, classes: Classes, name: str, lender: Lender | None 
     if lender is None or is_small(payload, buffers):
         return Parcel.of(payload, buffers)
     return lender.parcel([memoryview(payload), *(buffer.raw() for buffer in buffers)])
+
+
+def packed_error(error: BaseException, classes: Classes) -> bytes:
+    """Pack an error, and beside it what it says, should it not be unpacked on the other side."""
+    try:
+        form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
+        said = said_by(error)
+    except Exception as problem:
+        said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
+        form = dumps_whole(BatchflowError(said), Classes())
+    return pickle.dumps((said, form))
 
 
 def dumps_whole(value: Any, classes: Classes) -> bytes:

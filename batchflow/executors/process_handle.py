@@ -36,7 +36,7 @@ from batchflow.executors.transport import (
 if TYPE_CHECKING:
     from batchflow.executors.process_tasks import Task
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "exit_words"]
 
 EXIT_SECONDS = 0.2  # that a process has to end by itself after it hung up
 KILL_SECONDS = 5.0
@@ -145,7 +145,7 @@ class Handle:
         self.connection.close()
         self._receiver.close()
         self._outbox.clear()
-        words = _words(self._code()) + self._said()
+        words = exit_words(self._code()) + self._said()
         self._errors.close()
         return words
 
@@ -201,7 +201,8 @@ def _started(connection: int, status: int, errors: Any) -> subprocess.Popen[byte
             os.close(shown)
 
 
-def _words(code: int) -> str:
+def exit_words(code: int) -> str:
+    """Say how a process has ended, by its exit code."""
     if code == HUNG_UP:
         return "it closed its connection to the main process"
     if code >= 0:

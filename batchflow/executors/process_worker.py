@@ -28,10 +28,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from batchflow.errors import BatchflowError
 from batchflow.executors.lending import PLACES, Lender
-from batchflow.executors.packed_errors import said_by, sendable
-from batchflow.executors.parcels import Classes, dumps_whole, packed_value
+from batchflow.executors.parcels import Classes, packed_error, packed_value
 from batchflow.executors.pool import mark_worker
 from batchflow.executors.transport import (
     COPY,
@@ -236,7 +234,7 @@ class _Worker:
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
-            kind, parcel = FAILED, _packed_error(error, job.classes)
+            kind, parcel = FAILED, Parcel.of(packed_error(error, job.classes))
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
@@ -263,17 +261,6 @@ class _Worker:
 def divided(status: memoryview) -> tuple[memoryview, memoryview]:
     """Give the parts of the memory that both sides see: the task at work, flags of lent memory."""
     return status[:8].cast("Q"), status[64 : 64 + PLACES]
-
-
-def _packed_error(error: BaseException, classes: Classes) -> Parcel:
-    """Pack an error, and beside it what it says, should it not be unpacked over there."""
-    try:
-        form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
-        said = said_by(error)
-    except Exception as problem:
-        said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
-        form = dumps_whole(BatchflowError(said), Classes())
-    return Parcel.of(pickle.dumps((said, form)))
 
 
 def _settle(body: bytes) -> None:

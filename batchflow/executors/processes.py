@@ -38,7 +38,7 @@ from batchflow.executors.process_service import Service
 from batchflow.executors.process_tasks import Arrived, JobState, Task
 from batchflow.executors.transport import Parcel
 
-__all__ = ["Job", "PackedCall", "ProcessPool", "pack", "process_pool"]
+__all__ = ["Job", "PackedCall", "ProcessPool", "ResultFuture", "pack", "process_pool"]
 
 END_SECONDS = 5.0  # for the service thread, which waits for nothing long
 
@@ -150,7 +150,7 @@ class Job:
         if self._is_closed:
             raise RunClosedError("this job is closed: it takes no more items")
         parcel = packed_value(item, self._packed.classes, "the item")
-        future = _ResultFuture(self._packed)
+        future = ResultFuture(self._packed)
         task = Task(next(_numbers), self._state, future, parcel)
         self._service.thread.post(self._service.add_task, task)
         return future
@@ -169,7 +169,7 @@ class Job:
             self._service.thread.wait_for(self._state.is_closed, grace + END_SECONDS)
 
 
-class _ResultFuture(Future[Any]):
+class ResultFuture(Future[Any]):
     """A future whose result arrives packed, and is unpacked once, by the first who asks."""
 
     def __init__(self, packed: PackedCall) -> None:
@@ -180,6 +180,7 @@ class _ResultFuture(Future[Any]):
         self._error: BaseException | None = None
 
     def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result, and give it; see `concurrent.futures.Future`."""
         self._unpack(super().result(timeout))
         try:
             if self._error is not None:
@@ -189,6 +190,7 @@ class _ResultFuture(Future[Any]):
             del self  # or the error would hold this frame, which holds the error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end, and give the error, or None."""
         error = super().exception(timeout)
         if error is None:
             self._unpack(super().result(timeout))

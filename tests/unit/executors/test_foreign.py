@@ -13,6 +13,7 @@ from multiprocessing import get_context
 import cloudpickle
 import numpy as np
 import pytest
+from unit.executors.waiting import DEADLINE, results, until
 
 from batchflow.errors import (
     ArgumentTypeError,
@@ -29,7 +30,6 @@ from batchflow.executors.parcels import pack
 from batchflow.executors.ray import RayExecutor
 from batchflow.testing import nothing_left
 
-DEADLINE = 60
 BIG = 1_000_000
 
 
@@ -64,10 +64,6 @@ def opened():
         job.close(0)
 
 
-def results(futures):
-    return [future.result(DEADLINE) for future in futures]
-
-
 def waits(path):
     """Give a function that tells that it has begun, and waits for a file."""
 
@@ -79,13 +75,6 @@ def waits(path):
         return item, os.getpid()
 
     return wait
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
 
 
 class Passing(Executor):

@@ -9,6 +9,7 @@ import uuid
 
 import numpy as np
 import pytest
+from unit.executors.waiting import DEADLINE, lives, results, until, waits
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
 from batchflow.executors import processes
@@ -16,39 +17,7 @@ from batchflow.executors.pool import is_worker, shutdown
 from batchflow.executors.processes import pack, process_pool
 from batchflow.testing import nothing_left
 
-DEADLINE = 60
 BIG = 1_000_000  # bytes, far beyond what goes through the socket
-
-
-def results(futures):
-    return [future.result(DEADLINE) for future in futures]
-
-
-def waits(path):
-    """Give a function that tells that it has begun, and waits for a file."""
-
-    def wait(item):
-        (path / f"begun-{item}").touch()
-        while not (path / "go").exists():
-            time.sleep(0.005)
-        return item, os.getpid()
-
-    return wait
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
-
-
-def lives(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # ---- a job

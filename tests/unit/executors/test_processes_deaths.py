@@ -9,18 +9,13 @@ import time
 
 import numpy as np
 import pytest
+from unit.executors.waiting import DEADLINE, results, until
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.pool import shutdown
 from batchflow.executors.process_service import ATTEMPTS
 from batchflow.executors.processes import process_pool
 from batchflow.testing import nothing_left
-
-DEADLINE = 60
-
-
-def results(futures):
-    return [future.result(DEADLINE) for future in futures]
 
 
 def lives(pid):
@@ -29,13 +24,6 @@ def lives(pid):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
 
 
 def counted(path):

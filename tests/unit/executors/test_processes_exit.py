@@ -8,8 +8,7 @@ import textwrap
 import time
 
 import pytest
-
-DEADLINE = 60
+from unit.executors.waiting import DEADLINE, until
 
 
 def lives(pid):
@@ -18,13 +17,6 @@ def lives(pid):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
 
 
 PROLOGUE = """

@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 import pytest
+from unit.executors.waiting import DEADLINE, results, until, waits
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.pool import shutdown
 from batchflow.executors.processes import pack, process_pool
 
-DEADLINE = 60
 BIG = 1_000_000  # bytes, far beyond what goes through the socket
 
 
@@ -24,37 +24,6 @@ def called(open_job):
         return open_job(function, n_workers).submit(item).result(DEADLINE)
 
     return called
-
-
-def results(futures):
-    return [future.result(DEADLINE) for future in futures]
-
-
-def waits(path):
-    """Give a function that tells that it has begun, and waits for a file."""
-
-    def wait(item):
-        (path / f"begun-{item}").touch()
-        while not (path / "go").exists():
-            time.sleep(0.005)
-        return item, os.getpid()
-
-    return wait
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
-
-
-def lives(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # ---- what travels
