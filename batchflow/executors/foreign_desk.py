@@ -6,8 +6,8 @@ Guarantees:
     - Only this thread touches the executor: callbacks come from threads that hold its locks, so
       they leave word and do nothing else.
     - Tasks are handed over in order.
-    - The plan travels about once to each worker: a small one with each task, a big one at the
-      beginning, and then to those who ask for it.
+    - The plan travels about once to each worker: a small one with each task; a big one at the
+      beginning and when a worker has missed it, with so few tasks that each worker gets one.
     - What was under way when a worker died is done again. Who may have killed it is tried alone:
       who kills `ATTEMPTS` workers is given up, and nobody else. (If the user gives the executor
       other work at the same time, its deaths are taken for those of the task that is tried.)
@@ -55,7 +55,7 @@ class Task:
         future: What the consumer has.
         number: Where its turn is.
         inner: What the executor has given for it, while it is there.
-        has_plan: Whether the plan goes with it.
+        has_plan: Whether the plan has gone with it.
         deaths: How many workers have died of it, as far as is known.
         losses: How often the executor has lost it without a death.
     """
@@ -105,7 +105,7 @@ class Desk:
         self._shared: Any = None
         self._n_workers = n_workers
         self._limit: float | None = None
-        self._has_answered = False  # whether somebody has the plan
+        self._is_bringing = True  # whether the plan goes along: somebody does not have it
         self._n_renewals = 0
         self._posted: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
         self._waiting: list[Task] = []  # a heap
@@ -163,7 +163,6 @@ class Desk:
         was_alone = self._alone is task
         self._take_back(task)
         if error is None:
-            self._has_answered = True
             self._n_renewals = 0
             self._settle(task, *inner.result(), was_alone=was_alone)
         elif self._deadline is not None:
@@ -185,9 +184,12 @@ class Desk:
 
     def _settle(self, task: Task, kind: int, answer: bytes, *, was_alone: bool) -> None:
         if kind == MISSING:
-            task.has_plan = True
+            self._is_bringing = True
             self._put_back(task, was_alone=was_alone)
-        elif not task.future.cancelled():
+            return
+        if task.has_plan:
+            self._is_bringing = False
+        if not task.future.cancelled():
             task.future.set_result(Arrived(Opened(answer), kind == FAILED))
 
     # ---- to the executor
@@ -219,8 +221,8 @@ class Desk:
         return heapq.heappop(self._waiting) if self._waiting else None
 
     def _most(self) -> float:
-        """How many tasks may be at work: at first, only those that are to bring a big plan."""
-        if self._is_big and not self._has_answered:
+        """How many tasks may be at work: few, if they are to bring a big plan."""
+        if self._is_big and self._is_bringing:
             return self._n_workers
         if self._limit is None:
             count = self._home.n_workers
@@ -230,9 +232,10 @@ class Desk:
 
     def _submit(self, task: Task) -> None:
         plan: Any = None
+        task.has_plan = self._is_bringing
         if not self._is_big:
             plan = self._plan
-        elif task.has_plan or not self._has_answered:
+        elif task.has_plan:
             if self._shared is None:
                 self._shared = self._home.share(self._plan)
             plan = self._shared
@@ -299,7 +302,7 @@ class Desk:
             self._fail_all(failure, error)
             return
         broken.end(is_busy=True)
-        self._shared, self._limit, self._has_answered = None, None, False
+        self._shared, self._limit, self._is_bringing = None, None, True
 
     def _take_back(self, task: Task) -> None:
         """Take note that the executor does not have it any more."""

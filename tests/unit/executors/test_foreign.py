@@ -154,6 +154,31 @@ def test_a_worker_that_does_not_have_the_plan_asks_for_it(opened):
     assert executor.plans == 2
 
 
+class OneIsLate(Passing):
+    """Two workers that take turns, one of which misses the beginning."""
+
+    def __init__(self, executor, late):
+        super().__init__(executor)
+        self.late = late
+
+    def submit(self, fn, /, *args, **kwargs):
+        if len(self.sizes) >= 2:
+            self.executor, self.late = self.late, self.executor
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_all_that_reaches_a_worker_too_early_does_not_bring_it_the_plan_again(opened):
+    table = np.arange(BIG, dtype=float)
+    with spawned() as one, spawned() as other:
+        executor = OneIsLate(one, other)
+        job = opened(executor, lambda item: (table[item], os.getpid()))
+        told = results([job.submit(i) for i in range(100)])
+    assert [number for number, _ in told] == list(range(100))
+    assert len({process for _, process in told}) == 2
+    assert 3 <= executor.plans <= 4
+    assert len(executor.sizes) > 120  # so many have come too early
+
+
 def test_the_big_arrays_of_a_plan_cannot_be_written_to(pool, opened):
     table = np.zeros(BIG)
 
