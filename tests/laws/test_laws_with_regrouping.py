@@ -381,7 +381,8 @@ def test_a_rebatch_begins_at_most_prefetch_batches_ahead(prefetch):
     with pipeline.gen_batch(1, prefetch=prefetch) as run:
         for taken, _ in enumerate(run, 1):
             time.sleep(1e-3)
-            new, sources = begun.begun["new"], begun.begun["sources"]
+            sources = begun.begun["sources"]  # first: both grow in between
+            new = begun.begun["new"]
             assert (sources - 3 * new) + (new - taken) <= prefetch
             if taken == 20:
                 break
