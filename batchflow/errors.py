@@ -15,6 +15,7 @@ __all__ = [
     "ArgumentValueError",
     "BatchflowError",
     "ItemTimeoutError",
+    "MissingPackageError",
     "ModelDefinitionError",
     "RunClosedError",
     "SkipBatch",
@@ -56,6 +57,10 @@ class ActionResultError(BatchflowError, TypeError):
 
 class ModelDefinitionError(BatchflowError, TypeError):
     """A model definition is declared or used in a way that cannot work."""
+
+
+class MissingPackageError(BatchflowError, ModuleNotFoundError):
+    """What was asked for needs a package that is not installed; the message says which."""
 
 
 class RunClosedError(BatchflowError, RuntimeError):

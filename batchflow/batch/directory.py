@@ -26,6 +26,7 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.extras import advice_on
 
 __all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
 
@@ -130,6 +131,8 @@ class ModelSlot:
             descriptor = make()
         except BaseException as error:
             add_note_once(error, f"while the model {self._name!r} was made")
+            if advice := advice_on(error):
+                add_note_once(error, advice)
             with _guard:
                 self._maker = None
                 if self._made is made:

@@ -27,6 +27,7 @@ from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.lending import Lender
 from batchflow.executors.packed_errors import culprit, said_by, sendable
 from batchflow.executors.transport import INLINE, Parcel, is_small
+from batchflow.extras import imported
 
 __all__ = [
     "Classes",
@@ -181,14 +182,9 @@ def needs_cloudpickle() -> None:
     """Import the package that packs functions.
 
     Raises:
-        BatchflowError: It is not installed.
+        MissingPackageError: It is not installed.
     """
-    try:
-        import cloudpickle  # noqa: F401
-    except ImportError as error:
-        raise BatchflowError(
-            "work in processes needs the package cloudpickle: pip install batchflow[processes]"
-        ) from error
+    imported("cloudpickle", "work in processes")
 
 
 @functools.cache

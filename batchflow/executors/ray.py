@@ -21,6 +21,7 @@ from typing import Any
 
 from batchflow.errors import BatchflowError
 from batchflow.executors.pool import at_shutdown, cpu_count
+from batchflow.extras import imported
 
 __all__ = ["RayExecutor", "cpus_of"]
 
@@ -115,13 +116,7 @@ class _RayFuture(Future[Any]):
 
 
 def _imported() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise BatchflowError(
-            'executor="ray" needs the package ray: pip install batchflow[ray]'
-        ) from error
-    return ray
+    return imported("ray", 'executor="ray"')
 
 
 def _begin(ray: Any) -> None:

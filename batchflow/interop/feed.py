@@ -86,7 +86,7 @@ class Feed:
         `with feed.to_keras() as data:`, or `data.close()`, clears them away.
 
         Raises:
-            ImportError: Keras is not installed.
+            MissingPackageError: Keras is not installed.
             ArgumentValueError: A step of the pipeline does not let batches be made by index: it
                 is ordered, skips batches or makes others of them, or stands in `before` or `after`.
         """

@@ -23,7 +23,6 @@ Guarantees:
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 import threading
 import warnings
@@ -31,6 +30,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 from batchflow.errors import ArgumentValueError
+from batchflow.extras import imported
 
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
@@ -75,7 +75,7 @@ def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
     """Make a `PyDataset` of a feed.
 
     Raises:
-        ImportError: Keras is not installed.
+        MissingPackageError: Keras is not installed.
     """
     dataset: KerasFeed = _class()(feed)
     return dataset
@@ -83,11 +83,7 @@ def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
 
 @functools.cache
 def _class() -> Any:
-    try:
-        keras: Any = importlib.import_module("keras")
-    except ImportError as error:
-        error.add_note("to_keras needs Keras: pip install 'batchflow[tensorflow]'")
-        raise
+    keras: Any = imported("keras", "to_keras")
 
     class FeedDataset(keras.utils.PyDataset):  # type: ignore[misc]
         """The batches of a feed, one epoch after another: see `KerasFeed`."""

@@ -26,7 +26,6 @@ Guarantees:
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 import os
 import pickle
@@ -41,6 +40,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentValueError, BatchflowError
+from batchflow.extras import imported
 from batchflow.models.build import build
 from batchflow.models.keras import assign_state, is_keras_model, state_arrays, state_variables
 from batchflow.models.keras_legacy import check_state_file, is_tf_keras_model
@@ -178,11 +178,7 @@ def _load_into_keras(file: str, model: Any) -> None:
 def _load_whole(file: str) -> Any:
     with _reading(file) as archive:
         names = archive.namelist()
-    try:
-        keras = importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        error.add_note(f"{file} is a Keras model: pip install 'batchflow[tensorflow]'")
-        raise
+    keras = imported("keras", f"{file}, a Keras model,")
     model = keras.saving.load_model(file, safe_mode=True)
     if f"{_FORMAT}.npy" in names:  # otherwise Keras itself has written it
         variables = _beside_weights(model, state_variables(model))

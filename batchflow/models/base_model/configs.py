@@ -7,12 +7,12 @@ settings may also stand beside the name, `{"class_name": "Adam", "learning_rate"
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.extras import imported
 
 __all__ = ["is_config", "loss_of", "metric_of", "optimizer_of"]
 
@@ -102,7 +102,7 @@ def metric_of(given: Any, labels: Any, results: Any) -> Any:
 
 
 def _keras() -> Any:
-    return importlib.import_module("keras")
+    return imported("keras", "a BaseModel")
 
 
 def _normal(config: Mapping[str, Any]) -> dict[str, Any]:

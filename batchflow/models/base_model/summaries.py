@@ -25,7 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MissingPackageError,
+    did_you_mean,
+)
 from batchflow.models.estimator.events import EventFile, has_tensorboard
 
 __all__ = ["KINDS", "kinds_of", "writing_hook"]
@@ -65,15 +70,15 @@ def writing_hook(kinds: tuple[str, ...], every: int) -> Any:
         every: They are written at the first step, and at every multiple of this.
 
     Raises:
-        ImportError: The package `tensorboard` is not installed, and kinds were asked for by name.
-            For the default, "all", there is a warning instead, once.
+        MissingPackageError: The package `tensorboard` is not installed, and kinds were asked for by
+            name. For the default, "all", there is a warning instead, once.
     """
     advice = (
         "summaries need the package tensorboard: pip install tensorboard, or say summaries=None"
     )
     if not has_tensorboard():
         if kinds != (_ALL,):
-            raise ModuleNotFoundError(advice, name="tensorboard")
+            raise MissingPackageError(advice, name="tensorboard")
         _warn_once(advice)
         return None
     return _hook_class()(KINDS if kinds == (_ALL,) else kinds, every)

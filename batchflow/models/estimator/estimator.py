@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.extras import imported
 from batchflow.models.estimator.batches import Batch, Signature
 from batchflow.models.estimator.checkpoints import Checkpoints, Saved
 from batchflow.models.estimator.config import RunConfig, whole_number
@@ -257,7 +257,7 @@ class Estimator:
                 `export_outputs` or no checkpoint; or an asset is missing.
             ArgumentTypeError: (a `TypeError`) The function returns something else.
             BatchflowError: The backend of Keras is torch.
-            ModuleNotFoundError: TensorFlow is not installed.
+            MissingPackageError: TensorFlow is not installed.
         """
         _keras()
         if serving_input_receiver_fn is None:
@@ -364,11 +364,7 @@ class Estimator:
 
 
 def _keras() -> Any:
-    try:
-        return importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        error.add_note("An Estimator needs Keras: pip install 'batchflow[tensorflow]'")
-        raise
+    return imported("keras", "an Estimator")
 
 
 def _opened(input_fn: Any, skipping: int, **options: Any) -> Iterator[Batch]:

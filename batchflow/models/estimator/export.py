@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
+from batchflow.extras import imported
 from batchflow.models.estimator.checkpoints import Saved
 from batchflow.models.estimator.program import Program
 from batchflow.models.estimator.spec import ServingInputReceiver, is_symbolic, leaves
@@ -61,7 +62,7 @@ def export(
         ArgumentValueError: (a `ValueError`) The spec has no `export_outputs`, or several without a
             default; or an asset is missing or would be written elsewhere.
         BatchflowError: The backend of Keras is torch.
-        ModuleNotFoundError: TensorFlow is not installed.
+        MissingPackageError: TensorFlow is not installed.
     """
     outputs = _signatures(program.spec.export_outputs)
     assets = _checked_assets(assets_extra)
@@ -138,14 +139,7 @@ def _input_name(tensor: Any) -> str:
 
 
 def _tensorflow() -> Any:
-    try:
-        return importlib.import_module("tensorflow")
-    except ModuleNotFoundError as error:
-        error.add_note(
-            "A SavedModel is written by TensorFlow, on any backend: "
-            "pip install 'batchflow[tensorflow]'"
-        )
-        raise
+    return imported("tensorflow", "a SavedModel, which TensorFlow writes on any backend,")
 
 
 def _as_text(folder: str) -> None:

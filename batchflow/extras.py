@@ -1,0 +1,82 @@
+"""Packages that batchflow works with and does not need: imported on use, and what to install.
+
+Nothing here imports them before they are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from batchflow.errors import MissingPackageError
+
+__all__ = ["advice_on", "imported"]
+
+# By package, the extra of batchflow that installs it.
+_EXTRAS = {
+    "cloudpickle": "processes",
+    "dask": "dask",
+    "distributed": "dask",
+    "jax": "jax",
+    "keras": "tensorflow",
+    "ray": "ray",
+    "tensorboard": "tensorflow",
+    "tensorflow": "tensorflow",
+    "tf_keras": "legacy",
+    "torch": "torch",
+}
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def imported(package: str, user: str) -> Any:
+    """Import a package, or a module of one.
+
+    Args:
+        package: Its name.
+        user: What needs it, for the message: the beginning of a sentence.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingPackageError: (a `ModuleNotFoundError`) It is not installed, or what it needs itself
+            is not.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        advice = advice_on(error) or f"{error}"
+        raise MissingPackageError(f"{user} needs the package {package}; {advice}") from error
+
+
+def advice_on(error: BaseException) -> str | None:
+    """Say what to install where an import has failed, if it is one of these packages.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        Half a sentence; None if the exception is another one.
+    """
+    if isinstance(error, MissingPackageError) or not isinstance(error, ModuleNotFoundError):
+        return None
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    install = f"pip install 'batchflow[{_EXTRAS[package]}]'"
+    if package in _BACKENDS and _is_raised_by_keras(error):
+        others = " or ".join(repr(name) for name in _BACKENDS if name != package)
+        return (
+            f"Keras works on {package} here, which is not installed: {install}, or set "
+            f"KERAS_BACKEND to {others} before Keras is imported"
+        )
+    return f"{package} is not installed: {install}"
+
+
+def _is_raised_by_keras(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__", "").startswith("keras."):
+            return True
+        traceback = traceback.tb_next
+    return False
