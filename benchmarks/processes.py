@@ -26,7 +26,8 @@ import numpy as np
 from measure import interleaved, report, spread
 
 from batchflow import shutdown
-from batchflow.executors.processes import pack, process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import pack
 
 N_BATCHES, N_WORKERS, AHEAD, ROUNDS = 64, 2, 6, 21
 SHAPE, DTYPE = (64, 64, 64, 3), np.dtype("f4")

@@ -34,8 +34,8 @@ from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors.loop import PrivateLoop
-from batchflow.executors.packed_errors import culprit
-from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, pack
+from batchflow.executors.travel.errors import culprit
+from batchflow.executors.travel.packing import Classes, PackedCall, dumps_whole, pack
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue

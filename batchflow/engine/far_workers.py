@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from batchflow.engine.options import RunOptions
-    from batchflow.executors.parcels import PackedCall
+    from batchflow.executors.travel.packing import PackedCall
 
 __all__ = ["FarWorkers"]
 
@@ -134,13 +134,13 @@ class FarWorkers(Workers):
 
 def _opener(executor: Any) -> Callable[[PackedCall, int], Job]:
     if executor == "processes":
-        from batchflow.executors.processes import process_pool
+        from batchflow.executors.processes.pool import process_pool
 
         return process_pool().open
     if executor == "ray":
-        from batchflow.executors.ray import RayExecutor
+        from batchflow.executors.foreign.ray import RayExecutor
 
         executor = RayExecutor()
-    from batchflow.executors.foreign import open_job
+    from batchflow.executors.foreign.job import open_job
 
     return partial(open_job, executor)

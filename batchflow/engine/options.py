@@ -267,7 +267,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _worker_count(executor: Any) -> int | None:
-    from batchflow.executors.foreign_homes import worker_count  # on use
+    from batchflow.executors.foreign.homes import worker_count  # on use
 
     return worker_count(executor)
 

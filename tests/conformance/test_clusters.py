@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 import batchflow
-from batchflow.executors.foreign_homes import worker_count
+from batchflow.executors.foreign.homes import worker_count
 from batchflow.executors.pool import cpu_count
 
 from .chains import BATCH, make_dataset, told

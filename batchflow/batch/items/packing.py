@@ -2,7 +2,7 @@
 
 Guarantees:
     - An error arrives as what it is, with the traceback of the other process as one more note: see
-      packed_errors.py.
+      executors/travel/errors.py.
     - Of an item its own values are packed, not its batch; of a batch class everything but models.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
 from batchflow.errors import ArgumentTypeError
-from batchflow.executors import packed_errors
-from batchflow.executors.parcels import needs_cloudpickle
+from batchflow.executors.travel import errors
+from batchflow.executors.travel.packing import needs_cloudpickle
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
 
@@ -53,7 +53,7 @@ def _pickler() -> type[Any]:
 
 def sendable(error: Exception) -> Exception:
     """Make of an error what can be packed and is the error again when it is unpacked."""
-    return packed_errors.sendable(error, packed)
+    return errors.sendable(error, packed)
 
 
 # ---- items

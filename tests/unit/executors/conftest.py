@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from batchflow.executors.pool import shutdown
-from batchflow.executors.processes import pack, process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import pack
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Packing functions, items and results for worker processes and back.
+"""Packing functions, items and results for other processes, and back.
 
 Guarantees:
     - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
@@ -16,7 +16,7 @@ import itertools
 import os
 import pickle
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,20 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
-from batchflow.executors.lending import Lender
-from batchflow.executors.packed_errors import culprit, said_by, sendable
-from batchflow.executors.transport import INLINE, Parcel, is_small
+from batchflow.executors.travel.errors import culprit, said_by, sendable
 from batchflow.extras import imported
 
 __all__ = [
+    "INLINE",
     "Classes",
+    "Opened",
     "PackedCall",
     "dumps_whole",
     "needs_cloudpickle",
     "pack",
+    "packed_apart",
     "packed_error",
-    "packed_value",
+    "packed_whole",
 ]
+
+INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
 Token = tuple[int, int]
 
@@ -103,28 +106,37 @@ def pack(function: Callable[[Any], Any]) -> PackedCall:
     return PackedCall(function, payload, buffers, classes)
 
 
-def packed_value(value: Any, classes: Classes, name: str, lender: Lender | None = None) -> Parcel:
-    """Pack an item or a result.
+def packed_apart(
+    value: Any, classes: Classes, name: str
+) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Pack an item or a result; its big arrays are not copied, and come beside the pickle.
 
     Args:
         value: The value.
         classes: Those that the other side has.
         name: What it is called if it cannot be packed.
-        lender: Lends the memory for a big one; None: it is fresh.
 
     Raises:
         ArgumentTypeError: It cannot be packed; the message says which part of it.
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        payload = _dumps(value, classes, buffers)
+        return _dumps(value, classes, buffers), buffers
     except Exception as error:
-        dumps = functools.partial(dumps_whole, classes=classes)
-        where = culprit(value, dumps, name, error)
-        raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None
-    if lender is None or is_small(payload, buffers):
-        return Parcel.of(payload, buffers)
-    return lender.parcel([memoryview(payload), *(buffer.raw() for buffer in buffers)])
+        raise _refusal(value, classes, name, error) from None
+
+
+def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
+    """Pack an item or a result with all its arrays: takes and raises what `packed_apart` does."""
+    try:
+        return dumps_whole(value, classes)
+    except Exception as error:
+        raise _refusal(value, classes, name, error) from None
+
+
+def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> ArgumentTypeError:
+    where = culprit(value, functools.partial(dumps_whole, classes=classes), name, error)
+    return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
 
 def packed_error(error: BaseException, classes: Classes) -> bytes:
@@ -136,6 +148,23 @@ def packed_error(error: BaseException, classes: Classes) -> bytes:
         said = f"{type(error).__name__} (which cannot be sent: {type(problem).__name__})"
         form = dumps_whole(BatchflowError(said), Classes())
     return pickle.dumps((said, form))
+
+
+@dataclass(eq=False)
+class Opened:
+    """A pickle that has arrived, with what came beside it.
+
+    Attributes:
+        payload: The pickle.
+        buffers: Its out-of-band buffers.
+    """
+
+    payload: bytes | memoryview
+    buffers: Sequence[memoryview] = ()
+
+    def load(self) -> Any:
+        """Unpickle it. Arrays lie in the buffers."""
+        return pickle.loads(self.payload, buffers=self.buffers)
 
 
 def dumps_whole(value: Any, classes: Classes) -> bytes:

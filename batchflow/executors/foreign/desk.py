@@ -28,12 +28,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from batchflow.errors import BatchflowError, RunClosedError, WorkerDiedError
-from batchflow.executors.foreign_homes import Home, n_deaths
-from batchflow.executors.foreign_worker import FAILED, MISSING, Plan, PlanKey
-from batchflow.executors.parcels import PackedCall
-from batchflow.executors.process_tasks import Arrived
-from batchflow.executors.transport import Opened
+from batchflow.errors import BatchflowError, WorkerDiedError
+from batchflow.executors.foreign.homes import Home, n_deaths
+from batchflow.executors.foreign.worker import FAILED, MISSING, Plan, PlanKey
+from batchflow.executors.travel.futures import Arrived, Promise
+from batchflow.executors.travel.packing import Opened, PackedCall
 
 __all__ = ["KILL_SECONDS", "Desk", "Task"]
 
@@ -47,7 +46,7 @@ _ended: deque[str] = deque(maxlen=8)  # names of plans that workers may forget
 
 
 @dataclass(eq=False)
-class Task:
+class Task(Promise):
     """One item.
 
     Attributes:
@@ -67,25 +66,6 @@ class Task:
     has_plan: bool = False
     deaths: int = 0
     losses: int = 0
-
-    def __lt__(self, other: Task) -> bool:
-        return self.number < other.number
-
-    def begin(self) -> bool:
-        """Take note that it is handed over. Returns False if it has been cancelled."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def fail(self, error: BaseException) -> None:
-        """End it with an error."""
-        if not self.future.cancelled() and self.begin():
-            self.future.set_exception(error)
-
-    def drop(self) -> None:
-        """Cancel it, or, if it was begun, say that its job was closed."""
-        if self.future.running():
-            self.fail(RunClosedError("the job was closed before this task was finished"))
-        elif self.future.cancel():
-            self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
 
 
 class Desk:

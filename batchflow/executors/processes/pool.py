@@ -16,7 +16,7 @@ Guarantees:
     - Workers stay for later jobs, and end by themselves when nobody needs them for a while; or when
       a module of yours has been loaded anew, as notebooks do.
 
-See process_service.py for the thread that deals out tasks, process_worker.py for the worker's side.
+See service.py for the thread that deals out tasks, worker.py for the worker's side.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
-from batchflow.executors.parcels import PackedCall, needs_cloudpickle, pack, packed_value
 from batchflow.executors.pool import at_shutdown
-from batchflow.executors.process_service import Service
-from batchflow.executors.process_tasks import Arrived, JobState, Task
-from batchflow.executors.transport import Parcel
+from batchflow.executors.processes.service import Service
+from batchflow.executors.processes.tasks import JobState, Task
+from batchflow.executors.processes.transport import Parcel
+from batchflow.executors.travel.futures import ResultFuture
+from batchflow.executors.travel.packing import PackedCall, needs_cloudpickle, packed_apart
 
-__all__ = ["Job", "PackedCall", "ProcessPool", "ResultFuture", "pack", "process_pool"]
+__all__ = ["Job", "ProcessPool", "process_pool"]
 
 END_SECONDS = 5.0  # for the service thread, which waits for nothing long
 
@@ -149,7 +150,7 @@ class Job:
         """
         if self._is_closed:
             raise RunClosedError("this job is closed: it takes no more items")
-        parcel = packed_value(item, self._packed.classes, "the item")
+        parcel = Parcel.of(*packed_apart(item, self._packed.classes, "the item"))
         future = ResultFuture(self._packed)
         task = Task(next(_numbers), self._state, future, parcel)
         self._service.thread.post(self._service.add_task, task)
@@ -167,59 +168,6 @@ class Job:
             self._is_closed = True
             self._service.thread.post(self._service.close_job, self._state, grace)
             self._service.thread.wait_for(self._state.is_closed, grace + END_SECONDS)
-
-
-class ResultFuture(Future[Any]):
-    """A future whose result arrives packed, and is unpacked once, by the first who asks."""
-
-    def __init__(self, packed: PackedCall) -> None:
-        super().__init__()
-        self._packed: PackedCall | None = packed  # keeps the classes of the result alive
-        self._unpacking = threading.Lock()
-        self._value: Any = None
-        self._error: BaseException | None = None
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result, and give it; see `concurrent.futures.Future`."""
-        self._unpack(super().result(timeout))
-        try:
-            if self._error is not None:
-                raise self._error
-            return self._value
-        finally:
-            del self  # or the error would hold this frame, which holds the error
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end, and give the error, or None."""
-        error = super().exception(timeout)
-        if error is None:
-            self._unpack(super().result(timeout))
-            return self._error
-        return error
-
-    def _unpack(self, arrived: Any) -> None:
-        with self._unpacking:
-            if self._packed is None:
-                return
-            self._value, self._error = _unpacked(arrived)
-            self._packed = self._result = None
-
-
-def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
-    """Give a result and no error, or an error."""
-    try:
-        value = arrived.opened.load()
-    except Exception as error:
-        failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
-        failure.__cause__ = error
-        return None, failure
-    if not arrived.is_error:
-        return value, None
-    said, packed = value
-    try:
-        return None, pickle.loads(packed)
-    except Exception as error:
-        return None, BatchflowError(f"{said} (it cannot be unpacked here: {error!r})")
 
 
 def _setting() -> bytes:

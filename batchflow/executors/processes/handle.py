@@ -20,9 +20,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.lending import Borrower
-from batchflow.executors.process_worker import HUNG_UP, STATUS_SIZE, divided
-from batchflow.executors.transport import (
+from batchflow.executors.processes.lending import Borrower
+from batchflow.executors.processes.transport import (
     OWN,
     Frame,
     Parcel,
@@ -32,11 +31,13 @@ from batchflow.executors.transport import (
     memory_file,
     send,
 )
+from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
+from batchflow.executors.travel.exits import exit_words
 
 if TYPE_CHECKING:
-    from batchflow.executors.process_tasks import Task
+    from batchflow.executors.processes.tasks import Task
 
-__all__ = ["Handle", "exit_words"]
+__all__ = ["Handle"]
 
 EXIT_SECONDS = 0.2  # that a process has to end by itself after it hung up
 KILL_SECONDS = 5.0
@@ -145,7 +146,10 @@ class Handle:
         self.connection.close()
         self._receiver.close()
         self._outbox.clear()
-        words = exit_words(self._code()) + self._said()
+        code = self._code()
+        has_hung_up = code == HUNG_UP
+        how = "it closed its connection to the main process" if has_hung_up else exit_words(code)
+        words = how + self._said()
         self._errors.close()
         return words
 
@@ -185,7 +189,7 @@ def _started(connection: int, status: int, errors: Any) -> subprocess.Popen[byte
         shown = -1
     code = (
         f"import sys; sys.path[:] = {path!r}; "
-        "from batchflow.executors.process_worker import main; "
+        "from batchflow.executors.processes.worker import main; "
         f"main({connection}, {status}, {shown})"
     )
     passed = [fd for fd in (connection, status, shown) if fd >= 0]
@@ -199,22 +203,3 @@ def _started(connection: int, status: int, errors: Any) -> subprocess.Popen[byte
     finally:
         if shown >= 0:
             os.close(shown)
-
-
-def exit_words(code: int) -> str:
-    """Say how a process has ended, by its exit code."""
-    if code == HUNG_UP:
-        return "it closed its connection to the main process"
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    guess = {
-        "SIGKILL": " (out of memory?)",
-        "SIGSEGV": " (a crash in native code)",
-        "SIGABRT": " (a crash in native code)",
-        "SIGBUS": " (no memory left for what is shared?)",
-    }
-    return f"it was killed by {name}{guess.get(name, '')}"

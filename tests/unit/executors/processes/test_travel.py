@@ -11,7 +11,8 @@ from unit.executors.waiting import DEADLINE, results, until, waits
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.pool import shutdown
-from batchflow.executors.processes import pack, process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import pack
 
 BIG = 1_000_000  # bytes, far beyond what goes through the socket
 
@@ -300,7 +301,7 @@ def test_an_error_arrives_as_what_it_is(called):
     assert "in a worker process" in remote
     assert "KeyError: 'the reason'" in remote
     assert "in work" in remote
-    assert "process_worker" not in remote
+    assert os.path.join("processes", "worker") not in remote
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])

@@ -29,14 +29,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import BatchflowError
+from batchflow.executors.travel.packing import INLINE, Opened
 
 __all__ = [
     "COPY",
-    "INLINE",
     "OWN",
     "READ",
     "Frame",
-    "Opened",
     "Parcel",
     "Receiver",
     "frame",
@@ -49,7 +48,6 @@ __all__ = [
     "write_file",
 ]
 
-INLINE = 32 * 1024  # bytes up to which the socket is the shorter way: measured
 ALIGNMENT = 64
 CHUNK = 64 * 1024
 MAX_FILES = 16
@@ -108,23 +106,6 @@ class Parcel:
     def __del__(self) -> None:
         with suppress(OSError):
             self.close()
-
-
-@dataclass(eq=False)
-class Opened:
-    """A parcel that has arrived.
-
-    Attributes:
-        payload: The pickle.
-        buffers: Its out-of-band buffers.
-    """
-
-    payload: bytes | memoryview
-    buffers: Sequence[memoryview] = ()
-
-    def load(self) -> Any:
-        """Unpickle it. Arrays lie in the shared memory."""
-        return pickle.loads(self.payload, buffers=self.buffers)
 
 
 def is_small(payload: bytes, buffers: Sequence[pickle.PickleBuffer]) -> bool:

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from batchflow.errors import BatchflowError
-from batchflow.executors import transport
-from batchflow.executors.parcels import Classes, packed_value
-from batchflow.executors.transport import (
+from batchflow.executors.processes import transport
+from batchflow.executors.processes.transport import (
     COPY,
-    INLINE,
     OWN,
     READ,
     Parcel,
@@ -24,6 +22,7 @@ from batchflow.executors.transport import (
     memory_file,
     send,
 )
+from batchflow.executors.travel.packing import INLINE, Classes, packed_apart
 
 WAYS = [OWN, COPY, READ]
 
@@ -45,7 +44,7 @@ def sent_all(connection, data, fds=()):
 def sent_over(line, value, how=OWN):
     """Send a value from one end to the other."""
     here, there = line
-    parcel = packed_value(value, Classes(), "it")
+    parcel = Parcel.of(*packed_apart(value, Classes(), "it"))
     data, fds = frame(1, 2, 3, seconds=0.5, parcel=parcel)
     sender = threading.Thread(target=sent_all, args=(here, data, fds))
     sender.start()

@@ -18,22 +18,24 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.transport import (
+from batchflow.executors.processes.transport import (
     OWN,
     Frame,
-    Opened,
     Parcel,
+    is_small,
     map_file,
     memory_file,
     sizes_of,
     spread_out,
     write_file,
 )
+from batchflow.executors.travel.packing import Opened
 
 __all__ = ["PLACES", "Borrower", "Lender"]
 
@@ -56,8 +58,16 @@ class Lender:
         self._flags = flags
         self._kept: dict[int, memoryview] = {}
 
-    def parcel(self, pieces: Sequence[memoryview]) -> Parcel:
-        """Make a parcel of a pickle and its buffers, in lent memory if there is a place."""
+    def parcel(self, payload: bytes, buffers: Sequence[pickle.PickleBuffer]) -> Parcel:
+        """Make a parcel of a pickle and its buffers: a big one in lent memory, if there is a place.
+
+        It takes what `Parcel.of` takes.
+        """
+        if is_small(payload, buffers):
+            return Parcel(payload)
+        return self._lent([memoryview(payload), *(buffer.raw() for buffer in buffers)])
+
+    def _lent(self, pieces: Sequence[memoryview]) -> Parcel:
         places, size = spread_out([piece.nbytes for piece in pieces])
         number = self._place(size)
         if number is None:

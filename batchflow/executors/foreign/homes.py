@@ -17,10 +17,10 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
-from batchflow.executors import dask
-from batchflow.executors.foreign_worker import Plan, far_call
-from batchflow.executors.process_handle import exit_words
-from batchflow.executors.ray import cpus_of
+from batchflow.executors.foreign import dask
+from batchflow.executors.foreign.ray import cpus_of
+from batchflow.executors.foreign.worker import Plan, far_call
+from batchflow.executors.travel.exits import exit_words
 
 __all__ = ["Home", "home_of", "n_deaths", "worker_count"]
 

@@ -23,7 +23,8 @@ PROLOGUE = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from batchflow import shutdown
-from batchflow.executors.processes import pack, process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import pack
 print("main", flush=True)
 folder = Path(sys.argv[1])
 

@@ -8,8 +8,7 @@ Guarantees:
     - An executor of the user's is never shut down. One that was made here (by the user's function,
       or in place of a broken one) ends with its job.
 
-See foreign_desk.py for the thread, foreign_homes.py for the kinds of executors, foreign_worker.py
-for the worker's side.
+See desk.py for the thread, homes.py for the kinds of executors, worker.py for the worker's side.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import RunClosedError
-from batchflow.executors.foreign_desk import KILL_SECONDS, Desk, Task
-from batchflow.executors.foreign_homes import Home, home_of
-from batchflow.executors.foreign_worker import packed_whole
-from batchflow.executors.parcels import PackedCall
-from batchflow.executors.processes import ResultFuture
+from batchflow.executors.foreign.desk import KILL_SECONDS, Desk, Task
+from batchflow.executors.foreign.homes import Home, home_of
+from batchflow.executors.travel.futures import ResultFuture
+from batchflow.executors.travel.packing import PackedCall, packed_whole
 
 __all__ = ["ForeignJob", "open_job"]
 

@@ -13,8 +13,8 @@ from unit.executors.waiting import DEADLINE, results, until
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.pool import shutdown
-from batchflow.executors.process_service import ATTEMPTS
-from batchflow.executors.processes import process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.processes.service import ATTEMPTS
 from batchflow.testing import nothing_left
 
 

@@ -12,9 +12,10 @@ import pytest
 from unit.executors.waiting import DEADLINE, lives, results, until, waits
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
-from batchflow.executors import processes
 from batchflow.executors.pool import is_worker, shutdown
-from batchflow.executors.processes import pack, process_pool
+from batchflow.executors.processes import pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import pack
 from batchflow.testing import nothing_left
 
 BIG = 1_000_000  # bytes, far beyond what goes through the socket
@@ -258,7 +259,7 @@ def test_an_open_job_goes_on_after_shutdown(open_job, tmp_path):
 
 
 def test_idle_workers_end_by_themselves(open_job, monkeypatch):
-    monkeypatch.setattr("batchflow.executors.process_service.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("batchflow.executors.processes.service.IDLE_SECONDS", 0.1)
     with nothing_left():
         job = open_job(lambda item: os.getpid(), 1)
         pid = job.submit(0).result(DEADLINE)
@@ -277,11 +278,11 @@ def test_a_job_has_a_worker_at_least():
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    with pytest.raises(BatchflowError, match=r"pip install batchflow\[processes\]"):
+    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[processes\]'"):
         process_pool()
 
 
 def test_a_system_without_such_processes_gets_an_alternative(monkeypatch):
-    monkeypatch.setattr(processes.os, "name", "nt")
+    monkeypatch.setattr(pool.os, "name", "nt")
     with pytest.raises(BatchflowError, match="executor=loky"):
         process_pool()

@@ -13,7 +13,6 @@ import pytest
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors import pool
-from batchflow.executors.item_processes import in_processes
 from batchflow.executors.pool import (
     MAX_THREADS,
     ItemTimeoutError,
@@ -21,6 +20,7 @@ from batchflow.executors.pool import (
     in_threads,
     shutdown,
 )
+from batchflow.executors.processes.items import in_processes
 from batchflow.testing import nothing_left
 
 DEADLINE = 20
@@ -360,7 +360,7 @@ def test_a_call_within_a_process_runs_in_place():
     def work():
         import os
 
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.processes.items import in_processes
 
         return os.getpid(), *in_processes(os.getpid, [(), ()])
 
@@ -443,7 +443,7 @@ def test_a_chunk_that_kills_every_process_is_given_up(tmp_path):
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    with pytest.raises(BatchflowError, match=r"pip install batchflow\[processes\]"):
+    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[processes\]'"):
         in_processes(os.getpid, [()])
 
 
@@ -478,7 +478,7 @@ def test_work_that_goes_on_does_not_hold_up_the_exit(place):
         f"""
         import threading, time
         from batchflow import BatchflowError
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.processes.items import in_processes
         from batchflow.executors.pool import in_threads
 
         def wait(i=0):
@@ -506,7 +506,7 @@ def test_ctrl_c_ends_a_call(place):
     program = run_program(
         f"""
         import os, signal, threading, time
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.processes.items import in_processes
         from batchflow.executors.pool import in_threads
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -533,7 +533,7 @@ def test_importing_the_pools_starts_nothing():
     program = run_program(
         """
         import sys, threading
-        import batchflow.executors.item_processes, batchflow.executors.pool
+        import batchflow.executors.processes.items, batchflow.executors.pool
         heavy = {"cloudpickle", "multiprocessing"} & set(sys.modules)
         print(threading.active_count(), heavy)
         """

@@ -1,4 +1,4 @@
-"""Per-item work in the worker processes of the program: see processes.py.
+"""Per-item work in the worker processes of the program: see pool.py.
 
 Guarantees:
     - However a call ends, no chunk of it is begun afterwards, and no process works for nobody: when
@@ -16,9 +16,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import ItemTimeoutError, WorkerDiedError
-from batchflow.executors.parcels import PackedCall, pack
 from batchflow.executors.pool import WAKE_UP, cpu_count, end_of, is_worker
-from batchflow.executors.processes import process_pool
+from batchflow.executors.processes.pool import process_pool
+from batchflow.executors.travel.packing import PackedCall, pack
 
 __all__ = ["in_processes"]
 

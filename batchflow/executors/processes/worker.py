@@ -28,21 +28,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from batchflow.executors.lending import PLACES, Lender
-from batchflow.executors.parcels import Classes, packed_error, packed_value
 from batchflow.executors.pool import mark_worker
-from batchflow.executors.transport import (
+from batchflow.executors.processes.lending import PLACES, Lender
+from batchflow.executors.processes.transport import (
     COPY,
     OWN,
     READ,
     Frame,
-    Opened,
     Parcel,
     Receiver,
     frame,
     map_file,
     send,
 )
+from batchflow.executors.travel.packing import Classes, Opened, packed_apart, packed_error
 
 __all__ = [
     "DONE",
@@ -230,7 +229,8 @@ class _Worker:
             finally:
                 if os.getpid() != self._pid:  # the task has forked, and this is not the worker
                     os._exit(1)  # before it touches memory that is lent
-            kind, parcel = DONE, packed_value(result, job.classes, "the result", self._lender)
+            kind = DONE
+            parcel = self._lender.parcel(*packed_apart(result, job.classes, "the result"))
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next or error.__traceback__

@@ -1,4 +1,4 @@
-"""Tasks and jobs of worker processes, as the service thread sees them: see process_service.py."""
+"""Tasks and jobs of worker processes, as the service thread sees them: see service.py."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchflow.errors import RunClosedError
-from batchflow.executors.transport import Opened, Parcel
+from batchflow.executors.processes.transport import Parcel
+from batchflow.executors.travel.futures import Promise
 
-__all__ = ["Arrived", "JobState", "Task"]
+__all__ = ["JobState", "Task"]
 
 SHORT_SECONDS = 0.02
 
 
 @dataclass(eq=False)
-class Arrived:
-    """What the future of a task holds: packed still.
-
-    Attributes:
-        opened: The result, or the error.
-        is_error: Which of the two.
-    """
-
-    opened: Opened
-    is_error: bool
-
-
-@dataclass(eq=False)
-class Task:
+class Task(Promise):
     """One item of a job, on its way.
 
     Attributes:
@@ -43,25 +30,6 @@ class Task:
     parcel: Parcel
     deaths: int = 0
     returns: int = 0
-
-    def __lt__(self, other: Task) -> bool:
-        return self.number < other.number
-
-    def begin(self) -> bool:
-        """Take note that it will be sent. Returns False if it has been cancelled."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def drop(self) -> None:
-        """Cancel it, or, if it was begun, say that its job was closed."""
-        if self.future.running():
-            self.fail(RunClosedError("the job was closed before this task was finished"))
-        elif self.future.cancel():
-            self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
-
-    def fail(self, error: BaseException) -> None:
-        """End it with an error."""
-        if not self.future.cancelled() and self.begin():
-            self.future.set_exception(error)
 
 
 @dataclass(eq=False)

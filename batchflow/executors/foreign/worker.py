@@ -21,12 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.executors.packed_errors import culprit
-from batchflow.executors.parcels import Classes, PackedCall, dumps_whole, packed_error
+from batchflow.errors import ArgumentValueError
 from batchflow.executors.pool import mark_worker
+from batchflow.executors.travel.packing import Classes, PackedCall, packed_error, packed_whole
 
-__all__ = ["DONE", "FAILED", "MISSING", "Plan", "PlanKey", "far_call", "packed_whole"]
+__all__ = ["DONE", "FAILED", "MISSING", "Plan", "PlanKey", "far_call"]
 
 MOST_PLANS = 4
 
@@ -167,21 +166,3 @@ def _held(name: str, plan: Plan | None, ended: Sequence[str]) -> _HeldPlan | Non
         while len(_plans) > MOST_PLANS:
             _plans.popitem(last=False)
         return _plans[name]
-
-
-def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
-    """Pack an item or a result, with all its arrays.
-
-    Args:
-        value: The value.
-        classes: Those that the other side has.
-        name: What it is called if it cannot be packed.
-
-    Raises:
-        ArgumentTypeError: It cannot be packed; the message says which part of it.
-    """
-    try:
-        return dumps_whole(value, classes)
-    except Exception as error:
-        where = culprit(value, lambda part: dumps_whole(part, classes), name, error)
-        raise ArgumentTypeError(f"cannot be sent from one process to another: {where}") from None

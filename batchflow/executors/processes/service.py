@@ -25,9 +25,11 @@ from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.pool import WAKE_UP
-from batchflow.executors.process_handle import Handle
-from batchflow.executors.process_tasks import Arrived, JobState, Task
-from batchflow.executors.process_worker import (
+from batchflow.executors.processes.handle import Handle
+from batchflow.executors.processes.tasks import JobState, Task
+from batchflow.executors.processes.thread import ServiceThread
+from batchflow.executors.processes.transport import Frame, Parcel
+from batchflow.executors.processes.worker import (
     DONE,
     FAILED,
     FORGET,
@@ -37,8 +39,7 @@ from batchflow.executors.process_worker import (
     SETTING,
     TASK,
 )
-from batchflow.executors.service_thread import ServiceThread
-from batchflow.executors.transport import Frame, Parcel
+from batchflow.executors.travel.futures import Arrived
 
 __all__ = ["ATTEMPTS", "Service"]
 

@@ -22,12 +22,12 @@ from batchflow.errors import (
     RunClosedError,
     WorkerDiedError,
 )
-from batchflow.executors import foreign_desk, foreign_worker
-from batchflow.executors.foreign import open_job
-from batchflow.executors.foreign_homes import worker_count
-from batchflow.executors.foreign_worker import DONE, MISSING, Plan, PlanKey, far_call
-from batchflow.executors.parcels import pack
-from batchflow.executors.ray import RayExecutor
+from batchflow.executors.foreign import desk, worker
+from batchflow.executors.foreign.homes import worker_count
+from batchflow.executors.foreign.job import open_job
+from batchflow.executors.foreign.ray import RayExecutor
+from batchflow.executors.foreign.worker import DONE, MISSING, Plan, PlanKey, far_call
+from batchflow.executors.travel.packing import pack
 from batchflow.testing import nothing_left
 
 BIG = 1_000_000
@@ -234,8 +234,8 @@ def test_a_result_that_cannot_travel_is_named(pool, opened):
 @pytest.fixture
 def _in_a_worker(monkeypatch):
     """Let this process do as if it were one."""
-    monkeypatch.setattr(foreign_worker, "mark_worker", lambda: None)
-    monkeypatch.setattr(foreign_worker, "_plans", type(foreign_worker._plans)())
+    monkeypatch.setattr(worker, "mark_worker", lambda: None)
+    monkeypatch.setattr(worker, "_plans", type(worker._plans)())
 
 
 def key_of(name):
@@ -491,7 +491,7 @@ def test_a_mistake_in_the_desk_leaves_nobody_waiting(pool, opened, monkeypatch):
     def broken(self, task):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(foreign_desk.Desk, "_next", broken, raising=True)
+    monkeypatch.setattr(desk.Desk, "_next", broken, raising=True)
     job = opened(pool, abs)
     with pytest.raises(BatchflowError, match="broken down: ") as caught:
         job.submit(1).result(DEADLINE)
@@ -525,7 +525,7 @@ def test_an_executor_of_threads_is_refused(opened):
 
 def test_ray_that_is_not_installed_is_an_error_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BatchflowError, match=r"pip install batchflow\[ray\]"):
+    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[ray\]'"):
         RayExecutor()
 
 

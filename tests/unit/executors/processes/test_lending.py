@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from batchflow.errors import BatchflowError
-from batchflow.executors import lending
-from batchflow.executors.lending import FREE, LENT, PLACES, SPOILED, Borrower, Lender
-from batchflow.executors.transport import Receiver, frame, send
+from batchflow.executors.processes import lending
+from batchflow.executors.processes.lending import FREE, LENT, PLACES, SPOILED, Borrower, Lender
+from batchflow.executors.processes.transport import Receiver, frame, send
 
 SIZE = 100_000
 
@@ -28,7 +28,7 @@ class Line:
         array = np.full(size, value, "u1")
         buffers = []
         payload = pickle.dumps(array, protocol=5, buffer_callback=buffers.append)
-        parcel = self.lender.parcel([memoryview(payload), *(b.raw() for b in buffers)])
+        parcel = self.lender.parcel(payload, buffers)
         send(self.here, *frame(1, parcel=parcel))
         (arrived,) = self.receiver.receive()
         return arrived

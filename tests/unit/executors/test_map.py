@@ -1,0 +1,64 @@
+"""The rooms of `batchflow.executors`: their maps are complete, what starts early stays light."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+ROOMS = [
+    "batchflow.executors",
+    "batchflow.executors.foreign",
+    "batchflow.executors.processes",
+    "batchflow.executors.travel",
+]
+
+
+def loaded_by(statement):
+    """Give what a fresh interpreter has of the executors after a statement."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split() if name.startswith("batchflow.executors.")}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_map_of_a_room_names_all_that_is_in_it(name):
+    room = importlib.import_module(name)
+    modules = list(pkgutil.iter_modules(room.__path__))
+    entries = {f"{module.name}/" if module.ispkg else f"{module.name}.py" for module in modules}
+    in_map = {line.split()[0] for line in room.__doc__.splitlines() if line.startswith("    ")}
+    assert entries
+    assert entries <= in_map
+
+
+def test_import_batchflow_loads_nothing_for_other_processes():
+    assert loaded_by("import batchflow") == {
+        "batchflow.executors.loop",
+        "batchflow.executors.pool",
+        "batchflow.executors.threads",
+    }
+
+
+def test_a_worker_process_loads_only_its_own_side():
+    new = loaded_by("import batchflow.executors.processes.worker") - loaded_by("import batchflow")
+    assert new == {
+        "batchflow.executors.processes",
+        "batchflow.executors.processes.lending",
+        "batchflow.executors.processes.transport",
+        "batchflow.executors.processes.worker",
+        "batchflow.executors.travel",
+        "batchflow.executors.travel.errors",
+        "batchflow.executors.travel.packing",
+    }
+
+
+def test_a_worker_of_others_loads_only_its_own_side():
+    new = loaded_by("import batchflow.executors.foreign.worker") - loaded_by("import batchflow")
+    assert new == {
+        "batchflow.executors.foreign",
+        "batchflow.executors.foreign.worker",
+        "batchflow.executors.travel",
+        "batchflow.executors.travel.errors",
+        "batchflow.executors.travel.packing",
+    }
