@@ -51,7 +51,7 @@ class ArrayBatch(Batch):
         if self.components:
             Batch.data.fset(self, value)  # type: ignore[attr-defined]
             return
-        n_items = len(self.index)
+        n_items = len(self.index._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
             value = stack_items(value, n_items, f"{type(self).__name__}.data")
         self._data = value
@@ -69,7 +69,7 @@ class _ArrayComponent:
         self._name = name
 
     def __set__(self, batch: ArrayBatch, value: Any) -> None:
-        n_items = len(batch.index)
+        n_items = len(batch.index._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
             value = stack_items(value, n_items, self._shown)
         batch.__dict__[self._name] = value

@@ -58,9 +58,10 @@ class Preloaded:
 
     def copy_rows(self, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """Copy rows out of every array."""
-        copies = {name: array[rows] for name, array in self._arrays.items()}
-        if rows.__class__ is slice:  # selection by an array has copied already
-            copies = {name: part.copy() for name, part in copies.items()}
+        if rows.__class__ is slice:
+            copies = {name: array[rows].copy() for name, array in self._arrays.items()}
+        else:  # selection by an array copies
+            copies = {name: array[rows] for name, array in self._arrays.items()}
         for name in self._of_objects:  # the elements, too, become the batch's own
             copies[name] = copy.deepcopy(copies[name])
         return copies

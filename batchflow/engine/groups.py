@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
-from batchflow.engine.late import refuse_coroutine, store
+from batchflow.engine.late import Arguments, refuse_coroutine, store
 from batchflow.engine.section import holding
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
@@ -31,7 +31,6 @@ from batchflow.plan import BoundStep
 
 __all__ = ["GroupedStep", "Phase", "in_groups"]
 
-Arguments = tuple[list[Any], dict[str, Any]]
 Items = list[Batch | EpochEnd]
 
 
@@ -41,16 +40,16 @@ class GroupedStep(NamedTuple):
     Attributes:
         bound: The step.
         arguments: Gives its arguments for a batch.
-        model_for: Gives a step's model for a batch, from which a dynamic one is made.
+        model_for: Gives its model for a batch, from which a dynamic one is made.
     """
 
     bound: BoundStep
     arguments: Callable[[Batch], Arguments]
-    model_for: Callable[[BoundStep, Batch], Any]
+    model_for: Callable[[Batch], Any]
 
     def prepare(self, batch: Batch) -> Arguments:
         """Make a dynamic model, if there is none yet, and give the arguments for a batch."""
-        self.model_for(self.bound, batch)
+        self.model_for(batch)
         return self.arguments(batch)
 
     def take_all(self, batches: Sequence[Batch], given: Sequence[Arguments]) -> bool:
@@ -59,7 +58,7 @@ class GroupedStep(NamedTuple):
         Returns:
             Whether it has been done.
         """
-        values = self.bound.several(self.model_for(self.bound, batches[0]), given)  # type: ignore[misc]
+        values = self.bound.several(self.model_for(batches[0]), given)  # type: ignore[misc]
         if values is None:
             return False
         for batch, value in zip(batches, values, strict=True):
@@ -70,7 +69,7 @@ class GroupedStep(NamedTuple):
     def take_one(self, batch: Batch, given: Arguments) -> None:
         """Do the step for one batch."""
         args, kwargs = given
-        value = self.bound.function(batch, self.model_for(self.bound, batch), *args, **kwargs)
+        value = self.bound.function(batch, self.model_for(batch), *args, **kwargs)
         refuse_coroutine(value, self.bound.step.name)
         if self.bound.save_to is not None:
             store(self.bound.save_to, value, batch)
@@ -194,7 +193,7 @@ class _Groups:
             told.append(work())
             return batch
 
-        ready = ReadyStep(step, (), {}, grouped.bound.step)
+        ready = ReadyStep(step, grouped.bound.step)
         holding(self._locks, partial(run_steps, batch, [ready], self._note))
         return told[0]
 

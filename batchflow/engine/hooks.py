@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from batchflow.engine.late import awaited, with_late_values
+from batchflow.engine.late import awaited, taking
 from batchflow.engine.moment import Moment
 from batchflow.engine.program import Program
 from batchflow.engine.ready import is_awaited
@@ -49,13 +49,11 @@ def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: An
 
 
 def _take(bound: BoundStep, program: Program, at: Any, loop: Any) -> None:
-    args, function = bound.args, bound.function
+    function = awaited(bound.function, loop) if is_awaited(bound) else bound.function
+    model_for = None
     locks: list[Any] = []
-    if is_awaited(bound):
-        function = awaited(function, loop)
-    if bound.is_late:
-        function = with_late_values(bound, function, args)
     if bound.model is not None:
-        args = (program.models[bound.model], *args)
+        model = program.models[bound.model]
+        model_for = lambda _: model  # noqa: E731
         locks = [program.models.slot(bound.model).lock]
-    holding(locks, partial(function, at, *args, **bound.kwargs))
+    holding(locks, partial(taking(bound, function, bound.args, model_for), at))

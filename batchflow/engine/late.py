@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import CoroutineType
 from typing import Any, NoReturn
 
@@ -19,86 +20,127 @@ from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
 __all__ = [
+    "Arguments",
+    "arguments_of",
     "awaited",
     "refuse_coroutine",
     "store",
+    "taking",
     "with_chance",
-    "with_late_arguments",
-    "with_late_values",
 ]
 
+# The positional and the keyword arguments of a step for one batch.
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
-def with_late_values(
-    bound: BoundStep, function: Callable[..., Any], own_args: Sequence[Any]
-) -> Callable[..., Any]:
-    """Make a function that resolves its arguments, calls the step's, and stores its value.
+
+def taking(
+    bound: BoundStep,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    model_for: Callable[[Batch], Any] | None,
+) -> Callable[[Batch], Any]:
+    """Make what takes a batch through a step.
 
     Args:
-        bound: The step. A model's descriptor and the place that `update` stores to are left as
-            they are.
-        function: What is called.
-        own_args: The step's positional arguments, those of a model left out.
+        bound: The step.
+        function: What is called: with the batch, the model if there is one, and the arguments.
+        args: The step's own positional arguments.
+        model_for: Gives the model for a batch, or None.
 
     Returns:
-        A function with the same arguments, which returns a batch.
+        A function of the batch: it gives what the action gives; the batch, if that is a value.
     """
-    save_to, name = bound.save_to, bound.step.name
-    late_args, late_kwargs = _late_places(bound, own_args, int(bound.model is not None))
+    kwargs = bound.kwargs
+    give = function
+    if model_for is not None or bound.has_expressions:
+        give = _giving(function, arguments_of(bound, args), model_for)
+    elif args or kwargs:
+        give = lambda batch: function(batch, *args, **kwargs)  # noqa: E731
+    return give if bound.returns_batch and bound.save_to is None else _storing(bound, give)
 
-    def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        given = list(args)
-        for place, value in late_args:
-            given[place] = _resolved(value, batch)
-        for key, value in late_kwargs:
-            kwargs[key] = _resolved(value, batch)
-        result = function(batch, *given, **kwargs)
+
+def _giving(
+    function: Callable[..., Any],
+    arguments: Callable[[Batch], Arguments],
+    model_for: Callable[[Batch], Any] | None,
+) -> Callable[[Batch], Any]:
+    if model_for is None:
+
+        def give(batch: Batch) -> Any:
+            args, kwargs = arguments(batch)
+            return function(batch, *args, **kwargs)
+    else:
+
+        def give(batch: Batch) -> Any:
+            model = model_for(batch)  # first: an argument may be something of a model made now
+            args, kwargs = arguments(batch)
+            return function(batch, model, *args, **kwargs)
+
+    return give
+
+
+def _storing(bound: BoundStep, give: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
+    """Make a function that stores what a step gives, and gives the batch."""
+    save_to, name, returns_batch = bound.save_to, bound.step.name, bound.returns_batch
+
+    def keep(batch: Batch) -> Any:
+        result = give(batch)
         refuse_coroutine(result, name)
-        if bound.returns_batch and (save_to is None or isinstance(result, Batch)):
-            if save_to is not None:
-                raise ActionResultError(
-                    f"the action {name!r} returned a batch, and no value to store by "
-                    f"save_to={save_to!r}"
-                )
-            return result
+        if returns_batch and isinstance(result, Batch):
+            raise ActionResultError(
+                f"the action {name!r} returned a batch, and no value to store by "
+                f"save_to={save_to!r}"
+            )
         if save_to is not None:
             store(save_to, result, batch)
         return batch
 
-    return call
+    return keep
 
 
-def with_late_arguments(
-    bound: BoundStep, own_args: Sequence[Any]
-) -> Callable[[Batch], tuple[list[Any], dict[str, Any]]]:
+def arguments_of(bound: BoundStep, args: Sequence[Any]) -> Callable[[Batch], Arguments]:
     """Make a function that gives the arguments of a step for a batch, that of its model left out.
+
+    The place that `update` stores to is left as it is.
 
     Args:
         bound: The step.
-        own_args: Its positional arguments.
+        args: Its positional arguments.
     """
-    late_args, late_kwargs = _late_places(bound, own_args, 0)
+    kwargs = bound.kwargs
+    late_args: list[Any] = [
+        (place, value, _resolver(value))
+        for place, value in enumerate(args)
+        if _is_late(value) and not (bound.stores and place == 0)
+    ]
+    late_kwargs: list[Any] = [
+        (k, value, _resolver(value)) for k, value in kwargs.items() if _is_late(value)
+    ]
+    if not late_args and not late_kwargs:
+        return lambda _: (args, kwargs)
 
-    def arguments(batch: Batch) -> tuple[list[Any], dict[str, Any]]:
-        args, kwargs = list(own_args), dict(bound.kwargs)
-        for place, value in late_args:
-            args[place] = _resolved(value, batch)
-        for key, value in late_kwargs:
-            kwargs[key] = _resolved(value, batch)
-        return args, kwargs
+    def arguments(batch: Batch) -> Arguments:
+        given: Any = list(args)
+        named: Any = dict(kwargs)
+        value: Any = None
+        try:
+            for holder, late in ((given, late_args), (named, late_kwargs)):
+                for place, value, resolve in late:
+                    holder[place] = part = resolve(batch)
+                    if part.__class__ is CoroutineType:
+                        _refuse(part, f"with {value!r}")
+        except (SkipBatch, StopPipeline):
+            raise
+        except Exception as error:
+            add_note_once(error, f"while {value!r} was resolved")
+            raise
+        return given, named
 
     return arguments
 
 
-def _late_places(
-    bound: BoundStep, own_args: Sequence[Any], n_injected: int
-) -> tuple[list[tuple[int, Any]], list[tuple[str, Any]]]:
-    """Tell which arguments are to be resolved for each batch."""
-    late_args = [
-        (place + n_injected, value)
-        for place, value in enumerate(own_args)
-        if _is_late(value) and not (bound.stores and place == 0)
-    ]
-    return late_args, [(key, value) for key, value in bound.kwargs.items() if _is_late(value)]
+def _resolver(value: Any) -> Callable[[Batch], Any]:
+    return value._resolve if isinstance(value, Expression) else partial(resolved, value)
 
 
 def awaited(function: Callable[..., Any], loop: Any) -> Callable[..., Any]:
@@ -143,19 +185,6 @@ def _refuse(coroutine: Any, name: str) -> NoReturn:
 
 def _is_late(value: Any) -> bool:
     return any(True for _ in expressions_in(value))
-
-
-def _resolved(value: Any, batch: Batch) -> Any:
-    try:
-        given = resolved(value, batch)
-    except (SkipBatch, StopPipeline):
-        raise
-    except Exception as error:
-        add_note_once(error, f"while {value!r} was resolved")
-        raise
-    if given.__class__ is CoroutineType:
-        _refuse(given, f"with {value!r}")
-    return given
 
 
 def store(target: Any, value: Any, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from batchflow.batch import Batch
 from batchflow.engine.notes import ReplayNotes
@@ -75,11 +75,14 @@ class Prefix:
         self.view: PipelineView | None = None
         self.loop: Any = None
         self._steps: Sequence[Sequence[ReadyStep]] = ()
+        self._facts: dict[str, Any] = {}
+        self._read: Callable[..., Batch] = _no_source
 
     def __getstate__(self) -> Mapping[str, Any]:
         # The order stays: it may be a function of the user's, and tickets say what is in a batch.
         schedule = self.schedule and self.schedule._replace(order=SequentialOrder())
-        return {**self.__dict__, "_steps": (), "loop": None, "schedule": schedule}
+        bare = {"_steps": (), "_facts": {}, "_read": _no_source, "loop": None}
+        return {**self.__dict__, **bare, "schedule": schedule}
 
     def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
         """Give the same prefix with another view and other joined pipelines."""
@@ -96,6 +99,11 @@ class Prefix:
             loop: What runs coroutines, or None.
         """
         self._steps, self.view, self.loop = steps, view, loop
+        self._facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
+        if loop is not None:
+            self._facts["_loop"] = loop
+        if self.source is not None:
+            self._read = self.source.make_batch
 
     @property
     def given_source(self) -> Source:
@@ -104,9 +112,7 @@ class Prefix:
         Raises:
             ArgumentValueError: There is no dataset.
         """
-        if self.source is None:
-            raise ArgumentValueError("this pipeline has no dataset to read batches from")
-        return self.source
+        return _no_source() if self.source is None else self.source
 
     # ---- for any thread
 
@@ -121,12 +127,11 @@ class Prefix:
     def make(self, ticket: Ticket) -> Batch:
         """Make a source batch, before its first step."""
         number, epoch, positions = ticket
-        facts = self._facts(number, epoch)
-        if self._closes(number):
+        facts = {"number": number, "epoch": epoch, **self._facts}
+        if self.marks_epochs and self._closes(number):
             facts["_closes"] = True
-        source = self.given_source
         try:
-            return source.make_batch(positions, facts)
+            return self._read(positions, facts)
         except (SkipBatch, StopPipeline):
             raise
         except Exception as error:
@@ -166,7 +171,7 @@ class Prefix:
                 "they do not tell which items to join; join before the merge"
             )
         source = self.given_source
-        facts = self._facts(batch.number, batch.epoch)
+        facts = {"number": batch.number, "epoch": batch.epoch, **self._facts}
         facts["_n_batches"] = batch._n_batches
         return source.make_batch(source.positions(batch.index), facts)
 
@@ -179,17 +184,9 @@ class Prefix:
     def _closes(self, number: int) -> bool:
         return self.marks_epochs and self.schedule is not None and self.schedule.ends_epoch(number)
 
-    def _facts(self, number: int | None, epoch: int | None) -> dict[str, Any]:
-        facts = {
-            "number": number,
-            "epoch": epoch,
-            "pipeline": self.view,
-            "_rng_key": self.rng_key,
-            "_n_batches": self.n_batches,
-        }
-        if self.loop is not None:
-            facts["_loop"] = self.loop
-        return facts
+
+def _no_source(*_: Any) -> NoReturn:
+    raise ArgumentValueError("this pipeline has no dataset to read batches from")
 
 
 class Segment(NamedTuple):

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
-from batchflow.engine.late import awaited, with_chance, with_late_arguments, with_late_values
+from batchflow.engine.late import arguments_of, awaited, taking, with_chance
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
 from batchflow.models.keras import is_keras_model, share_state
@@ -85,8 +85,8 @@ class ReadySteps:
     def _grouped(self, bound: BoundStep) -> GroupedStep:
         from batchflow.engine.groups import GroupedStep
 
-        arguments = with_late_arguments(bound, tuple(map(self._with_joined, bound.args)))
-        return GroupedStep(bound, arguments, self._model_for)
+        arguments = arguments_of(bound, tuple(map(self._with_joined, bound.args)))
+        return GroupedStep(bound, arguments, self._model_for(bound))  # type: ignore[arg-type]
 
     def _refuse_shared_weights(self, leaves: Sequence[BoundStep]) -> None:
         """Refuse models of different names that are one, or have variables in common."""
@@ -101,9 +101,15 @@ class ReadySteps:
                     "this section have weights in common; leave steps_per_call out"
                 )
 
-    def _model_for(self, bound: BoundStep, batch: Batch) -> Any:
-        name: Any = bound.model
-        return self._model_of(name, batch) if bound.dynamic else self._descriptors[name]
+    def _model_for(self, bound: BoundStep) -> Callable[[Batch], Any] | None:
+        """Make what gives a step's model for a batch; None if it has no model."""
+        name = bound.model
+        if name is None:
+            return None
+        if bound.dynamic:
+            return _dynamic(partial(self._model_of, name), (*bound.args, *bound.kwargs.values()))
+        descriptor = self._descriptors[name]
+        return lambda _: descriptor
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
         """Warn of steps that several threads take on one Keras model."""
@@ -122,21 +128,11 @@ class ReadySteps:
     def _ready(self, bound: BoundStep | BoundChance) -> ReadyStep:
         if isinstance(bound, BoundChance):
             steps = [self._ready(step) for step in bound.steps]
-            function = with_chance(steps, bound.step.probability, self._replay_note)
-            return ReadyStep(function, (), {}, bound.step)
+            take = with_chance(steps, bound.step.probability, self._replay_note)
+            return ReadyStep(take, bound.step)
+        function = awaited(bound.function, self._loop) if is_awaited(bound) else bound.function
         args = tuple(map(self._with_joined, bound.args))
-        function = bound.function
-        if is_awaited(bound):
-            function = awaited(function, self._loop)
-        if bound.is_late:
-            function = with_late_values(bound, function, args)
-        if bound.model is None:
-            return ReadyStep(function, args, bound.kwargs, bound.step)
-        if not bound.dynamic:
-            descriptor = self._descriptors[bound.model]
-            return ReadyStep(function, (descriptor, *args), bound.kwargs, bound.step)
-        with_model = _with_dynamic(function, partial(self._model_of, bound.model))
-        return ReadyStep(with_model, args, bound.kwargs, bound.step)
+        return ReadyStep(taking(bound, function, args, self._model_for(bound)), bound.step)
 
     def _with_joined(self, value: Any) -> Any:
         """Put what makes the batches of this run into the place of a joined pipeline."""
@@ -187,18 +183,16 @@ def is_awaited(bound: BoundStep) -> bool:
     return inspect.iscoroutinefunction(called)
 
 
-def _with_dynamic(
-    function: Callable[..., Any], model_of: Callable[[Batch], Any]
-) -> Callable[..., Any]:
-    """Make an action that gets its model from the first batch that reaches it."""
+def _dynamic(model_of: Callable[[Batch], Any], given: Iterable[Any]) -> Callable[[Batch], Any]:
+    """Make what gives a dynamic model, which is made from the first batch that asks."""
     is_ready = False
 
-    def with_model(batch: Batch, *args: Any, **kwargs: Any) -> Any:
+    def model_for(batch: Batch) -> Any:
         nonlocal is_ready
         descriptor = model_of(batch)
         if not is_ready:  # the sessions of a graph to which the model was only now added
-            initialize_sessions((*args, *kwargs.values()))
+            initialize_sessions(given)
             is_ready = True
-        return function(batch, descriptor, *args, **kwargs)
+        return descriptor
 
-    return with_model
+    return model_for

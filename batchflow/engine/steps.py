@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
-from batchflow.plan import BoundStep, Chance, Step
+from batchflow.plan import Chance, Step
 
 __all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
 
@@ -22,17 +22,15 @@ ReplayNote = Callable[[Sequence[int]], str]
 
 
 class ReadyStep(NamedTuple):
-    """A step with everything it needs: `function(batch, *args, **kwargs)` runs it."""
+    """A step with everything it needs.
 
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    Attributes:
+        take: Takes a batch through it, and gives what the action gives.
+        step: What was chained.
+    """
+
+    take: Callable[[Batch], Any]
     step: Step | Chance
-
-    @classmethod
-    def of(cls, bound: BoundStep, function: Callable[..., Any], *injected: Any) -> ReadyStep:
-        """Make a step ready: `injected` comes between the batch and the step's own arguments."""
-        return cls(function, (*injected, *bound.args), bound.kwargs, bound.step)
 
 
 def run_steps(
@@ -55,10 +53,10 @@ def run_steps(
     """
     step: Step | Chance | None = None
     try:
-        for function, args, kwargs, step in steps:
+        for take, step in steps:
             if halt.is_on:
                 return None
-            result = function(batch, *args, **kwargs)
+            result = take(batch)
             if result is not batch:
                 batch = _replacement(result, batch, step)
     except (SkipBatch, StopPipeline):

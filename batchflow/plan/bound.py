@@ -62,10 +62,9 @@ class BoundStep(NamedTuple):
         return tuple(value._pipeline for value in self.args if isinstance(value, Joined))
 
     @property
-    def is_late(self) -> bool:
-        """Whether something is to be resolved or stored for each batch."""
-        late = any(True for _ in expressions_in([*self.args, *self.kwargs.values()]))
-        return late or not self.returns_batch or self.save_to is not None
+    def has_expressions(self) -> bool:
+        """Whether something in its arguments is known only when a batch is there."""
+        return any(True for _ in expressions_in([*self.args, *self.kwargs.values()]))
 
     @property
     def reads(self) -> frozenset[str]:
