@@ -81,73 +81,79 @@ def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
     return dataset
 
 
+class _FeedReading:
+    """The batches of a feed, one epoch after another: see `KerasFeed`."""
+
+    def __init__(self, feed: IndexedFeed) -> None:
+        super().__init__()
+        self._feed = feed
+        self.seed = feed.seed
+        self._failure = _Failure()
+        self._in_threads = sys.modules["keras"].backend.backend() == "tensorflow"
+        self._caller: int | None = None  # the thread in which Keras's loop runs
+        self._end: Any = None  # a batch that ends the data
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    @workers.setter
+    def workers(self, value: int) -> None:
+        if value > 1 and not self._in_threads:
+            backend = sys.modules["keras"].backend.backend()
+            raise ArgumentValueError(
+                f"workers={value}: on the {backend} backend Keras mixes up the batches that "
+                "several workers read; leave it at 1, and let the pipeline read ahead: "
+                "feed(prefetch=...)"
+            )
+        self._workers = value
+
+    def __len__(self) -> int:
+        return len(self._feed)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        is_apart = self._caller not in (None, threading.get_ident())
+        if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
+            self._failure.forget()
+        try:
+            values = self._feed.read(index)
+        except Exception as error:
+            if self._end is None or not is_apart:
+                raise
+            self._failure.keep(error)
+            return self._end  # type: ignore[no-any-return]
+        if self._in_threads and self._end is None:
+            end = _End(self._failure)
+            self._end = sys.modules["keras"].tree.map_structure(lambda _: end, values)
+        return values
+
+    def on_epoch_begin(self) -> None:
+        self._caller = threading.get_ident()
+        if not _is_a_look():
+            self._feed.begin_epoch()
+
+    def on_epoch_end(self) -> None:
+        self._caller = None
+        self._feed.close()
+        self._failure.tell()
+
+    def close(self) -> None:
+        self._feed.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
 @functools.cache
 def _class() -> Any:
+    """Make the class of the data, when Keras is there."""
     keras: Any = imported("keras", "to_keras")
 
-    class FeedDataset(keras.utils.PyDataset):  # type: ignore[misc]
-        """The batches of a feed, one epoch after another: see `KerasFeed`."""
-
-        def __init__(self, feed: IndexedFeed) -> None:
-            super().__init__()
-            self._feed = feed
-            self.seed = feed.seed
-            self._failure = _Failure()
-            self._in_threads = keras.backend.backend() == "tensorflow"
-            self._caller: int | None = None  # the thread in which Keras's loop runs
-            self._end: Any = None  # a batch that ends the data
-
-        @property
-        def workers(self) -> int:
-            return self._workers
-
-        @workers.setter
-        def workers(self, value: int) -> None:
-            if value > 1 and not self._in_threads:
-                raise ArgumentValueError(
-                    f"workers={value}: on the {keras.backend.backend()} backend Keras mixes up "
-                    "the batches that several workers read; leave it at 1, and let the pipeline "
-                    "read ahead: feed(prefetch=...)"
-                )
-            self._workers = value
-
-        def __len__(self) -> int:
-            return len(self._feed)
-
-        def __getitem__(self, index: int) -> tuple[Any, ...]:
-            is_apart = self._caller not in (None, threading.get_ident())
-            if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
-                self._failure.forget()
-            try:
-                values = self._feed.read(index)
-            except Exception as error:
-                if self._end is None or not is_apart:
-                    raise
-                self._failure.keep(error)
-                return self._end  # type: ignore[no-any-return]
-            if self._in_threads and self._end is None:
-                end = _End(self._failure)
-                self._end = keras.tree.map_structure(lambda _: end, values)
-            return values
-
-        def on_epoch_begin(self) -> None:
-            self._caller = threading.get_ident()
-            if not _is_a_look():
-                self._feed.begin_epoch()
-
-        def on_epoch_end(self) -> None:
-            self._caller = None
-            self._feed.close()
-            self._failure.tell()
-
-        def close(self) -> None:
-            self._feed.close()
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *raised: object) -> None:
-            self.close()
+    class FeedDataset(_FeedReading, keras.utils.PyDataset):  # type: ignore[misc]
+        """The batches of a feed: see `KerasFeed`."""
 
     return FeedDataset
 

@@ -1,11 +1,9 @@
 """A script without a guard, with classes of its own, which imports something slow."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import run_alone
 
 SLOW = """
 import os
@@ -97,15 +95,7 @@ def test_the_script_is_not_imported_by_workers(tmp_path, imports, executor):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(imports=imports, executor=executor))
     root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_alone(script, cwd=tmp_path, env={"PYTHONPATH": root}, timeout=120)
     assert done.stdout.count("the script runs") == 1
     assert "all is well" in done.stdout
     assert len(log.read_text().splitlines()) == 1

@@ -1,12 +1,10 @@
 """The example of an Estimator runs as a user would run it."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import run_alone
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.backends("tensorflow")]
 
@@ -14,15 +12,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_digits_are_learned_in_two_processes_and_served_by_tensorflow_alone(tmp_path):
-    script = shutil.copy(EXAMPLES / "estimator_digits.py", tmp_path)
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
-    assert done.returncode == 0, done.stderr
+    script = Path(shutil.copy(EXAMPLES / "estimator_digits.py", tmp_path))
+    done = run_alone(script, env={"TF_CPP_MIN_LOG_LEVEL": "2"}, timeout=280)
     lines = done.stdout.splitlines()
     assert [line.partition(" after")[0] for line in lines if ": at step" in line] == [
         "stopped: at step 230",

@@ -1,12 +1,10 @@
 """The examples run as a user would run them."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import run_alone
 
 pytestmark = pytest.mark.tensorflow
 
@@ -14,16 +12,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(name, folder):
-    script = shutil.copy(EXAMPLES / name, folder)
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLBACKEND": "Agg"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    script = Path(shutil.copy(EXAMPLES / name, folder))
+    return run_alone(script, env={"TF_CPP_MIN_LOG_LEVEL": "2", "MPLBACKEND": "Agg"}, timeout=280)
 
 
 def test_the_digits_are_learned_with_one_answer_and_a_picture(tmp_path):

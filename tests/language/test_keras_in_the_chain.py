@@ -15,13 +15,6 @@ keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprec
 each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
 
 
-@functools.cache
-def import_keras():
-    import keras
-
-    return keras
-
-
 class Rows(ArrayBatch):
     components = "x", "y"
 
@@ -49,7 +42,8 @@ def dataset():
 
 
 def build(units=4, rate=0.1, dropout=0.5, compiled=True):
-    keras = import_keras()
+    import keras  # on use
+
     seeded = functools.partial(keras.initializers.GlorotUniform, seed=1)
     net = keras.Sequential(
         [

@@ -1,4 +1,4 @@
-"""What the tests of documents 000 and 001 share: rows, Keras on first use, events, small data."""
+"""What the tests of documents 000, 001 and others share: rows, Keras on use, events, small data."""
 
 import importlib
 

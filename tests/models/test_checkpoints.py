@@ -219,11 +219,6 @@ def steps(net, first, last):
     return [train(net, (x, x.sum(axis=1, keepdims=True)), {}) for x in DATA[first:last]]
 
 
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "optimizer",

@@ -59,11 +59,6 @@ def is_far(weights):
 
 
 @pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture
 def tensorflow(keras):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("a demonstration on TensorFlow")

@@ -18,11 +18,6 @@ pytestmark = pytest.mark.tensorflow  # needs Keras
 DATA = np.random.default_rng(0).normal(size=(16, 5)).astype("float32")
 
 
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
 def make_plain_net(keras):
     layers = keras.layers
     inner = keras.Sequential([layers.Dense(6), layers.Dropout(0.2)])

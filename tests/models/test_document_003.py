@@ -18,15 +18,10 @@ from batchflow import (
     action,
     model,
 )
-from batchflow.testing import hand_over_every_batch
+
+pytestmark = pytest.mark.usefixtures("most_interleavings")
 
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
-
-
-@pytest.fixture(autouse=True)
-def _every_batch_is_handed_over():
-    with hand_over_every_batch():
-        yield
 
 
 def make_class(define=dict):

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 from batchflow import ArrayBatch, Dataset, action, model
-from batchflow.testing import digest, hand_over_every_batch
+from batchflow.testing import digest
 
-# Keras's own conversions on torch, with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def _every_batch_is_handed_over():
-    with hand_over_every_batch():
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("most_interleavings"),
+    # Keras's own conversions on torch, with NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 
 def rows(batch_class):

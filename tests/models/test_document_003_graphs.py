@@ -1,11 +1,8 @@
 """The classic document "Working with models", its graph code, with `tensorflow.compat.v1`."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from own_process import run_alone
 
 from batchflow import ArrayBatch, Dataset, action, model
 from batchflow.testing import hand_over_every_batch
@@ -102,15 +99,8 @@ def run_classic(**parts):
         "after": "",
         "prefetch": 0,
     }
-    done = subprocess.run(
-        [sys.executable, "-c", CLASSIC.format(**{**standard, **parts})],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code = CLASSIC.format(**{**standard, **parts})
+    return run_alone(code, env={"TF_CPP_MIN_LOG_LEVEL": "3"}).stdout
 
 
 INITIALISE = "sess.run(tf.global_variables_initializer())"

@@ -8,28 +8,16 @@ import warnings
 
 import numpy as np
 import pytest
+from models.document_kit import keras
 
 from batchflow import ArgumentValueError, ArrayBatch, B, Dataset, SkipBatch, action
 from batchflow.errors import ActionResultError
-from batchflow.testing import digest, hand_over_every_batch, nothing_left
+from batchflow.testing import digest, nothing_left
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("most_interleavings")]
 
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
 on_tensorflow = pytest.mark.backends("tensorflow")
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
-
-
-@functools.cache
-def import_keras():
-    import keras
-
-    return keras
 
 
 class Rows(ArrayBatch):
@@ -62,7 +50,6 @@ OPTIONS = {"shuffle": True, "seed": 3}  # 6 batches of 4 items, the last of 2
 
 
 def build():
-    keras = import_keras()
     seeded = functools.partial(keras.initializers.GlorotUniform, seed=1)
     net = keras.Sequential(
         [
@@ -111,7 +98,7 @@ def _first_model():
 def test_fit_equals_a_loop_over_the_same_batches(prefetch):
     net = build()
     data = feed(prefetch=prefetch).to_keras()
-    assert isinstance(data, import_keras().utils.PyDataset)
+    assert isinstance(data, keras.utils.PyDataset)
     assert len(data) == 6
     history = net.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"]
     assert len(history) == 3
@@ -130,10 +117,10 @@ def test_two_fits_go_on_counting_epochs(prefetch):
 def test_shuffle_of_fit_gives_every_batch_once(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     expected = list(feed(n_epochs=2))
-    import_keras().utils.set_random_seed(1)  # of Keras's order
+    keras.utils.set_random_seed(1)  # of Keras's order
     net.fit(data, epochs=2, verbose=0)  # shuffle=True
     random.seed(1)
-    if import_keras().backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow":
         random.shuffle(list(range(6)))  # of the epoch that it begins to look at a batch
     order = []
     for epoch in range(2):
@@ -225,7 +212,6 @@ def test_class_weights_are_taken():
 
 @pytest.mark.parametrize("kind", [dict, list])
 def test_several_inputs_and_outputs(kind):
-    keras = import_keras()
     a, b = keras.Input((3,), name="a"), keras.Input((1,), name="b")
     both = keras.layers.Concatenate()([a, b])
     c, d = (keras.layers.Dense(1, name=name)(both) for name in "cd")
@@ -286,7 +272,6 @@ def test_a_loop_after_an_exception_starts_anew():
 
 
 def test_an_exception_that_nobody_waited_for_is_forgotten():
-    keras = import_keras()
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -312,8 +297,6 @@ def test_pipelines_that_cannot_be_indexed_are_refused():
 @each_prefetch
 @pytest.mark.parametrize("how", ["end", "early", "error"])
 def test_nothing_is_left_of_a_fit(prefetch, how):
-    keras = import_keras()
-
     class Leave(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if how == "error":

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.tensorflow
 keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
 @pytest.mark.parametrize(
     ("name", "weighted"), [*((name, False) for name in MODELS), ("adam and metrics", True)]
 )

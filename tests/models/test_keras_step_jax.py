@@ -9,11 +9,6 @@ from batchflow.models import train_step, train_steps
 pytestmark = [pytest.mark.tensorflow, pytest.mark.backends("jax")]
 
 
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
 def calls_of(net, name):
     """Count the calls of one of the two compiled functions of a network's step."""
     step, calls = net.train_function._batchflow_step, []

@@ -25,11 +25,6 @@ WEIGHTS = np.linspace(0, 2, 48).astype("float32")
 FOUR = BATCHES[:4]  # of one shape
 
 
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
-
-
 def measured(keras):
     return dense(keras, "adam", metrics=["mae"])
 

@@ -1,13 +1,12 @@
 """Making a model, training it by one step, predicting: what each kind of object is asked for."""
 
 import functools
-import subprocess
-import sys
 from collections import namedtuple
 
 import numpy as np
 import pytest
 from harms.conftest import Room, in_threads
+from own_process import run_alone
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, UnknownNameError
 from batchflow.models import LazyValue
@@ -187,8 +186,7 @@ def test_a_call_without_a_framework_loads_none():
         "train(model, (), {}), predict(model, (), {})\n"
         "print({'keras', 'tensorflow', 'torch', 'dill', 'sklearn'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert run_alone(code).stdout.strip() == "set()"
 
 
 # ---- scikit-learn
@@ -235,11 +233,6 @@ def test_a_torch_module_is_not_trained_by_its_switch():
 
 
 # ---- Keras
-
-
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
 
 
 def make_net(keras, metrics=("mae",)):

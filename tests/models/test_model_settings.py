@@ -5,30 +5,17 @@ default graph. A worker has none of them.
 """
 
 import contextlib
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
+from own_process import run_alone
 
 from batchflow import ArrayBatch, B, Dataset, ModelDefinitionError, action, model
-from batchflow.testing import hand_over_every_batch
 
-pytestmark = pytest.mark.tensorflow  # needs Keras
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("most_interleavings")]
 
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
-
-
-@pytest.fixture(autouse=True)
-def _every_batch_is_handed_over():
-    with hand_over_every_batch():
-        yield
-
-
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
 
 
 @contextlib.contextmanager
@@ -204,11 +191,7 @@ print("devices:", *(device(pipeline.models[name]) for name in ("net", "other")))
 def test_a_device_around_the_run_holds(keras, prefetch):
     if keras.backend.backend() == "torch":
         pytest.skip("torch has one CPU")
-    done = subprocess.run(
-        [sys.executable, "-c", DEVICES, str(prefetch)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    told = done.stdout.rpartition("devices:")[2].split()
+    told = run_alone(DEVICES, prefetch).stdout.rpartition("devices:")[2].split()
     assert [device.rpartition(":")[2].strip("[]") for device in told] == ["1", "1"]
 
 

@@ -9,26 +9,16 @@ import numpy as np
 import pytest
 
 from batchflow import ArrayBatch, B, Dataset, V, action, model
-from batchflow.testing import digest, hand_over_every_batch, nothing_left
+from batchflow.testing import digest, nothing_left
 
 pytestmark = [
     pytest.mark.tensorflow,  # needs Keras
+    pytest.mark.usefixtures("most_interleavings"),
     # Keras's own conversions on torch, with NumPy 2.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
 N_EPOCHS, N_BATCHES = 6, 6
-
-
-@pytest.fixture(autouse=True)
-def _every_batch_is_handed_over():
-    with hand_over_every_batch():
-        yield
-
-
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras")
 
 
 def make_net(keras):

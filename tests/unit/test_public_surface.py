@@ -2,11 +2,10 @@
 
 import importlib
 import pkgutil
-import subprocess
-import sys
 import types
 
 import pytest
+from own_process import run_alone
 
 import batchflow
 from batchflow import errors
@@ -58,10 +57,7 @@ def test_every_public_name_has_a_docstring(name):
 
 def test_import_is_light():
     code = f"import sys, batchflow; print(sorted(set(sys.modules) & set({HEAVY})))"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_alone(code, flags=["-W", "error"]).stdout.strip() == "[]"
 
 
 def test_a_run_without_a_bar_loads_nothing_more():
@@ -70,10 +66,7 @@ def test_a_run_without_a_bar_loads_nothing_more():
         "bf.Dataset(4).p.run(2, prefetch=2, shuffle=1)\n"
         f"print(sorted(set(sys.modules) & set({HEAVY})))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_alone(code, flags=["-W", "error"]).stdout.strip() == "[]"
 
 
 # ---- the tree of errors

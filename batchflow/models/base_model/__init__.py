@@ -2,6 +2,7 @@
 
 ```text
 base_model/
+  keras.py        Keras, imported on use
   configs.py      losses, optimizers, metrics: of identifiers, config dictionaries, objects
   layers.py       layers that compute losses and count items
   heads.py        losses and metrics of one head or several

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.extras import imported
 from batchflow.models.base_model import heads, summaries
 from batchflow.models.base_model.clipping import clip, clipped_optimizer, is_on
 from batchflow.models.base_model.configs import optimizer_of
+from batchflow.models.base_model.keras import keras
 from batchflow.models.estimator.model_fn import parameters_of
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, is_symbolic, leaves
 
@@ -150,8 +150,7 @@ class BaseModel:
             ArgumentTypeError: (a `TypeError`) `graph_fn` returns something else than tensors.
         """
         self._sample_weight = sample_weight
-        keras = imported("keras", "a BaseModel")
-        with keras.name_scope(self.name):
+        with keras().name_scope(self.name):
             return self._build(features, labels, params, config)
 
     # ---- the parts, to be overridden

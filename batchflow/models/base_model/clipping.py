@@ -12,10 +12,11 @@ Guarantees:
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from batchflow.models.base_model.keras import Base, keras
 
 __all__ = ["clip", "clipped_optimizer", "is_on"]
 
@@ -41,7 +42,7 @@ def clip(
     """
     pairs = [(_dense_rows(gradient), variable) for gradient, variable in grads_and_vars]
     if is_on(clip_gradients):
-        ops = importlib.import_module("keras").ops
+        ops = keras().ops
         squares = [_square(gradient) for gradient, _ in pairs if gradient is not None]
         if squares:
             scale = _scale(ops.sqrt(functools.reduce(ops.add, squares)), clip_gradients)
@@ -93,20 +94,20 @@ def _dense_rows(gradient: Any) -> Any:
 
 
 def _square(gradient: Any) -> Any:
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     values = gradient.values if _is_sparse(gradient) else gradient
     return ops.sum(ops.square(ops.cast(values, "float32")))
 
 
 def _scale(norm: Any, threshold: float | None) -> Any:
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     return threshold / ops.maximum(norm, threshold)
 
 
 def _scaled(gradient: Any, scale: Any) -> Any:
     if gradient is None:
         return None
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     if _is_sparse(gradient):
         tf: Any = sys.modules["tensorflow"]
         values = gradient.values * ops.cast(scale, gradient.values.dtype)
@@ -115,99 +116,102 @@ def _scaled(gradient: Any, scale: Any) -> Any:
 
 
 def _clipped(gradient: Any, threshold: float | None) -> Any:
-    norm = importlib.import_module("keras").ops.sqrt(_square(gradient))
+    norm = keras().ops.sqrt(_square(gradient))
     return _scaled(gradient, _scale(norm, threshold))
 
 
 # ---- the optimizer
 
 
+class _Clipping(Base):  # type: ignore[misc]
+    """Clips gradients, then lets another optimizer apply them."""
+
+    def __init__(
+        self,
+        inner_optimizer: Any,
+        clip_gradients: float | None = None,
+        clip_embed_gradients: float | None = None,
+        clip_fn: Callable[[GradsAndVars], GradsAndVars] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = inner_optimizer
+        self.clip_gradients = clip_gradients
+        self.clip_embed_gradients = clip_embed_gradients
+        self._clip_fn = clip_fn
+
+    def build(self, variables: Any) -> None:
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    @property
+    def variables(self) -> Any:
+        return self.inner_optimizer.variables
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.inner_optimizer.learning_rate = value
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        if trainable_variables is None:
+            variables = self._trainable_variables
+        else:
+            variables = list(trainable_variables)
+            if not self.built:
+                self.build(variables)
+        pairs = list(zip(grads, variables, strict=True))
+        if self._clip_fn is not None:
+            pairs = list(self._clip_fn(pairs))
+        else:
+            pairs = clip(
+                pairs,
+                self._of_scaled(self.clip_gradients),
+                self._of_scaled(self.clip_embed_gradients),
+            )
+        self.inner_optimizer.apply([gradient for gradient, _ in pairs], trainable_variables)
+
+    def _of_scaled(self, threshold: float | None) -> float | None:
+        """Give a threshold for gradients that the inner optimizer will scale down."""
+        factor = self.inner_optimizer.loss_scale_factor
+        return threshold if threshold is None or factor is None else threshold * factor
+
+    def scale_loss(self, loss: Any) -> Any:
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "inner_optimizer": keras().saving.serialize_keras_object(self.inner_optimizer),
+            "clip_gradients": self.clip_gradients,
+            "clip_embed_gradients": self.clip_embed_gradients,
+        }
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: Any = None) -> Any:
+        settings = dict(config)
+        inner = settings.pop("inner_optimizer")
+        found = keras().saving.deserialize_keras_object(inner, custom_objects=custom_objects)
+        return cls(found, **settings)
+
+
 @functools.cache
 def _optimizer_class() -> Any:
-    """Make the class, when Keras is there."""
-    keras: Any = importlib.import_module("keras")
+    """Make the class of the optimizer, when Keras is there."""
 
-    @keras.saving.register_keras_serializable("batchflow")
-    class ClippedOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
-        """Clips gradients, then lets another optimizer apply them."""
-
-        def __init__(
-            self,
-            inner_optimizer: Any,
-            clip_gradients: float | None = None,
-            clip_embed_gradients: float | None = None,
-            clip_fn: Callable[[GradsAndVars], GradsAndVars] | None = None,
-            name: str | None = None,
-        ) -> None:
-            super().__init__(learning_rate=0.0, name=name)
-            self.inner_optimizer = inner_optimizer
-            self.clip_gradients = clip_gradients
-            self.clip_embed_gradients = clip_embed_gradients
-            self._clip_fn = clip_fn
-
-        def build(self, variables: Any) -> None:
-            if not self.inner_optimizer.built:
-                self.inner_optimizer.build(variables)
-            super().build(variables)
-
-        @property
-        def variables(self) -> Any:
-            return self.inner_optimizer.variables
-
-        @property
-        def iterations(self) -> Any:
-            return self.inner_optimizer.iterations
-
-        @property
-        def learning_rate(self) -> Any:
-            return self.inner_optimizer.learning_rate
-
-        @learning_rate.setter
-        def learning_rate(self, value: Any) -> None:
-            self.inner_optimizer.learning_rate = value
-
-        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-            if trainable_variables is None:
-                variables = self._trainable_variables
-            else:
-                variables = list(trainable_variables)
-                if not self.built:
-                    self.build(variables)
-            pairs = list(zip(grads, variables, strict=True))
-            if self._clip_fn is not None:
-                pairs = list(self._clip_fn(pairs))
-            else:
-                pairs = clip(
-                    pairs,
-                    self._of_scaled(self.clip_gradients),
-                    self._of_scaled(self.clip_embed_gradients),
-                )
-            self.inner_optimizer.apply([gradient for gradient, _ in pairs], trainable_variables)
-
-        def _of_scaled(self, threshold: float | None) -> float | None:
-            """Give a threshold for gradients that the inner optimizer will scale down."""
-            factor = self.inner_optimizer.loss_scale_factor
-            return threshold if threshold is None or factor is None else threshold * factor
-
-        def scale_loss(self, loss: Any) -> Any:
-            return self.inner_optimizer.scale_loss(loss)
-
-        def finalize_variable_values(self, var_list: Any) -> None:
-            self.inner_optimizer.finalize_variable_values(var_list)
-
-        def get_config(self) -> dict[str, Any]:
-            return {
-                "name": self.name,
-                "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
-                "clip_gradients": self.clip_gradients,
-                "clip_embed_gradients": self.clip_embed_gradients,
-            }
-
-        @classmethod
-        def from_config(cls, config: Any, custom_objects: Any = None) -> Any:
-            settings = dict(config)
-            inner = settings.pop("inner_optimizer")
-            found = keras.saving.deserialize_keras_object(inner, custom_objects=custom_objects)
-            return cls(found, **settings)
+    @keras().saving.register_keras_serializable("batchflow")
+    class ClippedOptimizer(_Clipping, keras().optimizers.Optimizer):  # type: ignore[misc]
+        """An optimizer that clips gradients before another applies them."""
 
     return ClippedOptimizer

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.extras import imported
+from batchflow.models.base_model.keras import keras
 
 __all__ = ["is_config", "loss_of", "metric_of", "optimizer_of"]
 
@@ -44,16 +44,16 @@ def optimizer_of(given: Any) -> Any:
         ArgumentValueError: (a `ValueError`) There is no such optimizer or schedule.
         ArgumentTypeError: (a `TypeError`) It is something else.
     """
-    keras = _keras()
+    optimizers = keras().optimizers
     if given is None:
-        return keras.optimizers.Adam(learning_rate=0.001)
-    if isinstance(given, keras.optimizers.Optimizer):
+        return optimizers.Adam(learning_rate=0.001)
+    if isinstance(given, optimizers.Optimizer):
         # A model that is built again, for other shapes or after an error, begins with another.
         return type(given).from_config(given.get_config()) if given.built else given
     if is_config(given):
         normal = _normal(given)
         given = {**normal, "config": _with_schedule(normal["config"])}
-    return _got(keras.optimizers.get, given, "optimizer", keras.optimizers.Optimizer)
+    return _got(optimizers.get, given, "optimizer", optimizers.Optimizer)
 
 
 def loss_of(given: Any) -> Callable[[Any, Any], Any]:
@@ -63,12 +63,12 @@ def loss_of(given: Any) -> Callable[[Any, Any], Any]:
         ArgumentValueError: (a `ValueError`) There is no such loss.
         ArgumentTypeError: (a `TypeError`) It is something else, or None.
     """
-    keras = _keras()
+    losses = keras().losses
     if given is None:
         raise ArgumentTypeError("loss is missing: an identifier such as 'mse', or a keras.losses")
     if is_config(given):
         given = _normal(given)
-    loss = _got(keras.losses.get, given, "loss", None)
+    loss = _got(losses.get, given, "loss", None)
     if not callable(loss):
         raise ArgumentTypeError(f"loss cannot be called: {loss!r:.60}")
     return loss  # type: ignore[no-any-return]
@@ -87,22 +87,18 @@ def metric_of(given: Any, labels: Any, results: Any) -> Any:
         ArgumentValueError: (a `ValueError`) There is no such metric.
         ArgumentTypeError: (a `TypeError`) It is something else.
     """
-    keras = _keras()
+    metrics = keras().metrics
     if is_config(given):
         given = _normal(given)
     if given in ("accuracy", "acc", "crossentropy", "ce") and isinstance(given, str):
         return _by_shapes(given, labels, results)
-    metric = _got(keras.metrics.get, given, "metric", None)
-    if isinstance(metric, keras.metrics.Metric):
+    metric = _got(metrics.get, given, "metric", None)
+    if isinstance(metric, metrics.Metric):
         return metric
     if callable(metric):
         name = given if isinstance(given, str) else getattr(metric, "__name__", "metric")
-        return keras.metrics.MeanMetricWrapper(metric, name=name)
+        return metrics.MeanMetricWrapper(metric, name=name)
     raise ArgumentTypeError(f"a metric is an identifier, a config or a metric, got {given!r:.60}")
-
-
-def _keras() -> Any:
-    return imported("keras", "a BaseModel")
 
 
 def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +111,7 @@ def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the config of an optimizer with its decay as a schedule."""
-    schedules = _keras().optimizers.schedules
+    schedules = keras().optimizers.schedules
     result = dict(config)
     kind = result.pop("decay_type", None)
     rate = result.get("learning_rate")
@@ -159,7 +155,7 @@ def _got(get: Callable[[Any], Any], given: Any, what: str, kind: type | None) ->
 
 def _by_shapes(name: str, labels: Any, results: Any) -> Any:
     """Choose among the metrics of one name."""
-    metrics = _keras().metrics
+    metrics = keras().metrics
     true, predicted = tuple(labels.shape), tuple(results.shape)
     is_accuracy = name in ("accuracy", "acc")
     if predicted[-1:] == (1,) or len(predicted) < 2:

@@ -6,12 +6,12 @@ A head is a result with its label: the only ones, or those of one key in two dic
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.models.base_model.configs import is_config, loss_of, metric_of, unique_name
+from batchflow.models.base_model.keras import keras
 from batchflow.models.base_model.layers import count_layer, losses_layer
 from batchflow.models.estimator.spec import is_symbolic
 
@@ -46,7 +46,7 @@ def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) 
         name = f"{head}_losses" if head else "losses"
         arguments = (label, result) if weight is None else (label, result, weight)
         losses = losses_layer()(loss, name=name)(*arguments)
-        ops = importlib.import_module("keras").ops
+        ops = keras().ops
         is_sum = getattr(loss, "reduction", None) == "sum"
         all_losses.append(losses)
         all_scalars.append(ops.sum(losses) if is_sum else ops.mean(losses))

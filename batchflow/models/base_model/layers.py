@@ -11,9 +11,10 @@ Guarantees:
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
+
+from batchflow.models.base_model.keras import Base, keras
 
 __all__ = ["count_layer", "losses_layer"]
 
@@ -21,44 +22,10 @@ __all__ = ["count_layer", "losses_layer"]
 @functools.cache
 def losses_layer() -> Any:
     """Make the class of the layer that computes losses, when Keras is there."""
-    keras: Any = importlib.import_module("keras")
 
-    @keras.saving.register_keras_serializable("batchflow")
-    class Losses(keras.layers.Layer):  # type: ignore[misc]
+    @keras().saving.register_keras_serializable("batchflow")
+    class Losses(_Comparing, keras().layers.Layer):  # type: ignore[misc]
         """Computes the loss of each item."""
-
-        def __init__(self, loss: Callable[[Any, Any], Any], name: str | None = None) -> None:
-            super().__init__(name=name, dtype=keras.config.floatx())
-            self.supports_masking = True
-            self.loss = loss
-            self._each = _of_each(loss)
-
-        def call(
-            self,
-            labels: Any,
-            results: Any,
-            weights: Any = None,
-            results_mask: Any = None,
-        ) -> Any:
-            if results_mask is not None:
-                labels = _by_position(labels, results, results_mask)
-            losses = self._each(labels, results)
-            if len(losses.shape) == 0:  # of a function that has taken the mean itself
-                losses = keras.ops.broadcast_to(losses, (keras.ops.shape(results)[0],))
-            if weights is not None:
-                losses = losses * _like(keras.ops.cast(weights, losses.dtype), losses)
-            return _by_item(losses, results_mask, getattr(self.loss, "reduction", None) == "sum")
-
-        def compute_mask(self, *_: Any, **__: Any) -> None:
-            """Give no mask: there is one loss for each item."""
-
-        def compute_output_spec(self, *tensors: Any, **more: Any) -> Any:
-            # A symbolic `tensor * 2` says that it is sparse, which no result is.
-            dense = [keras.KerasTensor(one.shape, one.dtype) for one in tensors]
-            return super().compute_output_spec(*dense, **more)
-
-        def get_config(self) -> dict[str, Any]:
-            return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
 
     return Losses
 
@@ -66,25 +33,66 @@ def losses_layer() -> Any:
 @functools.cache
 def count_layer() -> Any:
     """Make the class of the layer that counts items, when Keras is there."""
-    keras: Any = importlib.import_module("keras")
 
-    @keras.saving.register_keras_serializable("batchflow")
-    class ItemCount(keras.layers.Layer):  # type: ignore[misc]
+    @keras().saving.register_keras_serializable("batchflow")
+    class ItemCount(_Counting, keras().layers.Layer):  # type: ignore[misc]
         """Gives the number of items of its input."""
-
-        def call(self, tensor: Any) -> Any:
-            return keras.ops.convert_to_tensor(keras.ops.shape(tensor)[0], dtype="int32")
-
-        def compute_output_spec(self, tensor: Any) -> Any:  # noqa: ARG002
-            return keras.KerasTensor((), dtype="int32")
 
     return ItemCount
 
 
+class _Comparing(Base):  # type: ignore[misc]
+    """Compares labels and results by a loss."""
+
+    def __init__(self, loss: Callable[[Any, Any], Any], name: str | None = None) -> None:
+        super().__init__(name=name, dtype=keras().config.floatx())
+        self.supports_masking = True
+        self.loss = loss
+        self._each = _of_each(loss)
+
+    def call(
+        self,
+        labels: Any,
+        results: Any,
+        weights: Any = None,
+        results_mask: Any = None,
+    ) -> Any:
+        ops = keras().ops
+        if results_mask is not None:
+            labels = _by_position(labels, results, results_mask)
+        losses = self._each(labels, results)
+        if len(losses.shape) == 0:  # of a function that has taken the mean itself
+            losses = ops.broadcast_to(losses, (ops.shape(results)[0],))
+        if weights is not None:
+            losses = losses * _like(ops.cast(weights, losses.dtype), losses)
+        return _by_item(losses, results_mask, getattr(self.loss, "reduction", None) == "sum")
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """Give no mask: there is one loss for each item."""
+
+    def compute_output_spec(self, *tensors: Any, **more: Any) -> Any:
+        # A symbolic `tensor * 2` says that it is sparse, which no result is.
+        dense = [keras().KerasTensor(one.shape, one.dtype) for one in tensors]
+        return super().compute_output_spec(*dense, **more)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"loss": keras().saving.serialize_keras_object(self.loss), "name": self.name}
+
+
+class _Counting(Base):  # type: ignore[misc]
+    """Counts items."""
+
+    def call(self, tensor: Any) -> Any:
+        ops = keras().ops
+        return ops.convert_to_tensor(ops.shape(tensor)[0], dtype="int32")
+
+    def compute_output_spec(self, tensor: Any) -> Any:  # noqa: ARG002
+        return keras().KerasTensor((), dtype="int32")
+
+
 def _of_each(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Give a function of labels and results that does not reduce the losses of items."""
-    keras: Any = importlib.import_module("keras")
-    if not isinstance(loss, keras.losses.Loss):
+    if not isinstance(loss, keras().losses.Loss):
         return lambda labels, results: loss(*_of_one_rank(labels, results))
     # Not by `copy.copy`: Keras would make it of its config, which need not say all.
     each: Any = object.__new__(type(loss))
@@ -95,7 +103,7 @@ def _of_each(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 def _of_one_rank(one: Any, other: Any) -> tuple[Any, Any]:
     """Give two tensors without the last dimension of 1 that only one of them has."""
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     more = len(one.shape) - len(other.shape)
     if more == -1:
         other, one = _of_one_rank(other, one)
@@ -115,13 +123,13 @@ def _by_position(labels: Any, results: Any, mask: Any) -> Any:
     n_dims = len(mask.shape)
     is_single = len(results.shape) == n_dims + 1 and results.shape[-1] == 1
     if is_single and len(labels.shape) == n_dims:
-        return importlib.import_module("keras").ops.expand_dims(labels, -1)
+        return keras().ops.expand_dims(labels, -1)
     return labels
 
 
 def _like(weights: Any, losses: Any) -> Any:
     """Give weights with as many dimensions as losses."""
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     if len(weights.shape) > len(losses.shape):
         weights = ops.squeeze(weights, -1)
     while len(weights.shape) < len(losses.shape):
@@ -131,7 +139,7 @@ def _like(weights: Any, losses: Any) -> Any:
 
 def _by_item(losses: Any, mask: Any, is_sum: bool) -> Any:
     """Give the mean, or the sum, of the losses of each item."""
-    ops = importlib.import_module("keras").ops
+    ops = keras().ops
     axes = tuple(range(1, len(losses.shape)))
     if mask is None or len(mask.shape) > len(losses.shape):
         reduce = ops.sum if is_sum else ops.mean

@@ -17,7 +17,6 @@ Guarantees:
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -31,6 +30,7 @@ from batchflow.errors import (
     MissingPackageError,
     did_you_mean,
 )
+from batchflow.models.base_model.keras import Base, keras
 from batchflow.models.estimator.events import EventFile, has_tensorboard
 
 __all__ = ["KINDS", "kinds_of", "writing_hook"]
@@ -94,18 +94,18 @@ def _warn_once(text: str) -> None:
 
 def _gradients(model: Any, arrays: list[Any]) -> dict[str, Any]:
     """Give the gradients that the next step will compute, by the names of the variables."""
-    keras = sys.modules["keras"]
-    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    ops = keras().ops
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
     fixed = [variable.value for variable in model.non_trainable_variables]
 
     def loss_of(values: list[Any]) -> Any:
         outputs, _, losses = model.stateless_call(
             values, fixed, tensors, training=True, return_losses=True
         )
-        return sum((keras.ops.sum(loss) for loss in losses), start=outputs["loss"])
+        return sum((ops.sum(loss) for loss in losses), start=outputs["loss"])
 
     variables = model.trainable_variables
-    differentiate = _DIFFERENTIATE[keras.backend.backend()]
+    differentiate = _DIFFERENTIATE[keras().backend.backend()]
     gradients = differentiate(loss_of, [variable.value for variable in variables])
     return {
         variable.path: _numpy(gradient)
@@ -144,8 +144,8 @@ _DIFFERENTIATE = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_tor
 
 def _activations(probe: Any, arrays: list[Any]) -> dict[str, Any]:
     """Give the outputs of layers for a batch, by name."""
-    keras = sys.modules["keras"]
-    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    ops = keras().ops
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
     outputs, _ = probe.stateless_call(
         [variable.value for variable in probe.trainable_variables],
         [variable.value for variable in probe.non_trainable_variables],
@@ -161,73 +161,78 @@ def _numpy(tensor: Any) -> Any:
 
 def _probe(model: Any) -> Any:
     """Make a model of the outputs of a model's layers: those that are called once."""
-    keras = sys.modules["keras"]
     outputs = {}
     for layer in model.layers:
         own = type(layer).__module__.startswith("batchflow.")
-        if isinstance(layer, keras.layers.InputLayer) or own:
+        if isinstance(layer, keras().layers.InputLayer) or own:
             continue
         try:
             output = layer.output
         except (AttributeError, ValueError):  # called several times, or not on its own
             continue
-        parts = keras.tree.flatten(output)
+        parts = keras().tree.flatten(output)
         for number, part in enumerate(parts):
             outputs[layer.name if len(parts) == 1 else f"{layer.name}_{number}"] = part
-    return keras.Model(model.inputs, outputs) if outputs else None
+    return keras().Model(model.inputs, outputs) if outputs else None
+
+
+# ---- the hook
+
+
+class _Writing(Base):  # type: ignore[misc]
+    """Writes summaries into the folder of its program."""
+
+    def __init__(self, kinds: tuple[str, ...], every: int) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self._every = every
+        self._file: EventFile | None = None
+        self._values: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        folder = model.program.summary_dir
+        if self._file is None and folder is not None:
+            self._file = EventFile(folder)
+        self._probe = _probe(model) if "activations" in self.kinds else None
+
+    def _is_due(self, number: int) -> bool:
+        step = number + 1
+        return self._file is not None and (step == 1 or step % self._every == 0)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        if not self._is_due(batch):
+            return
+        scalars, histograms = self._values = {}, {}
+        arrays = self.model.program.batch.arrays()
+        if "learning_rate" in self.kinds:
+            scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
+        if "gradients" in self.kinds:
+            gradients = _gradients(self.model, arrays)
+            squares = [np.square(value, dtype="float64").sum() for value in gradients.values()]
+            scalars["gradients/global_norm"] = np.sqrt(sum(squares))
+            histograms.update({f"gradients/{name}": v for name, v in gradients.items()})
+        if self._probe is not None:
+            found = _activations(self._probe, arrays)
+            histograms.update({f"activations/{name}": v for name, v in found.items()})
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._file is None or not self._is_due(batch):
+            return
+        scalars, histograms = self._values
+        if "loss" in self.kinds:
+            scalars["loss"] = (logs or {})["loss"]
+        if "variables" in self.kinds:
+            for variable in self.model.weights:
+                histograms[f"variables/{variable.path}"] = np.asarray(variable)
+        self._file.write(batch + 1, scalars, histograms)
 
 
 @functools.cache
 def _hook_class() -> Any:
     """Make the class of the hook, when Keras is there."""
-    keras: Any = importlib.import_module("keras")
 
-    class SummaryHook(keras.callbacks.Callback):  # type: ignore[misc]
-        """Writes summaries into the folder of its program."""
-
-        def __init__(self, kinds: tuple[str, ...], every: int) -> None:
-            super().__init__()
-            self.kinds = kinds
-            self._every = every
-            self._file: EventFile | None = None
-            self._values: tuple[dict[str, Any], dict[str, Any]] = {}, {}
-
-        def set_model(self, model: Any) -> None:
-            super().set_model(model)
-            folder = model.program.summary_dir
-            if self._file is None and folder is not None:
-                self._file = EventFile(folder)
-            self._probe = _probe(model) if "activations" in self.kinds else None
-
-        def _is_due(self, number: int) -> bool:
-            step = number + 1
-            return self._file is not None and (step == 1 or step % self._every == 0)
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-            if not self._is_due(batch):
-                return
-            scalars, histograms = self._values = {}, {}
-            arrays = self.model.program.batch.arrays()
-            if "learning_rate" in self.kinds:
-                scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
-            if "gradients" in self.kinds:
-                gradients = _gradients(self.model, arrays)
-                squares = [np.square(value, dtype="float64").sum() for value in gradients.values()]
-                scalars["gradients/global_norm"] = np.sqrt(sum(squares))
-                histograms.update({f"gradients/{name}": v for name, v in gradients.items()})
-            if self._probe is not None:
-                found = _activations(self._probe, arrays)
-                histograms.update({f"activations/{name}": v for name, v in found.items()})
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self._file is None or not self._is_due(batch):
-                return
-            scalars, histograms = self._values
-            if "loss" in self.kinds:
-                scalars["loss"] = (logs or {})["loss"]
-            if "variables" in self.kinds:
-                for variable in self.model.weights:
-                    histograms[f"variables/{variable.path}"] = np.asarray(variable)
-            self._file.write(batch + 1, scalars, histograms)
+    class SummaryHook(_Writing, keras().callbacks.Callback):  # type: ignore[misc]
+        """A callback that writes summaries."""
 
     return SummaryHook

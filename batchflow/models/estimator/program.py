@@ -231,79 +231,89 @@ def _constant_rate(optimizer: Any) -> float | None:
     return float(rate) if isinstance(rate, sys.modules["keras"].Variable) else None
 
 
+# In its place comes a class of Keras, when Keras is there.
+_Base: Any = object
+
+
+class _OwnLoss(_Base):  # type: ignore[misc]
+    """A functional model that computes its own loss."""
+
+    def compute_loss(
+        self,
+        x: Any = None,  # noqa: ARG002
+        y: Any = None,  # noqa: ARG002
+        y_pred: Any = None,
+        sample_weight: Any = None,  # noqa: ARG002
+        training: bool = True,  # noqa: ARG002
+    ) -> Any:
+        ops = sys.modules["keras"].ops
+        loss = y_pred["loss"]
+        for other in self.losses:
+            loss = loss + ops.cast(ops.sum(other), loss.dtype)
+        return loss
+
+    def compute_metrics(
+        self,
+        x: Any,  # noqa: ARG002
+        y: Any,  # noqa: ARG002
+        y_pred: Any,
+        sample_weight: Any = None,  # noqa: ARG002
+    ) -> Any:
+        for name, metric in self._counted().items():
+            metric.update_state(*y_pred["metrics"][name])
+        return self.get_metrics_result()
+
+    def get_metrics_result(self) -> Any:
+        results = {"loss": self._loss_tracker.result()}
+        for name, metric in zip(self._names(), self._counted().values(), strict=True):
+            results[name] = metric.result()
+        return results
+
+    # ---- metrics of an evaluation
+
+    def keep_metrics(self, metric_ops: Any) -> None:
+        """Take the metrics of a spec."""
+        self._metric_names = tuple(metric_ops)
+        self._counting = [parts[0] for parts in metric_ops.values()]
+        self._goes_on = False
+
+    def begin_metrics(self) -> None:
+        self._goes_on = False
+        self.reset_metrics()
+        self._goes_on = True
+
+    def reset_metrics(self) -> None:
+        if not getattr(self, "_goes_on", False):
+            super().reset_metrics()
+
+    def create_metrics(self, arrays: Any) -> None:
+        """Let metrics create their variables, which some do when they see a first batch."""
+        late = [metric for metric in self._counting if not metric.variables]
+        if not late:
+            return
+        to_tensor = sys.modules["keras"].ops.convert_to_tensor
+        tensors = [to_tensor(array) for array in arrays]
+        outputs = self(tensors, training=False)["metrics"]
+        for number, metric in enumerate(self._counting):
+            if not metric.variables:
+                metric.update_state(*outputs[str(number)])
+                metric.reset_state()
+
+    def _counted(self) -> dict[str, Any]:
+        metrics = getattr(self, "_counting", ())
+        return {str(number): metric for number, metric in enumerate(metrics)}
+
+    def _names(self) -> tuple[str, ...]:
+        return getattr(self, "_metric_names", ())
+
+
 @functools.cache
 def _model_class() -> Any:
     """Make the class of the models, when Keras is there."""
     keras: Any = importlib.import_module("keras")
 
-    class EstimatorModel(keras.Model):  # type: ignore[misc]
-        """A functional model that computes its own loss."""
-
-        def compute_loss(
-            self,
-            x: Any = None,  # noqa: ARG002
-            y: Any = None,  # noqa: ARG002
-            y_pred: Any = None,
-            sample_weight: Any = None,  # noqa: ARG002
-            training: bool = True,  # noqa: ARG002
-        ) -> Any:
-            loss = y_pred["loss"]
-            for other in self.losses:
-                loss = loss + keras.ops.cast(keras.ops.sum(other), loss.dtype)
-            return loss
-
-        def compute_metrics(
-            self,
-            x: Any,  # noqa: ARG002
-            y: Any,  # noqa: ARG002
-            y_pred: Any,
-            sample_weight: Any = None,  # noqa: ARG002
-        ) -> Any:
-            for name, metric in self._counted().items():
-                metric.update_state(*y_pred["metrics"][name])
-            return self.get_metrics_result()
-
-        def get_metrics_result(self) -> Any:
-            results = {"loss": self._loss_tracker.result()}
-            for name, metric in zip(self._names(), self._counted().values(), strict=True):
-                results[name] = metric.result()
-            return results
-
-        # ---- metrics of an evaluation
-
-        def keep_metrics(self, metric_ops: Any) -> None:
-            """Take the metrics of a spec."""
-            self._metric_names = tuple(metric_ops)
-            self._counting = [parts[0] for parts in metric_ops.values()]
-            self._goes_on = False
-
-        def begin_metrics(self) -> None:
-            self._goes_on = False
-            self.reset_metrics()
-            self._goes_on = True
-
-        def reset_metrics(self) -> None:
-            if not getattr(self, "_goes_on", False):
-                super().reset_metrics()
-
-        def create_metrics(self, arrays: Any) -> None:
-            """Let metrics create their variables, which some do when they see a first batch."""
-            late = [metric for metric in self._counting if not metric.variables]
-            if not late:
-                return
-            tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
-            outputs = self(tensors, training=False)["metrics"]
-            for number, metric in enumerate(self._counting):
-                if not metric.variables:
-                    metric.update_state(*outputs[str(number)])
-                    metric.reset_state()
-
-        def _counted(self) -> dict[str, Any]:
-            metrics = getattr(self, "_counting", ())
-            return {str(number): metric for number, metric in enumerate(metrics)}
-
-        def _names(self) -> tuple[str, ...]:
-            return getattr(self, "_metric_names", ())
+    class EstimatorModel(_OwnLoss, keras.Model):  # type: ignore[misc]
+        """A Keras model of a program."""
 
     return EstimatorModel
 

@@ -1,14 +1,13 @@
 """Document 000: summaries, each kind alone and all, read back by TensorBoard's own reader."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from models.document_000.kit import estimator_of, logger
 from models.document_000.rows import row
 from models.document_kit import keras, read_events, value
+from own_process import run_alone
 
 from batchflow.models import BaseModel, RunConfig
 
@@ -188,7 +187,4 @@ else:
 
 @row("summaries.all")
 def test_without_tensorboard_the_default_warns_once_and_trains(row):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORBOARD], capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(WITHOUT_TENSORBOARD)

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from models.document_001.kit import X, batches, endless, learning, reader, reading
 from models.document_001.rows import row
 from models.document_kit import keras
+from own_process import run_alone
 
 from batchflow.models import Estimator, EstimatorSpec, RunConfig, ServingInputReceiver
 
@@ -246,10 +245,6 @@ assert "batchflow" not in sys.modules
 def test_a_process_that_has_only_tensorflow_serves_it(row, live, tf, tmp_path):
     path = live.export_savedmodel(str(tmp_path / "out"), receiver)
     np.save(tmp_path / "x.npy", X)
-    files = [str(tmp_path / "x.npy"), str(tmp_path / "y.npy")]
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, path, *files],
-        capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    files = [tmp_path / "x.npy", tmp_path / "y.npy"]
+    run_alone(ALONE, path, *files, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), X)

@@ -1,13 +1,12 @@
 """Document 002: data from generators, and the workers that read data."""
 
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
 import pytest
 from models.document_002.asking import ask, build, import_keras
 from models.document_002.rows import row
+from own_process import run_alone
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.backends("tensorflow")]
 
@@ -185,6 +184,4 @@ def test_workers_are_those_of_the_data(row):
 def test_data_can_be_read_in_processes(row, tmp_path):
     script = tmp_path / "workers.py"
     script.write_text(textwrap.dedent(WORKERS))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["elsewhere"]
+    assert run_alone(script).stdout.split() == ["elsewhere"]

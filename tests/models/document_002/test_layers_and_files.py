@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from models.document_002.asking import ask, build, build_two, import_keras, states
 from models.document_002.rows import row
+from own_process import run_alone
 
 from batchflow.testing import digest
 
@@ -332,8 +331,7 @@ def test_without_h5py_the_error_says_what_is_needed(row):
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
-    assert "requires the h5py module" in done.stdout, done.stderr
+    assert "requires the h5py module" in run_alone(code).stdout
 
 
 def test_a_model_with_several_inputs_is_saved_too(tmp_path):

@@ -1,12 +1,10 @@
 """Killed and started again, an Estimator ends with the weights of one that was left alone."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import run_alone
 
 pytestmark = pytest.mark.tensorflow
 
@@ -15,14 +13,8 @@ ROOT = Path(__file__).parents[3]
 
 def killed(n_kills, folder):
     script = Path(__file__).with_name("killed.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(n_kills), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
-    assert done.returncode == 0, done.stderr
+    env = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = run_alone(script, n_kills, folder, env=env, timeout=280)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -2,13 +2,11 @@
 
 import contextlib
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import weakref
 
 import pytest
+from own_process import run_alone
 
 from batchflow import (
     Batch,
@@ -603,14 +601,7 @@ def test_definitions_that_ask_for_each_other_from_two_threads_do_not_hang():
             thread.join(1)
         print([thread.is_alive() for thread in threads])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout.strip() == "[False, False]", done.stderr
+    assert run_alone(script, timeout=60).stdout.strip() == "[False, False]"
 
 
 # ---- actions on models

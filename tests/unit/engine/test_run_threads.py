@@ -1,11 +1,9 @@
 """One run, several threads: who reads and who closes."""
 
-import subprocess
-import sys
-import textwrap
 import threading
 
 import pytest
+from own_process import run_alone
 
 from batchflow import Batch, BatchflowError, Dataset, RunClosedError, action
 
@@ -116,11 +114,4 @@ def test_a_parallel_action_that_touches_its_own_run_does_not_hang(what):
             thread.join(2)
         print(thread.is_alive())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout.strip() == "False", done.stderr
+    assert run_alone(script, timeout=60).stdout.strip() == "False"

@@ -1,11 +1,9 @@
 """The locks of the ordered section: no two sections wait for each other."""
 
-import subprocess
-import sys
-import textwrap
 import threading
 
 import pytest
+from own_process import run_alone
 
 from batchflow import Batch, Dataset, action, model
 
@@ -93,11 +91,4 @@ def test_a_pipeline_run_inside_a_step_and_in_another_thread_does_not_hang():
             thread.join(1)
         print([thread.is_alive() for thread in threads])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout.strip() == "[False, False]", done.stderr
+    assert run_alone(script, timeout=60).stdout.strip() == "[False, False]"

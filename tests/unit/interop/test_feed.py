@@ -24,15 +24,11 @@ from batchflow import (
     action,
 )
 from batchflow.interop.indexed import IndexedFeed
-from batchflow.testing import digest, hand_over_every_batch, nothing_left
+from batchflow.testing import digest, nothing_left
+
+pytestmark = pytest.mark.usefixtures("most_interleavings")
 
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 4])
-
-
-@pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
 
 
 class Rows(ArrayBatch):
