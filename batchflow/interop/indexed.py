@@ -10,7 +10,9 @@ Guarantees:
       Batches that follow one another in order belong to the epoch in which index 0 was read, also
       where the reader begins another one in between (`steps_per_epoch` of Keras).
     - Batches read in order are made ahead: at most `prefetch` are begun and not read. The run ends
-      with the last batch of its epoch, an error, or `close`, after which another goes on.
+      with the last batch of its epoch, an error, or `close`.
+    - What is read after `close` is made for that read alone, until an epoch begins: TensorFlow goes
+      on reading for a moment when its loop has been left, and nothing may be begun for that.
     - An exception of an action arrives as the same object, with its notes.
 """
 
@@ -71,6 +73,7 @@ class IndexedFeed:
         self._read_in = 0  # how many epochs were begun at the latest read
         self._n_read = 0  # how many batches were read of the epoch of that read
         self._run: Run | None = None
+        self._is_closed = False  # since the last epoch was begun
         self._next: int | None = None  # the number of the batch that comes next in order
         self._order: tuple[int, Any] | None = None  # an epoch, and what a user's function gave
 
@@ -81,6 +84,7 @@ class IndexedFeed:
     def begin_epoch(self) -> None:
         """Let the reads that follow be those of the next epoch."""
         self._n_begun += 1
+        self._is_closed = False
 
     def read(self, index: int) -> tuple[Any, ...]:
         """Give the values of a batch. For any thread.
@@ -94,6 +98,7 @@ class IndexedFeed:
         if not 0 <= index < self._n_batches:
             raise IndexError(f"an epoch has {self._n_batches} batches, got the index {index}")
         with self._guard:
+            self._is_closed &= index > 0
             n_begun = self._n_begun
             epoch = max(n_begun - 1, 0)
             if self._read_in < n_begun and not self._goes_on(index):  # the first read of an epoch
@@ -123,12 +128,14 @@ class IndexedFeed:
     def close(self) -> None:
         """End the run that is under way, if there is one. Later reads give the same as ever."""
         with self._guard:
+            self._is_closed = True
             self._end()
 
     def _read_next(self, number: int) -> tuple[Any, ...]:
         epoch, index = divmod(number, self._n_batches)
         if self._run is None:
-            self._run = self._runs(epoch, range(number, (epoch + 1) * self._n_batches))
+            end = number + 1 if self._is_closed else (epoch + 1) * self._n_batches
+            self._run = self._runs(epoch, range(number, end))
         self._next = None
         try:
             values = _values(self._run, number, index)
@@ -137,7 +144,7 @@ class IndexedFeed:
             raise
         if index + 1 < self._n_batches:
             self._next = number + 1
-        else:
+        if self._next is None or self._is_closed:
             self._end()
         return values
 

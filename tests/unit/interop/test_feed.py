@@ -288,6 +288,19 @@ def test_close_in_an_epoch_changes_nothing(prefetch):
     assert [*first, *digests([reader.read(2), reader.read(3)])] == expected(1)[0]
 
 
+def test_what_is_read_after_close_is_made_alone_until_an_epoch_begins():
+    reader = indexed(**OPTIONS, prefetch=4)
+    first = epoch_of(reader, [0])
+    reader.close()
+    with nothing_left():
+        rest = digests(reader.read(i) for i in (1, 2))
+    assert [*first, *rest] == expected(1)[0][:3]
+    with nothing_left():
+        assert epoch_of(reader, [0]) == expected(2)[1][:1]
+        assert any(thread.name.startswith("batchflow-") for thread in threading.enumerate())
+        reader.close()
+
+
 def test_a_function_that_orders_is_called_once_per_epoch():
     def orders():
         return np.random.default_rng(1).permutation
