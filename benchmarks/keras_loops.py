@@ -1,18 +1,22 @@
 """The training steps that one writes by hand who needs no metrics: what others are measured by.
 
 Each function gives a step, which takes a batch or a list of 8 and gives its losses, and a function
-that puts the weights where the model looks for them.
+that puts the weights where the model looks for them. On TensorFlow they are there all the time. On
+JAX it is up to the loop: `by_hand` puts them there after each call, so that a checkpoint or a
+prediction finds the model as it is; `outside` only at the end.
 """
 
 import keras
 
 
-def by_hand(net):
-    return (_tensorflow if keras.backend.backend() == "tensorflow" else _jax)(net, False)
+def by_hand(net, *, in_eights=False):
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow(net, in_eights)
+    return _jax(net, in_eights, is_outside=False)
 
 
-def by_hand_in_eights(net):
-    return (_tensorflow if keras.backend.backend() == "tensorflow" else _jax)(net, True)
+def outside(net, *, in_eights=False):
+    return _jax(net, in_eights, is_outside=True)
 
 
 def _tensorflow(net, in_eights):
@@ -32,7 +36,7 @@ def _tensorflow(net, in_eights):
     return (several if in_eights else lambda batch: step(*batch)), lambda: None
 
 
-def _jax(net, in_eights):
+def _jax(net, in_eights, is_outside):
     import jax
 
     loss_of = keras.losses.MeanSquaredError()
@@ -59,14 +63,19 @@ def _jax(net, in_eights):
 
     compiled = jax.jit(eight if in_eights else one, donate_argnums=0)
 
+    def put(values_of):
+        for group, values in zip(variables, state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(values_of(value))
+
     def step(batch):
         nonlocal state
         state, losses = compiled(state, batch)
+        if not is_outside:
+            put(lambda value: value)
         return losses
 
     def finish():
-        for group, values in zip(variables, state, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(jax.numpy.array(value))  # a copy: the next step donates its own
+        put(jax.numpy.array)  # a copy: the next step donates its own
 
     return step, finish
