@@ -214,8 +214,8 @@ class Declarations:
         """Load a model, once: at the start of this pipeline's first run.
 
         A model that is declared (`init_model`, `@model()`) gets what `save_model` saved; a name
-        that is not declared yet becomes a model that is read from the file (in a piece without a
-        dataset, if its class is given).
+        that is not declared yet becomes a model that is read from the file, if a step needs it (in
+        a piece without a dataset, if its class is given).
 
         Args:
             name: Its name.

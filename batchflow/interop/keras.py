@@ -3,8 +3,7 @@
 TensorFlow reads a `PyDataset` in threads of `tf.data`, which turn any exception into one of their
 own types. There the exception is kept, and the data end in its place: arrays are given whose
 conversion raises `StopIteration`. Keras takes that for the end of the data and calls `on_epoch_end`
-in the thread of the caller, which raises the exception itself. (With `class_weight`, Keras looks
-into the arrays before that, and TensorFlow's own type comes.) The other backends read in the
+in the thread of the caller, which raises the exception itself. The other backends read in the
 caller's thread.
 
 Guarantees:
@@ -117,14 +116,15 @@ class _FeedReading:
             self._failure.forget()
         try:
             values = self._feed.read(index)
-        except Exception as error:
+        except BaseException as error:
             if self._end is None or not is_apart:
                 raise
             self._failure.keep(error)
             return self._end  # type: ignore[no-any-return]
         if self._in_threads and self._end is None:
             end = _End(self._failure)
-            self._end = sys.modules["keras"].tree.map_structure(lambda _: end, values)
+            inputs = sys.modules["keras"].tree.map_structure(lambda _: end, values[0])
+            self._end = inputs, *values[1:]  # a class_weight looks into y, in Keras's own thread
         return values
 
     def on_epoch_begin(self) -> None:
@@ -174,10 +174,10 @@ class _Failure:
     """The exception that ended the data, from the thread that met it to the one that tells it."""
 
     def __init__(self) -> None:
-        self._kept: Exception | None = None
-        self._told: Exception | None = None  # the same, once the data have ended
+        self._kept: BaseException | None = None
+        self._told: BaseException | None = None  # the same, once the data have ended
 
-    def keep(self, error: Exception) -> None:
+    def keep(self, error: BaseException) -> None:
         self._kept = error
 
     def end_data(self) -> None:

@@ -3,7 +3,8 @@
 Which file a model makes depends on what it is and on the path:
 
 - **A Keras model, any path** (`net.npz`): its *state*: weights, optimizer, seed generators. It is
-  loaded into a model of the same layers, made by the same code. A zip of `.npy` files that
+  loaded into a model of the same layers, made by the same code; one that has no variables yet is
+  built first, for the shapes that the saved one was built for. A zip of `.npy` files that
   `numpy.load` opens too; the same state gives the same bytes.
 - **A Keras model, a path that ends in `.keras`**: the *whole model*, by Keras's own saving, with
   the states of the seed generators, which Keras leaves out, as further entries of that zip.
@@ -25,32 +26,41 @@ Guarantees:
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import pickle
-import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
-
-from batchflow.errors import ArgumentValueError, BatchflowError
+from batchflow.errors import ArgumentValueError
 from batchflow.extras import imported
 from batchflow.models.build import build
-from batchflow.models.keras import assign_state, is_keras_model, state_arrays, state_variables
+from batchflow.models.keras import (
+    assign_state,
+    build_for,
+    input_shapes,
+    is_keras_model,
+    state_arrays,
+    state_variables,
+)
 from batchflow.models.keras_legacy import check_state_file, is_tf_keras_model
+from batchflow.models.state_file import (
+    FORMAT,
+    fit,
+    names_in,
+    read_arrays,
+    read_shapes,
+    reading,
+    replacing,
+    write_arrays,
+)
 
 __all__ = ["load", "save"]
 
 Path = str | os.PathLike[str]
-Arrays = dict[str, NDArray[Any]]
 
-_FORMAT, _VERSION = "batchflow_state", 1
 _ZIP_MAGIC = b"PK"
 
 
@@ -82,7 +92,7 @@ def save(model: Any, path: Path) -> None:
     else:
         import dill  # type: ignore[import-untyped]
 
-        with _replacing(file) as temporary, open(temporary, "xb") as stream:
+        with replacing(file) as temporary, open(temporary, "xb") as stream:
             try:
                 dill.dump(model, stream)
             except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -118,7 +128,8 @@ def load(
     Raises:
         ArgumentValueError: (a `ValueError`) The file does not fit the model, is damaged, holds a
             state with nothing given to take it, or is a pickle and not trusted.
-        ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet.
+        ModelDefinitionError: (a `TypeError`) The Keras model has no variables yet, and the file
+            does not tell the shapes of its inputs.
     """
     file = os.path.realpath(path)
     if into is None and builder is not None:
@@ -148,43 +159,59 @@ def _has_state(model: Any) -> bool:
 def _save_keras(model: Any, file: str) -> None:
     variables = state_variables(model)
     if not file.endswith(".keras"):
-        with _replacing(file) as temporary, zipfile.ZipFile(temporary, "x") as archive:
-            _write(archive, state_arrays(variables))
+        with replacing(file) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+            write_arrays(archive, state_arrays(variables), input_shapes(model))
         return
-    with _replacing(file, ".keras") as temporary:
+    with replacing(file, ".keras") as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            _write(archive, state_arrays(_beside_weights(model, variables)))
+            write_arrays(archive, state_arrays(_beside_weights(model, variables)))
+
+
+def _build(model: Any, file: str, loaded: Any) -> None:
+    """Let a model that has no variables yet create those that the file is of, if it tells how."""
+    if loaded is not None:
+        shapes = input_shapes(loaded)
+    else:
+        with reading(file) as archive:
+            shapes = read_shapes(archive, file)
+    if shapes:
+        build_for(model, shapes)
 
 
 def _load_into_keras(file: str, model: Any) -> None:
+    loaded = _load_whole(file) if file.endswith(".keras") else None
+    if is_keras_model(model) and not model.built:
+        _build(model, file, loaded)
     variables = state_variables(model)
-    if file.endswith(".keras"):
-        loaded = _load_whole(file)
+    if loaded is not None:
         found = state_arrays(state_variables(loaded))
         _check_names(file, model, found, variables)
         arrays = {
-            name: _fit(found[name], like, f"{file}: {name}")
+            name: fit(found[name], like, f"{file}: {name}")
             for name, like in state_arrays(variables).items()
         }
     else:
         present = state_arrays(variables)
-        with _reading(file) as archive:
-            _check_names(file, model, _names(archive, file), variables)
-            arrays = _read(archive, present, file)
+        with reading(file) as archive:
+            _check_names(file, model, names_in(archive, file), variables)
+            arrays = read_arrays(archive, present, file)
     assign_state(model, variables, arrays)
 
 
 def _load_whole(file: str) -> Any:
-    with _reading(file) as archive:
+    with reading(file) as archive:
         names = archive.namelist()
     keras = imported("keras", f"{file}, a Keras model,")
-    model = keras.saving.load_model(file, safe_mode=True)
-    if f"{_FORMAT}.npy" in names:  # otherwise Keras itself has written it
+    try:
+        model = keras.saving.load_model(file, safe_mode=True)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ArgumentValueError(f"{file} is damaged: {error}") from error
+    if f"{FORMAT}.npy" in names:  # otherwise Keras itself has written it
         variables = _beside_weights(model, state_variables(model))
         present = state_arrays(variables)
-        with _reading(file) as archive:
-            arrays = _read(archive, present, file)
+        with reading(file) as archive:
+            arrays = read_arrays(archive, present, file)
         assign_state(model, variables, arrays)
     return model
 
@@ -230,107 +257,6 @@ def _in_order(name: str) -> tuple[str, int, str]:
     return group, int(position) if position.isdecimal() else 0, rest
 
 
-# ---- arrays in a zip
-
-
-def _write(archive: zipfile.ZipFile, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as `.npy` entries, uncompressed and without dates."""
-    for name, array in {_FORMAT: np.array(_VERSION), **arrays}.items():
-        plain = np.asarray(array, order="C")
-        entry = zipfile.ZipInfo(f"{name}.npy")
-        with archive.open(entry, "w", force_zip64=True) as stream:
-            npy.write_array(stream, plain.view(_plain(plain.dtype)), (1, 0), allow_pickle=False)
-
-
-def _names(archive: zipfile.ZipFile, file: str) -> set[str]:
-    """Give the names of the arrays of a state, after a look at its version."""
-    names = {name.removesuffix(".npy") for name in archive.namelist()}
-    if _FORMAT not in names:
-        raise ArgumentValueError(f"{file} is not a state that batchflow has saved")
-    version = _read_one(archive, _FORMAT, np.array(_VERSION), file)
-    if version != _VERSION:
-        raise ArgumentValueError(
-            f"{file} has the format {version}, and this batchflow reads {_VERSION}: update it"
-        )
-    return names - {_FORMAT}
-
-
-def _read(archive: zipfile.ZipFile, like: Mapping[str, NDArray[Any]], file: str) -> Arrays:
-    return {name: _read_one(archive, name, array, file) for name, array in like.items()}
-
-
-def _read_one(archive: zipfile.ZipFile, name: str, like: NDArray[Any], file: str) -> NDArray[Any]:
-    """Read an array of known shape and dtype; of anything else, no more than its header."""
-    where = f"{file}: {name}"
-    with archive.open(f"{name}.npy") as stream:
-        npy.read_magic(stream)
-        shape, is_transposed, dtype = npy.read_array_header_1_0(stream)
-        _check_array(shape, dtype, like, where)
-        if is_transposed:
-            raise ArgumentValueError(f"{where} is stored in Fortran order, as batchflow never does")
-        n_bytes = like.size * dtype.itemsize
-        data = stream.read(n_bytes + 1)  # up to the end, where the checksum is compared
-    if len(data) != n_bytes:
-        raise ArgumentValueError(f"{where} has {len(data)} bytes of data instead of {n_bytes}")
-    return _fit(np.frombuffer(data, dtype).reshape(shape), like, where)
-
-
-def _check_array(shape: tuple[int, ...], dtype: Any, like: NDArray[Any], where: str) -> None:
-    both_integers = dtype.kind in "iu" and like.dtype.kind in "iu"
-    if shape != like.shape or not (both_integers or dtype == _plain(like.dtype)):
-        raise ArgumentValueError(
-            f"{where} is an array of shape {shape} and dtype {dtype}, and the model's has shape "
-            f"{like.shape} and dtype {like.dtype}"
-        )
-
-
-def _fit(array: NDArray[Any], like: NDArray[Any], where: str) -> NDArray[Any]:
-    """Give an array the dtype of another, without changing a value.
-
-    Backends hold steps and seeds in integers of different widths.
-    """
-    array = array.view(_plain(array.dtype))
-    _check_array(array.shape, array.dtype, like, where)
-    if array.dtype == _plain(like.dtype):
-        return array.view(like.dtype)
-    fitting = array.astype(like.dtype)
-    if not np.array_equal(fitting, array):
-        raise ArgumentValueError(f"{where} holds values beyond the model's {like.dtype}")
-    return fitting
-
-
-def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Give the dtype under which values are stored: bfloat16 and the like as unsigned integers."""
-    return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
-
-
-@contextlib.contextmanager
-def _reading(file: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip; whatever is wrong with it is one kind of error."""
-    with open(file, "rb") as stream:
-        try:
-            with zipfile.ZipFile(stream) as archive:
-                yield archive
-        except BatchflowError:
-            raise
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            tokenize.TokenError,  # numpy, about a header
-            ArithmeticError,
-            EOFError,
-            LookupError,
-            NotImplementedError,
-            RuntimeError,
-            SyntaxError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ArgumentValueError(
-                f"{file} is damaged or no state of a model: {error}"
-            ) from error
-
-
 # ---- pickles
 
 
@@ -355,9 +281,6 @@ def _load_pickle(file: str, trust: bool) -> Any:
             raise ArgumentValueError(f"{file} is damaged or no pickle: {error}") from error
 
 
-# ---- writing
-
-
 def _writable(path: Path) -> str:
     """Give the file behind a path, links followed, after a look at whether it can be one."""
     file = os.path.realpath(path)
@@ -368,28 +291,3 @@ def _writable(path: Path) -> str:
             f"the folder {os.path.dirname(file)} does not exist: make it first"
         )
     return file
-
-
-@contextlib.contextmanager
-def _replacing(file: str, suffix: str = "") -> Iterator[str]:
-    """Give a temporary path beside a file, and put what was written there in the file's place."""
-    folder, name = os.path.split(file)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")
-    try:
-        yield temporary
-        _flush(temporary, os.O_RDWR)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _flush(folder, os.O_RDONLY)
-
-
-def _flush(path: str, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

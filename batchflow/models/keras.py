@@ -27,6 +27,8 @@ from batchflow.models import keras_legacy
 __all__ = [
     "alone",
     "assign_state",
+    "build_for",
+    "input_shapes",
     "is_keras_model",
     "named_outputs",
     "share_state",
@@ -134,6 +136,64 @@ def state_variables(model: Any) -> dict[str, Any]:
         owner, name = ["", *variable.path.split("/")][-2:]
         named[f"optimizer/{position}/{_stable(owner)}/{name.rpartition('_')[2]}"] = variable
     return named
+
+
+def input_shapes(model: Any) -> dict[str, Any] | None:
+    """Give the shapes that a Keras model was built for, by the names of its arguments.
+
+    Returns:
+        What JSON can hold, without the number of items; None where Keras does not know them.
+    """
+    config = None if keras_legacy.is_tf_keras_model(model) else model.get_build_config()
+    shapes = {name: _per_item(shape) for name, shape in (config or {}).items()}
+    return shapes if shapes and None not in shapes.values() else None
+
+
+def _per_item(shape: Any) -> Any:
+    if isinstance(shape, Mapping):
+        return {name: _per_item(part) for name, part in shape.items()}
+    if not isinstance(shape, list | tuple):
+        return None
+    if _is_shape(shape):
+        return [None, *shape[1:]]
+    return [_per_item(part) for part in shape]
+
+
+def _is_shape(value: Any) -> bool:
+    return all(size is None or isinstance(size, int) for size in value)
+
+
+def build_for(model: Any, shapes: Mapping[str, Any]) -> None:
+    """Let a Keras model create its variables, as its first call would.
+
+    Args:
+        model: A model that is not built yet.
+        shapes: What `input_shapes` gave for a model of the same layers.
+
+    Raises:
+        ModelDefinitionError: That is not enough to call it.
+    """
+    keras = sys.modules["keras"]
+
+    def symbol(shape: Any) -> Any:
+        if isinstance(shape, Mapping):
+            return {name: symbol(part) for name, part in shape.items()}
+        if _is_shape(shape):
+            return keras.KerasTensor(tuple(shape), dtype=keras.config.floatx())
+        return [symbol(part) for part in shape]
+
+    try:
+        inputs = {name: symbol(shape) for name, shape in shapes.items()}
+        if len(inputs) == 1:
+            model(*inputs.values())
+        else:
+            model(**{name.removesuffix("_shape"): value for name, value in inputs.items()})
+    except Exception as error:
+        raise ModelDefinitionError(
+            f"the Keras model {model.name!r} has no variables yet, and cannot create them for "
+            f"inputs of the shapes {dict(shapes)}: {error}. Begin it with a keras.Input, or call "
+            "it on a batch where it is made"
+        ) from error
 
 
 def state_arrays(variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

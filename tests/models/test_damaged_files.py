@@ -133,3 +133,16 @@ def test_advice_is_given_where_the_path_or_the_model_is_wrong(keras, tmp_path):
     (tmp_path / "net.keras").write_bytes(b"PK")
     with pytest.raises(ArgumentValueError, match="is damaged"):
         load(tmp_path / "net.keras")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_a_byte_that_flips_in_a_whole_model_is_told(keras, tmp_path):
+    file = tmp_path / "net.keras"
+    save(make_plain_net(keras), file)
+    whole = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        weights = archive.getinfo("model.weights.h5")
+    at = weights.header_offset + weights.file_size // 2
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ArgumentValueError, match=r"net\.keras is damaged"):
+        load(file)

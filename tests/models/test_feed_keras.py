@@ -258,6 +258,15 @@ def test_an_exception_is_the_same_object_with_its_notes(prefetch, method, worker
         assert kernels(net) == kernels(by_hand(batches=list(feed())[:4]))
 
 
+@pytest.mark.parametrize("at", [0, 1, 3, 5])
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_exception_keeps_its_type_beside_class_weights(at, kind):
+    labelled = DATASET.p.fail(at, kind("mine")).feed(4, B.x, (B.y[:, 0] > 0).astype(int))
+    assert len(labelled) == 6
+    with pytest.raises(kind, match="mine"):
+        build().fit(labelled.to_keras(), shuffle=False, verbose=0, class_weight={0: 0.5, 1: 2.0})
+
+
 @pytest.mark.parametrize("at", [0, 1])
 def test_an_exception_in_a_batch_that_keras_reads_early_arrives(at):
     with pytest.raises(ValueError, match="mine"):

@@ -1,0 +1,187 @@
+"""The files of states: arrays by name in a zip, written as one, read with care.
+
+A zip of `.npy` files, uncompressed and without dates, that `numpy.load` opens too; the same arrays
+give the same bytes.
+
+Guarantees:
+    - *Atomic*: a crash while a file is written leaves the old one or the new one, whole.
+    - *Safe*: nothing in a file is executed. An array is read only as far as the shape and dtype
+      that are expected allow.
+    - Whatever is wrong with a file is an `ArgumentValueError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from batchflow.errors import ArgumentValueError, BatchflowError
+
+__all__ = [
+    "FORMAT",
+    "Arrays",
+    "fit",
+    "names_in",
+    "read_arrays",
+    "read_shapes",
+    "reading",
+    "replacing",
+    "write_arrays",
+]
+
+Arrays = dict[str, NDArray[Any]]
+
+FORMAT, _VERSION = "batchflow_state", 1
+_SHAPES = "batchflow_input_shapes.json"  # of what the model was built for
+_MOST_SHAPES = 64 * 1024  # bytes
+
+
+def write_arrays(
+    archive: zipfile.ZipFile,
+    arrays: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write arrays as `.npy` entries, and the shapes of a model's inputs."""
+    for name, array in {FORMAT: np.array(_VERSION), **arrays}.items():
+        plain = np.asarray(array, order="C")
+        entry = zipfile.ZipInfo(f"{name}.npy")
+        with archive.open(entry, "w", force_zip64=True) as stream:
+            npy.write_array(stream, plain.view(_plain(plain.dtype)), (1, 0), allow_pickle=False)
+    if shapes is not None:
+        archive.writestr(zipfile.ZipInfo(_SHAPES), json.dumps(shapes, sort_keys=True))
+
+
+def names_in(archive: zipfile.ZipFile, file: str) -> set[str]:
+    """Give the names of the arrays of a state, after a look at its version."""
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
+    if FORMAT not in names:
+        raise ArgumentValueError(f"{file} is not a state that batchflow has saved")
+    version = _read_one(archive, FORMAT, np.array(_VERSION), file)
+    if version != _VERSION:
+        raise ArgumentValueError(
+            f"{file} has the format {version}, and this batchflow reads {_VERSION}: update it"
+        )
+    return names - {FORMAT, _SHAPES}
+
+
+def read_shapes(archive: zipfile.ZipFile, file: str) -> Any:
+    """Give the shapes of a model's inputs; None if they are not there."""
+    if _SHAPES not in archive.namelist():
+        return None
+    with archive.open(_SHAPES) as stream:
+        text = stream.read(_MOST_SHAPES + 1)
+    if len(text) > _MOST_SHAPES or not isinstance(shapes := json.loads(text), dict):
+        raise ArgumentValueError(f"{file}: {_SHAPES} does not tell the shapes of inputs")
+    return shapes
+
+
+def read_arrays(archive: zipfile.ZipFile, like: Mapping[str, NDArray[Any]], file: str) -> Arrays:
+    """Give arrays by name, each of the shape and dtype of another."""
+    return {name: _read_one(archive, name, array, file) for name, array in like.items()}
+
+
+def _read_one(archive: zipfile.ZipFile, name: str, like: NDArray[Any], file: str) -> NDArray[Any]:
+    """Read an array of known shape and dtype; of anything else, no more than its header."""
+    where = f"{file}: {name}"
+    with archive.open(f"{name}.npy") as stream:
+        npy.read_magic(stream)
+        shape, is_transposed, dtype = npy.read_array_header_1_0(stream)
+        _check_array(shape, dtype, like, where)
+        if is_transposed:
+            raise ArgumentValueError(f"{where} is stored in Fortran order, as batchflow never does")
+        n_bytes = like.size * dtype.itemsize
+        data = stream.read(n_bytes + 1)  # up to the end, where the checksum is compared
+    if len(data) != n_bytes:
+        raise ArgumentValueError(f"{where} has {len(data)} bytes of data instead of {n_bytes}")
+    return fit(np.frombuffer(data, dtype).reshape(shape), like, where)
+
+
+def _check_array(shape: tuple[int, ...], dtype: Any, like: NDArray[Any], where: str) -> None:
+    both_integers = dtype.kind in "iu" and like.dtype.kind in "iu"
+    if shape != like.shape or not (both_integers or dtype == _plain(like.dtype)):
+        raise ArgumentValueError(
+            f"{where} is an array of shape {shape} and dtype {dtype}, and the model's has shape "
+            f"{like.shape} and dtype {like.dtype}"
+        )
+
+
+def fit(array: NDArray[Any], like: NDArray[Any], where: str) -> NDArray[Any]:
+    """Give an array the dtype of another, without changing a value.
+
+    Backends hold steps and seeds in integers of different widths.
+    """
+    array = array.view(_plain(array.dtype))
+    _check_array(array.shape, array.dtype, like, where)
+    if array.dtype == _plain(like.dtype):
+        return array.view(like.dtype)
+    fitting = array.astype(like.dtype)
+    if not np.array_equal(fitting, array):
+        raise ArgumentValueError(f"{where} holds values beyond the model's {like.dtype}")
+    return fitting
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype under which values are stored: bfloat16 and the like as unsigned integers."""
+    return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
+
+
+@contextlib.contextmanager
+def reading(file: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip; whatever is wrong with it is one kind of error."""
+    with open(file, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                yield archive
+        except BatchflowError:
+            raise
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            tokenize.TokenError,  # numpy, about a header
+            ArithmeticError,
+            EOFError,
+            LookupError,
+            NotImplementedError,
+            RuntimeError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ArgumentValueError(
+                f"{file} is damaged or no state of a model: {error}"
+            ) from error
+
+
+@contextlib.contextmanager
+def replacing(file: str, suffix: str = "") -> Iterator[str]:
+    """Give a temporary path beside a file, and put what was written there in the file's place."""
+    folder, name = os.path.split(file)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")
+    try:
+        yield temporary
+        _flush(temporary, os.O_RDWR)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _flush(folder, os.O_RDONLY)
+
+
+def _flush(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
