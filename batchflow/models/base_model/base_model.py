@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -218,7 +219,7 @@ class BaseModel:
         Returns:
             The same pairs, with other gradients.
         """
-        return clip(grads_and_vars, self.clip_gradients, self.clip_embed_gradients)
+        return clip(grads_and_vars, self.clip_gradients, self.clip_embed_gradients, self.name)
 
     def _build_train_op(self, loss: Any) -> Any:  # noqa: ARG002  an override may look at it
         """Make what trains: an optimizer that clips gradients first."""
@@ -227,7 +228,9 @@ class BaseModel:
             return clipped_optimizer(optimizer, clip_fn=self._clip_gradients_fn)
         if not (is_on(self.clip_gradients) or is_on(self.clip_embed_gradients)):
             return optimizer
-        return clipped_optimizer(optimizer, self.clip_gradients, self.clip_embed_gradients)
+        return clipped_optimizer(
+            optimizer, self.clip_gradients, self.clip_embed_gradients, model_name=self.name
+        )
 
     def _build_summary_op(
         self,
@@ -325,9 +328,11 @@ def _check_graph_fn(graph_fn: Any) -> list[str]:
 
 
 def _threshold(value: Any, name: str) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):  # NumPy's are some, too
         raise ArgumentTypeError(f"{name} is a number or None, got {value!r:.60}")
-    return value
+    return float(value)
 
 
 def _kinds(given: Any) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """An optimizer whose gradients are clipped before they are applied.
 
 First all gradients together, by their global norm; then each gradient of an embedding, by its own.
-An embedding is a variable with "embedding" in its path.
+An embedding is a variable with "embedding" in its path, after the name of the model.
 
 Guarantees:
     - The norm is that of the gradient as it is applied: rows of an embedding that occur several
@@ -32,6 +32,7 @@ def clip(
     grads_and_vars: Sequence[tuple[Any, Any]],
     clip_gradients: float | None,
     clip_embed_gradients: float | None,
+    model_name: str | None = None,
 ) -> GradsAndVars:
     """Clip gradients.
 
@@ -39,6 +40,7 @@ def clip(
         grads_and_vars: Pairs of a gradient and its variable. A gradient may be None.
         clip_gradients: The largest global norm. None or not positive: any.
         clip_embed_gradients: The largest norm of the gradient of an embedding, alike.
+        model_name: What the paths of variables begin with, which makes no embedding of them.
     """
     pairs = [(_dense_rows(gradient), variable) for gradient, variable in grads_and_vars]
     if is_on(clip_gradients):
@@ -50,7 +52,7 @@ def clip(
     if is_on(clip_embed_gradients):
         pairs = [
             (_clipped(gradient, clip_embed_gradients), variable)
-            if gradient is not None and "embedding" in variable.path.lower()
+            if gradient is not None and _is_embedding(variable, model_name)
             else (gradient, variable)
             for gradient, variable in pairs
         ]
@@ -62,6 +64,7 @@ def clipped_optimizer(
     clip_gradients: float | None = None,
     clip_embed_gradients: float | None = None,
     clip_fn: Callable[[GradsAndVars], GradsAndVars] | None = None,
+    model_name: str | None = None,
 ) -> Any:
     """Give an optimizer that clips gradients and then does what another does.
 
@@ -70,11 +73,19 @@ def clipped_optimizer(
         clip_gradients: As for `clip`.
         clip_embed_gradients: As for `clip`.
         clip_fn: Clips instead. It is not saved with the optimizer.
+        model_name: As for `clip`.
     """
-    return _optimizer_class()(optimizer, clip_gradients, clip_embed_gradients, clip_fn)
+    return _optimizer_class()(
+        optimizer, clip_gradients, clip_embed_gradients, clip_fn, model_name=model_name
+    )
 
 
 # ---- gradients
+
+
+def _is_embedding(variable: Any, model_name: str | None) -> bool:
+    path: str = variable.path
+    return "embedding" in path.removeprefix(f"{model_name}/").lower()
 
 
 def _is_sparse(gradient: Any) -> bool:
@@ -133,12 +144,14 @@ class _Clipping(Base):  # type: ignore[misc]
         clip_embed_gradients: float | None = None,
         clip_fn: Callable[[GradsAndVars], GradsAndVars] | None = None,
         name: str | None = None,
+        model_name: str | None = None,
     ) -> None:
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.clip_gradients = clip_gradients
         self.clip_embed_gradients = clip_embed_gradients
         self._clip_fn = clip_fn
+        self._model_name = model_name
 
     def build(self, variables: Any) -> None:
         if not self.inner_optimizer.built:
@@ -176,6 +189,7 @@ class _Clipping(Base):  # type: ignore[misc]
                 pairs,
                 self._of_scaled(self.clip_gradients),
                 self._of_scaled(self.clip_embed_gradients),
+                self._model_name,
             )
         self.inner_optimizer.apply([gradient for gradient, _ in pairs], trainable_variables)
 
@@ -196,6 +210,7 @@ class _Clipping(Base):  # type: ignore[misc]
             "inner_optimizer": keras().saving.serialize_keras_object(self.inner_optimizer),
             "clip_gradients": self.clip_gradients,
             "clip_embed_gradients": self.clip_embed_gradients,
+            "model_name": self._model_name,
         }
 
     @classmethod

@@ -62,8 +62,8 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
         results: The same.
 
     Returns:
-        By the identifier of the metric, or its name. With several heads, the head comes first:
-        `digit_accuracy`.
+        By the identifier of the metric, or its name. Where the model has several heads, the head
+        comes first, whichever of them have metrics: `digit_accuracy`.
 
     Raises:
         ArgumentValueError: (a `ValueError`) Labels, results and metrics do not fit.
@@ -72,6 +72,7 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
         return {}
     by_head = dict(given) if isinstance(given, Mapping) and not is_config(given) else None
     pairs = _pairs(labels, results, "metrics", by_head)
+    has_several = _n_heads(labels, results) > 1
     made: dict[str, tuple[Any, Any, Any]] = {}
     for head, (label, result) in pairs.items():
         wanted = given if by_head is None else by_head[_key(head, by_head)]
@@ -80,7 +81,7 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
             if any(metric is other for other, *_ in made.values()):
                 metric = type(metric).from_config(metric.get_config())
             name = one if isinstance(one, str) else metric.name
-            name = unique_name(f"{head}_{name}" if len(pairs) > 1 else name, made)
+            name = unique_name(f"{head}_{name}" if has_several else name, made)
             made[name] = (metric, label, result)
     return made
 
@@ -94,10 +95,7 @@ def _pairs(
     labels: Any, results: Any, what: str, by_head: Mapping[str, Any] | None
 ) -> dict[str, tuple[Any, Any]]:
     """Bring labels and results together, by head."""
-    if isinstance(results, tuple):
-        results = {str(number): result for number, result in enumerate(results)}
-    if isinstance(labels, tuple):
-        labels = {str(number): label for number, label in enumerate(labels)}
+    labels, results = _by_name(labels), _by_name(results)
     if is_symbolic(results):
         if is_symbolic(labels) and (by_head is None or len(by_head) == 1):
             return {_ONLY: (labels, results)}
@@ -129,6 +127,20 @@ def _pairs(
                     f"{what}: the head {head!r} has no {kind}.{did_you_mean(head, there)}"
                 )
     return {head: (labels[head], results[head]) for head in heads}
+
+
+def _n_heads(labels: Any, results: Any) -> int:
+    """Give the number of results that have a label."""
+    if not (isinstance(labels, Mapping | tuple) and isinstance(results, Mapping | tuple)):
+        return 1
+    return sum(name in _by_name(labels) for name in _by_name(results))
+
+
+def _by_name(parts: Any) -> Any:
+    """Give what is in a tuple by its position, as a word; anything else as it is."""
+    if isinstance(parts, tuple):
+        return {str(number): part for number, part in enumerate(parts)}
+    return parts
 
 
 def _key(head: str, by_head: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The layers that compute the losses of items, and count items.
 
 Guarantees:
-    - A loss object is used with all that it holds; it is never made anew of its config.
+    - A loss object is used with all that it holds; it is made anew of its config only where a saved
+      model is loaded.
     - A function gets labels of shape `(n,)` and results of shape `(n, 1)`, or the other way round,
       in one shape, as from `keras.Model.compile`: it would compare all with all.
     - Where results carry a mask, the loss of an item is the mean over those of its positions that
@@ -11,6 +12,7 @@ Guarantees:
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +78,11 @@ class _Comparing(Base):  # type: ignore[misc]
         return super().compute_output_spec(*dense, **more)
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": keras().saving.serialize_keras_object(self.loss), "name": self.name}
+        return {"loss": _config_of(self.loss), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return cls(keras().saving.deserialize_keras_object(config["loss"]), config["name"])
 
 
 class _Counting(Base):  # type: ignore[misc]
@@ -88,6 +94,18 @@ class _Counting(Base):  # type: ignore[misc]
 
     def compute_output_spec(self, tensor: Any) -> Any:  # noqa: ARG002
         return keras().KerasTensor((), dtype="int32")
+
+
+def _config_of(loss: Any) -> Any:
+    """Give the config of a loss, also with what Keras leaves out of it, such as Huber's delta."""
+    config = keras().saving.serialize_keras_object(loss)
+    settings = config.get("config") if isinstance(loss, keras().losses.Loss) else None
+    if isinstance(settings, dict):
+        known = inspect.signature(type(loss)).parameters
+        for name, value in (getattr(loss, "_fn_kwargs", None) or {}).items():
+            if name in known:
+                settings.setdefault(name, value)
+    return config
 
 
 def _of_each(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

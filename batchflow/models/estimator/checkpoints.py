@@ -55,10 +55,12 @@ class Progress:
         step: The number of steps done: the global step.
         position: How many batches a `train` with `max_steps` has taken from its input, since the
             input last began.
+        is_under_way: Whether that call had steps left to do. What is saved at its end says no.
     """
 
     step: int = 0
     position: int = 0
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Saved:
         try:
             with open(f"{stem}.json", encoding="utf-8") as stream:
                 notes = json.load(stream)
-            progress = Progress(int(notes["step"]), int(notes["position"]))
+            step, position = int(notes["step"]), int(notes["position"])
+            # The files of earlier versions do not say it.
+            progress = Progress(step, position, bool(notes.get("is_under_way", False)))
             rate = notes.get("learning_rate")
             saved = cls(f"{stem}.npz", progress, dict(notes["variables"]), rate)
         except FileNotFoundError:
@@ -212,6 +216,7 @@ class Checkpoints:
         notes = {
             "step": progress.step,
             "position": progress.position,
+            "is_under_way": progress.is_under_way,
             "variables": _entries(program),
             "learning_rate": program.learning_rate,
         }
@@ -221,6 +226,16 @@ class Checkpoints:
         _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
         self._clear(kept)
         return f"{stem}.npz"
+
+    def begin_input_anew(self) -> None:
+        """Note in the newest checkpoint that its call has ended with the input."""
+        latest = self.latest()
+        if latest is None:
+            return
+        path = f"{latest.removesuffix('.npz')}.json"
+        with open(path, encoding="utf-8") as stream:
+            notes = json.load(stream)
+        _write(path, {**notes, "position": 0, "is_under_way": False})
 
     def pack(self, path: str | os.PathLike[str]) -> None:
         """Put the newest checkpoint, or the fact that there is none, into one file, atomically."""

@@ -105,7 +105,7 @@ class Estimator:
         With `max_steps` a call goes on where the last one has stopped, also in its input: batches
         that were trained on are left out. So a process that is killed and started again ends with
         the weights of one that was not, if the input gives the same batches again. An input that
-        was read to its end is begun anew.
+        was read to its end is begun anew by the next call.
 
         Args:
             input_fn: A function that returns one batch `(features, labels)` of arrays, which is

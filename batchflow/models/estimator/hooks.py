@@ -67,12 +67,16 @@ class Hooks:
         given: The hooks: see `check_hooks`.
         model: The Keras model of the loop.
         kind: `"train"`, `"test"` or `"predict"`.
+        steps: Up to which number batches go, unless the input ends before. None: not known.
     """
 
-    def __init__(self, given: Iterable[Any], model: Any, kind: str) -> None:
+    def __init__(
+        self, given: Iterable[Any], model: Any, kind: str, steps: int | None = None
+    ) -> None:
         keras = sys.modules["keras"]
         self._model = model
         self._kind = kind
+        self._params = {"verbose": 1, "epochs": 1, "steps": steps}  # as Keras's own loops
         # Not in a CallbackList of Keras: that waits for the device, to read the loss of every step.
         self._callbacks = [
             one if isinstance(one, keras.callbacks.Callback) else _adapter_class()(one)
@@ -86,7 +90,7 @@ class Hooks:
         self._logs = {}
         self._stop(False)
         for callback in self._callbacks:
-            callback.set_params({})
+            callback.set_params(dict(self._params))
             callback.set_model(self._model)
         self._tell(f"on_{self._kind}_begin")
         if self._kind == "train":
@@ -94,7 +98,8 @@ class Hooks:
         yield
         if self._kind == "train":
             self._tell("on_epoch_end", 0, self._logs)
-        self._tell(f"on_{self._kind}_end", self._logs)
+        ends_with = () if self._kind == "predict" else (self._logs,)
+        self._tell(f"on_{self._kind}_end", *ends_with)
 
     def before(self, number: int) -> None:
         """Tell of a batch to come."""
@@ -153,6 +158,43 @@ def check_hooks(hooks: Any, what: str) -> tuple[Any, ...]:
     return tuple(hooks)
 
 
+# What does the work of a hook of TensorFlow's own, which needs a graph and a session.
+_INSTEAD = {
+    "CheckpointSaverHook": "RunConfig(save_checkpoints_steps=...) or save_checkpoints_secs=...",
+    "LoggingTensorHook": "RunConfig(log_step_count_steps=...), or a keras.callbacks.Callback that "
+    'reads logs["loss"]',
+    "NanTensorHook": "keras.callbacks.TerminateOnNaN()",
+    "StepCounterHook": "RunConfig(log_step_count_steps=...)",
+    "StopAtStepHook": "train(..., steps=...) or max_steps=...",
+    "SummarySaverHook": "the summaries of a BaseModel, or keras.callbacks.TensorBoard(...)",
+}
+
+
+def _instead_of(hook: Any) -> str:
+    names = (one.__name__ for one in type(hook).__mro__)
+    return next(
+        (_INSTEAD[name] for name in names if name in _INSTEAD), "a keras.callbacks.Callback"
+    )
+
+
+@contextmanager
+def _explained(hook: Any) -> Iterator[None]:
+    """Say what to use instead where a hook of TensorFlow's own fails."""
+    try:
+        yield
+    except Exception as error:
+        if any(
+            one.__module__.partition(".")[0].startswith("tensorflow")
+            for one in type(hook).__mro__
+            if one.__name__ != "SessionRunHook"  # which does nothing by itself
+        ):
+            error.add_note(
+                f"An Estimator has no graph and no session, which {type(hook).__name__} needs. "
+                f"Give {_instead_of(hook)} instead"
+            )
+        raise
+
+
 @functools.cache
 def _adapter_class() -> Any:
     """Make the class of the callbacks that call a session run hook, when Keras is there."""
@@ -167,7 +209,8 @@ def _adapter_class() -> Any:
             self._context = RunContext()
 
         def _begin(self, logs: Any = None) -> None:  # noqa: ARG002
-            self._hook.begin()
+            with _explained(self._hook):
+                self._hook.begin()
 
         def _before(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
             self._context = RunContext()
@@ -176,7 +219,7 @@ def _adapter_class() -> Any:
                 raise ArgumentTypeError(
                     f"{type(self._hook).__name__}.before_run returned {asked!r:.60}: there is no "
                     "session that could fetch it. Return None; after_run gets the loss in "
-                    "run_values.results"
+                    f"run_values.results. Or give {_instead_of(self._hook)}"
                 )
 
         def _after(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -186,7 +229,8 @@ def _adapter_class() -> Any:
                     setattr(self.model, name, True)
 
         def _end(self, logs: Any = None) -> None:  # noqa: ARG002
-            self._hook.end(None)
+            with _explained(self._hook):
+                self._hook.end(None)
 
         on_train_begin = on_test_begin = on_predict_begin = _begin
         on_train_batch_begin = on_test_batch_begin = on_predict_batch_begin = _before

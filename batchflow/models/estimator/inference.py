@@ -99,7 +99,7 @@ def evaluate(
             raise ArgumentValueError("evaluate: the input is empty")
         with reader.borrowed(saved, batch) as loan:
             program = loan.program
-            told = Hooks([*program.spec.evaluation_hooks, *hooks], program.model, "test")
+            told = Hooks([*program.spec.evaluation_hooks, *hooks], program.model, "test", steps)
             program.begin_metrics()
             logs: dict[str, Any] = {}
             with told.around():

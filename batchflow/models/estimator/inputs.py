@@ -8,6 +8,8 @@
 | a `keras.utils.PyDataset` | one epoch; where training steps are counted, epoch after epoch |
 
 The input ends where it does, or where it raises `StopIteration` or TensorFlow's `OutOfRangeError`.
+Python makes a `RuntimeError` of a `StopIteration` that leaves a generator; where that generator is
+the input, it is the end all the same.
 
 Guarantees:
     - What was opened is closed: an iterator with a `close` (a generator, the loop over a feed) is
@@ -18,6 +20,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -83,6 +86,18 @@ def is_end_of_input(error: BaseException) -> bool:
     )
 
 
+def _has_left(generator: Any, error: BaseException) -> bool:
+    """Tell whether an error stands for a `StopIteration` that left this very generator."""
+    cause = error.__cause__
+    if not (inspect.isgenerator(generator) and isinstance(error, RuntimeError)):
+        return False
+    if not isinstance(cause, StopIteration) or cause.__traceback__ is None:
+        return False
+    # The traceback begins where Python turned it into the other error: not here, if that was in a
+    # generator that this one reads.
+    return cause.__traceback__.tb_frame.f_code is generator.gi_code
+
+
 def _is_function(value: Any) -> bool:
     return callable(value) and not _is_tf_dataset(value)
 
@@ -111,7 +126,7 @@ def _of_iterable(data: Any, skipping: int) -> Iterator[Batch]:
             try:
                 element = next(iterator)
             except BaseException as error:
-                if is_end_of_input(error):
+                if is_end_of_input(error) or _has_left(iterator, error):
                     return
                 raise
             if skipping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.models.estimator.spec import EstimatorSpec
 
 __all__ = ["MODEL_FN_PARAMETERS", "call_model_fn", "check_model_fn", "parameters_of"]
+
+_log = logging.getLogger("batchflow")
 
 MODEL_FN_PARAMETERS = (
     *("features", "labels", "mode", "params", "config", "model_dir"),
@@ -62,6 +65,8 @@ def parameters_of(function: Callable[..., Any], known: Sequence[str], what: str)
 def check_model_fn(model_fn: Any, params: Any) -> list[str]:
     """Check a model function and give the names of the parameters that it takes.
 
+    It is logged, as a warning, if one of them is `params` and there are none.
+
     Raises:
         ArgumentTypeError: (a `TypeError`) It cannot be called.
         ArgumentValueError: (a `ValueError`) It is None, has no parameter `features`, needs one that
@@ -76,6 +81,12 @@ def check_model_fn(model_fn: Any, params: Any) -> list[str]:
         raise ArgumentValueError(
             "params are given, but model_fn has no parameter 'params': write "
             "model_fn(features, labels, mode, params)"
+        )
+    is_asked_for = "params" in names and "params" in inspect.signature(model_fn).parameters
+    if is_asked_for and params is None:
+        _log.warning(
+            "Estimator: model_fn has a parameter 'params', and no params are given: it gets {}. "
+            "Write Estimator(model_fn, params={...}), or leave the parameter out"
         )
     return names
 

@@ -86,7 +86,8 @@ class EstimatorSpec:
 
     Raises:
         ArgumentValueError: (a `ValueError`) Something that the mode needs is missing, the loss is
-            no scalar, or `eval_metric_ops` or `export_outputs` is no dictionary of that form.
+            no scalar, `eval_metric_ops` or `export_outputs` is no dictionary of that form, or a
+            metric is called `"loss"` or `"global_step"`, as other results are.
         ArgumentTypeError: (a `TypeError`) A part is no tensor, or `train_op` no optimizer.
     """
 
@@ -114,6 +115,9 @@ class EstimatorSpec:
         object.__setattr__(self, "export_outputs", _checked_outputs(self.export_outputs))
         for name in ("training_hooks", "evaluation_hooks", "prediction_hooks"):
             object.__setattr__(self, name, tuple(getattr(self, name) or ()))
+
+
+_OWN_RESULTS = ("loss", "global_step")  # of an evaluation
 
 
 def is_symbolic(value: Any) -> bool:
@@ -176,6 +180,12 @@ def _checked_metrics(metrics: Any) -> dict[str, tuple[Any, ...]]:
         )
     keras = sys.modules["keras"]
     for name, parts in metrics.items():
+        if name in _OWN_RESULTS:
+            raise ArgumentValueError(
+                f"EstimatorSpec: a metric is called {name!r}, and so is another result of "
+                "evaluate: give it another name, such as 'my_"
+                f"{name}' (its key in eval_metric_ops; of a BaseModel, the name= of the metric)"
+            )
         if not (
             isinstance(parts, tuple | list)
             and len(parts) in (3, 4)

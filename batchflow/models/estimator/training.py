@@ -79,9 +79,15 @@ class Trainer:
             ArgumentValueError: (a `ValueError`) There is no batch.
         """
         self.save_if_ahead()  # an error in this call takes back this call, and no step before it
-        position = self.progress().position if resumes else 0
+        before = self.progress()
+        position = before.position if resumes else 0
         batches = open_input(position)
         first = next(batches, None)
+        if first is None and position and before.is_under_way:
+            # Killed after its last step: this is the same call, and it ends here.
+            self._checkpoints.begin_input_anew()
+            self.forget()
+            return
         if first is None and position:  # all of it had been read: it begins anew
             position = 0
             batches = open_input(0)
@@ -92,19 +98,20 @@ class Trainer:
             program = self._ready(first)
             self._progress = replace(self._progress, position=position)
             try:
-                told = Hooks([*program.spec.training_hooks, *hooks], program.model, "train")
+                own = program.spec.training_hooks
+                told = Hooks([*own, *hooks], program.model, "train", until)
                 with told.around():
                     has_ended = self._loop(itertools.chain((first,), batches), until, told, resumes)
             except BaseException:
                 self._program = None
                 raise
-        if has_ended:
-            self._progress = replace(self._progress, position=0)
+        position = 0 if has_ended else self._progress.position
+        self._progress = replace(self._progress, position=position, is_under_way=False)
         self.save()
 
     def step(self, batch: Batch) -> dict[str, Any]:
         """Do one step, without hooks, and save when the config says so."""
-        logs = self._step(self._ready(batch), batch, counts=False)
+        logs = self._step(self._ready(batch), batch)
         self._save_if_due()
         return logs
 
@@ -152,11 +159,10 @@ class Trainer:
         assign_state(other.model, state_variables(other.model), copies)
         return other
 
-    def _step(self, program: Program, batch: Batch, *, counts: bool) -> dict[str, Any]:
+    def _step(self, program: Program, batch: Batch) -> dict[str, Any]:
         self._is_ahead = True
         logs = program.train(batch)
-        step, position = self._progress.step + 1, self._progress.position
-        self._progress = Progress(step, position + 1 if counts else 0)
+        self._progress = Progress(self._progress.step + 1)
         return logs
 
     # ---- the loop
@@ -169,13 +175,18 @@ class Trainer:
         for batch in batches:
             program = self._ready_in_loop(batch, hooks)
             program.batch = batch
-            number = self._progress.step
+            number, position = self._progress.step, self._progress.position
             hooks.before(number)
-            logs = self._step(program, batch, counts=counts)
+            logs = self._step(program, batch)
+            is_last = until is not None and number + 1 >= until
+            if counts:  # hooks may save
+                self._progress = Progress(number + 1, position + 1, is_under_way=not is_last)
             hooks.after(number, logs)
             pace.log(number + 1, logs)
+            if is_last := is_last or hooks.wants_stop:
+                self._progress = replace(self._progress, is_under_way=False)
             self._save_if_due()
-            if hooks.wants_stop or (until is not None and number + 1 >= until):
+            if is_last:
                 return False
         return True
 

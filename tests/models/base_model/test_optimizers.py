@@ -133,7 +133,7 @@ class TestDecay:
             made({"class_name": "SGD", "decay_type": "exponential_decay"})
 
 
-def update(tmp_path, graph_fn, features, **clipping):
+def update(tmp_path, graph_fn, features, name="net", **clipping):
     """The change of each variable by one step of SGD with the rate 1 on a large loss."""
 
     def make(mode, rate):
@@ -143,15 +143,15 @@ def update(tmp_path, graph_fn, features, **clipping):
             lambda true, predicted: 1000 * keras.ops.square(true - predicted),
             keras.optimizers.SGD(rate),
             summaries=None,
-            name="net",
+            name=name,
             **clipping,
         )
 
-    values = []
+    own, values = name, []
     for rate in (0.0, 1.0):
         trained = estimator(functools.partial(make, rate=rate), tmp_path / str(rate))
         trained.train(inputs(features), steps=1)
-        names = [name for name in trained.get_variable_names() if name.startswith("net/")]
+        names = [name for name in trained.get_variable_names() if name.startswith(f"{own}/")]
         values.append({name: trained.get_variable_value(name) for name in names})
     return {name: values[1][name] - values[0][name] for name in values[0]}
 
@@ -192,6 +192,37 @@ class TestClipping:
         gradient = keras.ops.convert_to_tensor([0.03, 0.04])
         ((clipped, _),) = clip([(gradient, variable)], 0.5, 0.1)
         np.testing.assert_allclose(keras.ops.convert_to_numpy(clipped), [0.03, 0.04], rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("given", "expected"), [(np.float32(0.5), 0.5), (np.int64(1), 1), (np.float64(0), 0)]
+    )
+    def test_thresholds_may_be_numbers_of_numpy(self, given, expected):
+        model = Regressor("train", linear, "mse", clip_gradients=given, clip_embed_gradients=given)
+        assert (model.clip_gradients, model.clip_embed_gradients) == (expected, expected)
+        assert type(model.clip_gradients) is float  # as a config that is written as JSON has it
+
+    @pytest.mark.parametrize("wrong", [True, np.bool_(True), "1", np.ones(1), 1j])
+    def test_what_is_no_number_is_no_threshold(self, wrong):
+        with pytest.raises(TypeError, match="clip_gradients is a number"):
+            Regressor("train", linear, "mse", clip_gradients=wrong)
+
+    def test_the_name_of_the_model_makes_no_embedding(self, tmp_path):
+        thresholds = {"clip_gradients": None, "clip_embed_gradients": 0.1}
+        changes = update(tmp_path, words, WORDS, name="EmbeddingNet", **thresholds)
+        table = changes.pop("EmbeddingNet/embedding/embeddings")
+        assert norm([table]) == pytest.approx(0.1, rel=1e-3)
+        assert norm(changes.values()) > 1
+
+    def test_nor_does_it_for_those_who_clip_themselves(self):
+        model = Regressor("train", linear, "mse", clip_gradients=None, name="EmbeddingNet")
+        kernel = keras.Variable(np.ones(2), name="kernel")
+        with keras.name_scope("EmbeddingNet"):
+            scoped = keras.Variable(np.ones(2), name="kernel")
+        assert scoped.path == "EmbeddingNet/kernel"
+        gradient = keras.ops.convert_to_tensor([3.0, 4.0])
+        for variable in (kernel, scoped):
+            ((clipped, _),) = model._clip_gradients_fn([(gradient, variable)])
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(clipped), [3.0, 4.0])
 
     def test_variables_without_a_gradient_are_left_out(self):
         variable = keras.Variable(np.ones(2), name="embedding")

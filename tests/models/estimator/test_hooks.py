@@ -131,6 +131,86 @@ def test_a_hook_that_wants_to_fetch_is_told_that_there_is_no_session(estimator):
         estimator.train(batches, steps=1, hooks=[SessionHook(asks="loss:0")])
 
 
+class Params(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.found = dict(self.params)
+
+    on_test_begin = on_predict_begin = on_train_begin
+
+
+def test_a_callback_knows_up_to_which_number_steps_are_done(estimator):
+    hook = Params()
+
+    def found(call, *arguments, **options):
+        result = call(*arguments, hooks=[hook], **options)
+        if call == estimator.predict:
+            list(result)
+        return hook.found
+
+    known = {"verbose": 1, "epochs": 1}
+    assert found(estimator.train, batches, steps=3) == {**known, "steps": 3}
+    assert found(estimator.train, batches, max_steps=5) == {**known, "steps": 5}
+    assert found(estimator.train, one_epoch) == {**known, "steps": None}
+    assert found(estimator.evaluate, batches, steps=2) == {**known, "steps": 2}
+    assert found(estimator.evaluate, one_epoch) == {**known, "steps": None}
+    assert found(estimator.predict, one_epoch) == {**known, "steps": None}
+
+
+def test_the_progress_bar_of_keras_is_a_hook(estimator, capsys):
+    estimator.train(batches, steps=3, hooks=[keras.callbacks.ProgbarLogger()])
+    shown = capsys.readouterr().out
+    assert "3/3" in shown
+    assert "loss" in shown
+    estimator.train(batches, steps=2, hooks=[keras.callbacks.ProgbarLogger()])
+    assert "5/5" in capsys.readouterr().out
+    estimator.train(one_epoch, hooks=[keras.callbacks.ProgbarLogger()])
+    assert "17/17" in capsys.readouterr().out
+    estimator.evaluate(batches, steps=2, hooks=[keras.callbacks.ProgbarLogger()])
+    assert "2/2" in capsys.readouterr().out
+    list(estimator.predict(one_epoch, hooks=[keras.callbacks.ProgbarLogger()]))
+    assert "12/12" in capsys.readouterr().out
+
+
+@pytest.mark.backends("tensorflow")
+@pytest.mark.parametrize(
+    ("name", "arguments", "instead"),
+    [
+        ("LoggingTensorHook", ({"loss": "loss:0"}, 1), "log_step_count_steps"),
+        ("StopAtStepHook", (3,), "max_steps"),
+        ("StepCounterHook", (), "log_step_count_steps"),
+        ("CheckpointSaverHook", ("folder", None, 1), "save_checkpoints_steps"),
+        ("NanTensorHook", ("loss",), "TerminateOnNaN"),
+        ("SummarySaverHook", (1, None, "folder", None, "summary"), "keras.callbacks.TensorBoard"),
+        ("FinalOpsHook", ("loss",), "keras.callbacks.Callback"),
+    ],
+)
+def test_a_hook_that_needs_a_graph_says_what_to_give_instead(
+    estimator, name, arguments, instead, tmp_path, monkeypatch
+):
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    hook = getattr(tf.compat.v1.train, name)(*arguments)
+    with pytest.raises(Exception) as caught:
+        estimator.train(batches, steps=1, hooks=[hook])
+    text = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert "session" in text
+    assert instead in text
+
+
+@pytest.mark.backends("tensorflow")
+def test_an_error_of_an_own_session_run_hook_has_no_such_note(estimator):
+    import tensorflow as tf
+
+    class Own(tf.compat.v1.train.SessionRunHook):
+        def begin(self):
+            raise LookupError("own")
+
+    with pytest.raises(LookupError) as caught:
+        estimator.train(batches, steps=1, hooks=[Own()])
+    assert not getattr(caught.value, "__notes__", ())
+
+
 def test_hooks_of_the_spec_are_called_first(tmp_path):
     order = []
 

@@ -22,4 +22,4 @@ def test_twenty_kills_change_no_bit(tmp_path):
     results = killed(20, tmp_path)
     assert results["n_killed"] == 20
     assert results["disturbed"] == results["undisturbed"]
-    assert results["disturbed"]["step"] == 150
+    assert results["disturbed"]["step"] == 400

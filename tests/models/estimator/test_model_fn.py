@@ -114,6 +114,25 @@ def test_parameters_come_by_name(tmp_path, function):
     assert GOT.get("labels") is None
 
 
+@pytest.mark.parametrize(
+    ("function", "params", "warns"),
+    [
+        (with_params, None, True),
+        (in_another_order, None, False),
+        (with_params, {}, False),
+        (with_params, {"rate": 1}, False),
+        (with_any, None, False),
+        (plain, None, False),
+        (Model(), None, True),
+        (functools.partial(with_params, params={"of": "the partial"}), None, False),
+    ],
+)
+def test_params_that_are_taken_and_not_given_are_warned_of(function, params, warns, caplog):
+    Estimator(function, params=params)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warns
+    assert ("params" in caplog.text) == warns
+
+
 def test_params_are_copied(tmp_path):
     params = {"sizes": [1, 2]}
     estimator = Estimator(with_params, tmp_path, params=params)
