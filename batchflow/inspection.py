@@ -12,6 +12,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan import Plan
 
 if TYPE_CHECKING:
+    from batchflow.engine.state import PipelineState
     from batchflow.insight.check import Report
     from batchflow.plan.plan import Moment
 
@@ -27,6 +28,7 @@ class Inspection:
         _source: Source | None
         _plan: Plan
         _ahead: tuple[int | None, RunKeywords] | None
+        _state: PipelineState
 
         @classmethod
         def _of(
@@ -110,23 +112,29 @@ class Inspection:
         """Take a few items through the steps before a long run, and tell what each step does.
 
         What it changes in the batch, whether it can travel to worker processes, whether it draws
-        from global random generators, and models that are trained outside of an ordered step. Steps
-        that work on a model are not run, but for `predict_model`; variables stay as they are.
+        from global random generators, and models that are trained outside of an ordered step.
+
+        Variables and models stay as they are: steps work on copies of them. A step with a model
+        that has no sure copy (a Keras model, a session, functions) is not run, but for
+        `predict_model`; what fails behind it is told as not checked. What actions do outside of the
+        batch, such as writing a file, they do here, too. The steps of `.after` are not taken.
 
         Args:
-            n_items: The number of items.
+            n_items: The number of items; all there are, if that is fewer.
             seed: What their randomness is derived from; None: something new.
 
         Returns:
-            A report to print; `report.problems` lists what to mend.
+            A report to print: `report.problems` lists what to mend, `report.look_at` what only you
+            can judge.
 
         Raises:
-            ArgumentValueError: The dataset has not as many items.
+            ArgumentValueError: The dataset has no items.
+            Exception: Whatever a step of `.before`, or the making of the batch, raises.
         """
         from batchflow.insight.check import check_program  # on use
 
         twin = self._of(self._source, self._plan, None)
-        return check_program(twin._program(), n_items, seed)
+        return check_program(twin._program(), n_items, seed, made=self._state)
 
     def execute_for(self, batch: Batch, *, seed: int | None = None) -> Batch | None:
         """Take one given batch through the steps, in this thread.

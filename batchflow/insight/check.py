@@ -1,9 +1,12 @@
 """A look at a pipeline before a long run: what each step does to one small batch.
 
 Guarantees:
-    - The pipeline's own variables and models are as before: steps that would change a model are not
-      run, variables are those of a copy, and the global random generators get their state back.
+    - The pipeline's own variables and models are as before: variables are those of a copy, and so
+      are models. A step that works on a model of which there can be no copy is not run. The global
+      random generators get their state back.
+    - What fails behind a step that was not run is no problem: it may need what that step does.
     - Actions are run, and have the effects outside of the batch that they always have.
+    - Static models of the batch class are made, if they are not yet: as when a run starts.
 """
 
 from __future__ import annotations
@@ -11,16 +14,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.directory import in_parallel
 from batchflow.engine import Machine, Program, RunOptions
 from batchflow.engine.far import run_travel_problem, step_travel_problem
 from batchflow.engine.hooks import take_hooks
-from batchflow.engine.ready import is_awaited
+from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.errors import (
     ArgumentTypeError,
@@ -29,189 +33,255 @@ from batchflow.errors import (
     SkipBatch,
     StopPipeline,
 )
-from batchflow.plan import Bound, BoundRegrouping
-from batchflow.plan.builtin import predict_model
+from batchflow.executors.loop import EventLoop
+from batchflow.insight.copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.insight.report import Report, StepReport
+from batchflow.models.keras import is_keras_model
+from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
+from batchflow.plan.builtin import load_model, predict_model, save_model
 
 __all__ = ["Report", "StepReport", "check_program"]
 
 _RUN_FACTS = frozenset({"pipeline", "dataset", "index", "number", "epoch"})
 
 
-@dataclass
-class StepReport:
-    """What a check found out about one step.
-
-    Attributes:
-        name: The step, as it was chained.
-        where: The place of that.
-        is_ordered: Whether it is part of the ordered section: one batch at a time, in order.
-        changes: What it did to the batch: `"images: float64 (2, 8, 8), was uint8 (2, 8, 8)"`.
-        problems: What will go wrong, or make results differ from run to run.
-        stays: Why it cannot travel to worker processes; None: it can, or need not.
-        outcome: `"done"`, `"skipped the batch"`, `"stopped the run"`, `"failed: ..."`, or
-            `"not run: ..."`.
-    """
-
-    name: str
-    where: str
-    is_ordered: bool
-    changes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    stays: str | None = None
-    outcome: str = "done"
-
-    def __str__(self) -> str:
-        lines = [f"{self.name}  at {self.where}"]
-        lines += [] if self.outcome == "done" else [f"    {self.outcome}"]
-        lines += [f"    {change}" for change in self.changes]
-        lines += [f"    ! {problem}" for problem in self.problems]
-        if self.stays is not None:
-            lines.append(f"    stays in this process: {self.stays}")
-        return "\n".join(lines)
-
-
-@dataclass
-class Report:
-    """What a check found out.
-
-    Attributes:
-        steps: By step, in order.
-        n_items: The number of items in the batch.
-        start: The batch before the first step: its components.
-        stays: Why the pipeline cannot run in worker processes; empty: it can.
-    """
-
-    steps: list[StepReport]
-    n_items: int
-    start: list[str]
-    stays: list[str] = field(default_factory=list)
-
-    @property
-    def problems(self) -> list[str]:
-        """All problems, each with its step."""
-        return [f"{step.name}: {problem}" for step in self.steps for problem in step.problems]
-
-    @property
-    def can_use_processes(self) -> bool:
-        """Whether all that is needed ahead of the section can travel to worker processes."""
-        return not self.stays
-
-    def __str__(self) -> str:
-        first = f"a batch of {self.n_items} items: {'; '.join(self.start) or 'no data'}"
-        lines = [first]
-        in_section = False
-        for number, step in enumerate(self.steps):
-            if step.is_ordered != in_section:
-                in_section = step.is_ordered
-                lines.append(f"-- {'ordered section' if in_section else 'end of the section'} --")
-            lines.append(f"{number:4d} {step}")
-        if self.stays and all(step.stays is None for step in self.steps):
-            lines += [f"     stays in this process: {problem}" for problem in self.stays]
-        n = len(self.problems)
-        lines.append(f"{n or 'no'} problem{'' if n == 1 else 's'}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def check_program(program: Program, n_items: int, seed: int | None) -> Report:
+def check_program(program: Program, n_items: int, seed: int | None, made: PipelineState) -> Report:
     """Take a batch through the steps of a pipeline, one by one, and look at it in between.
 
     Args:
         program: A copy of the pipeline: its variables change.
-        n_items: The number of items in the batch.
+        n_items: The number of items in the batch, if there are as many.
         seed: What its randomness is derived from; None: something new.
+        made: What the pipeline itself owns, for the models that it has made.
 
     Raises:
-        ArgumentValueError: The dataset has not as many items.
+        ArgumentValueError: The dataset has no items.
     """
-    keywords = {"seed": seed, "n_iters": 1, "executor": "serial"}
     if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
         raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
-    n_there = len(program.source) if program.source is not None else 0
-    if not 1 <= n_items <= n_there:
-        raise ArgumentValueError(f"check: n_items={n_items}, and the dataset has {n_there} items")
-    machine = Machine(program, RunOptions.parse(n_items, keywords, endless=False))
-    with _global_state_kept():
-        _set_up(machine, program)
-        report: Report = machine.alone(lambda: _checked(machine, program, int(n_items)))
-    return report
+    if n_items < 1:
+        raise ArgumentValueError(f"check: n_items must be at least 1, got {n_items}")
+    if program.source is not None and not len(program.source):
+        raise ArgumentValueError("check: the dataset has no items")
+    for name, slot in made._models.copy().items():
+        if slot.is_made:
+            program.state._models[name] = slot
+    return _Check(program, int(n_items), seed).report()
 
 
-def _checked(machine: Machine, program: Program, n_items: int) -> Report:
-    batch: Batch | None = None
-    with suppress(SkipBatch, StopPipeline):
-        batch = machine.source_batch(0)
-    report = Report([], n_items, [f"{n}: {kind}" for n, kind in _kinds(batch).items()])
-    ordered = program.plan.section
-    for place, bound in enumerate(program.plan.steps):
-        is_ordered = ordered.start <= place < ordered.stop
-        step = StepReport(str(bound.step), str(bound.step.where), is_ordered)
-        report.steps.append(step)
-        if not is_ordered and place < ordered.start and not isinstance(bound, BoundRegrouping):
-            step.stays = _why_it_stays(bound, machine)
-        step.problems += _model_problems(bound, is_ordered)
-        if step.stays is not None:
-            report.stays.append(f"{step.name}: {step.stays}")
+class _Check:
+    """A batch on its way through the steps.
+
+    Args:
+        program: A copy of the pipeline.
+        n_items: The number of items that is asked for.
+        seed: What randomness is derived from, or None.
+    """
+
+    def __init__(self, program: Program, n_items: int, seed: int | None) -> None:
+        keywords = {"seed": seed, "n_iters": 1, "executor": "serial"}
+        n_there = min(n_items, len(program.source or ()))
+        self._n_asked, self._n_items = n_items, n_there
+        self._copies = Copies()
+        self._models = CopiedModels(program.models, self._copies)
+        self._steps = program.plan.steps
+        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
+        self._program = program._replace(plan=plan, models=self._models)
+        self._machine = Machine(self._program, RunOptions.parse(n_there, keywords, endless=False))
+        self._left_out: str | None = None  # what was not run first
+
+    def report(self) -> Report:
+        """Take the batch through, and tell."""
+        program = self._program
+        # What their definitions draw from global generators is drawn here, and not in the run.
+        self._models.make_static(program.plan.models)
+        with _global_state_kept(), watched(self._copies):
+            self._set_up()
+            found: Report = self._machine.alone(self._checked)
+        return found
+
+    def _set_up(self) -> None:
+        """Take the steps before the first batch that work on no model, for what they set."""
+        program, machine = self._program, self._machine
+        program.state.start_run(machine.seed)
+        loop = EventLoop() if machine.is_async else None
+        try:
+            for moment in ("once", "before"):
+                given: tuple[BoundStep, ...] = getattr(program.plan.hooks, moment)
+                steps = tuple(step for step in given if step.model is None)
+                if len(steps) < len(given):
+                    left_out = next(step for step in given if step.model is not None)
+                    self._left_out = (
+                        self._left_out or f"the step {left_out.step.name!r} of .{moment}"
+                    )
+                hooks = program.plan.hooks._replace(**{moment: steps})
+                plan = program.plan._replace(hooks=hooks)
+                take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), loop)
+        except StopPipeline:
+            self._left_out = self._left_out or f"what follows the stop in .{moment}"
+        finally:
+            if loop is not None:
+                loop.close()
+
+    def _checked(self) -> Report:
+        machine, plan = self._machine, self._program.plan
+        batch: Batch | None = None
+        with suppress(SkipBatch, StopPipeline):
+            batch = machine.source_batch(0)
+        n_items = self._n_items if batch is None else len(batch)
+        start = [f"{name}: {kind}" for name, kind in _kinds(batch).items()]
+        report = Report([], n_items, start, n_asked=self._n_asked)
+        for place, (bound, chained) in enumerate(zip(plan.steps, self._steps, strict=True)):
+            is_ordered = plan.section.start <= place < plan.section.stop
+            step = StepReport(str(chained.step), str(chained.step.where), is_ordered)
+            report.steps.append(step)
+            is_ahead = place < plan.section.start
+            if is_ahead and not isinstance(bound, BoundRegrouping):
+                step.stays = _why_it_stays(bound, machine)
+            if batch is not None and not is_ahead:
+                batch.pipeline = self._program.pipeline
+            batch = self._taken(bound, batch, step, is_ahead)
+            if step.stays is not None:
+                report.stays.append(f"{step.name}: {step.stays}")
+        if (problem := run_travel_problem(machine.prefixes)) is not None and not report.stays:
+            report.stays.append(problem)
+        return report
+
+    def _taken(
+        self, bound: Bound, batch: Batch | None, step: StepReport, is_ahead: bool
+    ) -> Batch | None:
+        """Take the batch through a step, if that does no harm. Give the batch that goes on."""
         if batch is None:
             step.outcome = "not run: no batch comes here"
-        elif (reason := _why_not_run(bound)) is not None:
-            step.outcome = f"not run: {reason}"
+            return None
+        reason = self._why_not_run(bound, batch)
+        if reason is None:
+            return self._observed(bound, batch, step, is_ahead)
+        step.outcome = f"not run: {reason}"
+        if not isinstance(bound, BoundRegrouping) or bound.what.others:
+            self._left_out = self._left_out or f"the step {bound.step.name!r}"
+        if is_ahead:
+            self._note_unknown(bound, batch, step)
+        return batch
+
+    def _why_not_run(self, bound: Bound, batch: Batch) -> str | None:
+        if isinstance(bound, BoundRegrouping):
+            return "it makes other batches out of several; the steps behind it get this one"
+        for leaf in bound.leaves:
+            if leaf.function in (save_model, load_model):
+                return "it works on a file"
+            if leaf.model is not None and leaf.function is not predict_model:
+                with suppress(Exception):  # then the step itself will say it
+                    if not self._models.has_copy(leaf.model, batch):
+                        return f"it works on the model {leaf.model!r}"
+            if any(_has_effects(other._bound_plan()) for other in leaf.joined):
+                return "it gets batches of a pipeline that does more than work on its batches"
+        return None
+
+    def _observed(
+        self, bound: Bound, batch: Batch, step: StepReport, is_ahead: bool
+    ) -> Batch | None:
+        """Run one step, and note what it does. Give the batch that goes on, if one does."""
+        before, globals_before = _kinds(batch), _global_state()
+        digests = _digests(batch)
+        self._copies.asked.clear()
+        done: Batch | None = None
+        in_run = in_parallel.set(is_ahead)
+        try:
+            ready = self._machine.ready_steps([bound])
+            done = run_steps(batch, ready, self._machine.prefix.notes.ahead)
+        except NoCopyError as signal:
+            step.outcome = f"not run: it asks for the model {signal.name!r}"
+            self._left_out = self._left_out or f"the step {bound.step.name!r}"
+            done = batch  # as far as it came
+        except SkipBatch:
+            step.outcome = "skipped the batch"
+        except StopPipeline:
+            step.outcome = "stopped the run"
+        except Exception as error:  # noqa: BLE001  that is what a check is for
+            self._note_failure(error, step)
+        finally:
+            in_parallel.reset(in_run)
+        if done is not None:
+            step.changes = _differences(before, _kinds(done), digests, _digests(done))
+        if self._copies.asked or any(leaf.model is not None for leaf in bound.leaves):
+            self._note_models(step, is_ahead)
+        step.problems += _draws(globals_before)
+        return done
+
+    def _note_failure(self, error: Exception, step: StepReport) -> None:
+        what = f"{type(error).__name__}: {error}"
+        if self._left_out is None:
+            step.outcome = f"failed: {what}"
+            step.problems.append(step.outcome)
         else:
-            if place >= ordered.start:
-                batch.pipeline = program.pipeline
-            batch = _observed(machine, bound, batch, step)
-    if (problem := run_travel_problem(machine.prefixes)) is not None and not report.stays:
-        report.stays.append(problem)
-    return report
-
-
-def _set_up(machine: Machine, program: Program) -> None:
-    """Take the steps before the first batch that work on no model, for what they set."""
-    for moment in ("once", "before"):
-        steps = tuple(
-            step
-            for step in getattr(program.plan.hooks, moment)
-            if step.model is None and not is_awaited(step)
-        )
-        plan = program.plan._replace(hooks=program.plan.hooks._replace(**{moment: steps}))
-        take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), None)
-
-
-def _observed(machine: Machine, bound: Any, batch: Batch, step: StepReport) -> Batch | None:
-    """Run one step, and note what it does. Give the batch that goes on, if one does."""
-    before, globals_before = _kinds(batch), _global_state()
-    digests = _digests(batch)
-    done: Batch | None = None
-    try:
-        done = run_steps(batch, machine.ready_steps([bound]), machine.prefix.notes.ahead)
-    except SkipBatch:
-        step.outcome = "skipped the batch"
-    except StopPipeline:
-        step.outcome = "stopped the run"
-    except Exception as error:  # noqa: BLE001  that is what a check is for
-        step.outcome = f"failed: {type(error).__name__}: {error}"
-        step.problems.append(step.outcome)
-    if done is not None:
-        step.changes = _differences(before, _kinds(done), digests, _digests(done))
-    for name, state in _global_state().items():
-        if state != globals_before[name]:
-            step.problems.append(
-                f"draws from the global generator of {name}, so that results differ from run to "
-                "run and with the parallelism; draw from self.rng, or give R(...) as an argument"
+            step.outcome = (
+                f"not checked: {self._left_out} before it was not run, and "
+                f"without that it raises {what}"
             )
-    return done
+
+    def _note_unknown(self, bound: Bound, batch: Batch, step: StepReport) -> None:
+        """Note the models that a parallel step works on that was not run."""
+        for name in (leaf.model for leaf in bound.leaves if leaf.function not in _HARMLESS):
+            model = None
+            if name is None:
+                continue
+            with suppress(Exception):  # it cannot be made, which the step itself says
+                model = self._models.get(name, batch)
+            if is_keras_model(model) or is_tf_keras_model(model):  # a run warns of it, too
+                step.problems.append(
+                    f"works on the Keras model {name!r} {_AT_ONCE}, which loses updates or breaks "
+                    f"the model; {_mark(name)}"
+                )
+            else:
+                step.look_at.append(
+                    f"works on the model {name!r} {_AT_ONCE}; if it trains it, {_mark(name)}"
+                )
+
+    def _note_models(self, step: StepReport, is_ahead: bool) -> None:
+        """Note the models that a step changes, or asks for by name."""
+        changed, asked = self._copies.changed(), dict.fromkeys(self._copies.asked)
+        if is_ahead:
+            step.problems += [f"changes the model {n!r} {_AT_ONCE}; {_mark(n)}" for n in changed]
+            step.look_at += [
+                f"asks for the model {name!r} in its body, {_AT_ONCE}; if it trains it, "
+                f"{_mark(name)}"
+                for name in asked
+                if name not in changed
+            ]
+            if asked and step.stays is None:
+                step.stays = f"it asks for the model {next(iter(asked))!r}"
+        else:
+            step.changes += [f"the model {name!r}: changed (here a copy)" for name in changed]
 
 
-def _why_not_run(bound: Bound) -> str | None:
-    if isinstance(bound, BoundRegrouping):
-        return "it makes other batches out of several; the steps behind it get this one"
-    for leaf in bound.leaves:
-        if leaf.model is not None and leaf.function is not predict_model:
-            return f"it works on the model {leaf.model!r}"
-        if any(other._bound_plan().has_section for other in leaf.joined):
-            return "it gets batches of a pipeline with ordered steps, which would take them"
-    return None
+_AT_ONCE = "for several batches at once when prefetch is given"
+_HARMLESS = (predict_model, save_model)
+
+
+def _mark(model: str | None) -> str:
+    return f'mark it @action(model="{model}", singleton=True)'
+
+
+def _surely(bound: Bound) -> Bound:
+    """Give a step that is taken whatever the coins say, so that it is seen."""
+    if not isinstance(bound, BoundChance) or not bound.step.probability:
+        return bound
+    steps: Any = tuple(map(_surely, bound.steps))
+    return BoundChance(replace(bound.step, probability=1.0), steps)
+
+
+def _has_effects(plan: Any) -> bool:
+    """Tell whether a joined pipeline's steps may have effects that last, or need ones before."""
+    models = (leaf for leaf in plan.leaves if leaf.model is not None)
+    joined = (other for leaf in plan.leaves for other in leaf.joined)
+    return (
+        plan.has_section
+        or any(plan.hooks)
+        or any(leaf.function is not predict_model for leaf in models)
+        or any(_has_effects(other._bound_plan()) for other in joined)
+    )
 
 
 def _why_it_stays(bound: Any, machine: Machine) -> str | None:
@@ -225,18 +295,6 @@ def _why_it_stays(bound: Any, machine: Machine) -> str | None:
         if problem is not None:
             return problem
     return None
-
-
-def _model_problems(bound: Bound, is_ordered: bool) -> Iterator[str]:
-    if is_ordered:
-        return
-    steps = () if isinstance(bound, BoundRegrouping) else bound.leaves
-    for leaf in steps:
-        if leaf.model is not None and leaf.function is not predict_model:
-            yield (
-                f"works on the model {leaf.model!r} for several batches at once when prefetch is "
-                f'given; if it trains it, mark it @action(model="{leaf.model}", singleton=True)'
-            )
 
 
 # ---- what there is in a batch
@@ -303,3 +361,12 @@ def _global_state_kept() -> Iterator[None]:
     finally:
         random.setstate(ours)
         np.random.set_state(numpys)
+
+
+def _draws(before: dict[str, Any]) -> Iterator[str]:
+    for name, state in _global_state().items():
+        if state != before[name]:
+            yield (
+                f"draws from the global generator of {name}, so that results differ from run to "
+                "run and with the parallelism; draw from self.rng, or give R(...) as an argument"
+            )

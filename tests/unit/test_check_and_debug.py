@@ -12,6 +12,7 @@ from batchflow import (
     ArrayBatch,
     B,
     Dataset,
+    Pipeline,
     R,
     SkipBatch,
     V,
@@ -137,10 +138,10 @@ def test_it_tells_what_cannot_travel(dataset):
     assert dataset.p.scale(2).check().can_use_processes
 
 
-def test_it_runs_no_step_that_changes_a_model(dataset):
+def test_it_changes_no_model(dataset):
     report = dataset.p.scale(2).train().count().init_variable("n", 0).check()
     assert Images.models["net"] == {"steps": 0}
-    assert report.steps[1].outcome == "not run: it works on the model 'net'"
+    assert report.steps[1].changes == ["the model 'net': changed (here a copy)"]
     assert [step.is_ordered for step in report.steps] == [False, True, True]
 
 
@@ -174,11 +175,15 @@ def test_a_regrouping_is_passed(dataset):
     assert report.steps[1].changes
 
 
-def test_steps_with_a_chance_are_checked(dataset):
-    from batchflow import Pipeline
-
-    report = (dataset.p + Pipeline().flip() @ 1.0).check()
+@pytest.mark.parametrize("probability", [1.0, 1e-9])
+def test_steps_with_a_chance_are_checked_whatever_the_coin_says(dataset, probability):
+    report = (dataset.p + Pipeline().do_nothing() + Pipeline().flip() @ probability).check()
     assert "numpy.random" in report.problems[0]
+    assert report.steps[1].name == f"(flip()) @ {probability:g}"
+
+
+def test_steps_with_no_chance_are_not_run(dataset):
+    assert (dataset.p + Pipeline().fail() @ 0).check().problems == []
 
 
 def test_the_report_reads_well(dataset):
@@ -190,9 +195,24 @@ def test_the_report_reads_well(dataset):
     assert any(line.startswith("    ! draws from the global") for line in lines)
 
 
-def test_more_items_than_there_are_are_refused(dataset):
-    with pytest.raises(ArgumentValueError, match="n_items=11"):
-        dataset.p.check(11)
+def test_of_fewer_items_than_were_asked_for_it_takes_what_is_there(dataset):
+    report = dataset.p.scale(2).check(11)
+    assert (report.n_items, report.n_asked) == (10, 11)
+    assert str(report).startswith("a batch of 10 items (11 were asked for, and there are no more):")
+
+
+def test_one_item_is_enough():
+    one = Dataset.from_arrays(Images, images=np.ones((1, 4, 4)), labels=[1])
+    report = one.p.crop().check()
+    assert (report.n_items, report.problems) == (1, [])
+    assert str(report).startswith("a batch of 1 item (2 were asked for, and there are no more):")
+
+
+def test_a_source_without_items_is_refused(dataset, monkeypatch):
+    p = dataset.p.scale(2)
+    monkeypatch.setattr(Dataset, "__len__", lambda _: 0)
+    with pytest.raises(ArgumentValueError, match="check: the dataset has no items"):
+        p.check()
 
 
 def test_it_needs_no_batch_size_and_takes_none_from_run_later(dataset):
