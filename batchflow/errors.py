@@ -8,6 +8,7 @@ user's code is never wrapped: it arrives as it is, with notes that say where it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "ActionResultError",
@@ -80,15 +81,46 @@ class ItemTimeoutError(BatchflowError, TimeoutError):
 
 
 class WorkerDiedError(BatchflowError, RuntimeError):
-    """Worker processes were killed again and again while they worked on one chunk.
+    """Worker processes died again and again while they worked on one batch, or one chunk of items.
 
     Attributes:
-        position: The position of the chunk.
+        position: The position of the chunk, in per-item work.
+        number: The number of the batch; None in per-item work.
+        indices: The ids of its items.
+        attempts: How many times it was tried.
+        cause: How the last worker ended, in words.
     """
 
-    def __init__(self, message: str, position: int = 0) -> None:
+    def __init__(
+        self, message: str, position: int = 0, *, attempts: int = 0, cause: str = ""
+    ) -> None:
         super().__init__(message)
         self.position = position
+        self.number: int | None = None
+        self.indices: tuple[Any, ...] = ()
+        self.attempts = attempts
+        self.cause = cause
+
+    @classmethod
+    def after(cls, attempts: int, cause: str) -> WorkerDiedError:
+        """Make the error of who has killed every worker, not yet knowing which batch it is."""
+        text = (
+            f"a worker process died at this in each of {attempts} attempts; the last time {cause}"
+        )
+        return cls(text, attempts=attempts, cause=cause)
+
+    def name_batch(self, number: int | None, indices: Sequence[Any], facts: str, hint: str) -> None:
+        """Say which batch it is. A second call does nothing.
+
+        Args:
+            number: Of the batch.
+            indices: The ids of its items.
+            facts: Both in words, in front of the message.
+            hint: What to do about it, behind the message.
+        """
+        if self.number is None:
+            self.number, self.indices = number, tuple(indices)
+            self.args = (f"{facts}: {self.args[0]}; {hint}",)
 
 
 class SkipBatch(Exception):  # noqa: N818  a signal, not an error

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
-__all__ = ["RESERVED", "Action", "ActionSpec", "action", "collect_actions"]
+__all__ = ["RESERVED", "Action", "ActionSpec", "action", "collect_actions", "spec_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_batchflow_action"
@@ -165,6 +165,12 @@ def action(
         return function
 
     return mark if function is None else mark(function)
+
+
+def spec_of(member: Any) -> ActionSpec | None:
+    """Give what `@action` was told of a member of a class; None if it is not marked."""
+    spec: ActionSpec | None = getattr(member, _MARK, None)
+    return spec
 
 
 def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:

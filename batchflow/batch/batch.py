@@ -16,6 +16,7 @@ from batchflow.batch.items.parallel import check_per_item
 from batchflow.batch.items.streams import current_rng
 from batchflow.batch.load import load as load_batch
 from batchflow.batch.regroup import PLACE, merge_batches, part
+from batchflow.batch.states import shallow_copy, without_ties
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -48,6 +49,8 @@ class Batch:
     A batch without components keeps its data in `data`. A subclass constructor is called with the
     index and nothing else, before the data arrives; it passes on what it gets:
     `def __init__(self, index, *args, **kwargs): super().__init__(index, *args, **kwargs)`.
+
+    A pickle of a batch has its items, without dataset and pipeline: unpickled, both are None.
 
     Args:
         index: The ids of the items: an index, or what a `DatasetIndex` is made from.
@@ -301,6 +304,12 @@ class Batch:
             f"a {type(self).__name__} has no {name!r}."
             f"{did_you_mean(name, (*self.components, *self._actions))}"
         )
+
+    def __getstate__(self) -> Any:
+        return without_ties(super().__getstate__())
+
+    def __copy__(self) -> Self:
+        return cast(Self, shallow_copy(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = memo[id(self)] = copy.copy(self)

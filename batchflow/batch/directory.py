@@ -26,6 +26,7 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.executors.pool import is_worker
 from batchflow.extras import advice_on
 
 __all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
@@ -76,9 +77,15 @@ class ModelSlot:
         ran now in this thread and now in that would make the answer depend on the parallelism.
 
         Raises:
-            ModelDefinitionError: Nobody has asked for it before.
+            ModelDefinitionError: Nobody has asked for it before; or this is a worker process.
         """
         if self._made is None and in_parallel.get():
+            if is_worker():
+                raise ModelDefinitionError(
+                    f"the model {self._name!r} is not here: models stay in the main process, and "
+                    "this action runs in a worker process. Let it be an ordered action, "
+                    f'@action(model="{self._name}", singleton=True), or run in threads'
+                )
             raise ModelDefinitionError(
                 f"the model {self._name!r} is not made yet, and a parallel action cannot make it. "
                 f'Write @action(model="{self._name}"), and it is made when the run starts; or make '

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextvars
 import copyreg
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -27,6 +27,8 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
+from batchflow.batch.states import TIES
+from batchflow.engine.far_members import late_members
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.source import EpochEnd
@@ -35,7 +37,14 @@ from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.travel.errors import culprit
-from batchflow.executors.travel.packing import Classes, PackedCall, dumps_whole, pack
+from batchflow.executors.travel.packing import (
+    Classes,
+    Late,
+    PackedCall,
+    dumps_late,
+    dumps_whole,
+    pack,
+)
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue
@@ -44,6 +53,7 @@ __all__ = [
     "FarWork",
     "Sent",
     "check_travel",
+    "late_of",
     "packed_work",
     "received",
     "run_travel_problem",
@@ -51,9 +61,6 @@ __all__ = [
     "step_travel_problem",
     "unpacking_problem",
 ]
-
-# What ties a batch to the process that it is in.
-_LEFT_BEHIND = frozenset({"pipeline", "_loop", "dataset"})
 
 
 class _Tie(NamedTuple):
@@ -83,30 +90,60 @@ class Sent(NamedTuple):
     slots: dict[str, Any]
 
 
-def sent(batch: Batch, prefixes: Sequence[Prefix]) -> Sent:
-    """Make a batch ready to travel."""
-    state = {name: value for name, value in batch.__dict__.items() if name not in _LEFT_BEHIND}
+def sent(batch: Batch, prefixes: Sequence[Prefix], inside: Sequence[Batch] = ()) -> Sent:
+    """Make a batch ready to travel.
+
+    Args:
+        batch: The batch.
+        prefixes: The prefixes of the run.
+        inside: The batches that hold it.
+    """
+    state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
     names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
     slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
     if batch.dataset is not None:
         state["dataset"] = batch.dataset
     for held in (state, slots):
         for name, value in held.items():
-            held[name] = _untied(value, batch, prefixes)
+            if any(isinstance(part, Batch) for part in _parts(value)):
+                held[name] = _over(value, partial(_untied, prefixes=prefixes, on=(batch, *inside)))
+            else:
+                held[name] = _untied(value, prefixes, (batch, *inside))
     return Sent(type(batch), state, slots)
 
 
-def _untied(value: Any, batch: Batch, prefixes: Sequence[Prefix]) -> Any:
-    if value is batch:
+def _untied(value: Any, prefixes: Sequence[Prefix], on: Sequence[Batch]) -> Any:
+    """Give what stands for an attribute, or for a part of one.
+
+    Args:
+        value: The attribute.
+        prefixes: The prefixes of the run.
+        on: The batch, what holds it, and so on.
+    """
+    if value is on[0]:
         return _Tie("batch")
-    if isinstance(value, Batch):
-        return sent(value, prefixes)
+    if isinstance(value, Batch):  # in a circle, it is packed as it is
+        return value if any(value is other for other in on) else sent(value, prefixes, on)
     if isinstance(value, PipelineView):
         return _Tie("pipeline")
     for place, prefix in enumerate(_with_joined(prefixes)):
         if value is prefix.source and value is not None:
             return _Tie("source", place)
     return value
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Give what lies in a list, tuple or dict; of anything else nothing."""
+    if type(value) is dict:
+        return value.values()
+    return value if type(value) in (list, tuple) else ()
+
+
+def _over(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Give a list, tuple or dict with changed parts."""
+    if type(value) is dict:
+        return {name: change(part) for name, part in value.items()}
+    return type(value)(map(change, value))
 
 
 def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
@@ -123,6 +160,8 @@ def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
     def tied(value: Any) -> Any:
         if isinstance(value, Sent):
             return received(value, prefixes, prefix)
+        if any(isinstance(part, Sent | _Tie) for part in _parts(value)):
+            return _over(value, tied)
         if not isinstance(value, _Tie):
             return value
         if value.kind == "source":
@@ -195,11 +234,23 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
     Raises:
         ArgumentTypeError: Something in it cannot travel; the message says what, and where.
     """
+    late = late_of(prefixes)
+    late.spares = False  # to find out costs time, so it is done if need be
     try:
-        return pack(FarWork(prefixes))
+        return pack(FarWork(prefixes), late)
     except ArgumentTypeError:
-        _name_culprit(prefixes)
-        return pack(FarWork([_without_what_stays(prefix) for prefix in prefixes]))
+        late.spares = True
+        _name_culprit(prefixes, late)
+        return pack(FarWork([_without_what_stays(prefix) for prefix in prefixes]), late)
+
+
+def late_of(prefixes: Sequence[Prefix]) -> Late:
+    """Tell which members of classes the parallel steps do not need in workers."""
+    every = list(_with_joined(prefixes))
+    steps = (leaf for prefix in every for leaf in _leaves_of(prefix))
+    late = late_members(steps, [prefix.batch_class for prefix in every])
+    late.spares = True
+    return late
 
 
 def _without_what_stays(prefix: Prefix) -> Prefix:
@@ -211,14 +262,14 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     return prefix.travelling(view.without(variables, settings), joined)
 
 
-def _name_culprit(prefixes: Sequence[Prefix]) -> None:
+def _name_culprit(prefixes: Sequence[Prefix], late: Late) -> None:
     """Say which step cannot travel, or which source."""
     for prefix in _with_joined(prefixes):
-        if (problem := travel_problem(prefix.source, repr(prefix.source))) is not None:
+        if (problem := travel_problem(prefix.source, repr(prefix.source), late)) is not None:
             raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
         for leaf in _leaves_of(prefix):
             step = f"{leaf.step}, chained at {leaf.step.where},"
-            if (problem := step_travel_problem(leaf, prefix.view)) is not None:
+            if (problem := step_travel_problem(leaf, prefix.view, late)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
 
 
@@ -235,12 +286,15 @@ def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, 
                 yield f"the entry {name!r} of the config", view.config[name]
 
 
-def step_travel_problem(leaf: BoundStep, view: PipelineView | None) -> str | None:
+def step_travel_problem(
+    leaf: BoundStep, view: PipelineView | None, late: Late | None = None
+) -> str | None:
     """Tell why a step cannot travel to a worker process; None if it can.
 
     Args:
         leaf: The step.
         view: The variables and the config that it reads.
+        late: Which members of classes travel closed; None: what this step does not need.
     """
     parts = {
         f"the action {leaf.step.name}": leaf.function,
@@ -248,7 +302,8 @@ def step_travel_problem(leaf: BoundStep, view: PipelineView | None) -> str | Non
         **{f"its argument {name}": value for name, value in leaf.kwargs.items()},
         **dict(_read_by(leaf, view)),
     }
-    problems = (travel_problem(value, name) for name, value in parts.items())
+    late = late or late_members([leaf], [])
+    problems = (travel_problem(value, name, late) for name, value in parts.items())
     return next((problem for problem in problems if problem is not None), None)
 
 
@@ -272,21 +327,22 @@ def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
     return None
 
 
-def travel_problem(value: Any, name: str) -> str | None:
+def travel_problem(value: Any, name: str, late: Late | None = None) -> str | None:
     """Tell why a value cannot travel to a worker process; None if it can.
 
     Args:
         value: The value.
         name: How to call it.
+        late: Which members of classes travel closed.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
     """
     try:
-        pack(partial(_give, value))
+        pack(partial(_give, value), late)
     except ArgumentTypeError as error:
         cause = error.__cause__
-        dumps = partial(dumps_whole, classes=Classes())
+        dumps = partial(dumps_late, late=late)
         return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
     return None
 

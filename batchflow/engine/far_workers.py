@@ -17,7 +17,7 @@ from batchflow.batch import Batch
 from batchflow.engine.far import Sent, check_travel, packed_work, received, sent, unpacking_problem
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.source import EpochEnd
-from batchflow.engine.steps import explain
+from batchflow.engine.steps import batch_facts, explain
 from batchflow.engine.stream import elsewhere, result_of
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import ArgumentTypeError, WorkerDiedError, add_note_once
@@ -104,19 +104,12 @@ class FarWorkers(Workers):
         try:
             made = result_of(future)
         except (WorkerDiedError, ArgumentTypeError) as error:
-            if isinstance(item, Batch):
-                explain(error, None, item, prefix.notes.ahead)
-            else:
-                prefix.explain(error, item)
-            if isinstance(error, WorkerDiedError):
-                add_note_once(
-                    error,
-                    'to see it happen in this process, run with executor="serial", or make this '
-                    "batch alone as shown above",
-                )
+            _explain(error, item, prefix)
             raise
         except Exception as error:
             notes = getattr(error, "__notes__", ())
+            if not notes or Future.exception(future) is error:  # it was not the action's
+                _explain(error, item, prefix)
             if any(note.startswith("while the function was unpacked") for note in notes):
                 problem = unpacking_problem(self._prefixes)
                 if problem is not None:
@@ -130,6 +123,21 @@ class FarWorkers(Workers):
         job, self._job = self._job, None
         if job is not None:
             job.close(CLOSE_GRACE)
+
+
+def _explain(error: Exception, item: Any, prefix: Prefix) -> None:
+    """Add to an error which batch it is, and how to make it again."""
+    if isinstance(item, Batch):
+        number, epoch, ids = item.number, item.epoch, item.source_ids
+        explain(error, None, item, prefix.notes.ahead)
+    else:
+        number, epoch, positions = item
+        ids = prefix.given_source.ids(positions)
+        prefix.explain(error, item)
+    if isinstance(error, WorkerDiedError):
+        hint = 'to see it happen in this process, run with executor="serial"'
+        error.name_batch(number, ids.tolist(), batch_facts(number, epoch, ids), hint)
+        add_note_once(error, f"{hint}, or make this batch alone as shown above")
 
 
 def _opener(executor: Any) -> Callable[[PackedCall, int], Job]:

@@ -63,8 +63,8 @@ class RunOptions:
             everything runs in the consumer's thread. None: 0, or 2 per worker if `n_workers` or
             another executor than threads is given.
         executor: `"threads"`; `"processes"`: worker processes of this machine; `"ray"`; any
-            `concurrent.futures.Executor`, or a function that makes one; or `"serial"`: no thread is
-            ever started.
+            `concurrent.futures.Executor` or what has a `submit` as these have, or a function that
+            makes one; or `"serial"`: no thread is ever started.
         n_workers: The most batches at work at once; None: for threads `prefetch`, at most 32; for
             processes the number of CPUs; for another executor its own number, if it tells.
         bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
@@ -256,7 +256,8 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
         n_workers = n_workers or max(1, min(prefetch, MOST_THREADS))
         prefetch = 0 if executor == "serial" else prefetch
     else:
-        n_workers = n_workers or _worker_count(executor) or cpu_count()
+        count = _workers_of(executor)
+        n_workers = n_workers or count or cpu_count()
         prefetch = 2 * n_workers if prefetch is None else prefetch
         if prefetch == 0:
             raise ArgumentValueError(
@@ -266,9 +267,11 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"executor": executor, "prefetch": prefetch, "n_workers": n_workers}
 
 
-def _worker_count(executor: Any) -> int | None:
-    from batchflow.executors.foreign.homes import worker_count  # on use
+def _workers_of(executor: Any) -> int | None:
+    """Refuse an executor that forks, and give the number of its workers, if it tells."""
+    from batchflow.executors.foreign.homes import refuse_fork, worker_count  # on use
 
+    refuse_fork(executor)
     return worker_count(executor)
 
 
@@ -277,12 +280,20 @@ def _checked_executor(executor: Any) -> Any:
         return executor
     if isinstance(executor, str) and executor in _EXECUTORS:
         return executor
-    if callable(executor) and not isinstance(executor, type):
+    if not isinstance(executor, type) and callable(getattr(executor, "get_executor", None)):
+        raise ArgumentValueError(
+            f"executor is a {type(executor).__name__}, which is not one itself: pass what its "
+            "get_executor() gives"
+        )
+    if not isinstance(executor, type) and (
+        callable(executor) or callable(getattr(executor, "submit", None))
+    ):
         return executor
     hint = did_you_mean(executor, _EXECUTORS, only_near=True)
     raise ArgumentValueError(
         f"executor is one of {', '.join(map(repr, _EXECUTORS))}, or a concurrent.futures.Executor, "
-        f"or a function that makes one, got {executor!r:.60}.{hint}"
+        f"or what has a submit as these have, or a function that makes one, "
+        f"got {executor!r:.60}.{hint}"
     )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.engine import Machine, Program, RunOptions
-from batchflow.engine.far import run_travel_problem, step_travel_problem
+from batchflow.engine.far import late_of, run_travel_problem, step_travel_problem
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
@@ -289,7 +289,8 @@ def _why_it_stays(bound: Any, machine: Machine) -> str | None:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            problem = step_travel_problem(leaf, machine.prefix.view)
+            late = late_of([machine.prefix])
+            problem = step_travel_problem(leaf, machine.prefix.view, late)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:

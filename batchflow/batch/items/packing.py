@@ -51,7 +51,7 @@ def _pickler() -> type[Any]:
 # ---- errors
 
 
-def sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Any:
     """Make of an error what can be packed and is the error again when it is unpacked."""
     return errors.sendable(error, packed)
 

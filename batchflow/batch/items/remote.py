@@ -92,7 +92,12 @@ def _send(
         raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
     except WorkerDiedError as error:
         places = ", ".join(calls.place(i) for i in chunks[error.position][:10])
-        raise WorkerDiedError(f"{calls.name}() {places}: {error}") from error
+        raise WorkerDiedError(
+            f"{calls.name}() {places}: {error}",
+            error.position,
+            attempts=error.attempts,
+            cause=error.cause,
+        ) from error
     answers: list[Answer] = [pickle.loads(part) for part in got]
     for answer in answers:
         if answer.problem is not None:

@@ -3,6 +3,7 @@
     job.py      a function on an executor: `open_job`
     desk.py     the thread that hands tasks over, and finds out whose work kills workers
     homes.py    the kinds of executors: how they die, end, and are made again; `worker_count`
+    board.py    what workers of this machine are at, which outlives them
     dask.py     tasks of Dask, as futures
     ray.py      Ray as an executor: `RayExecutor`
     worker.py   what a worker does: `far_call`

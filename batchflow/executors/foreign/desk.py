@@ -8,9 +8,11 @@ Guarantees:
     - Tasks are handed over in order.
     - The plan travels about once to each worker: a small one with each task; a big one at the
       beginning and when a worker has missed it, with so few tasks that each worker gets one.
-    - What was under way when a worker died is done again. Who may have killed it is tried alone:
-      who kills `ATTEMPTS` workers is given up, and nobody else. (If the user gives the executor
-      other work at the same time, its deaths are taken for those of the task that is tried.)
+    - What was under way when a worker died is done again. Pools of this machine show whose work it
+      was. With others, all who may have killed it are tried alone; when one of them is found out,
+      the others are in doubt no more. Who kills `ATTEMPTS` workers is given up, and nobody else.
+      (If the user gives such an executor other work at the same time, its deaths are taken for
+      those of the task that is tried.)
     - Every future gets a result or an exception, even if this code fails.
 """
 
@@ -21,14 +23,15 @@ import itertools
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchflow.errors import BatchflowError, WorkerDiedError
+from batchflow.executors.foreign.board import Board
 from batchflow.executors.foreign.homes import Home, n_deaths
 from batchflow.executors.foreign.worker import FAILED, MISSING, Plan, PlanKey
 from batchflow.executors.travel.futures import Arrived, Promise
@@ -40,6 +43,7 @@ ATTEMPTS = 3
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
 SMALL = 64 * 1024  # bytes of a plan that travels with each task
 KILL_SECONDS = 2.0
+WORD_SECONDS = 1.0  # from a pool's first refusal to its last future
 
 _numbers = itertools.count(1)
 _ended: deque[str] = deque(maxlen=8)  # names of plans that workers may forget
@@ -55,7 +59,8 @@ class Task(Promise):
         number: Where its turn is.
         inner: What the executor has given for it, while it is there.
         has_plan: Whether the plan has gone with it.
-        deaths: How many workers have died of it, as far as is known.
+        deaths: How many workers have died of it.
+        doubt: How many more may have, if it was not one of those at work beside it.
         losses: How often the executor has lost it without a death.
     """
 
@@ -65,7 +70,22 @@ class Task(Promise):
     inner: Future[Any] | None = None
     has_plan: bool = False
     deaths: int = 0
+    doubt: int = 0
     losses: int = 0
+
+
+class _Death(NamedTuple):
+    """What can be told of a death while the executor has just noticed it.
+
+    Attributes:
+        cause: What has become of the worker.
+        beside: The tasks that were at work, if the executor has broken down.
+        known: The numbers of those that the dead were at, if that is known.
+    """
+
+    cause: str = ""
+    beside: Sequence[Task] = ()
+    known: frozenset[int] = frozenset()
 
 
 class Desk:
@@ -80,7 +100,8 @@ class Desk:
     def __init__(self, home: Home, packed: PackedCall, n_workers: int) -> None:
         self._home = home
         self._plan = Plan.of(packed)
-        self._key = PlanKey.of(uuid.uuid4().hex)
+        self._board = Board() if home.has_board else None
+        self._key = PlanKey.of(uuid.uuid4().hex, self._board.address if self._board else None)
         self._is_big = self._plan.n_bytes > SMALL
         self._shared: Any = None
         self._n_workers = n_workers
@@ -112,6 +133,9 @@ class Desk:
             failure = BatchflowError(f"work on the executor has broken down: {error!r}")
             failure.__cause__ = error
             self._collapse(failure)
+        finally:
+            if self._board is not None:
+                self._board.close()
 
     # ---- what is posted
 
@@ -128,14 +152,13 @@ class Desk:
         self._suspects.clear()
         self._home.stop([task.inner for task in self._at_work if task.inner is not None])
 
-    def _take(self, task: Task, inner: Future[Any], beside: list[Task], cause: str) -> None:
+    def _take(self, task: Task, inner: Future[Any], death: _Death) -> None:
         """See what has become of a task.
 
         Args:
             task: The task.
             inner: What the executor has given for it.
-            beside: The tasks that were at work as well, if the executor has broken down.
-            cause: What has become of a worker, if one has died.
+            death: What is known of it, if a worker has died.
         """
         if task.inner is not inner:
             return  # it was given up, with its executor
@@ -148,7 +171,7 @@ class Desk:
         elif self._deadline is not None:
             task.drop()
         elif died := n_deaths(error):
-            self._mourn(task, died, beside, cause, is_sure=was_alone)
+            self._mourn(task, died, death, was_alone=was_alone)
             if isinstance(error, BrokenExecutor):
                 self._renew(error)
         elif isinstance(error, _TakenAwayError) and task.losses < ATTEMPTS:
@@ -185,7 +208,7 @@ class Desk:
             except BrokenExecutor as error:
                 self._take_back(task)
                 self._put_back(task, was_alone=is_alone)
-                self._renew(error)
+                self._hear_of_death(self._home, error)
             except Exception as error:
                 self._take_back(task)
                 error.add_note(f"the executor {self._home.executor!r:.80} did not take the task")
@@ -220,50 +243,65 @@ class Desk:
                 self._shared = self._home.share(self._plan)
             plan = self._shared
         ended = tuple(_ended)
-        task.inner = inner = self._home.submit(self._key, plan, task.item, ended)
+        task.inner = inner = self._home.submit(self._key, plan, task.item, ended, task.number)
         self._at_work[task] = None
         inner.add_done_callback(lambda inner: self._leave_word(task, inner, self._home))
 
     def _leave_word(self, task: Task, inner: Future[Any], home: Home) -> None:
         """Post what has become of a task. In any thread: the first to hear of a death.
 
-        Only now can be told who else was at work; the executor is about to end them all.
+        Only now can be told who else was at work, and who has died by himself; the executor is
+        about to end them all.
         """
-        beside: list[Task] = []
-        cause = ""
+        death = _Death()
         error = None if inner.cancelled() else inner.exception()
         if error is not None and n_deaths(error):
-            cause = home.cause(error)
+            known = self._board.at_work(home.ended()) if self._board is not None else frozenset()
+            beside = [task]
             if isinstance(error, BrokenExecutor):
                 for other in list(self._at_work):
                     theirs = other.inner
-                    if theirs is not None and theirs.running():
+                    if other is not task and theirs is not None and theirs.running():
                         beside.append(other)
-        self.post(self._take, task, inner, beside, cause)
+            death = _Death(home.cause(error), beside, known)
+        self.post(self._take, task, inner, death)
 
     # ---- deaths
 
-    def _mourn(
-        self, task: Task, died: int, beside: list[Task], cause: str, *, is_sure: bool
-    ) -> None:
-        """Let those who may have killed a worker be tried alone, or give one up who has."""
-        task.deaths = task.deaths + died if is_sure else max(task.deaths, died)
-        if is_sure and task.deaths >= ATTEMPTS:
-            self._n_renewals = 0
-            task.fail(
-                WorkerDiedError(
-                    f"a worker died at this in each of {task.deaths} attempts; the last time "
-                    f"{cause}"
-                )
-            )
-            return
-        for other in beside:
-            if other is not task and other in self._at_work:
-                other.deaths = max(other.deaths, died)
-                self._take_back(other)
-                self._suspects.append(other)
-        self._suspects.append(task)
+    def _mourn(self, task: Task, died: int, death: _Death, *, was_alone: bool) -> None:
+        """Let those who may have killed a worker be tried alone, or give up who has."""
+        known = [one for one in (task, *self._at_work) if one.number in death.known]
+        blamed = known or [one for one in death.beside if one is task or one in self._at_work]
+        if task not in blamed:
+            self._put_back(task, was_alone=was_alone)
+        if known or was_alone:  # so it was nobody else
+            for other in self._suspects:
+                other.doubt = 0
+        for one in blamed:
+            self._take_back(one)
+            if known or was_alone:
+                one.deaths += died
+            else:
+                one.doubt = max(one.doubt, died)
+            n_times = one.deaths + one.doubt
+            if one.deaths and n_times >= ATTEMPTS:
+                self._n_renewals = 0
+                one.fail(WorkerDiedError.after(n_times, death.cause))
+            else:
+                self._suspects.append(one)
         self._suspects.sort()
+
+    def _hear_of_death(self, broken: Home, error: BaseException) -> None:
+        """Wait for the word, which is on its way, that tells whose work it was; then go on."""
+        end = time.monotonic() + WORD_SECONDS
+        while self._home is broken and self._at_work and self._deadline is None:
+            try:
+                function, args = self._posted.get(timeout=max(0.0, end - time.monotonic()))
+            except Empty:
+                break
+            function(*args)
+        if self._home is broken and self._deadline is None:
+            self._renew(error)
 
     def _renew(self, error: BaseException) -> None:
         """Go on with another executor: this one is broken. What it has is taken back."""

@@ -22,7 +22,7 @@ from batchflow.executors.foreign.ray import cpus_of
 from batchflow.executors.foreign.worker import Plan, far_call
 from batchflow.executors.travel.exits import exit_words
 
-__all__ = ["Home", "home_of", "n_deaths", "worker_count"]
+__all__ = ["Home", "home_of", "n_deaths", "refuse_fork", "worker_count"]
 
 EXIT_SECONDS = 0.2  # from the last word of a process to its exit code
 
@@ -50,7 +50,12 @@ class Home:
         executor: The executor.
         make: What has made it, if that was called here; it is called again for another one.
         is_ours: Whether it was made here, and is ended here.
+
+    Attributes:
+        has_board: Whether workers are to note what they are at: `ended` tells who has died.
     """
+
+    has_board = False
 
     def __init__(
         self, executor: Any, make: Callable[[], Executor] | None = None, *, is_ours: bool = False
@@ -73,8 +78,18 @@ class Home:
         return getattr(self.executor, "_max_workers", None)
 
     def submit(self, *args: Any) -> Future[Any]:
-        """Let a worker call `far_call`."""
-        return self.executor.submit(far_call, *args)  # type: ignore[no-any-return]
+        """Let a worker call `far_call`.
+
+        Raises:
+            ArgumentTypeError: The executor gives no future.
+        """
+        future = self.executor.submit(far_call, *args)
+        if not isinstance(future, Future):
+            raise ArgumentTypeError(
+                f"submit of the executor must give a concurrent.futures.Future, got "
+                f"{type(future).__name__} {future!r:.60}"
+            )
+        return future
 
     def share(self, plan: Plan) -> Any:
         """Put a big plan where workers find it; give what stands for it in a call."""
@@ -83,6 +98,10 @@ class Home:
     def cause(self, error: BaseException) -> str:
         """Say what has become of a worker, when the executor tells of it."""
         return f"the executor said: {type(error).__name__}: {error}"
+
+    def ended(self) -> list[int]:
+        """Give the processes that have died, where the executor lets us see them."""
+        return []
 
     def renewed(self) -> Home:
         """Make another executor in place of this one, which is broken.
@@ -122,10 +141,23 @@ class Home:
             self._end(is_busy)
 
     def _end(self, is_busy: bool) -> None:
-        self.executor.shutdown(wait=not is_busy)
+        if hasattr(self.executor, "shutdown"):
+            self.executor.shutdown(wait=not is_busy)
 
 
-class _StandardPool(Home):
+class _LocalPool(Home):
+    """A pool of processes of this machine."""
+
+    has_board = True
+
+    def ended(self) -> list[int]:
+        with suppress(Exception):
+            processes = {p.sentinel: p.pid for p in list(self.executor._processes.values())}
+            return [processes[sentinel] for sentinel in wait(list(processes), timeout=0)]
+        return []
+
+
+class _StandardPool(_LocalPool):
     """The process pool of the standard library."""
 
     _is_shut_down = False
@@ -175,7 +207,7 @@ class _StandardPool(Home):
         self._processes, self._manager = [], None
 
 
-class _LokyPool(Home):
+class _LokyPool(_LocalPool):
     """A pool of loky. In place of the reusable one comes a pool of this job alone."""
 
     def _alike(self) -> Executor | None:
@@ -249,19 +281,24 @@ def home_of(executor: Any) -> Home:
         ArgumentTypeError: The function made something else.
         ArgumentValueError: The executor forks this process.
     """
-    make = None if isinstance(executor, Executor) else executor
+    make = None if _is_executor(executor) else executor
     if make is not None:
         executor = make()
-        if not isinstance(executor, Executor):
+        if not _is_executor(executor):
             raise ArgumentTypeError(
                 f"the function given as executor must make a concurrent.futures.Executor, got "
                 f"{type(executor).__name__} {executor!r:.60}"
             )
-    _refuse_fork(executor)
+    refuse_fork(executor)
     return _kind_of(executor)(executor, make, is_ours=make is not None)
 
 
-def _kind_of(executor: Executor) -> type[Home]:
+def _is_executor(value: Any) -> bool:
+    """Tell an executor, or what works like one, from a function that makes it."""
+    return not isinstance(value, type) and callable(getattr(value, "submit", None))
+
+
+def _kind_of(executor: Any) -> type[Home]:
     for cls in type(executor).__mro__:
         kind = _KINDS.get(cls.__module__.partition(".")[0])
         if kind is not None:
@@ -281,10 +318,15 @@ def worker_count(executor: Any) -> int | None:
     if executor == "ray":
         ray = sys.modules.get("ray")
         return cpus_of(ray) if ray is not None and ray.is_initialized() else None
-    return _kind_of(executor)(executor).n_workers if isinstance(executor, Executor) else None
+    return _kind_of(executor)(executor).n_workers if _is_executor(executor) else None
 
 
-def _refuse_fork(executor: Executor) -> None:
+def refuse_fork(executor: Any) -> None:
+    """Refuse a pool that forks this process; anything else passes.
+
+    Raises:
+        ArgumentValueError: It does.
+    """
     if isinstance(executor, ProcessPoolExecutor):
         pool: Any = executor
         if pool._mp_context.get_start_method() == "fork":

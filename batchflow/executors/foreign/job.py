@@ -13,6 +13,7 @@ See desk.py for the thread, homes.py for the kinds of executors, worker.py for t
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -85,13 +86,16 @@ class ForeignJob:
 
         What waits is cancelled. What is at work then is broken off where that is possible: in Ray,
         and in an executor that was made here. In an executor of the user's it goes on to its end,
-        and nobody waits for it.
+        and nobody waits for it. While the interpreter ends nobody is waited for: the desk's thread
+        stands still.
 
         Args:
             grace: Seconds that tasks at work have.
         """
         if not self._is_closed:
             self._is_closed = True
+            if sys.is_finalizing():
+                return
             self._desk.post(self._desk.close, time.monotonic() + grace)
             if self._thread is not threading.current_thread():
                 self._thread.join(grace + KILL_SECONDS + END_SECONDS)

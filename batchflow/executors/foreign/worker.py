@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from batchflow.errors import ArgumentValueError
+from batchflow.executors.foreign.board import Address, noted
 from batchflow.executors.pool import mark_worker
 from batchflow.executors.travel.packing import Classes, PackedCall, packed_error, packed_whole
 
@@ -40,16 +41,18 @@ class PlanKey(NamedTuple):
         name: No other plan has it.
         node: The machine that it comes from.
         process: The process there.
+        board: Where workers note what they are at, if they do.
     """
 
     name: str
     node: str
     process: int
+    board: Address | None = None
 
     @classmethod
-    def of(cls, name: str) -> PlanKey:
+    def of(cls, name: str, board: Address | None) -> PlanKey:
         """Make the key of a plan of this process."""
-        return cls(name, platform.node(), os.getpid())
+        return cls(name, platform.node(), os.getpid(), board)
 
     def refuse_here(self) -> None:
         """Refuse to work in the process that the plan comes from.
@@ -125,7 +128,7 @@ _guard = threading.Lock()
 
 
 def far_call(
-    key: PlanKey, plan: Plan | None, item: bytes, ended: Sequence[str]
+    key: PlanKey, plan: Plan | None, item: bytes, ended: Sequence[str], number: int = 0
 ) -> tuple[int, bytes]:
     """Call the function of a plan with an item.
 
@@ -134,6 +137,7 @@ def far_call(
         plan: The plan; None: this worker should have it already.
         item: The item, packed.
         ended: The names of plans that nobody needs any more.
+        number: Of the item.
 
     Returns:
         `DONE` and the packed result; `FAILED` and the packed error; or `MISSING`: the plan is not
@@ -147,7 +151,8 @@ def far_call(
         key.refuse_here()
         mark_worker()
         function, classes = held.call()
-        return DONE, packed_whole(function(pickle.loads(item)), classes, "the result")
+        with noted(key.board, number):
+            return DONE, packed_whole(function(pickle.loads(item)), classes, "the result")
     except BaseException as error:
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__

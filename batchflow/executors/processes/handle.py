@@ -33,6 +33,7 @@ from batchflow.executors.processes.transport import (
 )
 from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
 from batchflow.executors.travel.exits import exit_words
+from batchflow.executors.travel.futures import Arrived
 
 if TYPE_CHECKING:
     from batchflow.executors.processes.tasks import Task
@@ -125,6 +126,13 @@ class Handle:
             return []
         except OSError as error:
             raise EOFError from error
+
+    def opened(self, received: Frame, *, is_error: bool) -> Arrived | Exception:
+        """Open an answer; give what goes wrong."""
+        try:
+            return Arrived(self.borrower.open(received), is_error)
+        except (OSError, BatchflowError) as error:
+            return error
 
     def ready(self) -> None:
         """Take note that it has begun."""

@@ -62,7 +62,9 @@ def in_processes(
                 unfinished = [i for i, other in enumerate(futures) if not other.done()]
                 raise ItemTimeoutError(f"not finished after {timeout} s", unfinished) from None
             except WorkerDiedError as error:
-                raise WorkerDiedError(str(error), place) from error
+                raise WorkerDiedError(
+                    str(error), place, attempts=error.attempts, cause=error.cause
+                ) from error
         return results
     finally:
         job.close(0.0)

@@ -34,7 +34,7 @@ from typing import Any
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
 from batchflow.executors.pool import at_shutdown
 from batchflow.executors.processes.service import Service
-from batchflow.executors.processes.tasks import JobState, Task
+from batchflow.executors.processes.tasks import JobState, Task, program_ends
 from batchflow.executors.processes.transport import Parcel
 from batchflow.executors.travel.futures import ResultFuture
 from batchflow.executors.travel.packing import PackedCall, needs_cloudpickle, packed_apart
@@ -74,7 +74,10 @@ class ProcessPool:
         self._end(self._service.kill_workers)
 
     def _exit(self) -> None:
-        self._end(self._service.end)
+        if self._service.thread.is_running:
+            self._end(self._service.end)
+        else:
+            self._service.end(threading.Event())
 
     def _end(self, how: Any) -> None:
         service = self._service
@@ -134,7 +137,8 @@ class Job:
         self._is_closed = False
         parcel = Parcel.of(packed.payload, packed.buffers)
         self._state = JobState(next(_numbers), parcel, Parcel(_setting()), n_workers)
-        service.thread.post(service.add_job, self._state)
+        if not service.is_over:
+            service.thread.post(service.add_job, self._state)
 
     def submit(self, item: Any) -> Future[Any]:
         """Let a worker call the function with an item. Never waits.
@@ -153,19 +157,25 @@ class Job:
         parcel = Parcel.of(*packed_apart(item, self._packed.classes, "the item"))
         future = ResultFuture(self._packed)
         task = Task(next(_numbers), self._state, future, parcel)
-        self._service.thread.post(self._service.add_task, task)
+        if self._service.is_over:
+            task.fail(program_ends())
+        else:
+            self._service.thread.post(self._service.add_task, task)
         return future
 
     def close(self, grace: float) -> None:
         """End the job. A second call does nothing.
 
-        What waits is cancelled; the futures of what is broken off get a `RunClosedError`.
+        What waits is cancelled; the futures of what is broken off get a `RunClosedError`. While the
+        interpreter ends nobody is waited for: the pool has ended, and its thread stands still.
 
         Args:
             grace: Seconds that tasks at work have. Then their workers are killed.
         """
         if not self._is_closed:
             self._is_closed = True
+            if self._service.is_over:
+                return
             self._service.thread.post(self._service.close_job, self._state, grace)
             self._service.thread.wait_for(self._state.is_closed, grace + END_SECONDS)
 

@@ -10,12 +10,14 @@ Guarantees:
       waited in that process, or whose process was killed on purpose, go elsewhere free of charge.
     - Every future gets a result or an exception, even if this code fails.
     - The thread ends with the last job and the last worker; idle workers are ended by it.
+    - When the program ends, all jobs are closed: whoever closes one later waits for nobody.
 """
 
 from __future__ import annotations
 
 import heapq
 import selectors
+import sys
 import threading
 import time
 from collections import deque
@@ -26,7 +28,7 @@ from typing import Any
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.pool import WAKE_UP
 from batchflow.executors.processes.handle import Handle
-from batchflow.executors.processes.tasks import JobState, Task
+from batchflow.executors.processes.tasks import JobState, Task, program_ends
 from batchflow.executors.processes.thread import ServiceThread
 from batchflow.executors.processes.transport import Frame, Parcel
 from batchflow.executors.processes.worker import (
@@ -78,6 +80,11 @@ class Service:
         """Whether jobs are open."""
         return bool(self._jobs)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the program ends: nothing is begun, and the thread may be there no more."""
+        return self._is_over or sys.is_finalizing()
+
     def abandon(self) -> None:
         """Close what a forked process has inherited."""
         for worker in (*self._workers, *self._leaving):
@@ -88,12 +95,15 @@ class Service:
 
     def add_job(self, job: JobState) -> None:
         """Take a job."""
-        self._jobs[job.number] = job
+        if self._is_over:
+            job.is_closed.set()
+        else:
+            self._jobs[job.number] = job
 
     def add_task(self, task: Task) -> None:
         """Take a task of an open job."""
         if self._is_over:
-            task.fail(BatchflowError("the program ends: no work is begun in processes any more"))
+            task.fail(program_ends())
         elif task.job.deadline is not None:
             task.drop()
         else:
@@ -101,7 +111,7 @@ class Service:
 
     def close_job(self, job: JobState, grace: float) -> None:
         """Begin nothing of a job any more; what is at work has `grace` seconds."""
-        if job.deadline is not None:
+        if self._is_over or job.deadline is not None:
             return
         job.deadline = time.monotonic() + grace
         self._jobs.pop(job.number, None)
@@ -126,9 +136,10 @@ class Service:
         done.set()
 
     def end(self, done: threading.Event) -> None:
-        """Kill all workers, for good."""
+        """Kill all workers, for good, and close all jobs."""
         self._is_over = True
         self._fail_all(BatchflowError("the program ends: work in processes has been broken off"))
+        self._close_all()
         self.kill_workers(done)
 
     # ---- the turns of the thread
@@ -169,10 +180,9 @@ class Service:
         for worker in (*self._workers, *self._leaving):
             worker.kill()
             worker.end()
-        for job in (*self._jobs.values(), *self._closing.values()):
-            job.is_closed.set()
-        for held in (self._workers, self._leaving, self._jobs, self._closing):
-            held.clear()
+        self._workers.clear()
+        self._leaving.clear()
+        self._close_all()
 
     # ---- tasks to workers
 
@@ -256,6 +266,12 @@ class Service:
                 task.fail(error)
             worker.tasks.clear()
 
+    def _close_all(self) -> None:
+        for jobs in (self._jobs, self._closing):
+            for job in jobs.values():
+                job.is_closed.set()
+            jobs.clear()
+
     # ---- what workers say
 
     def _read(self, worker: Handle) -> None:
@@ -281,7 +297,7 @@ class Service:
             self._next_look = 0.0
         elif received.kind in (DONE, FAILED):
             answered = next((t for t in worker.tasks if t.number == received.number), None)
-            outcome = _opened(received, worker)
+            outcome = worker.opened(received, is_error=received.kind == FAILED)
             if answered is not None:  # or it has been given up
                 worker.tasks.remove(answered)
                 worker.since = time.monotonic()
@@ -368,18 +384,7 @@ class Service:
         if task.job.deadline is not None:
             task.drop()
         elif task.deaths == ATTEMPTS or task.returns == RETURNS:
-            task.fail(
-                WorkerDiedError(
-                    f"a worker process died at this in each of {task.returns} attempts; "
-                    f"the last time {cause}"
-                )
-            )
+            attempts = task.deaths if task.deaths == ATTEMPTS else task.returns
+            task.fail(WorkerDiedError.after(attempts, cause))
         else:
             heapq.heappush(task.job.queue, task)
-
-
-def _opened(received: Frame, worker: Handle) -> Arrived | Exception:
-    try:
-        return Arrived(worker.borrower.open(received), received.kind == FAILED)
-    except (OSError, BatchflowError) as error:
-        return error

@@ -7,10 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchflow.errors import BatchflowError
 from batchflow.executors.processes.transport import Parcel
 from batchflow.executors.travel.futures import Promise
 
-__all__ = ["JobState", "Task"]
+__all__ = ["JobState", "Task", "program_ends"]
 
 SHORT_SECONDS = 0.02
 
@@ -63,3 +64,8 @@ class JobState:
         """Take note of how long a task took."""
         before = seconds if self.seconds is None else self.seconds
         self.seconds = 0.75 * before + 0.25 * seconds
+
+
+def program_ends() -> BatchflowError:
+    """Make the error for what comes too late."""
+    return BatchflowError("the program ends: no work is begun in processes any more")

@@ -2,7 +2,8 @@
 
 Guarantees:
     - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
-      once, with the function. Their instances come back with the very same class.
+      once, with the function. Their instances come back with the very same class. What of a class
+      no worker needs may travel closed: see closed.py.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
     - What cannot be packed is named.
@@ -15,23 +16,27 @@ import io
 import itertools
 import os
 import pickle
+import types
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.travel.closed import Absent, Closing, Late, opened
 from batchflow.executors.travel.errors import culprit, said_by, sendable
+from batchflow.executors.travel.views import has_gaps, reduced_view
 from batchflow.extras import imported
 
 __all__ = [
     "INLINE",
     "Classes",
+    "Late",
     "Opened",
     "PackedCall",
+    "dumps_late",
     "dumps_whole",
     "needs_cloudpickle",
     "pack",
@@ -88,8 +93,12 @@ class PackedCall:
     classes: Classes = field(repr=False)
 
 
-def pack(function: Callable[[Any], Any]) -> PackedCall:
+def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall:
     """Pack a function of one item.
+
+    Args:
+        function: The function.
+        late: Which members of its classes travel closed; None: none of them.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
@@ -98,9 +107,9 @@ def pack(function: Callable[[Any], Any]) -> PackedCall:
     needs_cloudpickle()
     classes = Classes()
     try:
-        payload, buffers = _dumps_with_classes(function, classes)
+        payload, buffers = _dumps_with_classes(function, classes, late)
     except Exception as error:
-        dumps = functools.partial(dumps_whole, classes=Classes())
+        dumps = functools.partial(dumps_late, late=late)
         where = culprit(function, dumps, "the function", error)
         raise ArgumentTypeError(f"cannot be sent to a worker process: {where}") from error
     return PackedCall(function, payload, buffers, classes)
@@ -172,6 +181,11 @@ def dumps_whole(value: Any, classes: Classes) -> bytes:
     return _dumps(value, classes, None)
 
 
+def dumps_late(value: Any, late: Late | None) -> bytes:
+    """Pack a value as `pack` does, to find out whether it can be packed."""
+    return _dumps_with_classes(value, Classes(), late)[0]
+
+
 def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
     file = io.BytesIO()
     out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
@@ -179,13 +193,49 @@ def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | No
     return file.getvalue()
 
 
-def _dumps_with_classes(function: Any, classes: Classes) -> tuple[bytes, list[pickle.PickleBuffer]]:
+def _dumps_with_classes(
+    function: Any, classes: Classes, late: Late | None, known: Classes | None = None
+) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """Pack a function, and after it the list of the classes that were met on the way."""
     file, met = io.BytesIO(), _Met(classes)
     buffers: list[pickle.PickleBuffer] = []
-    pickler = _pickler()(file, {}, met.add, functools.partial(_stays_in_band, buffers))
-    pickler.dump((function, met.pairs))
+    out_of_band = functools.partial(_stays_in_band, buffers)
+    closing = None
+    if late is not None:
+        close = functools.partial(_closed, classes)
+        closing = Closing(late, close, functools.partial(_why, classes))
+    tokens = {} if known is None else known.tokens
+    pickler = _pickler()(file, tokens, met.add, out_of_band, closing)
+    pickler.dump((function if closing is None else _Before(function, closing), met.pairs))
     return file.getvalue(), buffers
+
+
+class _Before:
+    """Unpacks as a function, with what closes behind it packed after it."""
+
+    def __init__(self, function: Any, closing: Closing) -> None:
+        self._parts = function, closing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _first, self._parts
+
+
+def _first(function: Any, closed: None) -> Any:  # noqa: ARG001  it has been filled on the way
+    return function
+
+
+def _closed(
+    classes: Classes, function: Any, closing: Closing
+) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    file = io.BytesIO()
+    buffers: list[pickle.PickleBuffer] = []
+    out_of_band = functools.partial(_stays_in_band, buffers)
+    _pickler(packets=True)(file, classes.tokens, None, out_of_band, closing).dump(function)
+    return file.getvalue(), buffers
+
+
+def _why(classes: Classes, function: Any, error: Exception) -> str:
+    return culprit(function, functools.partial(dumps_whole, classes=classes), "it", error)
 
 
 class _Met:
@@ -216,77 +266,112 @@ def needs_cloudpickle() -> None:
     imported("cloudpickle", "work in processes")
 
 
+if TYPE_CHECKING:
+    _Pickler = pickle.Pickler
+else:
+    _Pickler = object
+
+
 @functools.cache
-def _pickler() -> type[Any]:
-    """Make the class of the pickler."""
+def _pickler(*, packets: bool = False) -> type[Any]:
+    """Make the class of the pickler, or of that of the packets of closed functions."""
     needs_cloudpickle()
     import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Packs classes that the other side has as their numbers."""
+    mixin = _PacketReductions if packets else _Reductions
+    return type("Pickler", (mixin, cloudpickle.Pickler), {})
 
-        def __init__(self, file: Any, tokens: Any, meets: Any, buffer_callback: Any) -> None:
-            super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-            self._known = tokens
-            self._meets = meets
 
-        def reducer_override(self, value: Any) -> Any:
-            if type(value) is np.ndarray and _has_gaps(value):
-                return _reduced_view(value)
-            if not isinstance(value, type):
-                return super().reducer_override(value)
-            token = self._known.get(value)
-            if token is not None:
-                return _class_of, (token,)
+class _Reductions(_Pickler):
+    """Packs classes that the other side has as their numbers, closed functions apart.
+
+    A mixin for the pickler of cloudpickle, which is imported on use.
+    """
+
+    def __init__(
+        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, closing: Any = None
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._known = tokens
+        self._meets = meets
+        self._closing = closing
+
+    def reducer_override(self, value: Any, /) -> Any:
+        if type(value) is np.ndarray and has_gaps(value):
+            return reduced_view(value)
+        if isinstance(value, type):
+            return self._reduced_class(value)
+        if isinstance(value, types.FunctionType):
+            return self._reduced_function(value)
+        if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
+            return _cached_property, (value.func, value.attrname)
+        if self._closing is not None and type(value) is types.CellType:
+            self._closing.see(value, None)
+        return super().reducer_override(value)
+
+    def _reduced_class(self, cls: type) -> Any:
+        token = self._known.get(cls)
+        if token is not None:
+            return _class_of, (token,)
+        reduced: Any = super().reducer_override(cls)
+        if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
+            self._meets(cls)  # it travels by value
+            if self._closing is not None:
+                self._closing.late.meet(cls)
+                _spare(cls, reduced[2][0], self._closing.late)
+        return reduced
+
+    def _reduced_function(self, function: Any) -> Any:
+        closing = self._closing
+        if closing is not None and function in closing.late:
+            return closing.stand_in(function)
+        real = opened(function)
+        reduced = super().reducer_override(real)
+        if reduced is NotImplemented:
+            return reduced if real is function else (_itself, (real,))
+        if closing is not None:
+            closing.see(real, reduced)
+        return reduced
+
+
+class _PacketReductions(_Reductions):
+    """Packs a closed function, for whom what has travelled openly is there."""
+
+    def reducer_override(self, value: Any, /) -> Any:
+        closing, self._closing = self._closing, None
+        try:
             reduced = super().reducer_override(value)
-            if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
-                self._meets(value)  # it travels by value
-            return reduced
+        finally:
+            self._closing = closing
+        if isinstance(value, types.FunctionType) and isinstance(reduced, tuple):
+            return closing.sharing(value, reduced)
+        return reduced
 
-    return Pickler
-
-
-# ---- views: sums and products of an array depend on how it lies in memory
-
-
-def _has_gaps(array: NDArray[Any]) -> bool:
-    flags = array.flags
-    return not (flags.c_contiguous or flags.f_contiguous or array.dtype.hasobject)
+    def persistent_id(self, value: Any, /) -> Any:
+        shared = self._closing.shared(value)
+        return None if shared is None else tuple(shared)
 
 
-class _Span:
-    """The memory that a view reaches over, as NumPy reads it."""
-
-    def __init__(self, view: NDArray[Any]) -> None:
-        steps = zip(view.shape, view.strides, strict=True)
-        reach = [(n - 1) * stride for n, stride in steps]
-        self.before = -sum(step for step in reach if step < 0)
-        size = self.before + sum(step for step in reach if step > 0) + view.itemsize
-        self._view = view  # keeps the memory alive
-        self.__array_interface__ = {
-            # As what can be written to: what arrives is. Nobody writes here.
-            "data": (view.__array_interface__["data"][0] - self.before, False),
-            "shape": (size,),
-            "typestr": "|u1",
-            "version": 3,
-        }
+def _itself(value: Any) -> Any:
+    return value
 
 
-def _reduced_view(view: NDArray[Any]) -> Any:
-    span = _Span(view)
-    told = span.before, view.shape, view.strides, view.dtype, view.flags.writeable
-    return _view_of, (np.asarray(span), *told)
+def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
 
 
-def _view_of(
-    span: NDArray[Any],
-    offset: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: Any,
-    is_writeable: bool,
-) -> NDArray[Any]:
-    view: NDArray[Any] = np.ndarray(shape, dtype, span, offset, strides)
-    if not is_writeable and view.flags.writeable:
-        view.flags.writeable = False
-    return view
+def _spare(cls: type, members: dict[str, Any], late: Late) -> None:
+    """Leave here what cannot be packed of the attributes of a class that no worker needs."""
+    if not late.spares:
+        return
+    known = Classes()
+    known.tokens.update(_tokens)  # the class itself and its like are no obstacle
+    for name, value in members.items():
+        if late.needs(cls, name):
+            continue
+        try:
+            _dumps_with_classes(value, Classes(), late, known)
+        except Exception as error:
+            members[name] = Absent(f"{cls.__qualname__}.{name}", said_by(error))

@@ -48,8 +48,10 @@ def test_a_worker_process_loads_only_its_own_side():
         "batchflow.executors.processes.transport",
         "batchflow.executors.processes.worker",
         "batchflow.executors.travel",
+        "batchflow.executors.travel.closed",
         "batchflow.executors.travel.errors",
         "batchflow.executors.travel.packing",
+        "batchflow.executors.travel.views",
     }
 
 
@@ -57,8 +59,11 @@ def test_a_worker_of_others_loads_only_its_own_side():
     new = loaded_by("import batchflow.executors.foreign.worker") - loaded_by("import batchflow")
     assert new == {
         "batchflow.executors.foreign",
+        "batchflow.executors.foreign.board",
         "batchflow.executors.foreign.worker",
         "batchflow.executors.travel",
+        "batchflow.executors.travel.closed",
         "batchflow.executors.travel.errors",
         "batchflow.executors.travel.packing",
+        "batchflow.executors.travel.views",
     }

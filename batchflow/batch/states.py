@@ -1,0 +1,40 @@
+"""What of a batch is pickled, and what a copy shares.
+
+Guarantees:
+    - A pickled batch is as big as its items: what it was made from and what it flows through are
+      not in it.
+    - A copy in this process keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["TIES", "shallow_copy", "without_ties"]
+
+# What ties a batch to the process that it is in.
+TIES = frozenset({"dataset", "pipeline", "_loop"})
+
+
+def without_ties(state: Any) -> Any:
+    """Give the state that `object.__getstate__` has made of a batch, without its ties."""
+    if isinstance(state, tuple):  # with slots
+        held, slots = state
+        return without_ties(held), slots
+    return state and {name: value for name, value in state.items() if name not in TIES}
+
+
+def shallow_copy(batch: Any) -> Any:
+    """Make what `copy.copy` makes by default, the ties included."""
+    make, args, *rest = batch.__reduce_ex__(4)
+    twin = make(*args)
+    state = rest[0] if rest else None
+    if hasattr(twin, "__setstate__"):
+        twin.__setstate__(state)
+    else:
+        held, slots = state if isinstance(state, tuple) else (state, None)
+        twin.__dict__.update(held or {})
+        for name, value in (slots or {}).items():
+            setattr(twin, name, value)
+    twin.__dict__.update((name, batch.__dict__[name]) for name in TIES if name in batch.__dict__)
+    return twin
