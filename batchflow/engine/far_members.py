@@ -95,11 +95,9 @@ def _needed(steps: Sequence[BoundStep], owners: Sequence[type]) -> set[str]:
     for step in steps:
         mentions.names.add(step.step.name)
         mentions.read(step.function)
-        given = [*step.args, *step.kwargs.values()]
+        given = [*step.args, *step.kwargs.values()]  # functions, and names of methods
         for value in (*given, *(getattr(part, "_value", None) for part in expressions_in(given))):
-            mentions.read(
-                value
-            )  # functions, those of F(function) and L(function), names of methods
+            mentions.read(value)
     members = [(name, member) for owner in owners for name, member in vars(owner).items()]
     while members:
         found = [pair for pair in members if pair[0] in mentions.names or _is_special(pair[0])]

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from unit.executors.waiting import until
+
+HELD_UP = 4.0  # seconds: it is a tenth of one; a wait for what does not come any more is 5
 
 SCRIPT = """
 import atexit, os, time
@@ -97,9 +100,9 @@ def test_open_runs_do_not_hold_up_the_exit(tmp_path, way):
     seconds = time.time() - float(program.stdout.partition("end ")[2].split()[0])
     assert program.returncode == 0
     assert program.stderr == ""
-    assert seconds < 1
+    assert seconds < HELD_UP
     workers = [int(path.name) for path in (tmp_path / "pids").iterdir()]
     assert workers
     assert not any(lives(worker) for worker in workers)
-    assert shared() <= before
+    until(lambda: shared() <= before)  # other tests come and go at the same time
     assert ("BatchflowError the program ends" in program.stdout) == (way == "begun when it is late")
