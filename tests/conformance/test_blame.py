@@ -78,7 +78,7 @@ def test_the_third_death_is_the_last(executor, tmp_path, beside):
         for batch in run:
             numbers.append(batch.number)
     assert numbers == [0, 1, 2, 3]
-    # Of two that die in the same moment, the second may go unnoticed: then it gets one more attempt.
+    # Of two deaths in the same moment the second may go unnoticed: then there is one more attempt.
     assert 3 <= times(tmp_path)[4] <= 3 + len(beside)
     assert caught.value.attempts == 3
 
