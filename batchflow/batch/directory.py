@@ -16,9 +16,8 @@ import inspect
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from batchflow.errors import (
     ModelDefinitionError,
@@ -28,6 +27,9 @@ from batchflow.errors import (
 )
 from batchflow.executors.pool import is_worker
 from batchflow.extras import advice_on
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
 
@@ -99,6 +101,8 @@ class ModelSlot:
         Raises:
             ModelDefinitionError: The definition needs the model that it is to make.
         """
+        from concurrent.futures import Future  # on use, for a light import
+
         me = threading.get_ident()
         with _guard:
             made = self._made

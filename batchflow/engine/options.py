@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -18,6 +17,8 @@ from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from batchflow.index.order import ShuffleLike
     from batchflow.index.shard import Shard
 
@@ -276,9 +277,11 @@ def _workers_of(executor: Any) -> int | None:
 
 
 def _checked_executor(executor: Any) -> Any:
-    if isinstance(executor, Executor):
-        return executor
     if isinstance(executor, str) and executor in _EXECUTORS:
+        return executor
+    from concurrent.futures import Executor  # on use, for a light import
+
+    if isinstance(executor, Executor):
         return executor
     if not isinstance(executor, type) and callable(getattr(executor, "get_executor", None)):
         raise ArgumentValueError(

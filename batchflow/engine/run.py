@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
@@ -22,8 +22,10 @@ from batchflow.engine.program import Program
 from batchflow.engine.regroup import Flow
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
-from batchflow.executors import Borrowed, ThreadExecutor
 from batchflow.executors.loop import EventLoop, PrivateLoop
+
+if TYPE_CHECKING:
+    from batchflow.executors.threads import Borrowed, ThreadExecutor
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
@@ -200,12 +202,15 @@ def _workers_for(options: RunOptions, machine: Machine, context: contextvars.Con
         from batchflow.engine.far_workers import FarWorkers  # on use
 
         return FarWorkers(options, machine.prefixes, n_segments, context)
-    executor = None
-    if options.prefetch:
-        given, n_workers = options.executor, options.n_workers
-        is_own = given == "threads"
-        executor = ThreadExecutor(n_workers) if is_own else Borrowed(given, n_workers)
+    executor = _executor_for(options) if options.prefetch else None
     return Workers(executor, options.prefetch, n_segments, context)
+
+
+def _executor_for(options: RunOptions) -> ThreadExecutor | Borrowed:
+    from batchflow.executors.threads import Borrowed, ThreadExecutor  # on use
+
+    given, n_workers = options.executor, options.n_workers
+    return ThreadExecutor(n_workers) if given == "threads" else Borrowed(given, n_workers)
 
 
 def _stream(

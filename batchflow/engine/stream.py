@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from contextvars import Context
 
-    from batchflow.executors import Borrowed
+    from batchflow.executors.threads import Borrowed
 
     # From a ticket, or from a batch of the stage before, to a batch; None when it is skipped.
     Work = Callable[[Any, "Halt"], Any]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from batchflow.engine.prefix import Prefix, Segment
-    from batchflow.executors import Borrowed, ThreadExecutor
+    from batchflow.executors.threads import Borrowed, ThreadExecutor
 
 __all__ = ["CLOSE_GRACE", "Workers"]
 

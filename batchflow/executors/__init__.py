@@ -12,10 +12,6 @@ In other processes:
     foreign/     other people's executors: a concurrent.futures.Executor, Dask, executor="ray"
     travel/      what both need: functions, items, results and errors on the way there and back
 
-`processes/` and `foreign/` do not know each other. What is in other processes is imported when
-somebody asks for it.
+`processes/` and `foreign/` do not know each other. All but `pool.py` and `loop.py` is imported when
+somebody asks for it, and so is `concurrent.futures`, which brings a logger.
 """
-
-from batchflow.executors.threads import Borrowed, ThreadExecutor
-
-__all__ = ["Borrowed", "ThreadExecutor"]

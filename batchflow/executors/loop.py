@@ -18,7 +18,6 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +25,7 @@ from batchflow.errors import BatchflowError, RunClosedError
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
 __all__ = ["EventLoop", "PrivateLoop", "runs_here"]
 
@@ -70,6 +70,8 @@ class EventLoop:
             RunClosedError: The loop has been closed, before or while the task was at work.
             BaseException: What the coroutine raises.
         """
+        from concurrent.futures import CancelledError  # on use, for a light import
+
         try:
             future = self._submit(coroutine)
         except BaseException:

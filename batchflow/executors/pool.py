@@ -18,11 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import ItemTimeoutError
-from batchflow.executors.threads import ThreadExecutor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from batchflow.executors.threads import ThreadExecutor
 
 __all__ = [
     "WAKE_UP",
@@ -184,6 +187,8 @@ class _Turns:
         Raises:
             ItemTimeoutError: They are not done in time.
         """
+        from concurrent.futures import wait  # on use, for a light import
+
         end = end_of(timeout)
         while self._helpers:  # one that is at work may add another
             helper = self._helpers.popleft()
@@ -216,6 +221,8 @@ class _Threads:
         self._executor: ThreadExecutor | None = None
 
     def submit(self, function: Callable[..., None], *args: Any) -> Future[None]:
+        from batchflow.executors.threads import ThreadExecutor  # on use, for a light import
+
         with self._guard:
             if self._executor is None:
                 self._executor = ThreadExecutor(MAX_THREADS)

@@ -36,7 +36,6 @@ def test_import_batchflow_loads_nothing_for_other_processes():
     assert loaded_by("import batchflow") == {
         "batchflow.executors.loop",
         "batchflow.executors.pool",
-        "batchflow.executors.threads",
     }
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from batchflow.executors import ThreadExecutor
+from batchflow.executors.threads import ThreadExecutor
 
 DEADLINE = 20
 
