@@ -128,7 +128,7 @@ class Prefix:
         """Make a source batch, before its first step."""
         number, epoch, positions = ticket
         facts = {"number": number, "epoch": epoch, **self._facts}
-        if self.marks_epochs and self._closes(number):
+        if self._closes(number):
             facts["_closes"] = True
         try:
             return self._read(positions, facts)

@@ -2,31 +2,15 @@
 
 import os
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from batchflow import B, Dataset, WorkerDiedError
 
-
-@contextmanager
-def loky_pool():
-    import loky
-
-    with loky.get_reusable_executor(2) as executor:
-        yield executor
-
-
-def a_fork_server():
-    return ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
-
-
-def a_spawned_pool():
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-
+from .pools import a_fork_server, a_spawned_pool, loky_pool
 
 POOLS = [
     pytest.param(lambda: nullcontext("processes"), id="processes"),
@@ -78,8 +62,10 @@ def test_the_third_death_is_the_last(executor, tmp_path, beside):
         for batch in run:
             numbers.append(batch.number)
     assert numbers == [0, 1, 2, 3]
-    # Of two deaths in the same moment the second may go unnoticed: then there is one more attempt.
-    assert 3 <= times(tmp_path)[4] <= 3 + len(beside)
+    # Of two deaths in the same moment in a user's pool the second may go unnoticed: then there is
+    # one more attempt.
+    most = 3 if executor == "processes" else 3 + len(beside)
+    assert 3 <= times(tmp_path)[4] <= most
     assert caught.value.attempts == 3
 
 

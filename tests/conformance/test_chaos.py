@@ -4,7 +4,6 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
 
 import pytest
 
@@ -14,16 +13,9 @@ from batchflow.testing import nothing_left
 
 from .chains import BATCH, make_dataset, told, with_history
 from .chaos import Assassin, Murders, some_numbers, training_with
+from .pools import a_fork_server, a_spawned_pool, loky_pool
 
 N_ITEMS = 100
-
-
-@contextmanager
-def loky_pool():
-    import loky
-
-    with loky.get_reusable_executor(2) as executor:
-        yield executor
 
 
 @contextmanager
@@ -43,14 +35,6 @@ def ray_cluster():
     pytest.importorskip("ray")
     yield "ray"
     batchflow.shutdown()
-
-
-def a_spawned_pool():
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-
-
-def a_fork_server():
-    return ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
 
 
 EXECUTORS = [

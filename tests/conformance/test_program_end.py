@@ -4,10 +4,9 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from unit.executors.waiting import until
+from unit.executors.waiting import runs, until
 
 HELD_UP = 4.0  # seconds: it is a tenth of one; a wait for what does not come any more is 5
 
@@ -75,13 +74,6 @@ next(run)
 }
 
 
-def lives(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def shared():
     """Shared memory of the system; semaphores may come and go with other programs."""
     return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
@@ -103,6 +95,6 @@ def test_open_runs_do_not_hold_up_the_exit(tmp_path, way):
     assert seconds < HELD_UP
     workers = [int(path.name) for path in (tmp_path / "pids").iterdir()]
     assert workers
-    assert not any(lives(worker) for worker in workers)
+    assert not any(runs(worker) for worker in workers)
     until(lambda: shared() <= before)  # other tests come and go at the same time
     assert ("BatchflowError the program ends" in program.stdout) == (way == "begun when it is late")

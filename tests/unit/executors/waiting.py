@@ -29,6 +29,15 @@ def until(condition):
         time.sleep(0.005)
 
 
+def runs(pid):
+    """Tell whether a process lives and is more than an entry that its parent has not read yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def lives(pid):
     try:
         os.kill(pid, 0)

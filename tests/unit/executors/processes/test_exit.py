@@ -8,16 +8,7 @@ import textwrap
 import time
 
 import pytest
-from unit.executors.waiting import DEADLINE, until
-
-
-def lives(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
+from unit.executors.waiting import DEADLINE, runs, until
 
 PROLOGUE = """
 import os, signal, sys, threading, time
@@ -90,7 +81,7 @@ def test_workers_do_not_outlive_a_killed_main_process(tmp_path):
     )
     finished(program, -signal.SIGKILL)
     assert len(workers_of(tmp_path)) == 2
-    until(lambda: not any(lives(pid) for pid in workers_of(tmp_path)))
+    until(lambda: not any(runs(pid) for pid in workers_of(tmp_path)))
 
 
 def test_workers_at_work_do_not_hold_up_the_exit(tmp_path):
@@ -106,7 +97,7 @@ def test_workers_at_work_do_not_hold_up_the_exit(tmp_path):
     out, errors = finished(program)
     assert time.monotonic() - float(out.split()[1]) < 5
     assert errors == ""
-    assert not any(lives(pid) for pid in workers_of(tmp_path))
+    assert not any(runs(pid) for pid in workers_of(tmp_path))
 
 
 def test_who_waits_when_the_program_ends_gets_an_error(tmp_path):
@@ -255,7 +246,7 @@ def test_a_forked_child_does_not_keep_workers_alive(tmp_path):
         """,
     )
     finished(program, -signal.SIGKILL)
-    until(lambda: not any(lives(pid) for pid in workers_of(tmp_path)))
+    until(lambda: not any(runs(pid) for pid in workers_of(tmp_path)))
 
 
 def test_a_program_without_standard_error_has_workers(tmp_path):
