@@ -21,9 +21,7 @@ integers = st.integers(-(2**65), 2**65) | st.integers(-3, 300)
 numbers = integers | st.floats(allow_nan=True) | st.booleans() | st.complex_numbers()
 texts = st.text(max_size=4) | st.sampled_from(["", "a\0", "\0", "ünï", "x" * 50])
 blobs = st.binary(max_size=4) | st.sampled_from([b"", b"\0", b"a\0\0"])
-of_numpy = st.builds(np.float32, st.floats(width=32)) | st.builds(
-    np.uint8, st.integers(0, 255)
-)
+of_numpy = st.builds(np.float32, st.floats(width=32)) | st.builds(np.uint8, st.integers(0, 255))
 dates = st.builds(
     np.datetime64, st.dates(datetime.date(1700, 1, 1), datetime.date(2200, 1, 1))
 ) | st.just(np.datetime64("NaT"))
@@ -69,7 +67,8 @@ def same(one, other):
     if kind(one) == "number" and one != one:
         return other != other
     return bool(one == other) and (
-        not isinstance(one, float) or not isinstance(other, float)
+        not isinstance(one, float)
+        or not isinstance(other, float)
         or math.copysign(1, one) == math.copysign(1, other)
     )
 
@@ -120,16 +119,16 @@ WAYS_IN = {
     "source": lambda cls, v: Dataset(len(v), cls, source=Rows(v)).p,
     "assigned": lambda cls, v: _empty(cls, len(v)).p.map(assigned(v), over="batches"),
     "load": lambda cls, v: _empty(cls, len(v)).p.load(src=v, components="x"),
-    "load_by_id": lambda cls, v: _empty(cls, len(v)).p.load(
-        src=dict(enumerate(v)), components="x"
-    ),
+    "load_by_id": lambda cls, v: _empty(cls, len(v)).p.load(src=dict(enumerate(v)), components="x"),
     "map": lambda cls, v: _empty(cls, len(v)).p.map(lambda i: v[i], src="tag", dst="x"),
     "apply_parallel": lambda cls, v: _empty(cls, len(v)).p.apply_parallel(
         lambda i: v[i], src="tag", dst="x"
     ),
-    "from_batch": lambda cls, v: Dataset.from_batch(
-        Dataset.from_arrays(cls, x=v, tag=np.arange(len(v))).p.next_batch(len(v))
-    ).p,
+    "from_batch": lambda cls, v: (
+        Dataset.from_batch(
+            Dataset.from_arrays(cls, x=v, tag=np.arange(len(v))).p.next_batch(len(v))
+        ).p
+    ),
     "written": lambda cls, v: Dataset.from_arrays(
         cls, x=np.zeros((len(v), *np.shape(v[0])), "u1"), tag=np.arange(len(v))
     ).p.map(written(v)),

@@ -25,9 +25,9 @@ def assigned(batch):
 
 BY_LABEL = {
     "from_arrays": lambda ids: Dataset.from_arrays(Rows, index=ids, y=UPSIDE_DOWN.y).p,
-    "beside an array": lambda ids: Dataset.from_arrays(
-        Rows, index=ids, x=np.arange(3), y=UPSIDE_DOWN.y
-    ).p,
+    "beside an array": lambda ids: (
+        Dataset.from_arrays(Rows, index=ids, x=np.arange(3), y=UPSIDE_DOWN.y).p
+    ),
     "preloaded table": lambda ids: Dataset(ids, Rows, preloaded=UPSIDE_DOWN).p,
     "preloaded columns": lambda ids: Dataset(ids, Rows, preloaded=(TABLE.x, UPSIDE_DOWN.y)).p,
     "load table": lambda ids: Dataset(ids, Rows).p.load(src=UPSIDE_DOWN),
@@ -131,7 +131,10 @@ def test_rows_with_other_labels_do_not_lie_beside_each_other(make):
 
 def test_a_column_keeps_its_missing_values_in_every_batch():
     table = pd.DataFrame(
-        {"x": pd.array([1, None, 2**60 + 1], "Int64"), "y": pd.array([True, None, False], "boolean")}
+        {
+            "x": pd.array([1, None, 2**60 + 1], "Int64"),
+            "y": pd.array([True, None, False], "boolean"),
+        }
     )
     ways = Dataset(3, Rows, preloaded=table).p, Dataset(3, Rows).p.load(src=table)
     for pipeline in ways:

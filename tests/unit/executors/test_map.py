@@ -49,7 +49,7 @@ def test_a_worker_process_loads_only_its_own_side():
         "batchflow.executors.travel",
         "batchflow.executors.travel.closed",
         "batchflow.executors.travel.errors",
-            "batchflow.executors.travel.files",
+        "batchflow.executors.travel.files",
         "batchflow.executors.travel.packing",
         "batchflow.executors.travel.views",
     }
@@ -64,7 +64,7 @@ def test_a_worker_of_others_loads_only_its_own_side():
         "batchflow.executors.travel",
         "batchflow.executors.travel.closed",
         "batchflow.executors.travel.errors",
-            "batchflow.executors.travel.files",
+        "batchflow.executors.travel.files",
         "batchflow.executors.travel.packing",
         "batchflow.executors.travel.views",
     }

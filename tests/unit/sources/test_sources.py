@@ -151,7 +151,9 @@ def test_a_read_that_fails_keeps_its_exception_with_positions_and_ids(options):
     assert "replay(0" in notes
 
 
-@pytest.mark.parametrize("source", [[1, 2], {"x": 1}, np.arange(5), object()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "source", [[1, 2], {"x": 1}, np.arange(5), object()], ids=lambda s: type(s).__name__
+)
 def test_what_is_no_source_is_refused(source):
     with pytest.raises(ArgumentTypeError, match=r"source\.read\(positions\)"):
         Dataset(5, Strict, source=source)
