@@ -22,7 +22,7 @@ class Loose(Batch):
 
 
 def value_of(given):
-    return eval(given, {"np": np, "pd": pd})  # noqa: S307  it is our page
+    return eval(given, {"np": np, "pd": pd})
 
 
 def shown(value):

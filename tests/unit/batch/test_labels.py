@@ -1,4 +1,4 @@
-"""Tables and columns of pandas: by label where ids were given, by position where nobody gave any."""
+"""Tables of pandas: rows go by label where ids were given, by position where nobody gave any."""
 
 import numpy as np
 import pandas as pd

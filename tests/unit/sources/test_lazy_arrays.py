@@ -87,7 +87,7 @@ def test_only_the_rows_of_the_batch_are_read(way):
 
 def test_a_lazy_array_of_another_length_is_refused_without_being_read():
     lazy = Watched()
-    with pytest.raises(ArgumentValueError, match="the index has 19 items, .* 20 rows"):
+    with pytest.raises(ArgumentValueError, match=r"the index has 19 items, .* 20 rows"):
         Dataset(19, Strict, preloaded={"x": lazy})
     batch = Strict(19)
     with pytest.raises(ArgumentValueError, match="expected 19 items, got 20"):
