@@ -290,7 +290,7 @@ class Pipeline(Inspection, Chain):
         bar = ProgressBar(shown) if options.bar else None
         run = Run(program or self._program(), options, bar)
         if bar is not None:
-            bar.open(run.n_batches)
+            bar.open(run)
         return run
 
     def _program(self, batch_class: type[Batch] | None = None) -> Program:

@@ -11,15 +11,19 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Generator
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.engine.build import Machine
+from batchflow.engine.count import Length
+from batchflow.engine.epochs import Epochs
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regroup import Flow
+from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors.loop import EventLoop, PrivateLoop
@@ -72,6 +76,8 @@ class Run:
         self._machine = Machine(program, options)
         self._observer = observer
         self._end: str | None = None
+        self._has_begun = False
+        self._course = _Course()
         self._turn = threading.Lock()  # who reads and who closes take turns
         self._reader: int | None = None  # the thread that reads now
         self._token = object()
@@ -79,9 +85,12 @@ class Run:
         context.run(_inside.set, (*_inside.get(), self._token))
         context.run(in_parallel.set, True)
         self._loop = _loop_for(options) if self._machine.is_async else None
+        self._n_batches = self._machine.counted.n_batches
         self._workers = _workers_for(options, self._machine, context)
         self._numbers = numbers
-        self._stream = _stream(self._machine, self._workers, self._loop, observer, numbers)
+        self._stream = _stream(
+            self._machine, self._workers, self._loop, observer, numbers, self._course
+        )
 
     @property
     def seed(self) -> int:
@@ -91,16 +100,55 @@ class Run:
         """
         return self._machine.seed
 
+    def epochs(self) -> Epochs:
+        """Return the epochs of this run, each an iterator of its batches with a `number`.
+
+        An epoch that is left early leaves the rest of its batches unmade; the next one begins at
+        its own first batch. An epoch without batches, as all were skipped, is an empty iterator.
+
+        Example:
+            >>> from batchflow import Dataset
+            >>> run = Dataset(5).p.gen_batch(2, n_epochs=2)
+            >>> [(epoch.number, [len(batch) for batch in epoch]) for epoch in run.epochs()]
+            [(0, [2, 2, 1]), (1, [2, 2, 1])]
+
+        Raises:
+            RunClosedError: The run has ended.
+            BatchflowError: Batches have been taken from it.
+        """
+        self._refuse_used_up()
+        if self._has_begun:
+            raise BatchflowError(
+                "epochs() goes through a run from its first batch on, and batches have been taken "
+                "from this one: call it before, on another run: gen_batch(...).epochs()"
+            )
+        self._course.tells_ends = True
+        self._machine.mark_epochs()
+        schedule = self._machine.schedule
+        per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
+        n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
+        return Epochs(self, schedule.first // per_epoch, n_epochs)
+
     def __iter__(self) -> Self:
+        self._refuse_used_up()
+        self._machine.length.iterated()
         return self
 
     def __next__(self) -> Batch:
+        batch = self._take()
+        while isinstance(batch, EpochEnd):
+            batch = self._take()
+        return batch
+
+    def _take(self) -> Batch | EpochEnd:
+        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
         self._refuse_its_own_actions()
         with self._turn:
             self._reader = threading.get_ident()
+            self._has_begun = True
             try:
                 batch = next(self._stream)
-                if self._observer is not None:
+                if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
                 self._finish("ended")
@@ -112,10 +160,26 @@ class Run:
                 self._reader = None
             return batch
 
+    def _leave(self, epoch: int) -> None:
+        """Let an epoch come next, whatever is left of those before it."""
+        self._course.target = epoch
+
     @property
     def n_batches(self) -> int | None:
         """The number of batches, skipped ones included; None if it is endless or not known."""
-        return self._machine.n_batches if self._numbers is None else len(self._numbers)
+        if self._numbers is not None:
+            return len(self._numbers)
+        return None if self.length.changed_by is not None else self._n_batches
+
+    @property
+    def first_number(self) -> int:
+        """The number of the first batch."""
+        return self._machine.first_number if self._numbers is None else self._numbers.start
+
+    @property
+    def length(self) -> Length:
+        """Who counts on the number of batches."""
+        return self._machine.length
 
     def __bool__(self) -> bool:
         return True
@@ -123,9 +187,13 @@ class Run:
     def __len__(self) -> int:
         """Give the number of batches, skipped ones included.
 
+        Where an action then changes it, by changing the number of items ahead of `rebatch`, the run
+        ends in an error.
+
         Raises:
             TypeError: The run is endless, or regroups batches whose sizes are not known.
         """
+        self.length.asked()
         n_batches = self.n_batches
         if n_batches is None and self._machine.schedule.n_batches is not None:
             raise TypeError("the number of batches behind a regrouping step is not known here")
@@ -165,6 +233,15 @@ class Run:
             if self._end is None:
                 self._finish("closed")
 
+    def _refuse_used_up(self) -> None:
+        if self._end == "ended":
+            raise RunClosedError(
+                "this run has ended: its batches come once. Make another with gen_batch(...), or "
+                "go through several epochs in one run: gen_batch(..., n_epochs=3)"
+            )
+        if self._end is not None:
+            self._finish(self._end)
+
     def _refuse_its_own_actions(self) -> None:
         """Refuse the actions of this run, ordered or not: they would wait for themselves."""
         if self._token in _inside.get() or self._reader == threading.get_ident():
@@ -190,6 +267,26 @@ class Run:
                 f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
                 'another with gen_batch(...), or, for next_batch, call pipeline.reset("iter") first'
             ) from None
+
+
+class _Course:
+    """What the reader of a run wants of it.
+
+    Attributes:
+        tells_ends: Whether the ends of epochs are told, where no batch marks them.
+        target: The epoch to go on with; None: the batches in a row.
+    """
+
+    def __init__(self) -> None:
+        self.tells_ends = False
+        self.target: int | None = None
+
+    def goes_on(self, machine: Machine) -> bool:
+        """Let the batches begin at the target, if there is one; tell whether there are any."""
+        if self.target is not None:
+            target, self.target = self.target, None
+            machine.begin(target)
+        return machine.schedule.n_batches != 0
 
 
 def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
@@ -219,20 +316,28 @@ def _stream(
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
     numbers: range | None,
-) -> Generator[Batch, None, None]:
+    course: _Course,
+) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
     try:
         machine.start(loop)
         workers.start(machine.prefixes)
-        made = machine.ahead(workers, numbers)
-        batches = machine.ordered(made if observer is None else observer.watch(made), workers)
-        if machine.marks_epochs:
+        while course.goes_on(machine):
+            made = machine.ahead(workers, numbers)
+            batches = machine.ordered(made if observer is None else observer.watch(made), workers)
+            if not machine.marks_epochs:
+                yield from batches
+                return
             for batch in batches:
-                if isinstance(batch, Batch):
+                if isinstance(batch, Batch) or course.tells_ends:
                     yield batch
                 del batch  # while the next one is made, this one is not held
-        else:
-            yield from batches  # type: ignore[misc]
+                if course.target is not None:
+                    break
+            else:
+                return
+            del made, batches
+            workers.restart()
     except StopPipeline:
         return
     finally:
