@@ -77,6 +77,7 @@ class Run:
         self._observer = observer
         self._end: str | None = None
         self._has_begun = False
+        self._told_end: set[int] = set()  # the threads that were told of the end
         self._course = _Course()
         self._turn = threading.Lock()  # who reads and who closes take turns
         self._reader: int | None = None  # the thread that reads now
@@ -151,6 +152,7 @@ class Run:
                 if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
+                self._told_end.add(threading.get_ident())
                 self._finish("ended")
                 raise
             except BaseException:
@@ -234,13 +236,15 @@ class Run:
                 self._finish("closed")
 
     def _refuse_used_up(self) -> None:
-        if self._end == "ended":
+        # A thread that shares the run with others, and comes when they have read it to its end,
+        # finds no batches left; that is no mistake.
+        if self._end == "ended" and threading.get_ident() in self._told_end:
             raise RunClosedError(
                 "this run has ended: its batches come once. Make another with gen_batch(...), or "
                 "go through several epochs in one run: gen_batch(..., n_epochs=3)"
             )
-        if self._end is not None:
-            self._finish(self._end)
+        if self._end not in (None, "ended"):
+            self._finish("used again")
 
     def _refuse_its_own_actions(self) -> None:
         """Refuse the actions of this run, ordered or not: they would wait for themselves."""

@@ -140,7 +140,7 @@ def test_options_set_ahead_hold():
     [
         (lambda p: p.feed(3, prefech=1), ArgumentTypeError, "Did you mean 'prefetch'"),
         (lambda p: p.feed(), ArgumentTypeError, "batch_size is missing"),
-        (lambda p: p.feed(30), ArgumentValueError, "batch_size=30 is larger"),
+        (lambda p: p.feed(30, drop_last=True), ArgumentValueError, "batch_size=30 is larger"),
         (lambda p: p.feed(3, V("lost")), UnknownNameError, r"feed\(x=V\('lost'\)\), chained at"),
         (lambda p: p.feed(3, bar=V("lost")), UnknownNameError, "lost"),
         (lambda p: p.feed(3, "images"), ArgumentTypeError, "x is an expression such as B.images"),
