@@ -17,6 +17,7 @@ from batchflow.engine import (
     RunKeywords,
     RunOptions,
     Source,
+    warn_of_repeated_training,
 )
 from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.insight import ProgressBar
@@ -287,8 +288,10 @@ class Pipeline(Inspection, Chain):
 
     def _open(self, options: RunOptions, program: Program | None = None) -> Run:
         shown = self._check_bar(options)
+        program = program or self._program()
+        warn_of_repeated_training(program, options)
         bar = ProgressBar(shown) if options.bar else None
-        run = Run(program or self._program(), options, bar)
+        run = Run(program, options, bar)
         if bar is not None:
             bar.open(run)
         return run

@@ -1,5 +1,6 @@
 """How it happens: see README.md in this folder for the map."""
 
+from batchflow.engine.again import warn_of_repeated_training
 from batchflow.engine.build import Machine
 from batchflow.engine.models import PipelineModels
 from batchflow.engine.options import RunKeywords, RunOptions
@@ -18,4 +19,5 @@ __all__ = [
     "RunKeywords",
     "RunOptions",
     "Source",
+    "warn_of_repeated_training",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
+from batchflow.engine.again import note_training
 from batchflow.engine.count import Counted, EpochSize, Length, is_as_counted
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
@@ -189,6 +190,8 @@ class Machine:
         """
         self._open(loop, set())
         self._prepare(loop)
+        if self._options is not None:
+            note_training(self._program, self._options, self.schedule)
 
     def _open(self, loop: Any, opened: set[PipelineState]) -> None:
         if self._state in opened:  # a pipeline that is there several times is one
