@@ -57,8 +57,8 @@ def warn_of_repeated_training(program: Program, options: RunOptions) -> None:
     others = "" if n_epochs is None else f"first_epoch={first + n_epochs} for what follows, or "
     warnings.warn(
         f"the model {name!r} has been trained on epoch {first} of this pipeline before, and a run "
-        f"with the same seed or shuffle shows it the same batches again, in the same order and with "
-        f"the same random numbers. Give {others}n_epochs=... for several epochs in one run; or reset the model to "
+        "with the same seed or shuffle shows it the same batches again, in the same order and with "
+        f"the same random numbers. Give {others}n_epochs=... for several epochs in one run; or "
         f'begin anew: pipeline.reset("models"), or MyBatch.models.reset({name!r})',
         stacklevel=_depth(),
     )

@@ -42,24 +42,20 @@ class Length:
     def __init__(self) -> None:
         self.is_counted_on = False
         self.changed_by: str | None = None
-        self._is_hint = False
 
-    def iterated(self) -> None:
-        """Take note of a call of `iter`."""
-        self._is_hint = True
-
-    def asked(self) -> None:
+    def asked(self, *, is_hint: bool) -> None:
         """Take note of a call of `len`.
 
-        `list(run)` and `tuple(run)` call `len` right after `iter`, for a hint that may be wrong.
+        Args:
+            is_hint: Whether it followed a call of `iter`. So do those of `list(run)` and
+                `tuple(run)`, which take a length that is wrong as well.
 
         Raises:
             TypeError: It has turned out to be another.
         """
         if self.changed_by is not None:
             raise TypeError(f"the number of batches is not known: {self.changed_by}")
-        self.is_counted_on |= not self._is_hint
-        self._is_hint = False
+        self.is_counted_on |= not is_hint
 
     def changes(self, by: str) -> None:
         """Take note of what changes it.

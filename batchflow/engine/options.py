@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
     from batchflow.index.shard import Shard
 
-__all__ = ["MOST_THREADS", "RunKeywords", "RunOptions", "checked_seed", "derived_seed"]
+__all__ = [
+    "MOST_THREADS",
+    "RunKeywords",
+    "RunOptions",
+    "checked_epoch",
+    "checked_seed",
+    "derived_seed",
+]
 
 MOST_THREADS = 32
 _EXECUTORS = ("threads", "processes", "ray", "serial")
@@ -125,7 +132,7 @@ class RunOptions:
             shuffle=_checked_shuffle(given.get("shuffle")),
             n_epochs=_count("n_epochs", given.get("n_epochs", one_epoch), least=1),
             n_iters=n_iters,
-            first_epoch=_count("first_epoch", given.get("first_epoch"), least=0) or 0,
+            first_epoch=checked_epoch("first_epoch", given.get("first_epoch")),
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
             seed=checked_seed(given.get("seed")),
@@ -346,6 +353,11 @@ def _count(name: str, value: Any, *, least: int) -> int | None:
     if number < least:
         raise ArgumentValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def checked_epoch(name: str, epoch: Any) -> int:
+    """Check the number of an epoch."""
+    return _count(name, epoch, least=0) or 0
 
 
 def _flag(name: str, value: Any) -> bool:

@@ -61,6 +61,7 @@ class Run:
         options: What was asked for.
         observer: Who watches, or None.
         numbers: Of the source batches that are made, in a row; None: all that the options say.
+        length: Who counts on the number of batches; None: nobody yet.
 
     Raises:
         ArgumentValueError: The options do not fit the source.
@@ -72,11 +73,13 @@ class Run:
         options: RunOptions,
         observer: Observer | None = None,
         numbers: range | None = None,
+        length: Length | None = None,
     ) -> None:
-        self._machine = Machine(program, options)
+        self._machine = Machine(program, options, length=length)
         self._observer = observer
         self._end: str | None = None
         self._has_begun = False
+        self._was_iterated = False  # since a batch was taken, or the length was asked for
         self._told_end: set[int] = set()  # the threads that were told of the end
         self._course = _Course()
         self._turn = threading.Lock()  # who reads and who closes take turns
@@ -132,7 +135,7 @@ class Run:
 
     def __iter__(self) -> Self:
         self._refuse_used_up()
-        self._machine.length.iterated()
+        self._was_iterated = True
         return self
 
     def __next__(self) -> Batch:
@@ -146,7 +149,7 @@ class Run:
         self._refuse_its_own_actions()
         with self._turn:
             self._reader = threading.get_ident()
-            self._has_begun = True
+            self._has_begun, self._was_iterated = True, False
             try:
                 batch = next(self._stream)
                 if self._observer is not None and isinstance(batch, Batch):
@@ -195,7 +198,8 @@ class Run:
         Raises:
             TypeError: The run is endless, or regroups batches whose sizes are not known.
         """
-        self.length.asked()
+        is_hint, self._was_iterated = self._was_iterated, False
+        self.length.asked(is_hint=is_hint)
         n_batches = self.n_batches
         if n_batches is None and self._machine.schedule.n_batches is not None:
             raise TypeError("the number of batches behind a regrouping step is not known here")

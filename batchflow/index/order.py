@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -101,6 +102,7 @@ class CustomOrder:
         self.function = function
         self.__name__ = getattr(function, "__name__", "")
         self._n_called = 0
+        self._guard = threading.Lock()  # several threads may read one feed
         self._latest: tuple[int, _ArrayOrder] | None = None
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.ArrayLike:
@@ -113,13 +115,14 @@ class CustomOrder:
         Raises:
             ArgumentValueError: It is not a permutation of the positions.
         """
-        if self._latest is None or self._latest[0] != epoch:
-            while self._n_called < epoch:
+        with self._guard:
+            if self._latest is None or self._latest[0] != epoch:
+                while self._n_called < epoch:
+                    self._n_called += 1
+                    self.function(np.arange(self._n_items))
                 self._n_called += 1
-                self.function(np.arange(self._n_items))
-            self._n_called += 1
-            self._latest = epoch, self._checked(epoch)
-        return self._latest[1]
+                self._latest = epoch, self._checked(epoch)
+            return self._latest[1]
 
     def _checked(self, epoch: int) -> _ArrayOrder:
         order = np.asarray(self.function(np.arange(self._n_items)))
