@@ -181,8 +181,10 @@ class Counted(NamedTuple):
         """Tell how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
         if isinstance(what, Rebatch):
-            is_known = sizes_are_known and count != inf
-            return self._rebatched(what, int(count)) if is_known else None
+            is_endless = count == inf
+            n_sources = self.schedule.batches_per_epoch if is_endless else int(count)
+            made = self._rebatched(what, n_sources) if sizes_are_known else None
+            return inf if made and is_endless else made
         if isinstance(what, Concat):
             counts = [other._in_epochs(self.n_epochs) for other in others]
         else:

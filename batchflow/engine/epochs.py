@@ -10,7 +10,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd
@@ -67,6 +67,11 @@ class Epoch:
                     self._end = None
                 return item
         raise StopIteration
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickled with the variables of a notebook, as dill does to save an object whose class is
+        # defined there; the run stays.
+        return {"number": self.number, "_take": None, "_end": self._end or "left"}
 
     def __repr__(self) -> str:
         return f"<Epoch {self.number} of a run{f', {self._end}' if self._end else ''}>"
