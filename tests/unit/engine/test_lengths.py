@@ -112,7 +112,8 @@ def test_a_length_that_does_not_follow_from_the_items_stands():
 
 
 def test_an_endless_pipeline_that_is_merged_may_change_its_items():
-    run = OTHERS.merge(OTHERS.cut(3).rebatch(5).run_later(4, n_epochs=None)).gen_batch(16)
+    other = OTHERS.cut(3).rebatch(5).run_later(4, n_epochs=None)
+    run = OTHERS.cut(1).merge(other).gen_batch(16)
     assert len(run) == len(list(run)) == 7
 
 
