@@ -43,7 +43,9 @@ def note_training(program: Program, options: RunOptions, schedule: Schedule) -> 
 def warn_of_repeated_training(program: Program, options: RunOptions) -> None:
     """Warn if a run like this one has trained the same models on its first epoch before."""
     key, trained = _beginning(options), program.state.trained
-    n_epochs, made = trained.get(key, (None, {})) if trained and key else (None, {})
+    if not trained or key not in trained:
+        return
+    n_epochs, made = trained[key]
     again = [
         name
         for name, slot in _trained_by(program)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +100,8 @@ class Machine:
         self.prefix = self._make_prefix()
         self._steps: ReadySteps
         self._is_open = False
-        self._sizes: Sequence[EpochSize] = ()
         self._start = Start(0, 0, (), ())
         if options is not None:
-            self._sizes = self.counted.epoch_sizes()
             # The first batch of one long run: a nested pipeline may be set to begin at an epoch.
             self._origin = self.schedule.first if is_nested else 0
             if not is_nested:
@@ -164,6 +162,10 @@ class Machine:
     def first_number(self) -> int:
         """The number of the first batch that comes out."""
         return self._start.n_epochs * self._sizes[-1].batches
+
+    @cached_property
+    def _sizes(self) -> Sequence[EpochSize]:
+        return self.counted.epoch_sizes()
 
     @property
     def counted(self) -> Counted:
@@ -241,7 +243,9 @@ class Machine:
         if schedule.end is not None:
             first = min(first, schedule.end)
         self.schedule = schedule._replace(first=first)
-        self._start = Start.behind(n_epochs, self.counted, self._sizes)
+        self._start = Start(n_epochs, 0, (), ())
+        if self._plan.regroupings:
+            self._start = Start.behind(n_epochs, self.counted, self._sizes)
         for step, gone in zip(self._plan.regroupings, self._start.others, strict=True):
             for machine in self._others_of(step):
                 machine.begin(*gone)
@@ -358,15 +362,11 @@ class Machine:
             made = is_as_counted(made, schedule, self.length, bound.step)
         machines = self._others_of(bound)
         others = [machine.ordered(machine.ahead(workers), workers) for machine in machines]
-        stage = regroup(
-            bound.what,
-            made,
-            others,
+        merge, first_epoch = (
             merging(self._plan.batch_class),
-            naming,
-            schedule.drop_last,
             schedule.first // schedule.batches_per_epoch,
         )
+        stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, first_epoch)
         return workers.also_close(stage)
 
     def _others_of(self, bound: BoundRegrouping) -> list[Machine]:

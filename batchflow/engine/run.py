@@ -11,6 +11,7 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import cached_property
 from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -89,7 +90,6 @@ class Run:
         context.run(_inside.set, (*_inside.get(), self._token))
         context.run(in_parallel.set, True)
         self._loop = _loop_for(options) if self._machine.is_async else None
-        self._n_batches = self._machine.counted.n_batches
         self._workers = _workers_for(options, self._machine, context)
         self._numbers = numbers
         self._stream = _stream(
@@ -167,6 +167,7 @@ class Run:
 
     def _leave(self, epoch: int) -> None:
         """Let an epoch come next, whatever is left of those before it."""
+        self._n_batches  # noqa: B018  those that are left are counted, too
         self._course.target = epoch
 
     @property
@@ -175,6 +176,10 @@ class Run:
         if self._numbers is not None:
             return len(self._numbers)
         return None if self.length.changed_by is not None else self._n_batches
+
+    @cached_property
+    def _n_batches(self) -> int | None:
+        return self._machine.counted.n_batches
 
     @property
     def first_number(self) -> int:
