@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
@@ -37,7 +38,9 @@ class Inspection:
         def _options(
             self, batch_size: int | None, options: RunKeywords, *, endless: bool
         ) -> RunOptions: ...
-        def _open(self, options: RunOptions, program: Program | None = None) -> Run: ...
+        def _open(
+            self, options: RunOptions, program: Program | None = None, length: Any = None
+        ) -> Run: ...
         def _program(self, batch_class: type[Batch] | None = None) -> Program: ...
 
     def replay(
@@ -100,7 +103,8 @@ class Inspection:
         try:
             if batch_number is not None:
                 _refuse_regrouping("debug", program)
-                return Machine(program, chosen).debug(batch_number)
+                machine, number = Machine(program, chosen), batch_number
+                return _through(machine, lambda: machine.source_batch(number), program.pipeline)
             with self._open(chosen) as run:
                 for batch in run:  # noqa: B007  the last one is given
                     pass
@@ -160,7 +164,17 @@ class Inspection:
         seed = checked_seed(seed)
         if seed is not None:
             batch._rng, batch._rng_key = None, (seed, 0, 0)
-        return Machine(program, None, seed=seed).execute_for(batch)
+        machine = Machine(program, None, seed=seed)
+        try:
+            return _through(machine, lambda: batch, program.pipeline)
+        finally:
+            batch.pipeline = program.pipeline  # also where it was dropped before the last step
+
+
+def _through(machine: Machine, make: Callable[[], Batch], pipeline: Any) -> Batch | None:
+    """Take one batch through all steps; None if one drops it."""
+    done: Batch | None = machine.alone(lambda: machine.through(make(), pipeline))
+    return done
 
 
 def _refuse_regrouping(method: str, program: Program) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.chain import Chain
 from batchflow.declarations import word
 from batchflow.engine import (
+    Length,
     PipelineModels,
     PipelineState,
     Program,
@@ -17,6 +17,7 @@ from batchflow.engine import (
     RunKeywords,
     RunOptions,
     Source,
+    warn_of_repeated_training,
 )
 from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.insight import ProgressBar
@@ -102,8 +103,8 @@ class Pipeline(Inspection, Chain):
         Args:
             batch_size: Items in a batch.
             lazy: Run later instead: see `run_later`.
-            options: See `RunOptions`: `shuffle`, `n_epochs`, `n_iters`, `drop_last`, `prefetch`,
-                `executor`, `n_workers`, `bar`, `seed`.
+            options: See `RunOptions`: `shuffle`, `n_epochs`, `n_iters`, `first_epoch`,
+                `drop_last`, `prefetch`, `executor`, `n_workers`, `bar`, `seed`.
 
         Returns:
             This pipeline, whose variables and models hold the results.
@@ -171,8 +172,9 @@ class Pipeline(Inspection, Chain):
             options: As for `run`.
 
         Returns:
-            A `Feed`: each loop over it is a new run; `to_keras()` is for `fit`, `evaluate` and
-            `predict`.
+            A `Feed`: each loop over it is a run that begins at `feed.epoch`, and moves that on, so
+            that a loop for each epoch shows another one each time; `to_keras()` is for `fit`,
+            `evaluate` and `predict`.
 
         Example:
             >>> from batchflow import ArrayBatch, B, Dataset
@@ -187,7 +189,7 @@ class Pipeline(Inspection, Chain):
         chosen = self._options(batch_size, options, endless=False)
         program = feeding(self._program(), x, y, sample_weight, Where.of_caller(1))
         self._check_bar(chosen)
-        return Feed(program, chosen, partial(self._open, chosen, program))
+        return Feed(program, chosen, self._open)
 
     def reset(self, *what: str) -> Self:
         """Forget what runs have left.
@@ -285,12 +287,16 @@ class Pipeline(Inspection, Chain):
             self._state.declaration(name)
         return shown
 
-    def _open(self, options: RunOptions, program: Program | None = None) -> Run:
+    def _open(
+        self, options: RunOptions, program: Program | None = None, length: Length | None = None
+    ) -> Run:
         shown = self._check_bar(options)
+        program = program or self._program()
+        warn_of_repeated_training(program, options)
         bar = ProgressBar(shown) if options.bar else None
-        run = Run(program or self._program(), options, bar)
+        run = Run(program, options, bar, length=length)
         if bar is not None:
-            bar.open(run.n_batches)
+            bar.open(run)
         return run
 
     def _program(self, batch_class: type[Batch] | None = None) -> Program:

@@ -86,6 +86,7 @@ class Batch:
     _mixed: bool = False  # whether its items come from several datasets
     _loop: Any = None  # the event loop of the run
     _foreign: str | None = None  # of which pipeline the source batches are, if not of this one
+    _resized: str | None = None  # which action has changed the number of its items
     _closes: bool = False  # whether it is the last of its epoch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

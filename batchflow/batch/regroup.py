@@ -38,6 +38,7 @@ PLACE = (
     "_sources",
     "_loop",
     "_foreign",
+    "_resized",
     "_closes",
 )
 # A part of a batch has the same, but for being the last of its epoch.

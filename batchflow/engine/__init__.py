@@ -1,6 +1,8 @@
 """How it happens: see README.md in this folder for the map."""
 
+from batchflow.engine.again import warn_of_repeated_training
 from batchflow.engine.build import Machine
+from batchflow.engine.count import Length
 from batchflow.engine.models import PipelineModels
 from batchflow.engine.options import RunKeywords, RunOptions
 from batchflow.engine.program import Program
@@ -9,6 +11,7 @@ from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 
 __all__ = [
+    "Length",
     "Machine",
     "Observer",
     "PipelineModels",
@@ -18,4 +21,5 @@ __all__ = [
     "RunKeywords",
     "RunOptions",
     "Source",
+    "warn_of_repeated_training",
 ]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
-from math import inf
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
-from batchflow.batch.regroup import merge_batches
-from batchflow.engine.count import Counted
+from batchflow.engine.again import note_training
+from batchflow.engine.count import Counted, EpochSize, Length, is_as_counted
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
@@ -24,11 +23,14 @@ from batchflow.engine.program import (
     cut_plan,
     joined_in,
     nested_in,
+    refuse_derived_shard,
+    shard_word,
 )
 from batchflow.engine.ready import ReadySteps, needs_loop
-from batchflow.engine.regroup import Flow, Naming, regroup
+from batchflow.engine.regroup import Flow, Naming, merging, regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import Source
+from batchflow.engine.source import Schedule, without_epochs
+from batchflow.engine.start import Start
 from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, run_steps
 from batchflow.engine.stream import Halt
@@ -41,7 +43,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.index.order import drawn_seed
-from batchflow.plan import Bound, BoundRegrouping
+from batchflow.plan import Bound, BoundRegrouping, Rebatch
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
@@ -60,6 +62,7 @@ class Machine:
         seed: The seed where there are no options; None: a new one.
         is_regrouped: Whether a pipeline outside of this one regroups its batches.
         is_nested: Whether there is a pipeline outside of this one.
+        length: Who counts on the number of batches that come out.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Machine:
         seed: int | None = None,
         is_regrouped: bool = False,
         is_nested: bool = False,
+        length: Length | None = None,
     ) -> None:
         self._program = program
         self._plan, self._source, self._state, self._models, self._pipeline = program
@@ -81,10 +85,11 @@ class Machine:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
             mark = self._source.mark
             self.schedule = options.schedule(len(self._source), self._shuffle, mark)
-        shard = _shard_word(self._source)
+        shard = shard_word(self._source)
         self._rng_key = (self.seed, _SOURCE, shard)
-        self._n_batches = None if options is None else self.schedule.n_batches
+        self.length = Length() if length is None else length
         self._notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
+        self._n_epochs_ahead = 0 if options is None or is_nested else options.first_epoch
         regroups = bool(self._plan.regroupings) or self._plan.has_groups
         self.marks_epochs = is_regrouped or regroups
         self._pieces, self._n_ahead = cut_plan(self._plan)
@@ -93,12 +98,14 @@ class Machine:
             for number, nested in enumerate(nested_in(self._plan))
         }
         self.prefix = self._make_prefix()
-        self._namings = {
-            id(step): Naming((self.seed, path, shard), step.step, self._notes.ahead)
-            for path, step in enumerate(self._plan.regroupings, start=_SOURCE + 1)
-        }
         self._steps: ReadySteps
         self._is_open = False
+        self._start = Start(0, 0, (), ())
+        if options is not None:
+            # The first batch of one long run: a nested pipeline may be set to begin at an epoch.
+            self._origin = self.schedule.first if is_nested else 0
+            if not is_nested:
+                self.begin(options.first_epoch)
 
     def _make_prefix(self) -> Prefix:
         ahead = [piece.ahead for piece in self._pieces[: self._n_ahead]]
@@ -110,7 +117,7 @@ class Machine:
             segments=ahead,
             joined=[(value, self._nested[id(value), 0].prefix) for value in values],
             rng_key=self._rng_key,
-            n_batches=self._n_batches,
+            n_batches=None if self._options is None else self.schedule.end,
             schedule=None if self._options is None else self.schedule,
             marks_epochs=self.marks_epochs,
             notes=self._notes,
@@ -121,14 +128,16 @@ class Machine:
             options = None
             if nested.is_stream and self._options is not None:
                 outer = self._options.settled(self.seed, self._shuffle)
-                options = RunOptions.nested(nested.pipeline._ahead, outer, number)
-                _refuse_derived_shard(nested.pipeline, options)
+                n_epochs = outer.n_epochs and outer.n_epochs + self._n_epochs_ahead
+                options = RunOptions.nested(nested.pipeline._ahead, outer, number, n_epochs)
+                refuse_derived_shard(nested.pipeline, options)
             return Machine(
                 nested.pipeline._program(),
                 options,
                 seed=derived_seed(self.seed, number),
                 is_regrouped=nested.is_stream,
                 is_nested=True,
+                length=self.length if options and not options.is_endless else None,
             )
         except BatchflowError as error:
             add_note_once(error, f"for the pipeline inside of {nested.where}")
@@ -150,10 +159,13 @@ class Machine:
         return own + sum(machine.n_segments for machine in nested if machine._options is not None)
 
     @property
-    def n_batches(self) -> int | None:
-        """How many batches come out if none is skipped; None if endless, or not known."""
-        count = self.counted.total()
-        return None if count is None or count == inf else int(count)
+    def first_number(self) -> int:
+        """The number of the first batch that comes out."""
+        return self._start.n_epochs * self._sizes[-1].batches
+
+    @cached_property
+    def _sizes(self) -> Sequence[EpochSize]:
+        return self.counted.epoch_sizes()
 
     @property
     def counted(self) -> Counted:
@@ -162,7 +174,8 @@ class Machine:
             id(step): [machine.counted for machine in self._others_of(step)]
             for step in self._plan.regroupings
         }
-        return Counted(self._plan, self.schedule, others)
+        n_before = dict(zip(map(id, self._plan.regroupings), self._start.n_before, strict=False))
+        return Counted(self._plan, self.schedule, others, n_before)
 
     @property
     def is_async(self) -> bool:
@@ -179,6 +192,8 @@ class Machine:
         """
         self._open(loop, set())
         self._prepare(loop)
+        if self._options is not None:
+            note_training(self._program, self._options, self.schedule)
 
     def _open(self, loop: Any, opened: set[PipelineState]) -> None:
         if self._state in opened:  # a pipeline that is there several times is one
@@ -213,11 +228,42 @@ class Machine:
                 with suppress(StopPipeline):  # there is nothing left to stop
                     take_hooks(self._program, "after", self._rng_key, loop)
 
+    def mark_epochs(self) -> None:
+        """Let the ends of epochs be marked, where that is not done anyway."""
+        self.marks_epochs = self.prefix.marks_epochs = True
+
+    def begin(self, n_epochs: int, n_batches: int = 0) -> None:
+        """Let the batches begin behind some epochs of one long run, and some batches more.
+
+        Raises:
+            ArgumentValueError: Where others begin cannot be found out.
+        """
+        schedule, first = self.schedule, self._origin + n_batches
+        first += n_epochs * schedule.batches_per_epoch
+        if schedule.end is not None:
+            first = min(first, schedule.end)
+        self.schedule = schedule._replace(first=first)
+        self._start = Start(n_epochs, 0, (), ())
+        if self._plan.regroupings:
+            self._start = Start.behind(n_epochs, self.counted, self._sizes)
+        for step, gone in zip(self._plan.regroupings, self._start.others, strict=True):
+            for machine in self._others_of(step):
+                machine.begin(*gone)
+
+    @property
+    def _made_schedule(self) -> Schedule:
+        """The source batches that are made, those of epochs that are thrown away included."""
+        is_remade = self._start.n_remade
+        return self.schedule._replace(first=self._origin) if is_remade else self.schedule
+
     def ahead(self, workers: Workers, numbers: range | None = None) -> Flow:
         """Give the batches, or those of some numbers, as they come to the ordered section."""
-        made: Flow = workers.spread(Segment(self.prefix, 0), self.schedule.tickets(numbers))
+        n_remade = self._start.n_remade
+        made: Flow = workers.spread(Segment(self.prefix, 0), self._made_schedule.tickets(numbers))
         for place, piece in enumerate(self._pieces[1 : self._n_ahead], start=1):
-            made = self._regrouped(piece, made, workers)
+            made = self._regrouped(place, made, workers)
+            if place == n_remade:
+                made = without_epochs(made, self._start.n_epochs)
             if piece.ahead:
                 made = workers.spread(Segment(self.prefix, place), made)
         return made
@@ -225,8 +271,8 @@ class Machine:
     def ordered(self, made: Flow, workers: Workers) -> Flow:
         """Take batches through the ordered section and what follows it."""
         made = self._in_order(self._pieces[self._n_ahead - 1], made)
-        for piece in self._pieces[self._n_ahead :]:
-            made = self._in_order(piece, self._regrouped(piece, made, workers))
+        for place, piece in enumerate(self._pieces[self._n_ahead :], start=self._n_ahead):
+            made = self._in_order(piece, self._regrouped(place, made, workers))
         return made
 
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
@@ -279,21 +325,6 @@ class Machine:
         """Give some of the steps, ready. For work in `alone`."""
         return self._steps.of(steps)
 
-    def debug(self, number: int) -> Batch | None:
-        """Make a source batch and take it through all steps; None if one drops it."""
-        done: Batch | None = self.alone(
-            lambda: self.through(self.source_batch(number), self._pipeline)
-        )
-        return done
-
-    def execute_for(self, batch: Batch) -> Batch | None:
-        """Take a given batch through all steps; None if a step drops it."""
-        try:
-            done: Batch | None = self.alone(lambda: self.through(batch, self._pipeline))
-        finally:
-            batch.pipeline = self._pipeline  # also where it was dropped before the last step
-        return done
-
     def alone(self, work: Callable[[], Any]) -> Any:
         """Do some work with the steps outside of a run. None where one says skip or stop."""
         loop = EventLoop() if self.is_async else None
@@ -322,26 +353,21 @@ class Machine:
 
     # ---- taking batches through
 
-    def _regrouped(self, piece: Piece, made: Flow, workers: Workers) -> Flow:
-        bound: Any = piece.regrouping
-        drop_last = self.schedule.drop_last
+    def _regrouped(self, place: int, made: Flow, workers: Workers) -> Flow:
+        bound: Any = self._pieces[place].regrouping
+        key = self.seed, _SOURCE + place, self._rng_key[2]
+        naming = Naming(key, bound.step, self._notes.ahead, self._sizes[place].batches)
+        schedule = self._made_schedule if place <= self._start.n_remade else self.schedule
+        if place == 1 and isinstance(bound.what, Rebatch) and self._sizes[0].is_known:
+            made = is_as_counted(made, schedule, self.length, bound.step)
         machines = self._others_of(bound)
         others = [machine.ordered(machine.ahead(workers), workers) for machine in machines]
-        stage = regroup(
-            bound.what,
-            made,
-            others,
-            self._merge,
-            self._namings[id(bound)],
-            drop_last,
+        merge, first_epoch = (
+            merging(self._plan.batch_class),
+            schedule.first // schedule.batches_per_epoch,
         )
+        stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, first_epoch)
         return workers.also_close(stage)
-
-    def _merge(self, batches: list[Batch]) -> Batch:
-        batch_class = self._plan.batch_class
-        if "merge" in batch_class._actions:  # the user's own step
-            return merge_batches(batch_class, batches)
-        return batch_class.merge(batches)
 
     def _others_of(self, bound: BoundRegrouping) -> list[Machine]:
         return [self._nested[id(bound), place] for place in range(len(bound.what.others))]
@@ -372,20 +398,3 @@ class Machine:
             slots += inner_slots
             states += inner_states
         return slots, states
-
-
-def _shard_word(source: Source | None) -> int:
-    """Give the word that a shard has in the keys of its randomness: 0 for all items."""
-    return 0 if source is None or source.mark is None else source.mark.number + 1
-
-
-def _refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
-    """Refuse a shard inside of another pipeline whose order is derived from that one's."""
-    ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
-    own = ahead.get("shuffle", True)
-    is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
-    if pipeline._source.mark is not None and options.shuffle is not False and not is_own:
-        raise ArgumentValueError(
-            "a shard inside of another pipeline has an order derived from that one's, so that "
-            "shards overlap; give it one of its own: .run_later(shuffle=1)"
-        )

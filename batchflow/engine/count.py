@@ -2,15 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, inf
 from typing import NamedTuple
 
-from batchflow.engine.source import Schedule
-from batchflow.plan import BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
-from batchflow.plan.builtin import filter_items
+from batchflow.batch import Batch
+from batchflow.engine.source import EpochEnd, Schedule
+from batchflow.errors import ActionResultError
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
+from batchflow.plan.builtin import discard_batch, filter_items
 
-__all__ = ["Counted"]
+__all__ = ["Counted", "EpochSize", "Length", "is_as_counted", "keeps_items"]
+
+
+class EpochSize(NamedTuple):
+    """What an epoch has somewhere in a chain, if no step leaves out or adds something.
+
+    Attributes:
+        batches: The number of batches; where they come together, the most there can be.
+        items: The number of items, alike.
+        largest: The most items in a batch.
+        is_known: Whether nothing ahead is there to change it.
+    """
+
+    batches: int
+    items: int
+    largest: int
+    is_known: bool
+
+
+class Length:
+    """Whether somebody counts on the length of a run, and what has turned out to change it.
+
+    Attributes:
+        is_counted_on: Whether it was asked for.
+        changed_by: What the first action that changed it did; None: none has.
+    """
+
+    def __init__(self) -> None:
+        self.is_counted_on = False
+        self.changed_by: str | None = None
+
+    def asked(self, *, is_hint: bool) -> None:
+        """Take note of a call of `len`.
+
+        Args:
+            is_hint: Whether it followed a call of `iter`. So do those of `list(run)` and
+                `tuple(run)`, which take a length that is wrong as well.
+
+        Raises:
+            TypeError: It has turned out to be another.
+        """
+        if self.changed_by is not None:
+            raise TypeError(f"the number of batches is not known: {self.changed_by}")
+        self.is_counted_on |= not is_hint
+
+    def changes(self, by: str) -> None:
+        """Take note of what changes it.
+
+        Raises:
+            ActionResultError: Somebody counts on it.
+        """
+        self.changed_by = self.changed_by or by
+        if self.is_counted_on:
+            raise ActionResultError(
+                f"{by}, so len() of this run or feed, which was asked for, is wrong. Do not ask "
+                "for it: loop until the batches end"
+            )
+
+
+def is_as_counted(
+    stream: Iterator[Batch | EpochEnd], schedule: Schedule, length: Length, step: object
+) -> Iterator[Batch | EpochEnd]:
+    """Pass on source batches, and compare them with what was counted.
+
+    Args:
+        stream: The batches that come to a step that regroups them.
+        schedule: What was counted.
+        length: Is told when they differ.
+        step: The step.
+    """
+    number, per_epoch = schedule.first, schedule.batches_per_epoch
+    for item in stream:
+        last = (number // per_epoch + 1) * per_epoch - 1
+        came = last + 1 if isinstance(item, EpochEnd) else item.number
+        if came != number:
+            length.changes(f"an action ahead of {step} skipped the batch {number}")
+        if isinstance(item, Batch) and len(item) != (expected := schedule.size_of(came or 0)):
+            by = item._resized or f"an action ahead of {step}"
+            length.changes(f"{by} made {len(item)} items of the {expected} of batch {came}")
+        number = last + 1 if isinstance(item, EpochEnd) else (came or 0) + 1
+        yield item
+        del item
 
 
 class Counted(NamedTuple):
@@ -20,11 +103,14 @@ class Counted(NamedTuple):
         plan: The steps.
         schedule: The source batches.
         others: By the id of a regrouping, the pipelines that it reads from.
+        n_before: By the id of a regrouping, how many batches of each it takes before this run's
+            first one comes out.
     """
 
     plan: BoundPlan
     schedule: Schedule
     others: Mapping[int, Sequence[Counted]]
+    n_before: Mapping[int, int]
 
     @property
     def n_sources(self) -> float:
@@ -38,6 +124,12 @@ class Counted(NamedTuple):
         n_sources = self.n_sources
         return n_sources if n_sources == inf else ceil(n_sources / self.schedule.batches_per_epoch)
 
+    @property
+    def n_batches(self) -> int | None:
+        """How many batches come out if none is skipped; None if endless, or not known."""
+        count = self.total()
+        return None if count is None or count == inf else int(count)
+
     def total(self) -> float | None:
         """Tell how many batches come out; None: that is not known."""
         count = self.n_sources
@@ -49,15 +141,50 @@ class Counted(NamedTuple):
                     return None
                 count, sizes_are_known = more, False
             else:
-                sizes_are_known &= all(leaf.function is not filter_items for leaf in step.leaves)
+                sizes_are_known &= keeps_items(step)
         return count
+
+    def epoch_sizes(self) -> list[EpochSize]:
+        """Return what an epoch has ahead of each regrouping, and at the end."""
+        schedule = self.schedule
+        batches, largest = schedule.batches_per_epoch, min(schedule.batch_size, schedule.n_items)
+        items = min(schedule.n_items, batches * schedule.batch_size)
+        size = EpochSize(batches, items, largest, True)
+        sizes = []
+        for step in self.plan.steps:
+            if isinstance(step, BoundRegrouping):
+                sizes.append(size)
+                size = self._regrouped(step, size)
+            elif not keeps_items(step):
+                size = size._replace(is_known=False)
+        return [*sizes, size]
+
+    def _regrouped(self, step: BoundRegrouping, size: EpochSize) -> EpochSize:
+        what, others = step.what, [other.epoch_sizes()[-1] for other in self.others[id(step)]]
+        batches, items, largest, is_known = size
+        if isinstance(what, Rebatch):
+            drop = self.schedule.drop_last if what.drop_last is None else what.drop_last
+            whole, rest = divmod(items, what.size)
+            left = whole * what.size if drop else items
+            return EpochSize(whole + (rest > 0 and not drop), left, what.size, is_known)
+        if isinstance(what, Merge):  # the others' batches may be of different sizes in each epoch
+            more = sum(other.largest for other in others)
+            return EpochSize(batches, items + batches * more, largest + more, False)
+        return EpochSize(
+            batches + sum(other.batches for other in others),
+            items + sum(other.items for other in others),
+            max(largest, *(other.largest for other in others)),
+            is_known and all(other.is_known for other in others),
+        )
 
     def _behind(self, step: BoundRegrouping, count: float, sizes_are_known: bool) -> float | None:
         """Tell how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
         if isinstance(what, Rebatch):
-            is_known = sizes_are_known and count != inf
-            return self._rebatched(what, int(count)) if is_known else None
+            is_endless = count == inf
+            n_sources = self.schedule.batches_per_epoch if is_endless else int(count)
+            made = self._rebatched(what, n_sources) if sizes_are_known else None
+            return inf if made and is_endless else made
         if isinstance(what, Concat):
             counts = [other._in_epochs(self.n_epochs) for other in others]
         else:
@@ -65,7 +192,11 @@ class Counted(NamedTuple):
         known = [number for number in counts if number is not None]
         if len(known) < len(counts):
             return None
-        return min([count, *known]) if isinstance(what, Merge) else count + sum(known)
+        if isinstance(what, Merge):
+            return max(
+                min([count, *(number - self.n_before.get(id(step), 0) for number in known)]), 0
+            )
+        return count + sum(known)
 
     def _in_epochs(self, n_epochs: float) -> float | None:
         """Tell how many batches come out in so many epochs; None: that is not known."""
@@ -85,3 +216,9 @@ class Counted(NamedTuple):
 
         epochs, rest = divmod(n_sources, schedule.batches_per_epoch)
         return epochs * made(schedule.batches_per_epoch) + made(rest)
+
+
+def keeps_items(step: Bound) -> bool:
+    """Tell whether a step is none that is there to leave out items or batches."""
+    leaves = step.leaves
+    return all(leaf.function not in (discard_batch, filter_items) for leaf in leaves)

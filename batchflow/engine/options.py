@@ -12,7 +12,7 @@ import numpy as np
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.pool import cpu_count
-from batchflow.index.order import drawn_seed, make_order, order_seed
+from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
     from batchflow.index.shard import Shard
 
-__all__ = ["MOST_THREADS", "RunKeywords", "RunOptions", "checked_seed", "derived_seed"]
+__all__ = [
+    "MOST_THREADS",
+    "RunKeywords",
+    "RunOptions",
+    "checked_epoch",
+    "checked_seed",
+    "derived_seed",
+]
 
 MOST_THREADS = 32
 _EXECUTORS = ("threads", "processes", "ray", "serial")
@@ -37,6 +44,7 @@ class RunKeywords(TypedDict, total=False):
     shuffle: ShuffleLike
     n_epochs: int | None
     n_iters: int | None
+    first_epoch: int
     drop_last: bool
     prefetch: int | None
     executor: str | Executor | Callable[[], Executor]
@@ -51,7 +59,7 @@ class RunOptions:
     """What a run was asked for.
 
     Attributes:
-        batch_size: Items in a batch, at most the number of items in the dataset.
+        batch_size: Items in a batch; a smaller dataset has one short batch.
         shuffle: False: the order of the index. True: a random order, another in each epoch,
             derived from `seed`. An int: the same, derived from that number. A numpy `Generator` or
             `RandomState`: one number is drawn from it. A function: gets the positions once per
@@ -59,6 +67,8 @@ class RunOptions:
         n_epochs: How often to go through the items; None is endless. If neither `n_epochs` nor
             `n_iters` is given, once.
         n_iters: How many batches to make, across epochs.
+        first_epoch: The epoch to begin at. Its batches have the numbers, items and random draws
+            that they have in one run from epoch 0 on; `n_epochs` and `n_iters` count from there.
         drop_last: Whether the shorter last batch of an epoch is left out.
         prefetch: How many batches may be made ahead of the one in the consumer's hands. 0: none,
             everything runs in the consumer's thread. None: 0, or 2 per worker if `n_workers` or
@@ -80,6 +90,7 @@ class RunOptions:
     shuffle: Any = False
     n_epochs: int | None = 1
     n_iters: int | None = None
+    first_epoch: int = 0
     drop_last: bool = False
     prefetch: int = 0
     executor: Any = "threads"
@@ -121,6 +132,7 @@ class RunOptions:
             shuffle=_checked_shuffle(given.get("shuffle")),
             n_epochs=_count("n_epochs", given.get("n_epochs", one_epoch), least=1),
             n_iters=n_iters,
+            first_epoch=checked_epoch("first_epoch", given.get("first_epoch")),
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
             seed=checked_seed(given.get("seed")),
@@ -144,7 +156,11 @@ class RunOptions:
 
     @classmethod
     def nested(
-        cls, ahead: tuple[int | None, Mapping[str, Any]] | None, outer: RunOptions, number: int
+        cls,
+        ahead: tuple[int | None, Mapping[str, Any]] | None,
+        outer: RunOptions,
+        number: int,
+        n_epochs: int | None,
     ) -> RunOptions:
         """Give the options of a pipeline whose batches another one reads.
 
@@ -153,10 +169,13 @@ class RunOptions:
             outer: The settled options of the other, which hold for what is not set.
             number: Which of the pipelines inside of the other it is: its randomness is another than
                 theirs, whatever the seeds.
+            n_epochs: The epochs of the other, those before the run begins included.
         """
         size, keywords = ahead or (None, {})
         given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
         shuffle = outer.shuffle
+        if isinstance(shuffle, CustomOrder):
+            shuffle = shuffle.function
         if isinstance(shuffle, int) and not isinstance(shuffle, bool):
             shuffle = derived_seed(shuffle, number)
         inherited: dict[str, Any] = {
@@ -165,9 +184,14 @@ class RunOptions:
             "shuffle": shuffle,
         }
         if not {"n_epochs", "n_iters"} & set(given):
-            inherited["n_epochs"] = outer.n_epochs
+            inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         return replace(options, seed=derived_seed(options.seed or 0, number))
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether there is no last batch."""
+        return self.n_epochs is None and self.n_iters is None
 
     @property
     def is_far(self) -> bool:
@@ -199,6 +223,15 @@ class RunOptions:
             shuffle = seed
         return seed, None if shuffle is False else shuffle
 
+    def with_kept_order(self, n_items: int) -> RunOptions:
+        """Return the same options for several runs, which share the state of the order.
+
+        A user's function gives the order of epoch k at its call k, whichever run asks for it.
+        """
+        if callable(self.shuffle) and not isinstance(self.shuffle, CustomOrder):
+            return replace(self, shuffle=CustomOrder(n_items, self.shuffle))
+        return self
+
     def schedule(self, n_items: int, shuffle: Any, shard: Shard | None = None) -> Schedule:
         """Lay out the source batches over `n_items` items.
 
@@ -211,10 +244,13 @@ class RunOptions:
             ArgumentValueError: The batch size does not fit the number of items; or the shards of
                 an epoch would be cut out of different orders.
         """
-        if self.batch_size > n_items:
+        if n_items == 0:
+            raise ArgumentValueError("the dataset has no items, so there are no batches of it")
+        if self.drop_last and self.batch_size > n_items:
             raise ArgumentValueError(
                 f"batch_size={self.batch_size} is larger than the dataset, which has {n_items} "
-                f"items; use a batch_size of at most {n_items}"
+                f"items, and drop_last=True leaves out short batches, so there would be none; use "
+                f"a batch_size of at most {n_items}, or drop_last=False"
             )
         order = make_order(shard.n_items if shard else n_items, shuffle)
         if shard is not None:
@@ -227,9 +263,12 @@ class RunOptions:
             from batchflow.index.shard import ShardOrder  # on use, for a light import
 
             order = ShardOrder(order, shard)
-        return Schedule(
-            n_items, self.batch_size, order, self.n_epochs, self.n_iters, self.drop_last
-        )
+        schedule = Schedule(n_items, self.batch_size, order, self.drop_last)
+        limits = [] if self.n_iters is None else [self.n_iters]
+        if self.n_epochs is not None:
+            limits.append(self.n_epochs * schedule.batches_per_epoch)
+        first = self.first_epoch * schedule.batches_per_epoch
+        return schedule._replace(first=first, end=first + min(limits) if limits else None)
 
     def replay_call(self, number: int, seed: int, shuffle: Any) -> str:
         """Write the call that makes one source batch of a run again."""
@@ -314,6 +353,11 @@ def _count(name: str, value: Any, *, least: int) -> int | None:
     if number < least:
         raise ArgumentValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def checked_epoch(name: str, epoch: Any) -> int:
+    """Check the number of an epoch."""
+    return _count(name, epoch, least=0) or 0
 
 
 def _flag(name: str, value: Any) -> bool:

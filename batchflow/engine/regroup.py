@@ -5,8 +5,10 @@ Guarantees:
       ahead of the batch in the consumer's hands.
     - No batch has items of two epochs. What is left at the end of an epoch, at the end of the
       stream or at `StopPipeline` comes as a shorter batch, unless it is to be dropped.
-    - The new batches are numbered from 0, in a count of their own, and keep their epoch. Their
-      randomness is their own: a function of (seed, path of the regrouping, epoch, number).
+    - The new batches have numbers of their own, and keep their epoch. An epoch begins at the number
+      that it would have if no step left out or added something: so numbers, too, are a function of
+      the epoch alone. Their randomness is a function of (seed, path of the regrouping, epoch,
+      number).
     - What comes out is a function of what comes in: nothing here depends on the parallelism.
 """
 
@@ -15,16 +17,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
-from batchflow.batch.regroup import part
+from batchflow.batch.regroup import merge_batches, part
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReplayNote
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import Concat, Merge, Rebatch, Regrouping, Step
 
-__all__ = ["Flow", "Naming", "regroup"]
+__all__ = ["Flow", "Naming", "merging", "regroup"]
 
 # What flows between the stages of a run.
 Flow = Iterator[Batch | EpochEnd]
@@ -38,10 +41,15 @@ class Naming:
         rng_key: What their randomness is derived from, with epoch and number.
         step: The step.
         replay_note: See `run_steps`.
+        per_epoch: How many numbers an epoch has.
     """
 
-    def __init__(self, rng_key: tuple[int, ...], step: Step, replay_note: ReplayNote) -> None:
+    def __init__(
+        self, rng_key: tuple[int, ...], step: Step, replay_note: ReplayNote, per_epoch: int
+    ) -> None:
         self._rng_key = rng_key
+        self._per_epoch = per_epoch
+        self._epoch: int | None = None
         self._next = 0
         self._step = step
         self._replay_note = replay_note
@@ -61,7 +69,13 @@ class Naming:
                 add_note_once(error, self._replay_note(numbers))
 
     def name(
-        self, batch: Batch, parts: Sequence[Batch], *, closes: bool, foreign: str | None = None
+        self,
+        batch: Batch,
+        parts: Sequence[Batch],
+        *,
+        closes: bool,
+        epoch: int | None = None,
+        foreign: str | None = None,
     ) -> Batch:
         """Name a batch that was made of others.
 
@@ -69,11 +83,15 @@ class Naming:
             batch: The batch.
             parts: What it was made of; the first gives the epoch, and all their source batches.
             closes: Whether it is the last of its epoch.
+            epoch: In which epoch of this pipeline it comes; None: that of its parts.
             foreign: Of which other pipeline the source batches are.
         """
         first = parts[0]
         facts = batch.__dict__
         own = _own_numbers(parts)
+        epoch = first.epoch if epoch is None else epoch
+        if epoch != self._epoch:
+            self._epoch, self._next = epoch, (epoch or 0) * self._per_epoch
         facts["_sources"] = own or first.source_numbers
         facts.update(number=self._next, epoch=first.epoch, dataset=first.dataset)
         facts.update(pipeline=first.pipeline, _loop=first._loop, _rng_key=self._rng_key)
@@ -120,6 +138,13 @@ class _Made(NamedTuple):
         return self.naming.name(merged, sources, closes=closes)
 
 
+def merging(batch_class: type[Batch]) -> MergeBatches:
+    """Return what makes one batch of several, where no function is given."""
+    if "merge" in batch_class._actions:  # the user's own step
+        return partial(merge_batches, batch_class)
+    return batch_class.merge
+
+
 def regroup(
     what: Regrouping,
     stream: Flow,
@@ -127,6 +152,7 @@ def regroup(
     merge: MergeBatches,
     naming: Naming,
     drop_last: bool,
+    first_epoch: int,
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Make other batches of a stream.
 
@@ -137,6 +163,7 @@ def regroup(
         merge: Makes one batch of a list of them.
         naming: Names the new ones.
         drop_last: Whether the run leaves out short last batches.
+        first_epoch: The epoch that comes first.
 
     Yields:
         The new batches; `EpochEnd` where an epoch ends behind the last of them.
@@ -147,7 +174,7 @@ def regroup(
     elif isinstance(what, Merge):
         yield from _merge(stream, others, _Made(what.function or merge, naming))
     elif isinstance(what, Concat):
-        yield from _concat(stream, others, naming)
+        yield from _concat(stream, others, naming, first_epoch)
 
 
 def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Flow:
@@ -217,28 +244,29 @@ def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
             del merged
 
 
-def _concat(stream: Flow, others: Sequence[Flow], naming: Naming) -> Flow:
+def _concat(stream: Flow, others: Sequence[Flow], naming: Naming, epoch: int) -> Flow:
     is_open = False  # whether an epoch has begun and not ended
     for item in stream:
         is_open = True
         closes = isinstance(item, EpochEnd) or item._closes
         if isinstance(item, Batch):
-            yield naming.name(item, [item], closes=False)
+            yield naming.name(item, [item], closes=False, epoch=epoch)
         del item
         if closes:
             is_open = False
-            yield from _one_epoch_of_each(others, naming)
+            yield from _one_epoch_of_each(others, naming, epoch)
+            epoch += 1
     if is_open:
-        yield from _one_epoch_of_each(others, naming)
+        yield from _one_epoch_of_each(others, naming, epoch)
 
 
-def _one_epoch_of_each(others: Sequence[Flow], naming: Naming) -> Flow:
+def _one_epoch_of_each(others: Sequence[Flow], naming: Naming, epoch: int) -> Flow:
     for place, other in enumerate(others):
         foreign = f"the concatenated pipeline {place}"
         for item in other:
             closes = isinstance(item, EpochEnd) or item._closes
             if isinstance(item, Batch):
-                yield naming.name(item, [item], closes=False, foreign=foreign)
+                yield naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign)
             del item
             if closes:
                 break

@@ -11,15 +11,20 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import cached_property
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.engine.build import Machine
+from batchflow.engine.count import Length
+from batchflow.engine.epochs import Epochs
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regroup import Flow
+from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors.loop import EventLoop, PrivateLoop
@@ -57,6 +62,7 @@ class Run:
         options: What was asked for.
         observer: Who watches, or None.
         numbers: Of the source batches that are made, in a row; None: all that the options say.
+        length: Who counts on the number of batches; None: nobody yet.
 
     Raises:
         ArgumentValueError: The options do not fit the source.
@@ -68,10 +74,15 @@ class Run:
         options: RunOptions,
         observer: Observer | None = None,
         numbers: range | None = None,
+        length: Length | None = None,
     ) -> None:
-        self._machine = Machine(program, options)
+        self._machine = Machine(program, options, length=length)
         self._observer = observer
         self._end: str | None = None
+        self._has_begun = False
+        self._was_iterated = False  # since a batch was taken, or the length was asked for
+        self._told_end: set[int] = set()  # the threads that were told of the end
+        self._course = _Course()
         self._turn = threading.Lock()  # who reads and who closes take turns
         self._reader: int | None = None  # the thread that reads now
         self._token = object()
@@ -81,7 +92,9 @@ class Run:
         self._loop = _loop_for(options) if self._machine.is_async else None
         self._workers = _workers_for(options, self._machine, context)
         self._numbers = numbers
-        self._stream = _stream(self._machine, self._workers, self._loop, observer, numbers)
+        self._stream = _stream(
+            self._machine, self._workers, self._loop, observer, numbers, self._course
+        )
 
     @property
     def seed(self) -> int:
@@ -91,18 +104,58 @@ class Run:
         """
         return self._machine.seed
 
+    def epochs(self) -> Epochs:
+        """Return the epochs of this run, each an iterator of its batches with a `number`.
+
+        An epoch that is left early leaves the rest of its batches unmade; the next one begins at
+        its own first batch. An epoch without batches, as all were skipped, is an empty iterator.
+
+        Example:
+            >>> from batchflow import Dataset
+            >>> run = Dataset(5).p.gen_batch(2, n_epochs=2)
+            >>> [(epoch.number, [len(batch) for batch in epoch]) for epoch in run.epochs()]
+            [(0, [2, 2, 1]), (1, [2, 2, 1])]
+
+        Raises:
+            RunClosedError: The run has ended.
+            BatchflowError: Batches have been taken from it.
+        """
+        self._refuse_used_up()
+        if self._has_begun:
+            raise BatchflowError(
+                "epochs() goes through a run from its first batch on, and batches have been taken "
+                "from this one: call it before, on another run: gen_batch(...).epochs()"
+            )
+        self._course.tells_ends = True
+        self._machine.mark_epochs()
+        schedule = self._machine.schedule
+        per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
+        n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
+        return Epochs(self, schedule.first // per_epoch, n_epochs)
+
     def __iter__(self) -> Self:
+        self._refuse_used_up()
+        self._was_iterated = True
         return self
 
     def __next__(self) -> Batch:
+        batch = self._take()
+        while isinstance(batch, EpochEnd):
+            batch = self._take()
+        return batch
+
+    def _take(self) -> Batch | EpochEnd:
+        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
         self._refuse_its_own_actions()
         with self._turn:
             self._reader = threading.get_ident()
+            self._has_begun, self._was_iterated = True, False
             try:
                 batch = next(self._stream)
-                if self._observer is not None:
+                if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
+                self._told_end.add(threading.get_ident())
                 self._finish("ended")
                 raise
             except BaseException:
@@ -112,10 +165,31 @@ class Run:
                 self._reader = None
             return batch
 
+    def _leave(self, epoch: int) -> None:
+        """Let an epoch come next, whatever is left of those before it."""
+        self._n_batches  # noqa: B018  those that are left are counted, too
+        self._course.target = epoch
+
     @property
     def n_batches(self) -> int | None:
         """The number of batches, skipped ones included; None if it is endless or not known."""
-        return self._machine.n_batches if self._numbers is None else len(self._numbers)
+        if self._numbers is not None:
+            return len(self._numbers)
+        return None if self.length.changed_by is not None else self._n_batches
+
+    @cached_property
+    def _n_batches(self) -> int | None:
+        return self._machine.counted.n_batches
+
+    @property
+    def first_number(self) -> int:
+        """The number of the first batch."""
+        return self._machine.first_number if self._numbers is None else self._numbers.start
+
+    @property
+    def length(self) -> Length:
+        """Who counts on the number of batches."""
+        return self._machine.length
 
     def __bool__(self) -> bool:
         return True
@@ -123,9 +197,14 @@ class Run:
     def __len__(self) -> int:
         """Give the number of batches, skipped ones included.
 
+        Where an action then changes it, by changing the number of items ahead of `rebatch`, the run
+        ends in an error.
+
         Raises:
             TypeError: The run is endless, or regroups batches whose sizes are not known.
         """
+        is_hint, self._was_iterated = self._was_iterated, False
+        self.length.asked(is_hint=is_hint)
         n_batches = self.n_batches
         if n_batches is None and self._machine.schedule.n_batches is not None:
             raise TypeError("the number of batches behind a regrouping step is not known here")
@@ -165,6 +244,17 @@ class Run:
             if self._end is None:
                 self._finish("closed")
 
+    def _refuse_used_up(self) -> None:
+        # A thread that shares the run with others, and comes when they have read it to its end,
+        # finds no batches left; that is no mistake.
+        if self._end == "ended" and threading.get_ident() in self._told_end:
+            raise RunClosedError(
+                "this run has ended: its batches come once. Make another with gen_batch(...), or "
+                "go through several epochs in one run: gen_batch(..., n_epochs=3)"
+            )
+        if self._end not in (None, "ended"):
+            self._finish("used again")
+
     def _refuse_its_own_actions(self) -> None:
         """Refuse the actions of this run, ordered or not: they would wait for themselves."""
         if self._token in _inside.get() or self._reader == threading.get_ident():
@@ -190,6 +280,26 @@ class Run:
                 f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
                 'another with gen_batch(...), or, for next_batch, call pipeline.reset("iter") first'
             ) from None
+
+
+class _Course:
+    """What the reader of a run wants of it.
+
+    Attributes:
+        tells_ends: Whether the ends of epochs are told, where no batch marks them.
+        target: The epoch to go on with; None: the batches in a row.
+    """
+
+    def __init__(self) -> None:
+        self.tells_ends = False
+        self.target: int | None = None
+
+    def goes_on(self, machine: Machine) -> bool:
+        """Let the batches begin at the target, if there is one; tell whether there are any."""
+        if self.target is not None:
+            target, self.target = self.target, None
+            machine.begin(target)
+        return machine.schedule.n_batches != 0
 
 
 def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
@@ -219,20 +329,28 @@ def _stream(
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
     numbers: range | None,
-) -> Generator[Batch, None, None]:
+    course: _Course,
+) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
     try:
         machine.start(loop)
         workers.start(machine.prefixes)
-        made = machine.ahead(workers, numbers)
-        batches = machine.ordered(made if observer is None else observer.watch(made), workers)
-        if machine.marks_epochs:
+        while course.goes_on(machine):
+            made = machine.ahead(workers, numbers)
+            batches = machine.ordered(made if observer is None else observer.watch(made), workers)
+            if not machine.marks_epochs:
+                yield from batches
+                return
             for batch in batches:
-                if isinstance(batch, Batch):
+                if isinstance(batch, Batch) or course.tells_ends:
                     yield batch
                 del batch  # while the next one is made, this one is not held
-        else:
-            yield from batches  # type: ignore[misc]
+                if course.target is not None:
+                    break
+            else:
+                return
+            del made, batches
+            workers.restart()
     except StopPipeline:
         return
     finally:

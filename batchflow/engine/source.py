@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -22,17 +22,28 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source"]
+__all__ = ["EpochEnd", "Schedule", "Source", "without_epochs"]
 
 
 class EpochEnd:
     """Stands in a stream for the last batch of an epoch, where that was skipped.
 
-    Only where something regroups batches, which never crosses the border of an epoch: otherwise
-    nobody needs to know.
+    Only where something regroups batches, which never crosses the border of an epoch, and where
+    epochs are asked for: otherwise nobody needs to know.
     """
 
     __slots__ = ()
+
+
+Item = TypeVar("Item", bound="Batch | EpochEnd")
+
+
+def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
+    """Return a stream that marks the ends of epochs, without its first epochs."""
+    while n_epochs and (item := next(stream, None)) is not None:
+        n_epochs -= isinstance(item, EpochEnd) or item._closes
+        del item
+    yield from stream
 
 
 class Source(Protocol):
@@ -65,17 +76,17 @@ class Schedule(NamedTuple):
         n_items: The number of items in the dataset.
         batch_size: Items in a batch; the last one of an epoch may be shorter.
         order: The order of the items in each epoch.
-        n_epochs: The number of epochs, or None.
-        n_iters: The number of batches, or None.
         drop_last: Whether a shorter last batch is left out.
+        first: The number of the first batch.
+        end: The number behind that of the last batch; None if there is no end.
     """
 
     n_items: int
     batch_size: int
     order: Order
-    n_epochs: int | None
-    n_iters: int | None
     drop_last: bool
+    first: int = 0
+    end: int | None = None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -86,10 +97,12 @@ class Schedule(NamedTuple):
     @property
     def n_batches(self) -> int | None:
         """How many batches there are; None if there is no end."""
-        limits = [] if self.n_iters is None else [self.n_iters]
-        if self.n_epochs is not None:
-            limits.append(self.n_epochs * self.batches_per_epoch)
-        return min(limits, default=None)
+        return None if self.end is None else max(self.end - self.first, 0)
+
+    def size_of(self, number: int) -> int:
+        """Return the number of items in a batch."""
+        start = number % self.batches_per_epoch * self.batch_size
+        return min(self.batch_size, self.n_items - start)
 
     def tickets(self, numbers: range | None = None) -> Iterator[Ticket]:
         """Name the batches one after the other.
@@ -98,7 +111,7 @@ class Schedule(NamedTuple):
             numbers: Those of some batches in a row, whether the run has them or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
-        end, number = (self.n_batches, 0) if numbers is None else (numbers.stop, numbers.start)
+        end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
         while end is None or number < end:
             epoch, first = divmod(number, per_epoch)
             part = self.order.epoch(epoch).part
@@ -112,7 +125,7 @@ class Schedule(NamedTuple):
         return (number + 1) % self.batches_per_epoch == 0
 
     def ticket(self, number: int) -> Ticket:
-        """Name one batch.
+        """Name one batch, also one before the first.
 
         Raises:
             ArgumentTypeError: `number` is no whole number.
@@ -120,11 +133,11 @@ class Schedule(NamedTuple):
         """
         if isinstance(number, bool) or not hasattr(number, "__index__"):
             raise ArgumentTypeError(f"a batch number is a whole number from 0 on, got {number!r}")
-        number, end = operator.index(number), self.n_batches
+        number, end = operator.index(number), self.end
         if number < 0 or (end is not None and number >= end):
             has = "its batches count from 0" if end is None else f"it has {end} batches"
+            has = f"its last one is {end - 1}" if end is not None and self.first else has
             raise ArgumentValueError(f"the run has no batch {number}: {has}")
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
-        stop = min(start + self.batch_size, self.n_items)
-        return number, epoch, self.order.epoch(epoch).part(start, stop)
+        return number, epoch, self.order.epoch(epoch).part(start, start + self.size_of(number))

@@ -51,6 +51,8 @@ class PipelineState:
         is_set_up: Whether the steps that are taken once have been taken.
         setting_up: Held while they are taken.
         reader: The open run of `next_batch` and its options, or None.
+        trained: The runs that have trained models; None: a warning of them has been given. See
+            `again.py`.
     """
 
     def __init__(self, declared: Iterable[Variable]) -> None:
@@ -64,6 +66,7 @@ class PipelineState:
         self.is_set_up = False
         self.setting_up = threading.RLock()
         self.reader: tuple[RunOptions, Reader] | None = None
+        self.trained: dict[Any, Any] | None = {}
 
     def has(self, name: str) -> bool:
         """Tell whether a variable is declared."""
@@ -148,6 +151,7 @@ class PipelineState:
         """Forget the pipeline's own models; the next run makes them anew."""
         with self._guard:
             self._models.clear()
+            self.trained = self.trained and {}
             self.is_set_up = False
 
     def declaration(self, name: str) -> Variable:

@@ -76,6 +76,13 @@ def _replacement(result: Any, batch: Batch, step: Step | Chance) -> Batch:
     """Check what an action returned instead of its batch, and give it that batch's place."""
     if isinstance(result, Batch):
         result._adopt(batch)
+        if len(result) != len(batch):
+            named = (
+                f"the action {step.name!r}, chained at {step.where},"
+                if isinstance(step, Step)
+                else None
+            )
+            result.__dict__["_resized"] = named or result._resized
         return result
     got = "nothing" if result is None else f"{type(result).__name__} {result!r:.60}"
     raise ActionResultError(

@@ -48,7 +48,8 @@ class Workers:
         context: Context,
     ) -> None:
         whole, rest = divmod(prefetch, n_segments)
-        self._parts = iter([whole + (i < rest) for i in range(n_segments)])
+        self._shares = [whole + (i < rest) for i in range(n_segments)]
+        self._parts = iter(self._shares)
         self._executor = executor
         self._context = context
         self._open: list[Generator[Any, None, None]] = []
@@ -88,11 +89,16 @@ class Workers:
         self._open.append(stage)
         return stage
 
+    def restart(self) -> None:
+        """End all segments, so that others can begin. What they have made is thrown away."""
+        while self._open:
+            self._open.pop().close()
+        self._parts = iter(self._shares)
+
     def close(self) -> None:
         """End all segments. Nothing starts afterwards."""
         try:
-            while self._open:
-                self._open.pop().close()
+            self.restart()
         finally:
             if self._executor is not None:
                 self._executor.shutdown(wait=False, cancel_futures=True)

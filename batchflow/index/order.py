@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,6 +88,9 @@ class ShuffledOrder:
 class CustomOrder:
     """The order that a user's function gives for each epoch.
 
+    Epoch k has what the function gives at its call k. Where the first epoch asked for is a later
+    one, it is called for those before, too: it may keep a state, such as a generator.
+
     Args:
         n_items: The number of items.
         function: Takes the positions `0 ... n_items - 1` as an int64 array, returns them in
@@ -95,18 +99,36 @@ class CustomOrder:
 
     def __init__(self, n_items: int, function: PositionsFunction) -> None:
         self._n_items = n_items
-        self._function = function
+        self.function = function
+        self.__name__ = getattr(function, "__name__", "")
+        self._n_called = 0
+        self._guard = threading.Lock()  # several threads may read one feed
+        self._latest: tuple[int, _ArrayOrder] | None = None
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> npt.ArrayLike:
+        """Call the function."""
+        return self.function(positions)
 
     def epoch(self, epoch: int) -> _ArrayOrder:
-        """Call the function and check what it gives.
+        """Call the function, unless this was the latest epoch asked for, and check what it gives.
 
         Raises:
             ArgumentValueError: It is not a permutation of the positions.
         """
-        order = np.asarray(self._function(np.arange(self._n_items)))
+        with self._guard:
+            if self._latest is None or self._latest[0] != epoch:
+                while self._n_called < epoch:
+                    self._n_called += 1
+                    self.function(np.arange(self._n_items))
+                self._n_called += 1
+                self._latest = epoch, self._checked(epoch)
+            return self._latest[1]
+
+    def _checked(self, epoch: int) -> _ArrayOrder:
+        order = np.asarray(self.function(np.arange(self._n_items)))
         if order.shape != (self._n_items,) or order.dtype.kind not in "iu":
             raise ArgumentValueError(
-                f"shuffle={_name(self._function)} must return the {self._n_items} positions in "
+                f"shuffle={_name(self.function)} must return the {self._n_items} positions in "
                 f"another order (an int array); in epoch {epoch} it returned shape {order.shape} "
                 f"of {order.dtype}"
             )
@@ -116,7 +138,7 @@ class CustomOrder:
         if not seen.all():
             missing = np.flatnonzero(~seen)
             raise ArgumentValueError(
-                f"shuffle={_name(self._function)} must return each position once; in epoch {epoch} "
+                f"shuffle={_name(self.function)} must return each position once; in epoch {epoch} "
                 f"{len(missing)} are missing: {missing[:5].tolist()}"
             )
         return _ArrayOrder(order.astype(np.int64))
@@ -139,6 +161,8 @@ def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
     """
     if shuffle is None:
         return SequentialOrder()
+    if isinstance(shuffle, CustomOrder):
+        return shuffle
     if callable(shuffle):
         return CustomOrder(n_items, shuffle)
     return ShuffledOrder(n_items, shuffle)

@@ -6,11 +6,14 @@ import copy
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.plan import V
 from batchflow.plan.expressions import Expression
+
+if TYPE_CHECKING:
+    from batchflow.engine import Run
 
 __all__ = ["ProgressBar"]
 
@@ -33,19 +36,23 @@ class ProgressBar:
         self._shown = shown
         self._values = ""
         self._bar: Any = None
+        self._first = 0
+        self._length: Any = None
         self._waited = 0.0
         self._start = 0.0
 
-    def open(self, n_batches: int | None) -> None:
-        """Show the empty bar."""
+    def open(self, run: Run) -> None:
+        """Show the empty bar of a run."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a notebook without widgets gets the bar in text
             from tqdm.auto import tqdm
-        self._bar = tqdm(total=n_batches, unit="batch")
+        self._bar = tqdm(total=run.n_batches, unit="batch")
+        self._first, self._length = run.first_number, run.length
 
     def watch(self, made: Iterator[T]) -> Iterator[T]:
         """Pass batches on, and measure how long each was waited for."""
-        self._start = start = time.perf_counter()
+        start = time.perf_counter()
+        self._start = self._start or start
         for batch in made:
             self._waited += time.perf_counter() - start
             yield batch
@@ -54,7 +61,9 @@ class ProgressBar:
 
     def delivered(self, batch: Batch) -> None:
         """Show the state after `batch`."""
-        done = 1 + (batch.number or 0) - self._bar.n
+        done = 1 + (batch.number or 0) - self._first - self._bar.n
+        if self._length.changed_by is not None:
+            self._bar.total, done = None, max(done, 1)
         if self._shown:
             like = copy.copy(batch)
             like.__dict__["_rng"] = copy.deepcopy(batch._rng)  # so that a draw changes no batch

@@ -5,6 +5,8 @@ rest, see variables as any other step does, and their errors say where they come
 
 Guarantees:
     - Each loop over a feed is a run of its own, with all steps of the pipeline; leaving it ends it.
+    - A loop begins at the epoch `feed.epoch`. Beginning it moves that on, behind the epochs of the
+      loop, whether it is read to its end or not: so loop after loop gives what one long run gives.
     - What can be known at the call of `feed` is refused then.
 """
 
@@ -12,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from batchflow.arrays import exact_array
-from batchflow.engine import Program, Run, RunOptions
+from batchflow.engine import Length, Program, Run, RunOptions
+from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError
 from batchflow.interop.indexed import IndexedFeed
 from batchflow.plan import BoundStep, Step, Where
@@ -43,42 +47,79 @@ class Feed:
         ArgumentValueError: The batch size does not fit the dataset.
     """
 
-    def __init__(self, program: Program, options: RunOptions, open_run: Callable[[], Run]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        options: RunOptions,
+        open_run: Callable[[RunOptions, Program, Length], Run],
+    ) -> None:
+        n_items = len(program.source or ())
+        mark = None if program.source is None else program.source.mark
+        self._schedule = options.schedule(n_items, None, mark)  # refuses what does not fit
         self._program = program
-        self._options = options
+        self._options = options.with_kept_order(n_items if mark is None else mark.n_items)
         self._open_run = open_run
-        source = program.source
-        mark = None if source is None else source.mark
-        options.schedule(len(source or ()), None, mark)  # refuses what does not fit
+        self._epoch = options.first_epoch
+        self._length = Length()
+        self._was_iterated = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at which the next loop begins. It can be set.
+
+        Beginning a loop adds the number of its epochs: `n_epochs`; with `n_iters` alone those that
+        it touches; in an endless loop those that have been begun.
+        """
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = checked_epoch("epoch", epoch)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Run the pipeline and give the values of each batch that it delivers."""
-        with self._open_run() as run:
+        self._was_iterated = True
+        options = replace(self._options, first_epoch=self._epoch)
+        n_batches, per_epoch = self._schedule.n_batches, self._schedule.batches_per_epoch
+        self._epoch += 1 if n_batches is None else ceil(n_batches / per_epoch)
+        return self._values(options)
+
+    def _values(self, options: RunOptions) -> Iterator[tuple[Any, ...]]:
+        self._was_iterated = False
+        with self._open_run(options, self._program, self._length) as run:
             for batch in run:
+                if options.is_endless:
+                    self._epoch = max(self._epoch, 1 + (batch.epoch or 0))
                 values = batch._fed
                 del batch
                 yield values
                 del values
 
     def __len__(self) -> int:
-        """Give the number of batches in a run, skipped ones included.
+        """Return the number of batches of the next loop, skipped ones included.
+
+        Where an action then changes it, by changing the number of items ahead of `rebatch`, the
+        loops end in an error.
 
         Raises:
             TypeError: The run is endless, or regroups batches whose sizes are not known.
         """
+        is_hint, self._was_iterated = self._was_iterated, False
+        self._length.asked(is_hint=is_hint)
         # Nothing is drawn for a run that is only counted.
-        counted = replace(self._options, shuffle=False, seed=0, prefetch=0)
+        counted = replace(self._options, shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
         return len(Run(self._program, counted))
 
     def __bool__(self) -> bool:
         return True
 
-    def to_keras(self) -> KerasFeed:
+    def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
         """Give a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
 
-        It has the batches of one epoch. Which epoch: as many as Keras has begun before, over all
-        calls of `fit`, `evaluate` and `predict` with this object. Keras says how many epochs there
-        are; `n_epochs` does not.
+        It has the batches of one epoch. Which epoch: `first_epoch`, and as many more as Keras has
+        begun before, over all calls of `fit`, `evaluate` and `predict` with this object; loops over
+        the feed do not count. Keras says how many epochs there are; `n_epochs` does not. It does
+        not tell its data of `initial_epoch`: give `first_epoch` the same number.
 
         Write `fit(..., shuffle=False)`: read in order, batches are made ahead, as `prefetch` says.
         The `shuffle` of the feed orders the items. Keras's own order of the batches, which is the
@@ -87,6 +128,9 @@ class Feed:
         A loop that is left in the middle of an epoch leaves up to `prefetch` batches made ahead;
         `with feed.to_keras() as data:`, or `data.close()`, clears them away.
 
+        Args:
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+
         Raises:
             MissingPackageError: Keras is not installed.
             ArgumentValueError: A step of the pipeline does not let batches be made by index: it
@@ -94,7 +138,10 @@ class Feed:
         """
         from batchflow.interop.keras import as_py_dataset  # on use: Keras takes seconds to import
 
-        return as_py_dataset(IndexedFeed(self._program, self._options))
+        if first_epoch is None:
+            first_epoch = self._options.first_epoch
+        first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
+        return as_py_dataset(IndexedFeed(self._program, self._options, first_epoch))
 
     def __repr__(self) -> str:
         step = self._program.plan.steps[-1].step

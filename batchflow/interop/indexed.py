@@ -6,7 +6,7 @@
 Guarantees:
     - What is read is a function of (seed, epoch, index): the values that iterating over the feed
       gives there, whatever was read before, and in whichever threads.
-    - The epoch of a read is the number of epochs begun before, less one; before the first it is 0.
+    - The epoch of a read is the first one, and as many more as were begun before, less one.
       Batches that follow one another in order belong to the epoch in which index 0 was read, also
       where the reader begins another one in between (`steps_per_epoch` of Keras).
     - Batches read in order are made ahead: at most `prefetch` are begun and not read. The run ends
@@ -25,8 +25,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from batchflow.batch import Batch
 from batchflow.engine import Program, Run, RunOptions
 from batchflow.errors import ActionResultError, ArgumentValueError
@@ -42,12 +40,13 @@ class IndexedFeed:
     Args:
         program: The pipeline, whose last step is that of `feeding`.
         options: Those of its runs. How many epochs there are is up to the reader.
+        first_epoch: The first epoch.
 
     Raises:
         ArgumentValueError: Batches cannot be made by index.
     """
 
-    def __init__(self, program: Program, options: RunOptions) -> None:
+    def __init__(self, program: Program, options: RunOptions, first_epoch: int = 0) -> None:
         for what, where in _obstacles(program.plan):
             raise ArgumentValueError(
                 f"to_keras: Keras reads batches by index, and {where} {what}. Loop over the feed "
@@ -65,7 +64,8 @@ class IndexedFeed:
         self._program = program
         n_items = len(program.source or ())
         mark = None if program.source is None else program.source.mark
-        self._n_ordered = n_items if mark is None else mark.n_items
+        self._options = self._options.with_kept_order(n_items if mark is None else mark.n_items)
+        self._first_epoch = first_epoch
         self._n_batches = options.schedule(n_items, None, mark).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
@@ -75,7 +75,6 @@ class IndexedFeed:
         self._run: Run | None = None
         self._is_closed = False  # since the last epoch was begun
         self._next: int | None = None  # the number of the batch that comes next in order
-        self._order: tuple[int, Any] | None = None  # an epoch, and what a user's function gave
 
     def __len__(self) -> int:
         """Give the number of batches in an epoch."""
@@ -100,7 +99,7 @@ class IndexedFeed:
         with self._guard:
             self._is_closed &= index > 0
             n_begun = self._n_begun
-            epoch = max(n_begun - 1, 0)
+            epoch = self._first_epoch + max(n_begun - 1, 0)
             if self._read_in < n_begun and not self._goes_on(index):  # the first read of an epoch
                 self._end()
                 self._next = epoch * self._n_batches if index == 0 else None
@@ -109,7 +108,7 @@ class IndexedFeed:
             self._n_read += 1
             if self._next is not None and self._next % self._n_batches == index:
                 return self._read_next(self._next)
-            alone = self._runs(epoch, range(number := epoch * self._n_batches + index, number + 1))
+            alone = self._runs(range(number := epoch * self._n_batches + index, number + 1))
         with alone:
             return _values(alone, number, index)
 
@@ -135,7 +134,7 @@ class IndexedFeed:
         epoch, index = divmod(number, self._n_batches)
         if self._run is None:
             end = number + 1 if self._is_closed else (epoch + 1) * self._n_batches
-            self._run = self._runs(epoch, range(number, end))
+            self._run = self._runs(range(number, end))
         self._next = None
         try:
             values = _values(self._run, number, index)
@@ -153,15 +152,9 @@ class IndexedFeed:
         if run is not None:
             run.close()
 
-    def _runs(self, epoch: int, numbers: range) -> Run:
-        """Make a run of some batches of an epoch. Several are made ahead."""
+    def _runs(self, numbers: range) -> Run:
+        """Make a run of some batches. Several are made ahead."""
         options = self._options
-        if callable(options.shuffle):
-            # Called once per epoch, as in any run, however often its batches are made.
-            if self._order is None or self._order[0] != epoch:
-                self._order = epoch, options.shuffle(np.arange(self._n_ordered))
-            order = self._order[1]
-            options = replace(options, shuffle=lambda positions: order)  # noqa: ARG005
         if len(numbers) == 1:
             options = replace(options, prefetch=0)
         return self._context.copy().run(Run, self._program, options, None, numbers)

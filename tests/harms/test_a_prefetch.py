@@ -77,9 +77,15 @@ def test_a2_an_error_with_many_batches_to_come_leaves_no_thread(prefetch):
 
 
 @each_prefetch
-def test_a3_a_batch_size_above_the_number_of_items_is_a_value_error(prefetch):
+def test_a3_a_batch_size_above_the_number_of_items_gives_one_short_batch(prefetch):
+    run = Dataset(5, MyBatch).p.ok().gen_batch(10, n_epochs=1, prefetch=prefetch)
+    assert [len(batch) for batch in run] == [5]
+
+
+@each_prefetch
+def test_a3_with_drop_last_that_would_be_none_and_is_a_value_error(prefetch):
     with pytest.raises(ValueError, match=r"batch_size=10 .* 5 items"):
-        Dataset(5, MyBatch).p.ok().run(10, n_epochs=1, prefetch=prefetch)
+        Dataset(5, MyBatch).p.ok().run(10, n_epochs=1, prefetch=prefetch, drop_last=True)
 
 
 @each_prefetch

@@ -121,9 +121,13 @@ def test_an_other_of_n_iters_gives_so_many_batches(left, right):
     assert len(ids(left.p.merge(right.p.run_later(4, n_iters=2)))) == 2
 
 
-def test_a_dataset_smaller_than_the_batch_is_named(left):
+def test_a_dataset_smaller_than_the_batch_gives_a_short_one(left):
+    assert ids(left.p.merge(rows(3, 100)), 4) == [[0, 1, 2, 3, 100, 101, 102]]
+
+
+def test_a_dataset_smaller_than_whole_batches_is_named(left):
     with pytest.raises(ValueError, match="larger than the dataset, which has 3 items") as caught:
-        left.p.merge(rows(3, 100)).gen_batch(4)
+        left.p.merge(rows(3, 100)).gen_batch(4, drop_last=True)
     told = str(caught.value) + str(getattr(caught.value, "__notes__", ""))
     assert "merge" in told
 

@@ -114,6 +114,35 @@ def test_two_fits_go_on_counting_epochs(prefetch):
 
 
 @each_prefetch
+def test_fit_goes_on_at_the_epoch_that_the_feed_is_told(prefetch):
+    net = build()
+    for first, last in ((0, 2), (2, 4)):  # as if each were another process
+        data = feed(prefetch=prefetch).to_keras(first_epoch=first)
+        net.fit(data, initial_epoch=first, epochs=last, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(4))
+
+
+def test_the_first_epoch_of_the_feed_is_that_of_its_data():
+    net = build()
+    net.fit(feed(first_epoch=2).to_keras(), epochs=1, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(batches=list(feed(n_epochs=3))[12:]))
+
+
+def test_loops_over_the_feed_do_not_count_for_its_data():
+    net, several = build(), feed()
+    list(several)
+    net.fit(several.to_keras(), epochs=1, shuffle=False, verbose=0)
+    assert weights(net) == weights(by_hand(1))
+
+
+def test_a_feed_smaller_than_its_batch_is_one_short_batch():
+    net = build()
+    data = DATASET.p.feed(100, B.x, B.y).to_keras()
+    assert len(data) == 1
+    assert net.predict(data, verbose=0).shape == (22, 1)
+
+
+@each_prefetch
 def test_shuffle_of_fit_gives_every_batch_once(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     expected = list(feed(n_epochs=2))

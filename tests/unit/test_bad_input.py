@@ -106,4 +106,4 @@ def test_an_unknown_component_read_from_a_batch_names_the_right_one():
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_batch_size_beyond_the_dataset_is_the_same_error_at_any_prefetch(prefetch):
     with pytest.raises(ValueError, match=r"batch_size=10 .* 6 items"):
-        digits().p.run(10, n_epochs=1, prefetch=prefetch)
+        digits().p.run(10, n_epochs=1, prefetch=prefetch, drop_last=True)

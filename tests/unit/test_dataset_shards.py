@@ -104,9 +104,13 @@ def test_shards_of_one_order_need_one_seed(dataset):
 
 def test_the_batch_size_is_checked_against_the_shard(dataset):
     with pytest.raises(ArgumentValueError, match="11 items"):
-        dataset.shard(0, 2).gen_batch(12)
+        dataset.shard(0, 2).gen_batch(12, drop_last=True)
     with pytest.raises(ArgumentValueError, match="11 items"):
-        dataset.shard(0, 2).p.feed(12, B.rows)
+        dataset.shard(0, 2).p.feed(12, B.rows, drop_last=True)
+
+
+def test_a_shard_smaller_than_the_batch_has_one_short_batch(dataset):
+    assert [len(batch) for batch in dataset.shard(0, 2).gen_batch(12)] == [11]
 
 
 def test_batches_are_found_by_id_and_joined_over_the_whole(dataset):

@@ -131,9 +131,30 @@ def test_a_run_is_its_own_iterator():
     assert iter(run) is run
 
 
-def test_a_run_that_has_ended_stays_ended():
+def test_a_run_that_has_ended_says_so_when_it_is_gone_through_again():
     run = DATASET.p.gen_batch(5)
-    assert (numbers(run), numbers(run)) == ([0, 1], [])
+    assert numbers(run) == [0, 1]
+    with pytest.raises(RunClosedError, match=r"has ended.*once.*gen_batch.*n_epochs"):
+        numbers(run)
+
+
+def test_next_on_a_run_that_has_ended_stays_the_end():
+    run = DATASET.p.gen_batch(5)
+    assert numbers(run) == [0, 1]
+    assert [next(run, None), next(run, None)] == [None, None]
+
+
+def test_the_end_of_a_run_ends_zip_too():
+    run, other = DATASET.p.gen_batch(5), DATASET.p.gen_batch(5, n_epochs=2)
+    assert [(a.number, b.number) for a, b in zip(run, other, strict=False)] == [(0, 0), (1, 1)]
+
+
+def test_a_loop_goes_on_where_another_has_left_the_run():
+    run = DATASET.p.gen_batch(2)
+    for batch in run:
+        if batch.number == 1:
+            break
+    assert numbers(run) == [2, 3, 4]
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
@@ -163,7 +184,7 @@ def test_closing_after_the_end_does_no_harm():
     run = DATASET.p.gen_batch(5)
     list(run)
     run.close()
-    assert numbers(run) == []
+    assert next(run, None) is None
 
 
 def test_leaving_a_with_block_closes_the_run():
@@ -287,7 +308,7 @@ def test_stop_ends_the_run_before_its_batch(prefetch, at):
 
 def test_a_run_that_was_stopped_has_ended():
     run = DATASET.p.stop(1).gen_batch(2)
-    assert (numbers(run), numbers(run)) == ([0], [])
+    assert (numbers(run), next(run, None)) == ([0], None)
 
 
 def test_the_old_name_of_the_skip_signal_is_the_same_class():

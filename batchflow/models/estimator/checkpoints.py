@@ -56,11 +56,13 @@ class Progress:
         position: How many batches a `train` with `max_steps` has taken from its input, since the
             input last began.
         is_under_way: Whether that call had steps left to do. What is saved at its end says no.
+        epoch: At which epoch the loop over the input began, if that is a feed.
     """
 
     step: int = 0
     position: int = 0
     is_under_way: bool = False
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Saved:
                 notes = json.load(stream)
             step, position = int(notes["step"]), int(notes["position"])
             # The files of earlier versions do not say it.
-            progress = Progress(step, position, bool(notes.get("is_under_way", False)))
+            is_under_way, epoch = bool(notes.get("is_under_way", False)), notes.get("epoch")
+            progress = Progress(step, position, is_under_way, epoch and int(epoch))
             rate = notes.get("learning_rate")
             saved = cls(f"{stem}.npz", progress, dict(notes["variables"]), rate)
         except FileNotFoundError:
@@ -217,6 +220,7 @@ class Checkpoints:
             "step": progress.step,
             "position": progress.position,
             "is_under_way": progress.is_under_way,
+            "epoch": progress.epoch,
             "variables": _entries(program),
             "learning_rate": program.learning_rate,
         }

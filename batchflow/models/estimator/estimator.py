@@ -20,7 +20,7 @@ from batchflow.models.estimator.events import has_tensorboard, write_results
 from batchflow.models.estimator.export import check_receiver, export
 from batchflow.models.estimator.hooks import check_hooks
 from batchflow.models.estimator.inference import Reader, evaluate, predict
-from batchflow.models.estimator.inputs import batches_of
+from batchflow.models.estimator.inputs import Epoch, batches_of
 from batchflow.models.estimator.model_fn import call_model_fn, check_model_fn
 from batchflow.models.estimator.program import Program, build_in_scope
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
@@ -367,5 +367,5 @@ def _keras() -> Any:
     return imported("keras", "an Estimator")
 
 
-def _opened(input_fn: Any, skipping: int, **options: Any) -> Iterator[Batch]:
-    return batches_of(input_fn, what="train", skipping=skipping, **options)
+def _opened(input_fn: Any, skipping: int, epoch: Epoch, **options: Any) -> Iterator[Batch]:
+    return batches_of(input_fn, what="train", skipping=skipping, epoch=epoch, **options)

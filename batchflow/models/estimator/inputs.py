@@ -14,6 +14,8 @@ the input, it is the end all the same.
 Guarantees:
     - What was opened is closed: an iterator with a `close` (a generator, the loop over a feed) is
       closed however the loop over the stream ends.
+    - A loop over a feed moves its epoch on. A stream that is gone on with begins at the epoch at
+      which it began before.
     - `skipping` batches gives the stream that is left when so many have been read. A `PyDataset`
       is not asked for them, a `tf.data.Dataset` skips them itself; others make them for nothing.
 """
@@ -23,12 +25,20 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
 from batchflow.models.estimator.batches import Batch
 
-__all__ = ["batches_of"]
+__all__ = ["Epoch", "batches_of"]
+
+
+@dataclass
+class Epoch:
+    """At which epoch the loop over a feed begins; None: that is not known, or it is no feed."""
+
+    number: int | None = None
 
 
 def batches_of(
@@ -38,6 +48,7 @@ def batches_of(
     is_counted: bool = False,
     n_epochs: int | None = 1,
     skipping: int = 0,
+    epoch: Epoch | None = None,
 ) -> Iterator[Batch]:
     """Call an input function and give its batches.
 
@@ -47,6 +58,7 @@ def batches_of(
         is_counted: Whether the reader stops by itself: a single batch is then given for ever.
         n_epochs: How often a `PyDataset` is read; None: for ever.
         skipping: How many batches are left out.
+        epoch: Where a feed begins if some are, and takes note of it if none are.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) It is or returns nothing that batches can be read from.
@@ -74,6 +86,10 @@ def batches_of(
         )
     if skipping and _is_tf_dataset(data):
         data, skipping = data.skip(skipping), 0
+    if epoch is not None and hasattr(data, "epoch") and hasattr(data, "to_keras"):
+        if skipping and epoch.number is not None:
+            data.epoch = epoch.number
+        epoch.number = data.epoch
     return _of_iterable(data, skipping)
 
 

@@ -27,6 +27,7 @@ from batchflow.models.estimator.batches import Batch, Signature
 from batchflow.models.estimator.checkpoints import Checkpoints, Progress, Saved
 from batchflow.models.estimator.config import RunConfig
 from batchflow.models.estimator.hooks import Hooks
+from batchflow.models.estimator.inputs import Epoch
 from batchflow.models.estimator.program import Program
 from batchflow.models.keras import assign_state, state_arrays, state_variables
 
@@ -35,7 +36,7 @@ __all__ = ["Trainer"]
 _log = logging.getLogger("batchflow")
 
 BuildProgram = Callable[[Signature], Program]
-OpenInput = Callable[[int], Iterator[Batch]]
+OpenInput = Callable[[int, Epoch], Iterator[Batch]]
 
 
 class Trainer:
@@ -70,7 +71,8 @@ class Trainer:
         """Train until the step `until` or the end of the input, and save.
 
         Args:
-            open_input: Gives the batches of the input after the first so many.
+            open_input: Gives the batches of the input after the first so many; of a feed, from an
+                epoch on.
             until: The global step to stop at. None: none.
             hooks: Hooks of this call.
             resumes: Whether the input goes on where the last such call has left it.
@@ -81,7 +83,8 @@ class Trainer:
         self.save_if_ahead()  # an error in this call takes back this call, and no step before it
         before = self.progress()
         position = before.position if resumes else 0
-        batches = open_input(position)
+        epoch = Epoch(before.epoch)
+        batches = open_input(position, epoch)
         first = next(batches, None)
         if first is None and position and before.is_under_way:
             # Killed after its last step: this is the same call, and it ends here.
@@ -90,13 +93,13 @@ class Trainer:
             return
         if first is None and position:  # all of it had been read: it begins anew
             position = 0
-            batches = open_input(0)
+            batches = open_input(0, epoch)
             first = next(batches, None)
         if first is None:
             raise ArgumentValueError("train: the input is empty")
         with closing(batches):  # type: ignore[type-var]
             program = self._ready(first)
-            self._progress = replace(self._progress, position=position)
+            self._progress = replace(self._progress, position=position, epoch=epoch.number)
             try:
                 own = program.spec.training_hooks
                 told = Hooks([*own, *hooks], program.model, "train", until)
@@ -175,12 +178,13 @@ class Trainer:
         for batch in batches:
             program = self._ready_in_loop(batch, hooks)
             program.batch = batch
-            number, position = self._progress.step, self._progress.position
+            number, progress = self._progress.step, self._progress
             hooks.before(number)
             logs = self._step(program, batch)
             is_last = until is not None and number + 1 >= until
             if counts:  # hooks may save
-                self._progress = Progress(number + 1, position + 1, is_under_way=not is_last)
+                position = progress.position + 1
+                self._progress = Progress(number + 1, position, not is_last, progress.epoch)
             hooks.after(number, logs)
             pace.log(number + 1, logs)
             if is_last := is_last or hooks.wants_stop:

@@ -159,6 +159,22 @@ def test_a_feed_is_an_input_and_goes_on_where_it_was(tmp_path):
     assert_same(state(whole), state(parts))
 
 
+def test_a_feed_that_is_kept_goes_on_with_the_epoch_in_which_it_was_stopped(tmp_path):
+    """An epoch has 15 batches: it is stopped in the first epoch, behind it, and in the second."""
+    dataset = Dataset.from_arrays(Pairs, x=X, y=Y)
+
+    def feed(n_epochs):
+        return dataset.p.feed(8, {"x": B.x}, B.y, shuffle=3, seed=1, n_epochs=n_epochs)
+
+    whole = Estimator(model_fn, tmp_path / "whole").train(feed(None), max_steps=30)
+    kept, parts = feed(1), Estimator(model_fn, tmp_path / "parts")
+    for until in (11, 20, 25, 30):  # a call ends with its epoch, at the latest
+        parts.train(lambda: kept, max_steps=until)
+        if parts.get_variable_value("global_step") < until:
+            parts.train(lambda: kept, max_steps=until)
+    assert_same(state(whole), state(parts))
+
+
 class Epochs(keras.utils.PyDataset):
     """Three batches an epoch, which tell their epoch and index."""
 

@@ -43,6 +43,9 @@ WRONG_VALUES = [
     ({"n_epochs": 1.5}, ArgumentTypeError, "n_epochs must be a whole number"),
     ({"n_epochs": float("inf")}, ArgumentTypeError, "n_epochs must be a whole number"),
     ({"n_epochs": True}, ArgumentTypeError, "n_epochs must be a whole number"),
+    ({"first_epoch": -1}, ArgumentValueError, "first_epoch must be at least 0, got -1"),
+    ({"first_epoch": 1.5}, ArgumentTypeError, "first_epoch must be a whole number"),
+    ({"first_epoch": True}, ArgumentTypeError, "first_epoch must be a whole number"),
     ({"n_iters": 0}, ArgumentValueError, "n_iters must be at least 1"),
     ({"n_iters": "2"}, ArgumentTypeError, "n_iters must be a whole number"),
     ({"n_iters": False}, ArgumentTypeError, "n_iters must be a whole number"),
@@ -82,9 +85,14 @@ def test_a_wrong_value_is_refused_at_the_call(start, options, kind, message):
 
 
 @pytest.mark.parametrize("name", ["run", "gen_batch", "next_batch", "dataset"])
-def test_a_batch_size_beyond_the_dataset_is_refused_with_the_largest(name):
-    with pytest.raises(ArgumentValueError, match=r"batch_size=8.*7 items; use .* at most 7"):
-        STARTS[name](8)
+def test_a_batch_size_beyond_the_dataset_is_refused_where_short_batches_are_left_out(name):
+    with pytest.raises(ArgumentValueError, match=r"batch_size=8.*7 items.*use .* at most 7"):
+        STARTS[name](8, drop_last=True)
+
+
+@pytest.mark.parametrize("batch_size", [8, 10**12])
+def test_a_batch_size_beyond_the_dataset_gives_one_short_batch(batch_size):
+    assert [len(batch) for batch in pipeline.gen_batch(batch_size, n_epochs=2)] == [7, 7]
 
 
 # ---- typos

@@ -81,8 +81,75 @@ def test_a_feed_gives_what_the_batches_hold(prefetch):
     batches = NOISY.gen_batch(3, shuffle=True, seed=3, n_epochs=2)
     expected = digests((batch.images, batch.labels) for batch in batches)
     feed = NOISY.feed(3, y=B.labels, **options)
-    assert digests(feed) == digests(feed) == expected
+    assert digests(feed) == expected
+    feed.epoch = 0
+    assert digests(feed) == expected
     assert len(feed) == len(expected) == 8
+
+
+@each_prefetch
+def test_a_loop_for_each_epoch_gives_what_one_long_run_gives(prefetch):
+    options = {"shuffle": True, "seed": 3, "prefetch": prefetch}
+    whole = digests(NOISY.feed(3, y=B.labels, n_epochs=3, **options))
+    feed = NOISY.feed(3, y=B.labels, **options)
+    assert [*digests(feed), *digests(feed), *digests(feed)] == whole
+
+
+def test_without_shuffle_and_randomness_each_loop_is_the_same():
+    feed = DATASET.p.feed(3, B.labels)
+    assert digests(feed) == digests(feed)
+
+
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [({}, 1), ({"n_epochs": 3}, 3), ({"n_iters": 5}, 2), ({"n_iters": 5, "n_epochs": 4}, 2)],
+)
+@pytest.mark.parametrize("is_read", [True, False], ids=["read", "left"])
+def test_beginning_a_loop_moves_the_epoch_on(options, added, is_read):
+    feed = DATASET.p.feed(3, B.labels, **options)
+    loop = iter(feed)
+    next(loop)
+    if is_read:
+        assert len([*loop]) > 0
+    assert feed.epoch == added
+
+
+def test_a_loop_without_end_moves_the_epoch_behind_what_it_has_given():
+    feed = DATASET.p.feed(3, B.labels, n_epochs=None)
+    loop = iter(feed)
+    seen = [feed.epoch for _ in zip(range(5), loop, strict=False)]
+    loop.close()
+    assert seen == [1, 1, 1, 1, 2]
+
+
+def test_the_epoch_can_be_set_and_given():
+    whole = digests(NOISY.feed(3, shuffle=1, n_epochs=4))
+    feed = NOISY.feed(3, shuffle=1, first_epoch=2)
+    assert (feed.epoch, digests(feed)) == (2, whole[8:12])
+    feed.epoch = 1
+    assert (digests(feed), feed.epoch) == (whole[4:8], 2)
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, "2", True])
+def test_an_epoch_is_a_whole_number_from_0_on(epoch):
+    feed = DATASET.p.feed(3)
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match="epoch must be"):
+        feed.epoch = epoch
+
+
+def test_an_order_that_keeps_a_state_goes_on_with_the_loops():
+    def in_turns():
+        calls = []
+
+        def order(positions):
+            calls.append(None)
+            return np.roll(positions, len(calls))
+
+        return order
+
+    whole = digests(DATASET.p.feed(3, B.labels, shuffle=in_turns(), n_epochs=3))
+    feed = DATASET.p.feed(3, B.labels, shuffle=in_turns())
+    assert [*digests(feed), *digests(feed), *digests(feed)] == whole
 
 
 def test_the_tuples_have_what_was_given():
@@ -140,7 +207,7 @@ def test_options_set_ahead_hold():
     [
         (lambda p: p.feed(3, prefech=1), ArgumentTypeError, "Did you mean 'prefetch'"),
         (lambda p: p.feed(), ArgumentTypeError, "batch_size is missing"),
-        (lambda p: p.feed(30), ArgumentValueError, "batch_size=30 is larger"),
+        (lambda p: p.feed(30, drop_last=True), ArgumentValueError, "batch_size=30 is larger"),
         (lambda p: p.feed(3, V("lost")), UnknownNameError, r"feed\(x=V\('lost'\)\), chained at"),
         (lambda p: p.feed(3, bar=V("lost")), UnknownNameError, "lost"),
         (lambda p: p.feed(3, "images"), ArgumentTypeError, "x is an expression such as B.images"),

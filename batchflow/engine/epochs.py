@@ -1,0 +1,109 @@
+"""The epochs of one run, each an iterator of its batches.
+
+Guarantees:
+    - An epoch ends with its last batch, also where that was skipped or filtered away. Nothing of
+      the next one that is ordered has run then: it begins when its first batch is asked for.
+    - One that is left early leaves the rest of its batches unmade; what was made ahead is thrown
+      away. The next one begins at its own first batch.
+    - What comes out is what the run would give, less what was left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from batchflow.batch import Batch
+from batchflow.engine.source import EpochEnd
+from batchflow.errors import RunClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+__all__ = ["Epoch", "Epochs"]
+
+
+class Reading(Protocol):
+    """A run that tells where its epochs end."""
+
+    _end: str | None
+
+    def _take(self) -> Batch | EpochEnd:
+        """Return the next batch, or the end of an epoch whose last batch was skipped.
+
+        Raises:
+            StopIteration: The run has ended.
+        """
+
+    def _leave(self, epoch: int) -> None:
+        """Let an epoch come next, whatever is left of those before it."""
+
+
+class Epoch:
+    """The batches of one epoch of a run: an iterator. Made by `run.epochs()`.
+
+    Attributes:
+        number: The number of the epoch.
+    """
+
+    def __init__(self, number: int, take: Callable[[], Batch | EpochEnd]) -> None:
+        self.number = number
+        self._take = take
+        self._end: str | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._end == "left":
+            raise RunClosedError(
+                f"epoch {self.number} of this run has been left, as the next one has begun"
+            )
+        if self._end is None:
+            self._end = "ended"  # also if the run fails, or has no more batches
+            item = self._take()
+            if isinstance(item, Batch):
+                if not item._closes:
+                    self._end = None
+                return item
+        raise StopIteration
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickled with the variables of a notebook, as dill does to save an object whose class is
+        # defined there; the run stays.
+        return {"number": self.number, "_take": None, "_end": self._end or "left"}
+
+    def __repr__(self) -> str:
+        return f"<Epoch {self.number} of a run{f', {self._end}' if self._end else ''}>"
+
+
+class Epochs:
+    """Goes through the epochs of a run. Made by `run.epochs()`.
+
+    Args:
+        run: The run.
+        first: The number of its first epoch.
+        n_epochs: How many there are; None if there is no end.
+    """
+
+    def __init__(self, run: Reading, first: int, n_epochs: int | None) -> None:
+        self._run = run
+        self._next = first
+        self._behind = None if n_epochs is None else first + n_epochs
+        self._current: Epoch | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Epoch:
+        if self._current is not None and self._current._end is None:
+            self._current._end = "left"
+            self._run._leave(self._next)
+        if self._run._end == "ended":
+            raise StopIteration
+        if self._run._end is not None or self._next == self._behind:
+            self._run._take()  # raises what there is to say, and takes the last steps
+            raise StopIteration
+        self._current = Epoch(self._next, self._run._take)
+        self._next += 1
+        return self._current
