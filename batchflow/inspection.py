@@ -9,6 +9,7 @@ from batchflow.batch import Batch
 from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
+from batchflow.engine.stream import NEVER
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan import Plan
 
@@ -60,7 +61,15 @@ class Inspection:
             The batch as it comes to the ordered section; None if an action skips it or stops.
         """
         chosen = self._options(batch_size, options, endless=True)
-        return Machine(self._program(), chosen).replay(number)
+        program = self._program()
+        machine = Machine(program, chosen)
+        ticket = machine.schedule.ticket(number)
+        machine.prefix.marks_epochs = False
+        batch = machine.alone(lambda: machine.prefix.work(ticket, NEVER))
+        if not isinstance(batch, Batch):
+            return None
+        batch.pipeline = program.pipeline
+        return batch
 
     def debug(
         self,

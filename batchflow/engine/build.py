@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
+from math import ceil
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,9 @@ from batchflow.engine.ready import ReadySteps, needs_loop
 from batchflow.engine.regroup import Flow, Naming, merging, regroup
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import Schedule, without_epochs
-from batchflow.engine.start import Start
+from batchflow.engine.start import Start, refuse_ended
 from batchflow.engine.state import PipelineState, PipelineView
 from batchflow.engine.steps import ReadyStep, run_steps
-from batchflow.engine.stream import Halt
 from batchflow.errors import (
     ArgumentValueError,
     BatchflowError,
@@ -43,7 +43,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.index.order import drawn_seed
-from batchflow.plan import Bound, BoundRegrouping, Rebatch
+from batchflow.plan import Bound, BoundRegrouping, Merge, Rebatch
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
@@ -105,7 +105,9 @@ class Machine:
             # The first batch of one long run: a nested pipeline may be set to begin at an epoch.
             self._origin = self.schedule.first if is_nested else 0
             if not is_nested:
+                self._last_longer(options.first_epoch, options.first_epoch)
                 self.begin(options.first_epoch)
+                refuse_ended(self.counted)
 
     def _make_prefix(self) -> Prefix:
         ahead = [piece.ahead for piece in self._pieces[: self._n_ahead]]
@@ -143,8 +145,6 @@ class Machine:
             add_note_once(error, f"for the pipeline inside of {nested.where}")
             raise
 
-    # ---- what a run does with it
-
     @property
     def prefixes(self) -> list[Prefix]:
         """What happens ahead of the ordered section, here and in the pipelines that are merged."""
@@ -162,6 +162,25 @@ class Machine:
     def first_number(self) -> int:
         """The number of the first batch that comes out."""
         return self._start.n_epochs * self._sizes[-1].batches
+
+    def _last_longer(self, n_epochs: int, n_gone: int) -> None:
+        """Let others that end with the run have as many epochs in it as if it began at epoch 0.
+
+        Args:
+            n_epochs: How many epochs of the run are gone.
+            n_gone: How many of this pipeline: of a shorter one that is merged it is more.
+        """
+        sizes = self._sizes if n_gone else ()
+        for step, size in zip(self._plan.regroupings, sizes, strict=False):
+            for machine in self._others_of(step):
+                schedule, options = machine.schedule, machine._options
+                per_epoch, epochs = schedule.batches_per_epoch, n_gone
+                if isinstance(step.what, Merge):
+                    epochs = max(n_gone, ceil(n_gone * size.batches / per_epoch))
+                if options and options.inherits_epochs and schedule.end is not None:
+                    end = schedule.end + (epochs - n_epochs) * per_epoch
+                    machine.schedule = schedule._replace(end=end)
+                machine._last_longer(n_epochs, epochs)
 
     @cached_property
     def _sizes(self) -> Sequence[EpochSize]:
@@ -227,10 +246,6 @@ class Machine:
                 self._is_open = False
                 with suppress(StopPipeline):  # there is nothing left to stop
                     take_hooks(self._program, "after", self._rng_key, loop)
-
-    def mark_epochs(self) -> None:
-        """Let the ends of epochs be marked, where that is not done anyway."""
-        self.marks_epochs = self.prefix.marks_epochs = True
 
     def begin(self, n_epochs: int, n_batches: int = 0) -> None:
         """Let the batches begin behind some epochs of one long run, and some batches more.
@@ -303,19 +318,6 @@ class Machine:
             self.prefix.beside(batch), self._pipeline if is_free else self.prefix.view
         )
 
-    def replay(self, number: int) -> Batch | None:
-        """Make a source batch as it comes to the ordered section, or to the first regrouping.
-
-        None if a step drops it.
-        """
-        ticket = self.schedule.ticket(number)
-        self.prefix.marks_epochs = False
-        batch = self.alone(lambda: self.prefix.work(ticket, Halt()))
-        if not isinstance(batch, Batch):
-            return None
-        batch.pipeline = self._pipeline
-        return batch
-
     def source_batch(self, number: int) -> Batch:
         """Make a source batch, before its first step. For work in `alone`."""
         self.prefix.marks_epochs = False
@@ -350,8 +352,6 @@ class Machine:
         if self._options is not None and self._options.prefetch:
             ahead = [step for piece in self._pieces for step in piece.ahead]
             self._steps.warn_of_concurrent_training(ahead)
-
-    # ---- taking batches through
 
     def _regrouped(self, place: int, made: Flow, workers: Workers) -> Flow:
         bound: Any = self._pieces[place].regrouping

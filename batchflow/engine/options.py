@@ -84,6 +84,7 @@ class RunOptions:
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
+        inherits_epochs: Whether a pipeline inside of another has as many epochs as that.
     """
 
     batch_size: int
@@ -98,6 +99,7 @@ class RunOptions:
     bar: Any = False
     seed: int | None = None
     draws_seed: bool = False
+    inherits_epochs: bool = False
 
     @classmethod
     def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
@@ -116,7 +118,7 @@ class RunOptions:
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {field.name for field in fields(cls)} - {"draws_seed"}
+        known = {field.name for field in fields(cls)} - {"draws_seed", "inherits_epochs"}
         for name in given:
             if name not in known:
                 hint = did_you_mean(name, {*known, *_OLD_NAMES})
@@ -183,10 +185,12 @@ class RunOptions:
             "seed": outer.seed,
             "shuffle": shuffle,
         }
-        if not {"n_epochs", "n_iters"} & set(given):
+        inherits_epochs = not {"n_epochs", "n_iters"} & set(given)
+        if inherits_epochs:
             inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
-        return replace(options, seed=derived_seed(options.seed or 0, number))
+        seed = derived_seed(options.seed or 0, number)
+        return replace(options, seed=seed, inherits_epochs=inherits_epochs)
 
     @property
     def is_endless(self) -> bool:

@@ -127,7 +127,7 @@ class Run:
                 "from this one: call it before, on another run: gen_batch(...).epochs()"
             )
         self._course.tells_ends = True
-        self._machine.mark_epochs()
+        self._machine.marks_epochs = self._machine.prefix.marks_epochs = True
         schedule = self._machine.schedule
         per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
         n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)

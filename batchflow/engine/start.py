@@ -21,7 +21,7 @@ from batchflow.engine.count import Counted, EpochSize, keeps_items
 from batchflow.errors import ArgumentValueError
 from batchflow.plan import BoundRegrouping, Merge
 
-__all__ = ["Start"]
+__all__ = ["Start", "refuse_ended"]
 
 
 class Start(NamedTuple):
@@ -67,6 +67,24 @@ class Start(NamedTuple):
         ]
         remade = [n_epochs * size.batches for size in sizes[:n_remade]]
         return cls(n_epochs, n_remade, [(0, 0)] * n_remade + gone[n_remade:], remade)
+
+
+def refuse_ended(counted: Counted) -> None:
+    """Refuse a run that would have no batches, as a pipeline that it merges has ended before.
+
+    Raises:
+        ArgumentValueError: One has an end of its own, which is past.
+    """
+    for step in counted.plan.regroupings:
+        for other in counted.others[id(step)]:
+            if isinstance(step.what, Merge) and other.schedule.n_batches == 0:
+                raise ArgumentValueError(
+                    f"{step.step}, chained at {step.step.where}, ends with the pipeline that ends "
+                    "first, and one of them has ended in the epochs before this run: it has "
+                    "n_epochs or n_iters of its own. Leave them out, or give it n_epochs=None: "
+                    "run_later(..., n_epochs=None)"
+                )
+            refuse_ended(other)
 
 
 def _is_plain(other: Counted) -> bool:

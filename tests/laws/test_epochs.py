@@ -274,6 +274,37 @@ def test_any_chain_has_its_epochs(data):
     assert facts(run) == epochs.get(first, [])
 
 
+SMALL = rows(5, 100).p  # two batches of four, where an epoch of the others has three
+
+
+@pytest.mark.parametrize("build", [lambda p: p.merge(SMALL), lambda p: p.filter(few).merge(SMALL)])
+def test_a_shorter_pipeline_has_an_epoch_or_more_wherever_the_run_begins(build):
+    feed = build(noisy()).feed(4, B.x, shuffle=3)
+    lengths = [len(list(feed)) for _ in range(4)]
+    assert lengths[0] == min(lengths) == 2
+
+
+def test_what_a_shorter_pipeline_gives_is_what_it_gives_in_one_long_run():
+    whole = facts(noisy().merge(SMALL.run_later(4, n_epochs=None)).gen_batch(4, seed=1, n_epochs=3))
+    run = noisy().merge(SMALL).gen_batch(4, seed=1, first_epoch=2)
+    assert facts(run) == whole[6:8]
+
+
+def test_a_pipeline_that_has_ended_before_is_told():
+    pipeline = noisy().merge(SMALL.run_later(4, n_epochs=1))
+    with pytest.raises(ArgumentValueError, match=r"merge\(.*has ended .*n_epochs=None"):
+        pipeline.gen_batch(4, first_epoch=1)
+
+
+def test_a_pipeline_that_ends_before_ends_the_epochs_of_a_run():
+    run = noisy().merge(SMALL.run_later(4, n_epochs=1)).gen_batch(4, n_epochs=3)
+    seen = []
+    for epoch in run.epochs():
+        seen.append(epoch.number)
+        next(epoch, None)
+    assert seen == [0, 1]
+
+
 # ---- training
 
 
