@@ -20,6 +20,7 @@ from batchflow.engine.build import Machine
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regroup import Flow
+from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors.loop import EventLoop, PrivateLoop
@@ -227,10 +228,7 @@ def _stream(
         made = machine.ahead(workers, numbers)
         batches = machine.ordered(made if observer is None else observer.watch(made), workers)
         if machine.marks_epochs:
-            for batch in batches:
-                if isinstance(batch, Batch):
-                    yield batch
-                del batch  # while the next one is made, this one is not held
+            yield from filter(_is_batch, batches)
         else:
             yield from batches  # type: ignore[misc]
     except StopPipeline:
@@ -243,6 +241,10 @@ def _stream(
         if grace:
             workers.join(grace)
         _finish(machine, type(loop))
+
+
+def _is_batch(item: Batch | EpochEnd) -> bool:
+    return isinstance(item, Batch)
 
 
 def _finish(machine: Machine, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:

@@ -48,8 +48,9 @@ class ProgressBar:
         self._start = start = time.perf_counter()
         for batch in made:
             self._waited += time.perf_counter() - start
-            yield batch
+            held = [batch]
             del batch
+            yield held.pop()
             start = time.perf_counter()
 
     def delivered(self, batch: Batch) -> None:
