@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
-from batchflow.batch.preloaded import Preloaded
+from batchflow.batch.preloaded import Given, Preloaded, Rows
+from batchflow.batch.rows import n_rows
 from batchflow.engine import Run, RunKeywords
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex, Split
@@ -20,19 +21,24 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import Positions, ShuffleLike
     from batchflow.index.shard import Shard
+    from batchflow.sources import Source
 
 __all__ = ["Dataset"]
 
 
 class Dataset:
-    """Binds an index to a batch class and, if there is one in memory, to the data.
+    """Binds an index to a batch class and, if the dataset has some, to the data.
 
     Args:
         index: A `DatasetIndex`, or what one is made from (a number of items, a list of ids).
         batch_class: The class of its batches.
         preloaded: The data of all items, one row per id, in the order of the index: an array for a
-            batch class without components; for one with components a tuple in their order, or a
-            mapping from their names. Anything that NumPy reads. A batch gets a copy of its rows.
+            batch class without components; for one with components a tuple in their order, a
+            mapping from their names, or a table with such columns. Arrays, lists, tables, tensors,
+            sparse matrices, arrays of h5py: `docs/reference/data.md` says what becomes of each. A
+            batch gets a copy of its rows.
+        source: What the data are read from instead, by rows: any object with `len(source)` and
+            `source.read(positions)`; see `Source`.
 
     Attributes:
         index: The `DatasetIndex`.
@@ -43,8 +49,10 @@ class Dataset:
         mark: Which shard it is; None: all items.
 
     Raises:
-        ArgumentTypeError: `batch_class` is not a batch class, or the data does not fit it.
-        ArgumentValueError: The data has not as many rows as there are items.
+        ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
+            `preloaded` and `source` are given.
+        ArgumentValueError: The data has not as many rows as there are items; or a table, where ids
+            were given, has not one row with each of them as its label.
 
     Example:
         >>> import numpy as np
@@ -54,13 +62,24 @@ class Dataset:
         array([30, 10])
     """
 
-    def __init__(self, index: Any, batch_class: type[Batch] = Batch, preloaded: Any = None) -> None:
+    def __init__(
+        self,
+        index: Any,
+        batch_class: type[Batch] = Batch,
+        preloaded: Any = None,
+        *,
+        source: Source | None = None,
+    ) -> None:
         _check_batch_class(batch_class)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
-        self._preloaded = Preloaded.of(preloaded, batch_class, len(self.index))
+        if preloaded is not None and source is not None:
+            raise ArgumentTypeError("a dataset has one source of data: give preloaded or source")
+        self._data: Rows | None = Preloaded.of(preloaded, batch_class, self.index)
+        if source is not None:
+            self._data = Given(source, batch_class, len(self.index))
         self.mark: Shard | None = None
-        # The rows of the preloaded data that belong to the items; None: the same as the positions.
+        # The rows of the data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline | None = None
         # Parts know nothing of the whole, so that no circle keeps arrays alive.
@@ -77,11 +96,15 @@ class Dataset:
             batch_class: The class of its batches.
             index: The ids; None: `0 ... n - 1`.
             components: The arrays, by the names of the components; `data` for a batch class
-                without components. A component that is left out is None in every batch.
+                without components. A component that is left out is None in every batch. Lists,
+                tables, tensors, sparse matrices and arrays of h5py are taken, too: see
+                `docs/reference/data.md`. What lies on disk is read by the rows of each batch.
 
         Raises:
-            ArgumentTypeError: A component is not known, or none is given.
-            ArgumentValueError: The arrays have different lengths.
+            ArgumentTypeError: A component is not known, none is given, or one is nothing to read
+                rows from.
+            ArgumentValueError: The arrays have different lengths; or the labels of a table are not
+                the ids that were given.
         """
         _check_batch_class(batch_class)
         if not components:
@@ -93,11 +116,11 @@ class Dataset:
         if index is None:
             arrays = components.values() if isinstance(components, Mapping) else [components]
             first = next(iter(arrays))
-            if not hasattr(first, "__len__"):
+            index = n_rows(first)
+            if index is None:
                 raise ArgumentTypeError(
                     f"from_arrays: expected arrays, got {type(first).__name__} {first!r:.60}"
                 )
-            index = len(first)
         return cls(index, batch_class, preloaded=components)
 
     @classmethod
@@ -306,8 +329,8 @@ class Dataset:
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
         arrays = None
-        if self._preloaded is not None:
-            arrays = self._preloaded.copy_rows(self._rows_at(positions))
+        if self._data is not None:
+            arrays = self._data.copy_rows(self._rows_at(positions))
         facts["dataset"] = self
         return self.batch_class._make(self.index._take(positions), arrays, facts)
 
@@ -344,7 +367,7 @@ class Dataset:
         part._set_parts(Split(None, None, None))
         part.index = self.index._take_part(positions)
         part._reader = None
-        if self._preloaded is not None:
+        if self._data is not None:
             if isinstance(positions, Ranges):
                 positions = positions.array()
             part._rows = self._rows_at(positions)

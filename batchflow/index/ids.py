@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from batchflow.arrays import exact_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.index.lookup import Lookup, find_duplicates, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetIndex"]
 
+_BOOLS = (bool, np.bool_)
+_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
@@ -46,13 +50,23 @@ class DatasetIndex:
         (3, 2)
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_ids", "_lookup")
+    __slots__ = ("__dict__", "__weakref__", "_ids", "_is_given", "_lookup")
     _ids: range | Ranges | npt.NDArray[Any]
+    _is_given: bool
     _lookup: Lookup | None
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
-        self._ids = index._ids if isinstance(index, DatasetIndex) else _as_ids(index)
+        if isinstance(index, DatasetIndex):
+            self._ids, self._is_given = index._ids, index._is_given
+        else:
+            self._ids = _as_ids(index)
+            self._is_given = not isinstance(self._ids, range) or isinstance(index, range)
         self._lookup = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody gave the ids; otherwise they count the items, and are positions."""
+        return self._is_given
 
     @property
     def indices(self) -> npt.NDArray[Any]:
@@ -74,7 +88,7 @@ class DatasetIndex:
         return iter(self._ids)
 
     def __contains__(self, item: Any) -> bool:
-        return self._find(item) is not None
+        return not isinstance(item, _BOOLS) and self._find(item) is not None
 
     def __repr__(self) -> str:
         if isinstance(self._ids, (range, Ranges)):
@@ -88,14 +102,17 @@ class DatasetIndex:
 
         Args:
             ids: One id; or a list, array or index of ids. A tuple is one id where the ids of
-                this index are tuples.
+                this index are tuples. Or a mask: one bool for each item.
 
         Returns:
             An int for one id, an int64 array for several. The table is made at the first call.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
+            ArgumentValueError: A mask has another length than the index.
         """
+        if (mask := _as_mask(ids, len(self))) is not None:
+            return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
             array = np.asarray(ids)
             ids = plain(array) if array.ndim else array[()]
@@ -126,6 +143,8 @@ class DatasetIndex:
 
     def create_subset(self, ids: Any) -> Self:
         """Make the index of the items with these ids (or with this one), in that order.
+
+        A mask, one bool for each item, selects those where it is true.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
@@ -238,6 +257,7 @@ class DatasetIndex:
             part._ids = positions + start if start else positions  # type: ignore[assignment,operator]
         else:
             part._ids = ids[positions]  # type: ignore[assignment]
+        part._is_given = self._is_given
         part._lookup = None
         if self.__dict__:
             part.__dict__.update(self.__dict__)
@@ -259,6 +279,7 @@ class DatasetIndex:
         cls = type(first) if are_parts_of_one else DatasetIndex
         whole = cls.__new__(cls)
         whole._ids, whole._lookup = ids, None
+        whole._is_given = any(part._is_given for part in parts)
         if are_parts_of_one:
             whole.__dict__.update(first.__dict__)
         return whole
@@ -276,10 +297,10 @@ class DatasetIndex:
         return position
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ids": self._ids}
+        return {**self.__dict__, "_ids": self._ids, "_is_given": self._is_given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._ids = state.pop("_ids")
+        self._ids, self._is_given = state.pop("_ids"), state.pop("_is_given")
         self._lookup = None
         self.__dict__.update(state)
 
@@ -318,6 +339,8 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
             "an index is made from a number of items, a sequence of ids, an array or another "
             f"index, got {type(index).__name__} {index!r:.60}"
         )
+    if np.ma.is_masked(index):
+        raise ArgumentValueError("some of the ids are masked; give those that are not: ids[~mask]")
     if hasattr(index, "__array__"):
         ids = np.array(index)
         if ids.ndim != 1 or ids.dtype == bool:
@@ -326,15 +349,40 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
                 f"got shape {ids.shape} of {ids.dtype}"
             )
         return _object_array(ids.tolist()) if ids.dtype == object else ids
-    items = list(index)
-    kinds = {type(item) for item in items}
-    kind = kinds.pop() if len(kinds) == 1 else object
-    if kind in (int, float, str) or issubclass(kind, (np.integer, np.floating, np.str_)):
-        try:
-            return np.array(items)
-        except OverflowError:  # ints beyond 64 bits stay Python's
-            pass
+    items = list(islice(index, len(index) + 1))
+    kinds = set(map(type, items))
+    if len(kinds) == 1 and issubclass(next(iter(kinds)), (int, float, np.number)):
+        ids = exact_array(items)
+        if ids.dtype.kind in "iuf":
+            return ids
+    return _compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
+
+
+def _compact_texts(items: list[Any]) -> npt.NDArray[Any]:
+    """Make an array of texts: of fixed width, unless that takes too much or cuts an end."""
+    longest, total = max(map(len, items), default=0), sum(map(len, items))
+    is_compact = 4 * longest * len(items) <= 2 * total + _TEXT_BYTES * len(items)
+    if is_compact and not any(item.endswith("\0") for item in items):
+        return np.array(items)
     return _object_array(items)
+
+
+def _as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
+    """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
+    if isinstance(ids, _BOOLS):
+        raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
+    is_list = isinstance(ids, (list, tuple)) and len(ids) > 0
+    if is_list and not all(isinstance(item, _BOOLS) for item in ids):
+        return None
+    if not is_list and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
+        return None
+    mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
+    if mask.shape != (n_items,):
+        raise ArgumentValueError(
+            f"a mask has one bool for each of the {n_items} items, this one has the shape "
+            f"{mask.shape}"
+        )
+    return mask
 
 
 def _checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
@@ -369,6 +417,11 @@ def _object_array(items: list[Any]) -> npt.NDArray[Any]:
                 f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
                 "An index is one-dimensional: a list of ids, not of lists"
             ) from None
+        if isinstance(item, _BOOLS):
+            raise ArgumentTypeError(
+                f"an id is no bool, and the one at position {i} is {item!r}; a mask selects from "
+                "an index: create_subset(mask)"
+            )
         if isinstance(item, float) and item != item:
             raise ArgumentValueError(_NOT_EQUAL)
         ids[i] = item

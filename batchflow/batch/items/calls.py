@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.streams import ItemStreams
+from batchflow.batch.writes import collected_writes
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -150,14 +151,16 @@ class ItemCalls:
         """
         try:
             if how.target == "async":
-                return self._in_loop(how)
+                with collected_writes(self.batch):
+                    return self._in_loop(how)
             if how.target == "processes" and not is_worker():
                 from batchflow.batch.items.remote import (
                     call_in_processes,  # an extra: only where used
                 )
 
                 return call_in_processes(self, how)
-            return self._in_threads(how)
+            with collected_writes(self.batch):
+                return self._in_threads(how)
         except ItemTimeoutError as error:
             raise self._timeout_error(how, error.unfinished) from None
 
