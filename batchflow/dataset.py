@@ -379,8 +379,8 @@ class Dataset:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
             ArgumentValueError: An id is given twice, or none.
         """
-        subset = self.index.create_subset(ids)  # checks: known, without duplicates
-        positions: npt.NDArray[np.int64] = self.index.get_pos(subset)
+        positions = self.index._positions_of(ids)
+        self.index.take(positions)  # checks: some, without duplicates
         return positions
 
     def ids(self, positions: Positions) -> npt.NDArray[Any]:
