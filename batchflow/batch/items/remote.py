@@ -30,6 +30,7 @@ from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.pool import cpu_count
 from batchflow.executors.processes.items import in_processes
+from batchflow.generators import noticed
 
 __all__ = ["call_in_processes"]
 
@@ -137,10 +138,13 @@ class _Desk:
             frozenset(calls.batch.__dict__) - _NEVER | far,
             self._held,
             calls.keeps_results,
+            is_watched=noticed.get() is not None,
         )
 
     def serve(self, answer: Answer) -> None:
         """Look up what a call missed; draw the seed that it was shown, if it has used it."""
+        if (names := noticed.get()) is not None:
+            names.update(answer.drawn)
         if answer.drew:
             self._streams.seed()
         key = answer.missed
