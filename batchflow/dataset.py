@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
+from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import Given, Preloaded, Rows
 from batchflow.batch.rows import n_rows
 from batchflow.engine import Run, RunKeywords
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    did_you_mean,
+)
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
+from batchflow.index.split import in_old_order
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -200,7 +207,38 @@ class Dataset:
 
     def __repr__(self) -> str:
         share = "" if self.mark is None else f", shard {self.mark.number} of {self.mark.n_shards}"
-        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{share}>"
+        older = ""
+        if is_outdated(self.batch_class):
+            older = " (an older one: the name means another class now)"
+        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
+
+    def __iter__(self) -> Iterator[Any]:
+        """Refuse: items come in batches."""
+        raise ArgumentTypeError(
+            "a dataset is not iterated itself; its batches are: for batch in "
+            "dataset.gen_batch(batch_size), or dataset.p.some_action().gen_batch(batch_size). "
+            "Tuples for a training loop: dataset.p.feed(batch_size, B.x, B.y); the ids: "
+            "dataset.indices"
+        )
+
+    def __getitem__(self, item: Any) -> Any:
+        """Refuse: what an item is, the batch knows."""
+        raise ArgumentTypeError(
+            f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of the items "
+            "with some ids: dataset.create_batch(ids); the dataset of them: "
+            "dataset.create_subset(ids)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse a name that the dataset does not have, and tell where it is."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        of_pipelines = dir(Pipeline(self)) if "batch_class" in self.__dict__ else []
+        hint = did_you_mean(name, [n for n in dir(self) if n[0] != "_"], only_near=True)
+        if name in of_pipelines or not hint:
+            hint = did_you_mean(name, of_pipelines, only_near=True).replace("'", "dataset.p.", 1)
+            hint = hint.replace("'", "")
+        raise UnknownAttributeError(f"a {type(self).__name__} has no {name!r}.{hint}")
 
     def create_batch(self, ids: Any) -> Batch:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -301,7 +339,7 @@ class Dataset:
                 f"{did_you_mean(method, ['kfold'], only_near=True)}"
             )
         if method is None and n_splits is None:
-            train, validation, test = _old_order(0.8 if shares is None else shares)
+            train, validation, test = in_old_order(0.8 if shares is None else shares)
             return self.split(train, validation, test, shuffle)
         if shares is not None:
             raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
@@ -341,8 +379,8 @@ class Dataset:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
             ArgumentValueError: An id is given twice, or none.
         """
-        subset = self.index.create_subset(ids)  # checks: known, without duplicates
-        positions: npt.NDArray[np.int64] = self.index.get_pos(subset)
+        positions = self.index._positions_of(ids)
+        self.index.take(positions)  # checks: some, without duplicates
         return positions
 
     def ids(self, positions: Positions) -> npt.NDArray[Any]:
@@ -390,20 +428,6 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
-
-
-def _old_order(shares: Any) -> tuple[Any, Any, Any]:
-    """Give train, validation and test of shares in the order train, test, validation."""
-    if hasattr(shares, "tolist"):
-        shares = shares.tolist()
-    if not isinstance(shares, (tuple, list)):
-        return shares, None, None
-    if not 1 <= len(shares) <= 3:
-        raise ArgumentValueError(
-            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
-        )
-    train, test, validation = (*shares, None, None)[:3]
-    return train, validation, test
 
 
 def _check_batch_class(batch_class: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from batchflow.arrays import exact_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from batchflow.index.lookup import Lookup, find_duplicates, make_lookup, plain
+from batchflow.index.lookup import Lookup, compact_texts, find_duplicates, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["DatasetIndex"]
 
 _BOOLS = (bool, np.bool_)
-_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
@@ -114,10 +113,10 @@ class DatasetIndex:
         if (mask := _as_mask(ids, len(self))) is not None:
             return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
-            array = np.asarray(ids)
-            ids = plain(array) if array.ndim else array[()]
-        if isinstance(ids, (list, range, DatasetIndex)):
-            return np.array([self._position(i) for i in ids], dtype=np.int64)
+            ids = np.asarray(ids)
+            ids = ids if ids.ndim else ids[()]
+        if isinstance(ids, (list, range, DatasetIndex, np.ndarray)):
+            return self._positions(ids.indices if isinstance(ids, DatasetIndex) else ids)
         if isinstance(ids, tuple) and self._find(ids) is None:
             return self.get_pos(list(ids))
         return self._position(ids)
@@ -137,7 +136,7 @@ class DatasetIndex:
         part = self._take(chosen)
         if len(part) == 0:
             raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
-        if isinstance(chosen, np.ndarray):
+        if isinstance(chosen, np.ndarray) and len(np.unique(chosen)) < len(chosen):
             _refuse_duplicates(part.indices)
         return part
 
@@ -149,9 +148,7 @@ class DatasetIndex:
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
         """
-        if isinstance(ids, Collection) and not isinstance(ids, (str, bytes, tuple, np.ndarray)):
-            ids = list(ids)
-        return self.take(np.atleast_1d(self.get_pos(ids)))
+        return self.take(self._positions_of(ids))
 
     def split(
         self,
@@ -284,11 +281,30 @@ class DatasetIndex:
             whole.__dict__.update(first.__dict__)
         return whole
 
-    def _find(self, item: Any) -> int | None:
+    @property
+    def _table(self) -> Lookup:
         if self._lookup is None:
             # Two threads may both make it: the same table, so the later assignment does no harm.
             self._lookup = make_lookup(self._ids)
-        return self._lookup(item)
+        return self._lookup
+
+    def _find(self, item: Any) -> int | None:
+        return self._table(item)
+
+    def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
+        """Return the positions of what `create_subset` takes."""
+        is_one = isinstance(ids, (str, bytes, tuple))
+        if isinstance(ids, Collection) and not is_one and not hasattr(ids, "__array__"):
+            ids = list(ids)
+        return np.atleast_1d(self.get_pos(ids))
+
+    def _positions(self, ids: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        places = self._table.many(ids)
+        if (places < 0).any():
+            first = int(np.argmin(places))
+            is_array = isinstance(ids, np.ndarray)
+            self._position(plain(ids[first : first + 1])[0] if is_array else ids[first])  # type: ignore[arg-type]
+        return places
 
     def _position(self, item: Any) -> int:
         position = self._find(item)
@@ -355,16 +371,7 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
         ids = exact_array(items)
         if ids.dtype.kind in "iuf":
             return ids
-    return _compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
-
-
-def _compact_texts(items: list[Any]) -> npt.NDArray[Any]:
-    """Make an array of texts: of fixed width, unless that takes too much or cuts an end."""
-    longest, total = max(map(len, items), default=0), sum(map(len, items))
-    is_compact = 4 * longest * len(items) <= 2 * total + _TEXT_BYTES * len(items)
-    if is_compact and not any(item.endswith("\0") for item in items):
-        return np.array(items)
-    return _object_array(items)
+    return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
 
 
 def _as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
