@@ -270,9 +270,7 @@ def _one_epoch_of_each(others: Sequence[Flow], naming: Naming, epoch: int) -> Fl
             closes = isinstance(item, EpochEnd) or item._closes
             named = []
             if isinstance(item, Batch):
-                named.append(
-                    naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign)
-                )
+                named.append(naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign))
             del item
             if named:
                 yield named.pop()
