@@ -1,10 +1,10 @@
 """Packages that are not there: one clear error, which says what to install."""
 
 import os
-import subprocess
 import sys
 
 import pytest
+from own_process import finished
 
 from batchflow import Batch, BatchflowError, Dataset, MissingPackageError, action, model
 from batchflow.extras import advice_on, imported
@@ -108,14 +108,7 @@ def test_a_backend_that_is_missing_is_told_from_keras(missing, tmp_path):
         "rows.p.feed(2, x=B.x, y=B.y).to_keras()\n"
     )
     environment = {**os.environ, "KERAS_BACKEND": missing, "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-        check=False,
-    )
+    done = finished(["-c", code], timeout=120, env=environment)
     *_, last = done.stderr.strip().splitlines()
     assert last == (
         f"batchflow.errors.MissingPackageError: to_keras needs the package keras; Keras works on "
