@@ -442,7 +442,7 @@ def test_a_chunk_that_kills_every_process_is_given_up(tmp_path):
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[processes\]'"):
+    with pytest.raises(BatchflowError, match=r"pip install '\.\[processes\]'"):
         in_processes(os.getpid, [()])
 
 
