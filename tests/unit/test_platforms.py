@@ -3,9 +3,9 @@
 import pytest
 from own_process import run_alone
 
-# A process in which those parts are missing. What NumPy and threads themselves need stays.
+# A process in which those parts are missing. What Python has everywhere is imported before.
 WITHOUT = """
-import concurrent.futures, os, pathlib, signal, socket, sys, sysconfig, tempfile
+import concurrent.futures.process, os, pathlib, signal, socket, subprocess, sys, sysconfig, tempfile
 import numpy as np
 import tqdm
 
