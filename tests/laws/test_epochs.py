@@ -261,7 +261,7 @@ def test_any_chain_has_its_epochs(data):
             else:
                 other = chain(depth + 1, 1000 * (1 + draw(st.integers(0, 5))) + 50 * depth)
                 size = draw(st.integers(1, 4))
-                pipeline = getattr(pipeline, word)(other.run_later(size, n_epochs=None))
+                pipeline = getattr(pipeline, word)(other.run_later(size, n_epochs=300))
         return pipeline
 
     pipeline, size = chain(0, 0), draw(st.integers(1, 5))

@@ -27,6 +27,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.travel.closed import Absent, Closing, Late, opened
+from batchflow.executors.travel.code import reduced_code
 from batchflow.executors.travel.errors import culprit, said_by, sendable
 from batchflow.executors.travel.files import reduced_to_file
 from batchflow.executors.travel.views import has_gaps, reduced_view
@@ -307,6 +308,8 @@ class _Reductions(_Pickler):
             return self._reduced_class(value)
         if isinstance(value, types.FunctionType):
             return self._reduced_function(value)
+        if type(value) is types.CodeType:
+            return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
             return _cached_property, (value.func, value.attrname)
         if self._closing is not None and type(value) is types.CellType:
