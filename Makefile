@@ -1,7 +1,7 @@
 # make demo: the main job.  make test: everything that a change must pass, with TensorFlow.
 # make test-models: the tests of models on Keras's other backends, and those of tf_keras.
 # Each sets up what it needs: virtual environments in .venv*, from the package registry.
-# On a fresh machine only Python 3.11 (or later) and make are needed.
+# On a fresh machine only Python 3.11 to 3.13 and make are needed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   := .venv
@@ -9,60 +9,117 @@ BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export MPLBACKEND ?= Agg
 
+# Where the sets of tested versions are, one for each environment. Without them (make SETS= ...) the
+# newest releases are installed.
+SETS ?= constraints
+
 # All but what has a command of its own.
 USUAL := not soak and not legacy and not cluster
 # Many tests wait: for the ends of processes, for signals. Two at a time, a file in one process.
 TWO := -n 2 --dist loadfile
 
-# The build of torch without CUDA, whose index is asked for this one package alone. Where it cannot
-# be reached, the registry's is taken.
+# The release of torch for its set. Its build without CUDA has an index of its own, which is asked for
+# this one package alone. Where it cannot be reached, the registry's is taken.
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-models test-jax test-torch test-legacy test-cluster lint types docs notebooks soak bench clean
+comma := ,
+
+.PHONY: demo test test-plain test-tensorflow docs notebooks test-models test-jax test-torch test-legacy
+.PHONY: test-cluster test-newest test-oldest lint types constraints soak bench clean
 .DEFAULT_GOAL := test
+.NOTPARALLEL:
+
+# $(call pip,environment,set): how packages are installed there.
+pip = $(1)/bin/python -m pip install --quiet $(if $(SETS),--constraint $(SETS)/$(2).txt)
+
+# $(call install,environment,set,extras): this package there, and what it needs. What builds it is of
+# the set, too.
+define install
+	$(call pip,$(1),$(2)) 'setuptools>=77'
+	$(call pip,$(1),$(2)) --no-build-isolation --editable '.[$(3)]'
+endef
+
+# $(call set,name): the file of a set, if there is one.
+set = $(wildcard $(SETS)/$(1).txt)
+
+# $(call say,environment,what,minutes)
+say = @echo "Installing $(2) into $(1), from the package registry: about $(3) minutes, this time only."
 
 # The interpreter may come without ensurepip (Debian splits it off): then virtualenv brings pip.
 %/made:
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' \
-	  || { echo "Python 3.11 or later is needed; call make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(or $(PYTHON),python3) .ci/python_fits.py \
+	  || { echo "make needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.13 ..."; exit 1; }
 	$(PYTHON) -m venv $* \
 	  || { rm -rf $*; $(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $*; } \
 	  || { rm -rf $*; apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv $*; }
-	touch $@
+	@touch $@
 
 # What the demo needs; then what the tests need on top of it.
-$(VENV)/demo-installed: $(VENV)/made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[tensorflow-cpu,examples]'
+$(VENV)/demo-installed: $(VENV)/made pyproject.toml $(call set,tensorflow)
+	$(call say,$(VENV),TensorFlow$(comma) Keras$(comma) scikit-learn and matplotlib,3 to 4)
+	$(call install,$(VENV),tensorflow,tensorflow-cpu$(comma)examples)
 	$(BIN)/python -m compileall -q batchflow
-	touch $@
+	@touch $@
 
 $(VENV)/dev-installed: $(VENV)/demo-installed
-	$(BIN)/python -m pip install --quiet --editable '.[tensorflow-cpu,examples,dev]'
-	touch $@
+	$(call say,$(VENV),what the tests need,2)
+	$(call install,$(VENV),tensorflow,tensorflow-cpu$(comma)examples$(comma)dev)
+	@touch $@
 
-$(VENV)-jax/installed: $(VENV)-jax/made pyproject.toml
-	$(VENV)-jax/bin/python -m pip install --quiet --editable '.[jax,examples,dev]' 'tensorboard>=2.18'
-	touch $@
+$(VENV)-jax/installed: $(VENV)-jax/made pyproject.toml $(call set,jax)
+	$(call say,$(VENV)-jax,Keras with JAX and what the tests need,3)
+	$(call install,$(VENV)-jax,jax,jax$(comma)examples$(comma)dev)
+	@touch $@
 
-$(VENV)-torch/installed: $(VENV)-torch/made pyproject.toml
-	$(VENV)-torch/bin/python -m pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
-	$(VENV)-torch/bin/python -m pip install --quiet --editable '.[torch,examples,dev]' 'tensorboard>=2.18'
-	touch $@
+$(VENV)-torch/installed: $(VENV)-torch/made pyproject.toml $(call set,torch)
+	$(call say,$(VENV)-torch,Keras with torch and what the tests need,3 to 6)
+	$(call pip,$(VENV)-torch,torch) --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) torch
+	$(call install,$(VENV)-torch,torch,torch$(comma)examples$(comma)dev)
+	@touch $@
 
 # tf_keras asks for tensorflow by name: the small build is as good, so that is installed before it.
-$(VENV)-legacy/installed: $(VENV)-legacy/made pyproject.toml
-	$(VENV)-legacy/bin/python -m pip install --quiet --editable '.[tensorflow-cpu,examples,dev]' 'pyyaml>=6'
-	$(VENV)-legacy/bin/python -m pip install --quiet --no-deps 'tf_keras>=2.18'
-	touch $@
+$(VENV)-legacy/installed: $(VENV)-legacy/made pyproject.toml $(call set,legacy)
+	$(call say,$(VENV)-legacy,tf_keras with TensorFlow and what the tests need,4)
+	$(call install,$(VENV)-legacy,legacy,tensorflow-cpu$(comma)examples$(comma)dev)
+	$(call pip,$(VENV)-legacy,legacy) 'pyyaml>=6'
+	$(call pip,$(VENV)-legacy,legacy) --no-deps 'tf_keras>=2.18'
+	@touch $@
 
 demo: $(VENV)/demo-installed
 	$(BIN)/python examples/digits.py
 
-test: lint types $(VENV)/dev-installed
+# `make -k test` goes on behind the first of these that fails.
+test: lint types test-plain test-tensorflow docs
+
+test-plain: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'not tensorflow and $(USUAL)'
+
+test-tensorflow: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'
+
+# Every block of code and every output in README, docs and docstrings.
+docs: $(VENV)/dev-installed
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
+
+notebooks: $(VENV)/dev-installed
+	$(BIN)/python -m pytest tests/notebooks
+
+# What the registry has today, in an environment of its own that is made anew.
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest SETS=
+
+# The lowest versions that pyproject.toml allows, on the lowest Python.
+test-oldest:
+	@$(PYTHON) .ci/python_fits.py 3.11 \
+	  || { echo "make test-oldest needs Python 3.11: make PYTHON=/path/to/python3.11 test-oldest"; exit 1; }
+	$(MAKE) test-plain test-tensorflow docs VENV=.venv-oldest SETS=constraints/oldest
+
+# The sets of tested versions, made again of what the registry has today.
+constraints: $(VENV)-constraints/made
+	$(VENV)-constraints/bin/python -m pip install --quiet uv
+	UV=$(VENV)-constraints/bin/uv sh constraints/remake.sh '$(TORCH)'
 
 test-models: test-jax test-torch test-legacy
 
@@ -79,9 +136,10 @@ test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest docs/reference/keras.md
 
 # Ray and Dask, which start clusters on this machine.
-$(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml
-	$(VENV)-cluster/bin/python -m pip install --quiet --editable '.[ray,dask,tensorflow-cpu,examples,dev]'
-	touch $@
+$(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml $(call set,cluster)
+	$(call say,$(VENV)-cluster,Ray$(comma) Dask and what the tests need,5)
+	$(call install,$(VENV)-cluster,cluster,ray$(comma)dask$(comma)tensorflow-cpu$(comma)examples$(comma)dev)
+	@touch $@
 
 test-cluster: $(VENV)-cluster/installed
 	$(VENV)-cluster/bin/python -m pytest tests -m 'cluster and not soak'
@@ -103,4 +161,4 @@ bench: $(VENV)/demo-installed
 	$(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV)-legacy $(VENV)-cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,6 +33,7 @@ from batchflow.executors.pool import shutdown
 from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
 from batchflow.plan import PP, B, C, Config, D, F, I, L, P, R, V, W
+from batchflow.sources import Source
 
 # The name that users of an older batchflow know.
 SkipBatchException = SkipBatch
@@ -67,6 +68,7 @@ __all__ = [
     "RunClosedError",
     "SkipBatch",
     "SkipBatchException",
+    "Source",
     "Split",
     "StopPipeline",
     "UnknownAttributeError",

@@ -88,7 +88,8 @@ class Chain(Declarations):
         if self._source is not None:
             found = self._names().find(name)
             if found is None:
-                raise UnknownAttributeError(unknown_action(name, self._names(), where))
+                own = (name for name in super().__dir__() if not name.startswith("_"))
+                raise UnknownAttributeError(unknown_action(name, self._names(), where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
             return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
-from batchflow.batch.preloaded import Preloaded
+from batchflow.batch.actions import is_outdated
+from batchflow.batch.preloaded import Given, Preloaded, Rows
+from batchflow.batch.rows import n_rows
 from batchflow.engine import Run, RunKeywords
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    did_you_mean,
+)
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
+from batchflow.index.split import in_old_order
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -20,19 +28,24 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import Positions, ShuffleLike
     from batchflow.index.shard import Shard
+    from batchflow.sources import Source
 
 __all__ = ["Dataset"]
 
 
 class Dataset:
-    """Binds an index to a batch class and, if there is one in memory, to the data.
+    """Binds an index to a batch class and, if the dataset has some, to the data.
 
     Args:
         index: A `DatasetIndex`, or what one is made from (a number of items, a list of ids).
         batch_class: The class of its batches.
         preloaded: The data of all items, one row per id, in the order of the index: an array for a
-            batch class without components; for one with components a tuple in their order, or a
-            mapping from their names. Anything that NumPy reads. A batch gets a copy of its rows.
+            batch class without components; for one with components a tuple in their order, a
+            mapping from their names, or a table with such columns. Arrays, lists, tables, tensors,
+            sparse matrices, arrays of h5py: `docs/reference/data.md` says what becomes of each. A
+            batch gets a copy of its rows.
+        source: What the data are read from instead, by rows: any object with `len(source)` and
+            `source.read(positions)`; see `Source`.
 
     Attributes:
         index: The `DatasetIndex`.
@@ -43,8 +56,10 @@ class Dataset:
         mark: Which shard it is; None: all items.
 
     Raises:
-        ArgumentTypeError: `batch_class` is not a batch class, or the data does not fit it.
-        ArgumentValueError: The data has not as many rows as there are items.
+        ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
+            `preloaded` and `source` are given.
+        ArgumentValueError: The data has not as many rows as there are items; or a table, where ids
+            were given, has not one row with each of them as its label.
 
     Example:
         >>> import numpy as np
@@ -54,13 +69,24 @@ class Dataset:
         array([30, 10])
     """
 
-    def __init__(self, index: Any, batch_class: type[Batch] = Batch, preloaded: Any = None) -> None:
+    def __init__(
+        self,
+        index: Any,
+        batch_class: type[Batch] = Batch,
+        preloaded: Any = None,
+        *,
+        source: Source | None = None,
+    ) -> None:
         _check_batch_class(batch_class)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
-        self._preloaded = Preloaded.of(preloaded, batch_class, len(self.index))
+        if preloaded is not None and source is not None:
+            raise ArgumentTypeError("a dataset has one source of data: give preloaded or source")
+        self._data: Rows | None = Preloaded.of(preloaded, batch_class, self.index)
+        if source is not None:
+            self._data = Given(source, batch_class, len(self.index))
         self.mark: Shard | None = None
-        # The rows of the preloaded data that belong to the items; None: the same as the positions.
+        # The rows of the data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline | None = None
         # Parts know nothing of the whole, so that no circle keeps arrays alive.
@@ -77,11 +103,15 @@ class Dataset:
             batch_class: The class of its batches.
             index: The ids; None: `0 ... n - 1`.
             components: The arrays, by the names of the components; `data` for a batch class
-                without components. A component that is left out is None in every batch.
+                without components. A component that is left out is None in every batch. Lists,
+                tables, tensors, sparse matrices and arrays of h5py are taken, too: see
+                `docs/reference/data.md`. What lies on disk is read by the rows of each batch.
 
         Raises:
-            ArgumentTypeError: A component is not known, or none is given.
-            ArgumentValueError: The arrays have different lengths.
+            ArgumentTypeError: A component is not known, none is given, or one is nothing to read
+                rows from.
+            ArgumentValueError: The arrays have different lengths; or the labels of a table are not
+                the ids that were given.
         """
         _check_batch_class(batch_class)
         if not components:
@@ -93,11 +123,11 @@ class Dataset:
         if index is None:
             arrays = components.values() if isinstance(components, Mapping) else [components]
             first = next(iter(arrays))
-            if not hasattr(first, "__len__"):
+            index = n_rows(first)
+            if index is None:
                 raise ArgumentTypeError(
                     f"from_arrays: expected arrays, got {type(first).__name__} {first!r:.60}"
                 )
-            index = len(first)
         return cls(index, batch_class, preloaded=components)
 
     @classmethod
@@ -177,7 +207,38 @@ class Dataset:
 
     def __repr__(self) -> str:
         share = "" if self.mark is None else f", shard {self.mark.number} of {self.mark.n_shards}"
-        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{share}>"
+        older = ""
+        if is_outdated(self.batch_class):
+            older = " (an older one: the name means another class now)"
+        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
+
+    def __iter__(self) -> Iterator[Any]:
+        """Refuse: items come in batches."""
+        raise ArgumentTypeError(
+            "a dataset is not iterated itself; its batches are: for batch in "
+            "dataset.gen_batch(batch_size), or dataset.p.some_action().gen_batch(batch_size). "
+            "Tuples for a training loop: dataset.p.feed(batch_size, B.x, B.y); the ids: "
+            "dataset.indices"
+        )
+
+    def __getitem__(self, item: Any) -> Any:
+        """Refuse: what an item is, the batch knows."""
+        raise ArgumentTypeError(
+            f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of the items "
+            "with some ids: dataset.create_batch(ids); the dataset of them: "
+            "dataset.create_subset(ids)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse a name that the dataset does not have, and tell where it is."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        of_pipelines = dir(Pipeline(self)) if "batch_class" in self.__dict__ else []
+        hint = did_you_mean(name, [n for n in dir(self) if n[0] != "_"], only_near=True)
+        if name in of_pipelines or not hint:
+            hint = did_you_mean(name, of_pipelines, only_near=True).replace("'", "dataset.p.", 1)
+            hint = hint.replace("'", "")
+        raise UnknownAttributeError(f"a {type(self).__name__} has no {name!r}.{hint}")
 
     def create_batch(self, ids: Any) -> Batch:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -278,7 +339,7 @@ class Dataset:
                 f"{did_you_mean(method, ['kfold'], only_near=True)}"
             )
         if method is None and n_splits is None:
-            train, validation, test = _old_order(0.8 if shares is None else shares)
+            train, validation, test = in_old_order(0.8 if shares is None else shares)
             return self.split(train, validation, test, shuffle)
         if shares is not None:
             raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
@@ -306,8 +367,8 @@ class Dataset:
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
         arrays = None
-        if self._preloaded is not None:
-            arrays = self._preloaded.copy_rows(self._rows_at(positions))
+        if self._data is not None:
+            arrays = self._data.copy_rows(self._rows_at(positions))
         facts["dataset"] = self
         return self.batch_class._make(self.index._take(positions), arrays, facts)
 
@@ -318,8 +379,8 @@ class Dataset:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
             ArgumentValueError: An id is given twice, or none.
         """
-        subset = self.index.create_subset(ids)  # checks: known, without duplicates
-        positions: npt.NDArray[np.int64] = self.index.get_pos(subset)
+        positions = self.index._positions_of(ids)
+        self.index.take(positions)  # checks: some, without duplicates
         return positions
 
     def ids(self, positions: Positions) -> npt.NDArray[Any]:
@@ -344,7 +405,7 @@ class Dataset:
         part._set_parts(Split(None, None, None))
         part.index = self.index._take_part(positions)
         part._reader = None
-        if self._preloaded is not None:
+        if self._data is not None:
             if isinstance(positions, Ranges):
                 positions = positions.array()
             part._rows = self._rows_at(positions)
@@ -367,20 +428,6 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
-
-
-def _old_order(shares: Any) -> tuple[Any, Any, Any]:
-    """Give train, validation and test of shares in the order train, test, validation."""
-    if hasattr(shares, "tolist"):
-        shares = shares.tolist()
-    if not isinstance(shares, (tuple, list)):
-        return shares, None, None
-    if not 1 <= len(shares) <= 3:
-        raise ArgumentValueError(
-            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
-        )
-    train, test, validation = (*shares, None, None)[:3]
-    return train, validation, test
 
 
 def _check_batch_class(batch_class: Any) -> None:

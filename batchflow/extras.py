@@ -63,7 +63,7 @@ def advice_on(error: BaseException) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRAS:
         return None
-    install = f"pip install 'batchflow[{_EXTRAS[package]}]'"
+    install = _command(_EXTRAS[package])
     if package in _BACKENDS and _is_raised_by_keras(error):
         others = " or ".join(repr(name) for name in _BACKENDS if name != package)
         return (
@@ -71,6 +71,11 @@ def advice_on(error: BaseException) -> str | None:
             f"KERAS_BACKEND to {others} before Keras is imported"
         )
     return f"{package} is not installed: {install}"
+
+
+def _command(extra: str) -> str:
+    # Not by the name of this package: the registry has another project of that name.
+    return f"pip install '.[{extra}]' in a checkout of batchflow"
 
 
 def _is_raised_by_keras(error: BaseException) -> bool:

@@ -50,7 +50,7 @@ def digest(*values: Any) -> str:
     for value in values:
         if isinstance(value, np.ndarray):
             sha.update(f"{value.shape} {value.dtype.str}".encode())
-            whole = value.dtype.hasobject
+            whole = value.dtype.hasobject or value.dtype.kind == "T"
             sha.update(pickle.dumps(value.tolist()) if whole else value.tobytes())
         else:
             sha.update(pickle.dumps(value))

@@ -13,6 +13,7 @@ SCRIPTS = (
     "overlap",
     "ahead",
     "large_order",
+    "data",
     "import_time",
     "training_loop",
     "keras_step",

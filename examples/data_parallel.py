@@ -1,6 +1,6 @@
 """Two devices train one Keras model, fed by one prefetched pipeline.
 
-    pip install "batchflow[jax,examples]"
+    pip install '.[jax,examples]'    # in a checkout
     python examples/data_parallel.py
 
 On a machine with several accelerators set XLA_FLAGS="": without it, the CPU stands for two devices.

@@ -1,6 +1,6 @@
 """Two trainers share each epoch: Ray actors, each with a pipeline and a Keras model of its own.
 
-    pip install "batchflow[ray,tensorflow-cpu,examples]"
+    pip install '.[ray,tensorflow-cpu,examples]'    # in a checkout
     python examples/two_trainers.py
 
 Each trainer reads its shard of the digits (`dataset.shard`): no item twice in an epoch, all of them

@@ -7,12 +7,21 @@ stays a plain method, which a unit test calls directly.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
-__all__ = ["RESERVED", "Action", "ActionSpec", "action", "collect_actions", "spec_of"]
+__all__ = [
+    "RESERVED",
+    "Action",
+    "ActionSpec",
+    "action",
+    "collect_actions",
+    "is_outdated",
+    "spec_of",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_batchflow_action"
@@ -171,6 +180,14 @@ def spec_of(member: Any) -> ActionSpec | None:
     """Give what `@action` was told of a member of a class; None if it is not marked."""
     spec: ActionSpec | None = getattr(member, _MARK, None)
     return spec
+
+
+def is_outdated(cls: type) -> bool:
+    """Tell whether the name of a class means another one now: in a notebook it was defined anew."""
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return isinstance(found, type) and found is not cls
 
 
 def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.batch.batch import Batch
-from batchflow.batch.regroup import plain_array
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.batch.labels import has_labels, positions_by_label
+from batchflow.batch.rows import array_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ArrayBatch", "plain_array", "stack_items"]
+__all__ = ["ArrayBatch"]
 
 
 class ArrayBatch(Batch):
     """A batch whose data, or whose components, are NumPy arrays with one row for each item.
 
-    Whatever is assigned is made an array: lists of equal-shaped items are stacked, objects that
-    NumPy can read (tensors, table columns) are converted. The first axis must have as many
-    elements as the batch has items. None means: no data (yet).
+    Whatever is assigned is made an array, without a change of any value: lists of equal-shaped
+    items are stacked, tensors and tables are converted, what no array can hold stays as objects
+    (`docs/reference/data.md`). The first axis must have as many elements as the batch has items.
+    None means: no data (yet).
 
     Example:
         >>> from batchflow import ArrayBatch
@@ -53,7 +54,7 @@ class ArrayBatch(Batch):
             return
         n_items = len(self.index._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
-            value = stack_items(value, n_items, f"{type(self).__name__}.data")
+            value = _component(value, self, f"{type(self).__name__}.data")
         self._data = value
 
 
@@ -71,47 +72,17 @@ class _ArrayComponent:
     def __set__(self, batch: ArrayBatch, value: Any) -> None:
         n_items = len(batch.index._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
-            value = stack_items(value, n_items, self._shown)
+            value = _component(value, batch, self._shown)
         batch.__dict__[self._name] = value
 
 
-def stack_items(value: Any, n_items: int, shown: str) -> npt.NDArray[Any] | None:
-    """Make an array with one row for each of `n_items` items.
-
-    Args:
-        value: An array, something that NumPy converts, a sequence of equal-shaped items, or None.
-        n_items: The length that the first axis must have.
-        shown: What to call it in a message.
-
-    Returns:
-        An array of shape `(n_items, ...)`: `value` itself where it is one.
-
-    Raises:
-        ArgumentTypeError: `value` is no array and no sequence of items.
-        ArgumentValueError: The items have different shapes, or there are not `n_items` of them.
-    """
+def _component(value: Any, batch: ArrayBatch, shown: str) -> npt.NDArray[Any] | None:
+    """Make a component of what is assigned; rows with labels go by label where ids were given."""
     if value is None:
         return None
-    if isinstance(value, (list, tuple)):
-        try:
-            items = [np.asarray(item) for item in value]
-        except ValueError as error:
-            raise ArgumentValueError(f"{shown}: an item is no array: {error}") from None
-        shapes = {item.shape for item in items}
-        if len(shapes) > 1:
-            raise ArgumentValueError(
-                f"{shown}: the items have different shapes, {sorted(shapes)[:4]}; an ArrayBatch "
-                "stacks items of one shape. Resize them first, or use Batch"
-            )
-        value = np.stack(items) if items else np.empty(0)
-    array = plain_array(value)
-    if array.ndim == 0:
-        raise ArgumentTypeError(
-            f"{shown}: expected an array or a list with one row for each of {n_items} items, got "
-            f"{type(value).__name__} {value!r:.60}"
-        )
-    if len(array) != n_items:
-        raise ArgumentValueError(
-            f"{shown}: expected {n_items} items, got {len(array)} (shape {array.shape})"
-        )
-    return array
+    index = batch.index
+    if index.is_given and has_labels(value):
+        positions = positions_by_label(value, index.indices, shown)
+        if not isinstance(positions, slice):
+            value = value.iloc[positions]
+    return array_rows(value, len(index), shown, batch.indices)

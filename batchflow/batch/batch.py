@@ -17,6 +17,7 @@ from batchflow.batch.items.streams import current_rng
 from batchflow.batch.load import load as load_batch
 from batchflow.batch.regroup import PLACE, merge_batches, part
 from batchflow.batch.states import shallow_copy, without_ties
+from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -342,7 +343,7 @@ class Batch:
             )
         if self._data is None:
             raise ArgumentValueError("the batch has no data yet: set batch.data first")
-        self._data[self._position(item_id)] = value
+        write_item(self, "_data", self._position(item_id), value)
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the items in the order of the batch."""
@@ -373,7 +374,7 @@ class Batch:
             return Item(self, position)
         if self._data is None:
             raise ArgumentValueError("the batch has no data yet: set batch.data first")
-        return self._data[position]
+        return read_item(self, "_data", position)
 
 
 # Attributes of every batch that neither an action nor a component may hide,

@@ -103,20 +103,22 @@ class ModelSlot:
         """
         from concurrent.futures import Future  # on use, for a light import
 
+        mine: Future[Any] | None = None
         me = threading.get_ident()
         with _guard:
             made = self._made
             if made is None:
-                mine = self._made = Future()
+                self._made = mine = Future()
                 self._maker = me
             elif self._maker is not None:
                 self._refuse_circle(me)
                 _waiting[me] = self
-        if made is None:
-            return self._make(make, mine)
         try:
-            return made.result()
+            if mine is not None:
+                return self._make(make, mine)
+            return made.result()  # type: ignore[union-attr]
         finally:
+            made = mine = None  # their error holds this frame: no circle
             with _guard:
                 _waiting.pop(me, None)
 
@@ -149,6 +151,7 @@ class ModelSlot:
                 if self._made is made:
                     self._made = None
             made.set_exception(error)
+            del made  # the error holds this frame: no circle
             raise
         finally:
             in_parallel.reset(in_action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import UnknownAttributeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -13,7 +14,11 @@ __all__ = ["Item"]
 
 
 class Item:
-    """A window on one item: `item.images` reads and writes its part of `batch.images`."""
+    """A window on one item: `item.images` reads and writes its part of `batch.images`.
+
+    A value that is written arrives as it is: the component becomes wide enough for it, or the write
+    is refused.
+    """
 
     __slots__ = ("_batch", "_position")
 
@@ -24,10 +29,12 @@ class Item:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"an item has no attribute {name!r}")
-        return self._component(name)[self._position]
+        self._component(name)  # checks
+        return read_item(self._batch, name, self._position)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._component(name)[self._position] = value
+        self._component(name)
+        write_item(self._batch, name, self._position, value)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._batch.components]
@@ -39,7 +46,7 @@ class Item:
         shown = []
         for name in self._batch.components:
             component = getattr(self._batch, name)
-            value = None if component is None else component[self._position]
+            value = None if component is None else read_item(self._batch, name, self._position)
             shown.append(f"{name}={value!r:.60}")
         return f"Item({', '.join(shown)})"
 

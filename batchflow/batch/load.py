@@ -10,14 +10,24 @@ Guarantees:
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from batchflow.batch.regroup import plain_array, rows_of
+from batchflow.batch.labels import check_equal_labels, has_labels, positions_by_label
+from batchflow.batch.regroup import rows_of
+from batchflow.batch.rows import (
+    as_rows,
+    column_names,
+    column_rows,
+    is_column,
+    is_table,
+    n_rows,
+    own,
+    take_rows,
+)
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -28,6 +38,8 @@ from batchflow.index import FilesIndex
 from batchflow.index.lookup import plain
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from batchflow.batch.batch import Batch
     from batchflow.index.order import Positions
 
@@ -50,8 +62,11 @@ def load(
 
     From memory, without `fmt`. `src` is one of:
 
-    - an array, a list or a column of a table with one row for each item of the *dataset*, in the
-      order of its index (in a batch without a dataset: one for each of its items);
+    - an array or a list with one row for each item of the *dataset*, in the order of its index (in
+      a batch without a dataset: one for each of its items); an array of h5py or Zarr is read by the
+      batch's rows only;
+    - a column or table of pandas, whose rows go to the items whose ids are their labels. Where the
+      dataset was made without ids they go by position, as those of an array;
     - a tuple of these, one for each component, or a mapping or table with them by name;
     - a mapping from ids to items;
     - another batch with the same ids, or a tuple of batches, one for each component: the batches
@@ -137,18 +152,21 @@ def _from_memory(batch: Batch, src: Any, names: tuple[str, ...], *, chosen: bool
         if not are_all_components and not (chosen and set(names) <= set(src)):
             return _by_id(batch, src, names)
         names = names if chosen else tuple(src)
-    positions, n_rows = _rows_in_source(batch)
+    columns = _columns(src, names)
+    if not (batch.index if batch.dataset is None else batch.dataset.index).is_given:
+        check_equal_labels(columns.items())
     return {
-        name: _copied_rows(column, positions, n_rows, f"load: {type(batch).__name__}.{name}")
-        for name, column in _columns(src, names).items()
+        name: _copied_rows(batch, column, f"load: {type(batch).__name__}.{name}")
+        for name, column in columns.items()
     }
 
 
 def _columns(src: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    if isinstance(src, Mapping) or (hasattr(src, "columns") and set(names) <= set(src.columns)):
+    known = [*src] if isinstance(src, Mapping) else column_names(src) if is_table(src) else []
+    if isinstance(src, Mapping) or set(names) <= set(known):
         for name in names:
-            if name not in src:
-                raise UnknownNameError(f"load: no component {name!r} in src.{_known(src)}")
+            if name not in known:
+                raise UnknownNameError(f"load: no component {name!r} in src.{_known(known)}")
         return {name: src[name] for name in names}
     if len(names) == 1:
         return {names[0]: src}
@@ -178,26 +196,29 @@ def _rows_in_source(batch: Batch) -> tuple[Positions, int]:
     return index.get_pos(batch.source_ids), len(index)
 
 
-def _copied_rows(column: Any, positions: Positions, n_rows: int, shown: str) -> Any:
-    is_sequence = isinstance(column, (list, tuple))
-    value = column if is_sequence else plain_array(column)
-    if not is_sequence and value.ndim == 0:
-        raise ArgumentTypeError(
-            f"{shown}: expected an array or a list with one row for each item, got "
-            f"{type(column).__name__} {column!r:.60}"
-        )
-    if len(value) != n_rows:
-        raise ArgumentValueError(
-            f"{shown}: expected one row for each of the {n_rows} items of the dataset (of the "
-            f"batch, where it has no dataset), got {len(value)} rows. If these are the rows of "
-            "this batch, assign them to its attribute; for part of a dataset give a mapping from "
-            "ids to rows"
-        )
-    return _own(rows_of(value, positions, n_rows, shown))
+def _copied_rows(batch: Batch, column: Any, shown: str) -> Any:
+    index = batch.index if batch.dataset is None else batch.dataset.index
+    positions: Positions
+    if index.is_given and has_labels(column):
+        positions = positions_by_label(column, _source_ids(batch), shown)
+    else:
+        if not is_column(column) and not isinstance(column, (list, tuple)):
+            column = as_rows(column, shown)
+        positions, expected = _rows_in_source(batch)
+        if (has := n_rows(column)) != expected:
+            raise ArgumentValueError(
+                f"{shown}: expected one row for each of the {expected} items of the dataset (of "
+                f"the batch, where it has no dataset), got {has} rows. If these are the rows of "
+                "this batch, assign them to its attribute; for part of a dataset give a mapping "
+                "from ids to rows, or a table whose labels are the ids"
+            )
+    if is_column(column):
+        return own(column_rows(column, positions))
+    return own(take_rows(column, positions, shown))
 
 
 def _by_id(batch: Batch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    ids = _source_ids(batch)
+    ids = plain(_source_ids(batch))
     for item in ids:
         if item not in src:
             parts = " or from components to rows" if batch.components else ""
@@ -208,7 +229,7 @@ def _by_id(batch: Batch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict
                 f"{parts}.{hint}"
             )
     items = _spread([src[item] for item in ids], names)
-    return {name: _own(values) for name, values in items.items()}
+    return {name: own(values) for name, values in items.items()}
 
 
 def _from_batch(
@@ -235,14 +256,8 @@ def _from_batch(
     for name, value in values.items():
         if value is None:
             raise ArgumentValueError(f"load: {src!r} has no data for {name!r} yet (None)")
-        taken[name] = _own(rows_of(value, positions, len(src), f"load: {name} of {src!r}"))
+        taken[name] = own(rows_of(value, positions, len(src), f"load: {name} of {src!r}"))
     return taken
-
-
-def _own(rows: Any) -> Any:
-    """Make the items in a fresh container the batch's own, too."""
-    held_by_reference = not isinstance(rows, np.ndarray) or rows.dtype.hasobject
-    return copy.deepcopy(rows) if held_by_reference else rows
 
 
 # ---- from files
@@ -283,7 +298,7 @@ def _reader(fmt: Any, names: tuple[str, ...]) -> Reader:
 
 def _paths(batch: Batch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
     """Give the ids of the items and the paths of their files."""
-    ids = _source_ids(batch)
+    ids = plain(_source_ids(batch))
     if src is None:
         index = batch.index
         if not isinstance(index, FilesIndex) and batch.dataset is not None and not batch._mixed:
@@ -354,13 +369,14 @@ def _spread(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
     return {name: [item[place] for item in items] for place, name in enumerate(names)}
 
 
-def _source_ids(batch: Batch) -> list[Any]:
+def _source_ids(batch: Batch) -> npt.NDArray[Any]:
     if batch._mixed and batch._source_ids is not None:
         raise ArgumentValueError(
             f"load: the items of {batch!r} come from several datasets, which have common ids; "
             "load before they are merged"
         )
-    return plain(batch.source_ids)
+    ids: npt.NDArray[Any] = batch.source_ids
+    return ids
 
 
 def _known(names: Any) -> str:

@@ -1,70 +1,188 @@
-"""Data in memory, from which batches get copies of their rows."""
+"""The data of a dataset: in memory or lazy, component by component, or what a user's source reads.
+
+Guarantees:
+    - Nothing that a batch does to its data in place reaches the data of the dataset.
+    - The dtype of a component never depends on which rows are in a batch.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from batchflow.batch.array import plain_array
+from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
+from batchflow.batch.labels import check_equal_labels, has_labels, positions_by_label
+from batchflow.batch.rows import (
+    array_rows,
+    as_rows,
+    column_names,
+    is_table,
+    n_rows,
+    own,
+    take_rows,
+)
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.sources.lazy import is_lazy
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from batchflow.index import DatasetIndex
+    from batchflow.index.order import Positions
+    from batchflow.sources import Source
 
-__all__ = ["Preloaded"]
+__all__ = ["Given", "Preloaded", "Rows"]
+
+
+class Rows(Protocol):
+    """What a dataset reads its batches from."""
+
+    def copy_rows(self, rows: Positions) -> dict[str, Any]:
+        """Return rows by the attribute of the batch that they become: the batch's own."""
 
 
 class Preloaded:
-    """The arrays of a dataset, by the attribute of the batch that they become.
+    """Containers with one row for each item, by the attribute of the batch that they become.
 
-    Guarantee: nothing that a batch does to its data in place reaches these arrays.
+    Args:
+        columns: The containers: arrays, tensors, sparse matrices, tables, lazy arrays.
+        class_name: The name of the batch class, for messages.
     """
 
-    def __init__(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self._arrays = arrays
-        self._of_objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    def __init__(self, columns: dict[str, Any], class_name: str) -> None:
+        self._columns = columns
+        self._class_name = class_name
+        # Selecting from an array by an array of positions copies, and nothing more is to be done.
+        self._are_plain = all(
+            isinstance(column, np.ndarray) and not column.dtype.hasobject
+            for column in columns.values()
+        )
 
     @classmethod
-    def of(cls, given: Any, batch_class: type[Batch], n_items: int) -> Self | None:
+    def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
         """Check data against a batch class.
 
         Args:
-            given: An array for a class without components; a tuple in the order of the components,
-                or a mapping from their names; None.
+            given: A container for a class without components; a tuple in the order of the
+                components, a mapping from their names, or a table with such columns; None.
             batch_class: The class.
-            n_items: The number of items, which is the length of each array.
+            index: The ids: there is one row for each, in their order. Where a user gave them,
+                tables and columns with labels go by label.
 
         Raises:
             ArgumentTypeError: The data does not fit the class.
-            ArgumentValueError: An array has another length.
+            ArgumentValueError: A component has another number of rows, or a label is missing.
         """
         if given is None:
             return None
         by_name = _by_name(given, batch_class)
-        arrays = {}
+        shown = {name: f"{batch_class.__name__}.{name.lstrip('_')}" for name in by_name}
+        if not index.is_given:
+            check_equal_labels((shown[name], value) for name, value in by_name.items())
+        columns = {}
         for name, value in by_name.items():
-            array = _as_rows(value, f"{batch_class.__name__}.{name.lstrip('_')}")
-            if len(array) != n_items:
+            rows = as_rows(value, shown[name])
+            if has_labels(value) and index.is_given:
+                positions = positions_by_label(value, index.indices, shown[name])
+                if not isinstance(positions, slice):
+                    rows = take_rows(rows, positions, shown[name])
+            if n_rows(rows) != len(index):
+                shape = getattr(rows, "shape", (n_rows(rows),))
                 raise ArgumentValueError(
-                    f"{batch_class.__name__}.{name.lstrip('_')}: the index has {n_items} items, "
-                    f"the preloaded data {len(array)} rows (shape {array.shape})"
+                    f"{shown[name]}: the index has {len(index)} items, the preloaded data "
+                    f"{n_rows(rows)} rows (shape {tuple(shape)})"
                 )
-            arrays[name] = array
-        return cls(arrays)
+            if issubclass(batch_class, ArrayBatch) and not is_lazy(rows):
+                rows = array_rows(rows, len(index), shown[name])
+            columns[name] = rows
+        return cls(columns, batch_class.__name__)
 
-    def copy_rows(self, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """Copy rows out of every array."""
-        if rows.__class__ is slice:
-            copies = {name: array[rows].copy() for name, array in self._arrays.items()}
-        else:  # selection by an array copies
-            copies = {name: array[rows] for name, array in self._arrays.items()}
-        for name in self._of_objects:  # the elements, too, become the batch's own
-            copies[name] = copy.deepcopy(copies[name])
-        return copies
+    def copy_rows(self, rows: Positions) -> dict[str, Any]:
+        """Copy rows out of every container."""
+        if self._are_plain:
+            if rows.__class__ is slice:
+                return {name: array[rows].copy() for name, array in self._columns.items()}
+            return {name: array[rows] for name, array in self._columns.items()}
+        return {
+            name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
+            for name, column in self._columns.items()
+        }
+
+
+class Given:
+    """A source of the user's: what it reads is checked, and becomes components.
+
+    Args:
+        source: The source.
+        batch_class: The class of the batches.
+        n_items: The number of items.
+
+    Raises:
+        ArgumentTypeError: It is no source.
+        ArgumentValueError: It has another number of rows than there are items.
+    """
+
+    def __init__(self, source: Source, batch_class: type[Batch], n_items: int) -> None:
+        if not callable(getattr(source, "read", None)) or not hasattr(source, "__len__"):
+            raise ArgumentTypeError(
+                "source is an object with len(source) and source.read(positions), which returns "
+                f"rows by component; got {type(source).__name__} {source!r:.60}. Arrays are given "
+                "by from_arrays or preloaded="
+            )
+        if len(source) != n_items:
+            raise ArgumentValueError(
+                f"the index has {n_items} items, the source {len(source)} rows: {source!r:.60}"
+            )
+        self._source = source
+        self._class = batch_class
+
+    def copy_rows(self, rows: Positions) -> dict[str, Any]:
+        """Read rows, and check what was read.
+
+        Raises:
+            ArgumentTypeError: It is no mapping of components to rows.
+            ArgumentValueError: It has another number of rows than was asked for.
+            Exception: What reading raises, with a note that names the positions.
+        """
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+        try:
+            read = self._source.read(positions)
+        except Exception as error:
+            error.add_note(f"while {shown}")
+            raise
+        if not isinstance(read, Mapping):
+            raise ArgumentTypeError(
+                f"{shown}: it must return a mapping from components to rows, got "
+                f"{type(read).__name__} {read!r:.60}"
+            )
+        known = tuple(self._class.components) or ("data",)
+        columns = {}
+        for name, value in read.items():
+            if name not in known:
+                raise ArgumentTypeError(
+                    f"{shown}: a {self._class.__name__} has no component {name!r}."
+                    f"{did_you_mean(name, known)}"
+                )
+            if n_rows(value) != len(positions):
+                raise ArgumentValueError(
+                    f"{shown}: expected {len(positions)} rows of {name!r}, got {n_rows(value)}"
+                )
+            attribute = name if self._class.components else "_data"
+            columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
+        return columns
+
+    def _converted(self, value: Any, shown: str) -> Any:
+        if issubclass(self._class, ArrayBatch):
+            value = array_rows(value, n_rows(value) or 0, shown)
+        if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
+            return value.copy()
+        return value
+
+
+def _listed(positions: Any) -> str:
+    return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
 def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
@@ -85,37 +203,16 @@ def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
                 f"{class_name} has no component {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
             )
         return dict(given)
+    if is_table(given) and (found := [name for name in names if name in column_names(given)]):
+        return {name: given[name] for name in found}
     if len(names) == 1 and not isinstance(given, tuple):
         return {names[0]: given}
     if not isinstance(given, (tuple, list)) or len(given) != len(names):
         got = f"{len(given)} of them" if isinstance(given, (tuple, list)) else type(given).__name__
+        if is_table(given):
+            got += f" with the columns {', '.join(map(str, column_names(given)[:10]))}"
         raise ArgumentTypeError(
             f"{class_name} has the components {', '.join(names)}: give the data as a tuple of "
             f"{len(names)} arrays in this order, or as a mapping from these names; got {got}"
         )
     return dict(zip(names, given, strict=True))
-
-
-def _as_rows(value: Any, shown: str) -> npt.NDArray[Any]:
-    if isinstance(value, (list, tuple)) and _needs_objects(value):
-        array = np.empty(len(value), dtype=object)
-        for i, item in enumerate(value):
-            array[i] = item
-    else:
-        array = plain_array(value)
-    if array.ndim == 0:
-        raise ArgumentTypeError(
-            f"{shown}: expected an array with one row per item, got {type(value).__name__}"
-        )
-    return array
-
-
-def _needs_objects(items: list[Any] | tuple[Any, ...]) -> bool:
-    """Tell whether an array would change the items: ragged ones, or numbers among strings."""
-    try:
-        if len({np.shape(item) for item in items}) > 1:
-            return True
-    except ValueError:  # an item is ragged by itself
-        return True
-    kinds = {isinstance(item, (str, bytes)) for item in items}
-    return len(kinds) > 1

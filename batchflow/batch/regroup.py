@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.batch.rows import check_rows, join_rows, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.lookup import find_duplicates, plain
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
     from batchflow.index.order import Positions
 
-__all__ = ["PLACE", "merge_batches", "part", "plain_array", "rows_of"]
+__all__ = ["PLACE", "merge_batches", "part", "rows_of"]
 
 # The place of a batch in a run.
 PLACE = (
@@ -43,7 +44,7 @@ PLACE = (
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed")
 # What the framework itself keeps in a batch, beside the components.
-_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "index"])
+_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "_writes", "index"])
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
 
@@ -78,7 +79,7 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
     """Copy some rows out of what holds one for each item.
 
     Args:
-        value: An array of shape `(n_items, ...)`, a list or a tuple of `n_items`, or None.
+        value: A container with `n_items` rows (see `batch/rows.py`), or None.
         positions: Which rows: a slice with step 1 or an int64 array.
         n_items: How many rows there are.
         shown: What to call `value` in a message.
@@ -91,13 +92,8 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
     """
     if value is None:
         return None
-    _check_rows(value, n_items, shown)
-    if isinstance(positions, slice):
-        rows = value[positions]
-        return rows.copy() if isinstance(value, np.ndarray) else rows
-    if isinstance(value, np.ndarray):
-        return value[positions]
-    return type(value)([value[position] for position in positions.tolist()])
+    check_rows(value, n_items, shown)
+    return take_rows(value, positions, shown)
 
 
 def merge_batches(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
@@ -135,12 +131,6 @@ def merge_batches(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
     return merged
 
 
-def plain_array(value: Any) -> npt.NDArray[Any]:
-    """Make an array of NumPy's own class, or a masked one: the mask belongs to the data."""
-    array = np.asanyarray(value)
-    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
-
-
 def _data_of(batch: Batch) -> dict[str, Any]:
     if not batch.components:
         return {"_data": batch._data}
@@ -159,50 +149,8 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
             "have; fill it, or set it to None in all of them"
         )
     for value, n_items in pieces:
-        _check_rows(value, n_items, shown)
-    if not all(isinstance(value, np.ndarray) for value in values):
-        return [item for value in values for item in value]
-    return _concatenated(values, shown)
-
-
-def _concatenated(arrays: list[npt.NDArray[Any]], shown: str) -> npt.NDArray[Any]:
-    shapes = [array.shape for array in arrays]
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise ArgumentValueError(
-            f"{shown}: items of different shapes cannot be merged: the arrays have the shapes "
-            f"{', '.join(map(str, dict.fromkeys(shapes)))}. Resize the items first, or use lists"
-        )
-    dtypes = dict.fromkeys(array.dtype for array in arrays)
-    kinds = {dtype.kind for dtype in dtypes}
-    if len(kinds) > 1 and kinds & set("US") and "O" not in kinds:  # NumPy would print the numbers
-        raise ArgumentValueError(
-            f"{shown}: {', '.join(map(str, dtypes))} cannot be merged without a change of values; "
-            "convert them to one type first"
-        )
-    concatenate = (
-        np.ma.concatenate
-        if any(isinstance(array, np.ma.MaskedArray) for array in arrays)
-        else np.concatenate
-    )
-    try:
-        joined: npt.NDArray[Any] = concatenate(arrays)
-    except TypeError as error:
-        raise ArgumentValueError(f"{shown}: the arrays cannot be merged: {error}") from None
-    return joined
-
-
-def _check_rows(value: Any, n_items: int, shown: str) -> None:
-    is_rows = isinstance(value, np.ndarray) and value.ndim > 0
-    if not (is_rows or isinstance(value, (list, tuple))):
-        raise ArgumentValueError(
-            f"{shown}: expected an array or a list with one row for each of {n_items} items, got "
-            f"{type(value).__name__} {value!r:.60}, which cannot be divided among items. Keep "
-            "what belongs to the whole batch in a pipeline variable"
-        )
-    if len(value) != n_items:
-        raise ArgumentValueError(
-            f"{shown}: the batch has {n_items} items, but this has {len(value)} rows"
-        )
+        check_rows(value, n_items, shown)
+    return join_rows(values, shown)
 
 
 def _merged_ids(batches: Sequence[Batch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:

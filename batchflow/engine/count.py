@@ -83,7 +83,9 @@ def is_as_counted(
         step: The step.
     """
     number, per_epoch = schedule.first, schedule.batches_per_epoch
-    for item in stream:
+
+    def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
+        nonlocal number
         last = (number // per_epoch + 1) * per_epoch - 1
         came = last + 1 if isinstance(item, EpochEnd) else item.number
         if came != number:
@@ -92,8 +94,9 @@ def is_as_counted(
             by = item._resized or f"an action ahead of {step}"
             length.changes(f"{by} made {len(item)} items of the {expected} of batch {came}")
         number = last + 1 if isinstance(item, EpochEnd) else (came or 0) + 1
-        yield item
-        del item
+        return item
+
+    return map(checked, stream)  # which, other than a generator, keeps no batch
 
 
 class Counted(NamedTuple):

@@ -155,19 +155,7 @@ def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
         prefix: The one that the batch comes from, or goes to.
     """
     batch = given.kind.__new__(given.kind)
-    ties = {"batch": batch, "pipeline": prefix.view}
-
-    def tied(value: Any) -> Any:
-        if isinstance(value, Sent):
-            return received(value, prefixes, prefix)
-        if any(isinstance(part, Sent | _Tie) for part in _parts(value)):
-            return _over(value, tied)
-        if not isinstance(value, _Tie):
-            return value
-        if value.kind == "source":
-            return list(_with_joined(prefixes))[value.place].source
-        return ties[value.kind]
-
+    tied = partial(_tied, on=batch, prefixes=prefixes, prefix=prefix)
     batch.__dict__.update({name: tied(value) for name, value in given.state.items()})
     for name, value in given.slots.items():
         setattr(batch, name, tied(value))
@@ -175,6 +163,29 @@ def received(given: Sent, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
     if prefix.loop is not None:
         batch.__dict__["_loop"] = prefix.loop
     return batch
+
+
+def _tied(value: Any, on: Batch, prefixes: Sequence[Prefix], prefix: Prefix) -> Any:
+    """Return an attribute of a batch that has arrived, or a part of one, with its ties.
+
+    A function of the module: one inside `received` that calls itself would be a circle with the
+    batch in it, which lives until the garbage collector runs.
+
+    Args:
+        value: What was sent.
+        on: The batch.
+        prefixes: The prefixes of the run.
+        prefix: That of the batch.
+    """
+    if isinstance(value, Sent):
+        return received(value, prefixes, prefix)
+    if any(isinstance(part, Sent | _Tie) for part in _parts(value)):
+        return _over(value, partial(_tied, on=on, prefixes=prefixes, prefix=prefix))
+    if not isinstance(value, _Tie):
+        return value
+    if value.kind == "source":
+        return list(_with_joined(prefixes))[value.place].source
+    return on if value.kind == "batch" else prefix.view
 
 
 class FarWork:

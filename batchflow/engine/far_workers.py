@@ -115,6 +115,8 @@ class FarWorkers(Workers):
                 if problem is not None:
                     add_note_once(error, problem)
             raise
+        finally:
+            del future  # its error holds this frame: no circle
         return received(made, self._prefixes, prefix) if isinstance(made, Sent) else made
 
     def close(self) -> None:

@@ -112,12 +112,14 @@ def in_groups(
     while not groups.is_over:
         items = groups.next_group(batches)
         while items:
-            item = groups.finished(items.pop(0))
-            if item is not None:
-                yield item
-            del item
+            done = [groups.finished(items.pop(0))]
+            if done[0] is not None:
+                yield done.pop()  # type: ignore[misc]
     if groups.ending is not None:
-        raise groups.ending
+        try:
+            raise groups.ending
+        finally:
+            groups.ending = None  # it holds this frame: no circle
 
 
 class _Groups:

@@ -189,10 +189,9 @@ def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Flow:
         while n_held >= size:
             n_held -= size
             is_last = closes and (n_held == 0 or (drop_last and n_held < size))
-            taken = _taken(held, size, made, closes=is_last)
-            if taken is not None:
-                yield taken
-                del taken
+            taken = [_taken(held, size, made, closes=is_last)]
+            if taken[0] is not None:
+                yield taken.pop()  # type: ignore[misc]
             if is_last:
                 closes = False
                 held.clear()
@@ -202,8 +201,10 @@ def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Flow:
             yield (_taken(held, n_held, made, closes=True) if keeps else None) or EpochEnd()
             held.clear()
             n_held = 0
-    if held and not drop_last and (taken := _taken(held, n_held, made, closes=False)) is not None:
-        yield taken
+    if held and not drop_last:
+        taken = [_taken(held, n_held, made, closes=False)]
+        if taken[0] is not None:
+            yield taken.pop()  # type: ignore[misc]
 
 
 def _taken(held: deque[Batch], size: int, made: _Made, *, closes: bool) -> Batch | EpochEnd | None:
@@ -237,11 +238,10 @@ def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
             if batch is None:
                 return
             batches.append(batch)
-        merged = made.of(batches, batches[:1], closes=item._closes)
+        merged = [made.of(batches, batches[:1], closes=item._closes)]
         del item, batch, batches
-        if merged is not None:
-            yield merged
-            del merged
+        if merged[0] is not None:
+            yield merged.pop()  # type: ignore[misc]
 
 
 def _concat(stream: Flow, others: Sequence[Flow], naming: Naming, epoch: int) -> Flow:
@@ -249,9 +249,12 @@ def _concat(stream: Flow, others: Sequence[Flow], naming: Naming, epoch: int) ->
     for item in stream:
         is_open = True
         closes = isinstance(item, EpochEnd) or item._closes
+        named = []
         if isinstance(item, Batch):
-            yield naming.name(item, [item], closes=False, epoch=epoch)
+            named.append(naming.name(item, [item], closes=False, epoch=epoch))
         del item
+        if named:
+            yield named.pop()
         if closes:
             is_open = False
             yield from _one_epoch_of_each(others, naming, epoch)
@@ -265,9 +268,12 @@ def _one_epoch_of_each(others: Sequence[Flow], naming: Naming, epoch: int) -> Fl
         foreign = f"the concatenated pipeline {place}"
         for item in other:
             closes = isinstance(item, EpochEnd) or item._closes
+            named = []
             if isinstance(item, Batch):
-                yield naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign)
+                named.append(naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign))
             del item
+            if named:
+                yield named.pop()
             if closes:
                 break
     yield EpochEnd()
@@ -283,9 +289,4 @@ def _until_stop(stream: Iterable[Batch | EpochEnd]) -> Flow:
 
 def _batches(stream: Flow) -> Iterator[Batch]:
     """Leave out the ends of epochs."""
-    while True:
-        item = next(stream, None)
-        if item is None:
-            return
-        if isinstance(item, Batch):
-            yield item
+    return (item for item in stream if isinstance(item, Batch))

@@ -342,9 +342,10 @@ def _stream(
                 yield from batches
                 return
             for batch in batches:
-                if isinstance(batch, Batch) or course.tells_ends:
-                    yield batch
-                del batch  # while the next one is made, this one is not held
+                passed = [batch] if isinstance(batch, Batch) or course.tells_ends else []
+                del batch  # what is given away is not held here
+                if passed:
+                    yield passed.pop()
                 if course.target is not None:
                     break
             else:

@@ -48,11 +48,7 @@ def in_order(
         The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
     """
     if not section and not rest:
-        for batch in batches:
-            if batch.__class__ is not EpochEnd:
-                batch.pipeline = pipeline  # type: ignore[union-attr]
-            yield batch
-            del batch
+        yield from map(partial(_in_pipeline, pipeline), batches)
         return
     for batch in batches:
         if isinstance(batch, EpochEnd):
@@ -69,9 +65,15 @@ def in_order(
             if batch._closes:
                 yield EpochEnd()
             continue
-        del batch
-        yield done  # type: ignore[misc]
-        del done
+        held = [done]
+        del batch, done
+        yield held.pop()  # type: ignore[misc]
+
+
+def _in_pipeline(pipeline: Any, item: Batch | EpochEnd) -> Batch | EpochEnd:
+    if isinstance(item, Batch):
+        item.pipeline = pipeline
+    return item
 
 
 def holding(locks: Sequence[Any], work: Callable[[], T]) -> T:

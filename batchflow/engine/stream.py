@@ -9,6 +9,7 @@ Guarantees:
     - However the generator is left (end, error, close), no task starts afterwards; tasks under way
       stop at their next step.
     - What comes out does not depend on `ahead`, on the executor, or on where a batch was made.
+    - A batch that has been given away is not held: it goes when the consumer lets it go.
 
 There are no locks, sentinels or service threads: append futures right, take them left.
 """
@@ -55,10 +56,10 @@ def in_turn(work: Work, tickets: Iterator[Any], context: Context) -> Generator[A
     """Work on one batch after the other, in the consumer's thread: what all others must equal."""
     halt = Halt()
     for ticket in tickets:
-        batch = context.copy().run(work, ticket, halt)
-        if batch is not None:
-            yield batch
-            del batch
+        made = [context.copy().run(work, ticket, halt)]
+        del ticket  # it may be the batch itself
+        if made[0] is not None:
+            yield made.pop()
 
 
 def parallel(
@@ -100,21 +101,20 @@ def parallel(
             if pace.hands_over:
                 fill()
             if pending:
-                batch, worked = result_of(pending.popleft())
+                *made, worked = result_of(pending.popleft())
                 if pace.hands_over:
                     fill()
                 seconds = perf_counter() - start - source.seconds
             elif (ticket := source.take()) is not None:
-                batch = context.copy().run(work, ticket, halt)
+                made = [context.copy().run(work, ticket, halt)]
                 seconds = worked = perf_counter() - start - source.seconds
                 del ticket
             else:
                 break
             source.seconds = 0.0
             pace.record(seconds, worked)
-            if batch is not None:
-                yield batch
-                del batch
+            if made[0] is not None:
+                yield made.pop()
         source.check()
     finally:
         halt.is_on = True
@@ -152,11 +152,10 @@ def elsewhere(
     try:
         fill()
         while pending:
-            batch = collect(*pending.popleft())
+            made = [collect(*pending.popleft())]
             fill()
-            if batch is not None:
-                yield batch
-                del batch
+            if made[0] is not None:
+                yield made.pop()
         source.check()
     finally:
         for _, future in pending:
@@ -188,7 +187,10 @@ class _Tickets:
     def check(self) -> None:
         """Raise the error that ended the tickets, if one did."""
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error = None  # it holds this frame: no circle
 
 
 class _Stage(_Tickets):
@@ -203,15 +205,18 @@ class _Stage(_Tickets):
 
 def result_of(future: Future[Any]) -> Any:
     """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
-    while not future.done():
-        start = perf_counter()
-        try:
-            return future.result(timeout=WAKE_UP)
-        except TimeoutError:
-            # Not ready yet; or the task's own, which is raised below; or that of a signal handler.
-            if not future.done() and perf_counter() - start < 0.9 * WAKE_UP:
-                raise
-    return future.result()
+    try:
+        while not future.done():
+            start = perf_counter()
+            try:
+                return future.result(timeout=WAKE_UP)
+            except TimeoutError:
+                # Not ready yet; or the task's own, raised below; or that of a signal handler.
+                if not future.done() and perf_counter() - start < 0.9 * WAKE_UP:
+                    raise
+        return future.result()
+    finally:
+        del future  # its error holds this frame: no circle
 
 
 def _timed(work: Work, ticket: Any, halt: Halt) -> _Made:

@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from batchflow.errors import BatchflowError, RunClosedError
 
@@ -85,6 +85,7 @@ class EventLoop:
             raise
         finally:
             future.cancel()  # after an interrupt; a task that is done is not affected
+            del future  # its error holds this frame: no circle
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Cancel the tasks, end the thread. A second call does nothing.
@@ -129,13 +130,16 @@ class EventLoop:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _result(self, future: Future[T]) -> T:
-        while not future.done():
-            try:
-                return future.result(WAKE_UP)
-            except TimeoutError:  # not ready yet; or the task's own, which is raised below
-                if self._is_given_up and not future.done():
-                    raise _closed() from None
-        return future.result()
+        try:
+            while not future.done():
+                try:
+                    return future.result(WAKE_UP)
+                except TimeoutError:  # not ready yet; or the task's own, which is raised below
+                    if self._is_given_up and not future.done():
+                        raise _closed() from None
+            return future.result()
+        finally:
+            del future  # as above
 
 
 class PrivateLoop:
@@ -161,6 +165,7 @@ class PrivateLoop:
         """
         import asyncio
 
+        outcome: _Outcome | None = None
         try:
             if runs_here():
                 raise BatchflowError(
@@ -173,9 +178,14 @@ class PrivateLoop:
                 if self._runner is None:
                     self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
                     weakref.finalize(self, _end_runner, self._runner)
-                return self._runner.run(coroutine, context=contextvars.copy_context())
+                context = contextvars.copy_context()
+                outcome = self._runner.run(_outcome(coroutine), context=context)
+            if outcome.error is not None:
+                raise outcome.error
+            return outcome.value  # type: ignore[no-any-return]
         finally:
             coroutine.close()  # one that was refused; another has ended
+            outcome = None  # its error holds this frame: no circle
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:  # noqa: ARG002  as EventLoop.close
         """Close the loop. A second call does nothing.
@@ -188,6 +198,21 @@ class PrivateLoop:
             if self._runner is not None:
                 _end_runner(self._runner)
         return True
+
+
+class _Outcome(NamedTuple):
+    """What a coroutine returned, or the error that it raised."""
+
+    value: Any
+    error: Exception | None
+
+
+async def _outcome(coroutine: Task[Any]) -> _Outcome:
+    # An error that leaves a loop is held by a frame of the loop, which it holds: a circle.
+    try:
+        return _Outcome(await coroutine, None)
+    except Exception as error:
+        return _Outcome(None, error)
 
 
 def _closed() -> RunClosedError:

@@ -200,7 +200,10 @@ class _Turns:
                     helper.cancel()
                     raise self.timeout_error(timeout)
                 wait([helper], min(left, WAKE_UP))
-            helper.result()
+            try:
+                helper.result()
+            finally:
+                del helper  # its error holds this frame: no circle
 
     def timeout_error(self, timeout: float | None) -> ItemTimeoutError:
         """Make the error that says what is not finished. Nothing is begun any more."""

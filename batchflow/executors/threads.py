@@ -189,6 +189,7 @@ def _run(future: Future[Any], function: Callable[..., Any], args: Any, kwargs: A
             result = function(*args, **kwargs)
         except BaseException as error:
             future.set_exception(error)
+            del future, args, kwargs  # the error holds this frame: no circle
         else:
             future.set_result(result)
 

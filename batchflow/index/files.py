@@ -67,7 +67,7 @@ class FilesIndex(DatasetIndex):
         names = [os.path.basename(found) for found in paths]
         cut = [os.path.splitext(n) if no_ext and not dirs else (n, "") for n in names]
         ids = [stem for stem, _ in cut]
-        _refuse_collisions(ids, paths)
+        _refuse_collisions(ids, paths, is_cut=no_ext and not dirs)
         super().__init__(ids)
         self._whole = DatasetIndex(self)
         folders = [os.path.dirname(found) for found in paths]
@@ -107,12 +107,21 @@ def _matches(pattern: str, dirs: bool) -> Iterable[str]:
     return (found.rstrip(os.sep) for found in glob.iglob(pattern, recursive=True) if is_item(found))
 
 
-def _refuse_collisions(ids: list[str], paths: list[str]) -> None:
+def _refuse_collisions(ids: list[str], paths: list[str], *, is_cut: bool) -> None:
     first: dict[str, str] = {}
     for item, path in zip(ids, paths, strict=True):
         other = first.setdefault(item, path)
-        if other is not path:
-            raise ArgumentValueError(
-                f"two files would have the id {item!r}: {other} and {path}; choose patterns in "
-                "which names are unique, or keep the extensions (no_ext=False)"
-            )
+        if other is path:
+            continue
+        twice = f"two paths would have the id {item!r}: {other} and {path}"
+        if is_cut and os.path.basename(other) != os.path.basename(path):
+            raise ArgumentValueError(f"{twice}; keep the extensions: no_ext=False")
+        try:
+            root = os.path.commonpath([os.path.dirname(found) for found in paths]) or "."
+        except ValueError:  # some begin at the root of all, others do not
+            root = "..."
+        raise ArgumentValueError(
+            f"{twice}. Where folders hold files of the same names, let paths be the ids, with the "
+            f"folders in them: root = Path({root!r}); ids = [str(path.relative_to(root)) for path "
+            'in sorted(root.glob("*/*"))]; Dataset(ids, MyBatch).p.load(src=root, fmt=read)'
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from batchflow.arrays import exact_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from batchflow.index.lookup import Lookup, find_duplicates, make_lookup, plain
+from batchflow.index.lookup import Lookup, compact_texts, find_duplicates, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetIndex"]
 
+_BOOLS = (bool, np.bool_)
 _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
@@ -46,13 +49,23 @@ class DatasetIndex:
         (3, 2)
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_ids", "_lookup")
+    __slots__ = ("__dict__", "__weakref__", "_ids", "_is_given", "_lookup")
     _ids: range | Ranges | npt.NDArray[Any]
+    _is_given: bool
     _lookup: Lookup | None
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
-        self._ids = index._ids if isinstance(index, DatasetIndex) else _as_ids(index)
+        if isinstance(index, DatasetIndex):
+            self._ids, self._is_given = index._ids, index._is_given
+        else:
+            self._ids = _as_ids(index)
+            self._is_given = not isinstance(self._ids, range) or isinstance(index, range)
         self._lookup = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody gave the ids; otherwise they count the items, and are positions."""
+        return self._is_given
 
     @property
     def indices(self) -> npt.NDArray[Any]:
@@ -74,7 +87,7 @@ class DatasetIndex:
         return iter(self._ids)
 
     def __contains__(self, item: Any) -> bool:
-        return self._find(item) is not None
+        return not isinstance(item, _BOOLS) and self._find(item) is not None
 
     def __repr__(self) -> str:
         if isinstance(self._ids, (range, Ranges)):
@@ -88,19 +101,22 @@ class DatasetIndex:
 
         Args:
             ids: One id; or a list, array or index of ids. A tuple is one id where the ids of
-                this index are tuples.
+                this index are tuples. Or a mask: one bool for each item.
 
         Returns:
             An int for one id, an int64 array for several. The table is made at the first call.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
+            ArgumentValueError: A mask has another length than the index.
         """
+        if (mask := _as_mask(ids, len(self))) is not None:
+            return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
-            array = np.asarray(ids)
-            ids = plain(array) if array.ndim else array[()]
-        if isinstance(ids, (list, range, DatasetIndex)):
-            return np.array([self._position(i) for i in ids], dtype=np.int64)
+            ids = np.asarray(ids)
+            ids = ids if ids.ndim else ids[()]
+        if isinstance(ids, (list, range, DatasetIndex, np.ndarray)):
+            return self._positions(ids.indices if isinstance(ids, DatasetIndex) else ids)
         if isinstance(ids, tuple) and self._find(ids) is None:
             return self.get_pos(list(ids))
         return self._position(ids)
@@ -120,19 +136,19 @@ class DatasetIndex:
         part = self._take(chosen)
         if len(part) == 0:
             raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
-        if isinstance(chosen, np.ndarray):
+        if isinstance(chosen, np.ndarray) and len(np.unique(chosen)) < len(chosen):
             _refuse_duplicates(part.indices)
         return part
 
     def create_subset(self, ids: Any) -> Self:
         """Make the index of the items with these ids (or with this one), in that order.
 
+        A mask, one bool for each item, selects those where it is true.
+
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
         """
-        if isinstance(ids, Collection) and not isinstance(ids, (str, bytes, tuple, np.ndarray)):
-            ids = list(ids)
-        return self.take(np.atleast_1d(self.get_pos(ids)))
+        return self.take(self._positions_of(ids))
 
     def split(
         self,
@@ -238,6 +254,7 @@ class DatasetIndex:
             part._ids = positions + start if start else positions  # type: ignore[assignment,operator]
         else:
             part._ids = ids[positions]  # type: ignore[assignment]
+        part._is_given = self._is_given
         part._lookup = None
         if self.__dict__:
             part.__dict__.update(self.__dict__)
@@ -259,15 +276,35 @@ class DatasetIndex:
         cls = type(first) if are_parts_of_one else DatasetIndex
         whole = cls.__new__(cls)
         whole._ids, whole._lookup = ids, None
+        whole._is_given = any(part._is_given for part in parts)
         if are_parts_of_one:
             whole.__dict__.update(first.__dict__)
         return whole
 
-    def _find(self, item: Any) -> int | None:
+    @property
+    def _table(self) -> Lookup:
         if self._lookup is None:
             # Two threads may both make it: the same table, so the later assignment does no harm.
             self._lookup = make_lookup(self._ids)
-        return self._lookup(item)
+        return self._lookup
+
+    def _find(self, item: Any) -> int | None:
+        return self._table(item)
+
+    def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
+        """Return the positions of what `create_subset` takes."""
+        is_one = isinstance(ids, (str, bytes, tuple))
+        if isinstance(ids, Collection) and not is_one and not hasattr(ids, "__array__"):
+            ids = list(ids)
+        return np.atleast_1d(self.get_pos(ids))
+
+    def _positions(self, ids: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        places = self._table.many(ids)
+        if (places < 0).any():
+            first = int(np.argmin(places))
+            is_array = isinstance(ids, np.ndarray)
+            self._position(plain(ids[first : first + 1])[0] if is_array else ids[first])  # type: ignore[arg-type]
+        return places
 
     def _position(self, item: Any) -> int:
         position = self._find(item)
@@ -276,10 +313,10 @@ class DatasetIndex:
         return position
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ids": self._ids}
+        return {**self.__dict__, "_ids": self._ids, "_is_given": self._is_given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._ids = state.pop("_ids")
+        self._ids, self._is_given = state.pop("_ids"), state.pop("_is_given")
         self._lookup = None
         self.__dict__.update(state)
 
@@ -318,6 +355,8 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
             "an index is made from a number of items, a sequence of ids, an array or another "
             f"index, got {type(index).__name__} {index!r:.60}"
         )
+    if np.ma.is_masked(index):
+        raise ArgumentValueError("some of the ids are masked; give those that are not: ids[~mask]")
     if hasattr(index, "__array__"):
         ids = np.array(index)
         if ids.ndim != 1 or ids.dtype == bool:
@@ -326,15 +365,31 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
                 f"got shape {ids.shape} of {ids.dtype}"
             )
         return _object_array(ids.tolist()) if ids.dtype == object else ids
-    items = list(index)
-    kinds = {type(item) for item in items}
-    kind = kinds.pop() if len(kinds) == 1 else object
-    if kind in (int, float, str) or issubclass(kind, (np.integer, np.floating, np.str_)):
-        try:
-            return np.array(items)
-        except OverflowError:  # ints beyond 64 bits stay Python's
-            pass
-    return _object_array(items)
+    items = list(islice(index, len(index) + 1))
+    kinds = set(map(type, items))
+    if len(kinds) == 1 and issubclass(next(iter(kinds)), (int, float, np.number)):
+        ids = exact_array(items)
+        if ids.dtype.kind in "iuf":
+            return ids
+    return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
+
+
+def _as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
+    """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
+    if isinstance(ids, _BOOLS):
+        raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
+    is_list = isinstance(ids, (list, tuple)) and len(ids) > 0
+    if is_list and not all(isinstance(item, _BOOLS) for item in ids):
+        return None
+    if not is_list and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
+        return None
+    mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
+    if mask.shape != (n_items,):
+        raise ArgumentValueError(
+            f"a mask has one bool for each of the {n_items} items, this one has the shape "
+            f"{mask.shape}"
+        )
+    return mask
 
 
 def _checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
@@ -369,6 +424,11 @@ def _object_array(items: list[Any]) -> npt.NDArray[Any]:
                 f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
                 "An index is one-dimensional: a list of ids, not of lists"
             ) from None
+        if isinstance(item, _BOOLS):
+            raise ArgumentTypeError(
+                f"an id is no bool, and the one at position {i} is {item!r}; a mask selects from "
+                "an index: create_subset(mask)"
+            )
         if isinstance(item, float) and item != item:
             raise ArgumentValueError(_NOT_EQUAL)
         ids[i] = item

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.arrays import object_array
 from batchflow.index.ranges import Ranges
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Lookup", "find_duplicates", "make_lookup", "plain"]
+__all__ = ["Lookup", "compact_texts", "find_duplicates", "make_lookup", "plain"]
 
 # Above this size a sorted order (16 bytes per id) takes the place of a dict (some 150).
 _DICT_UP_TO = 2**16
-
-Lookup = Callable[[Any], int | None]
+_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 
 
 def plain(ids: npt.NDArray[Any]) -> list[Any]:
@@ -25,13 +28,28 @@ def plain(ids: npt.NDArray[Any]) -> list[Any]:
     return list(ids) if ids.dtype.kind in "mM" else ids.tolist()
 
 
+class Lookup(ABC):
+    """From ids to positions."""
+
+    @abstractmethod
+    def __call__(self, item: Any) -> int | None:
+        """Return the position of an id; None where it is not known."""
+
+    def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return the position of each of several ids; -1 where one is not known."""
+        listed = plain(items) if isinstance(items, np.ndarray) else items
+        found = map(self, listed)
+        places = (-1 if place is None else place for place in found)
+        return np.fromiter(places, dtype=np.int64, count=len(listed))
+
+
 def make_lookup(ids: range | Ranges | npt.NDArray[Any]) -> Lookup:
-    """Give a function from an id to its position in `ids`, or to None where there is none."""
+    """Return what finds the positions of ids in `ids`."""
     if isinstance(ids, (range, Ranges)):
-        return _range_lookup(ids)
+        return _RangeLookup(ids)
     if ids.dtype == object or len(ids) <= _DICT_UP_TO:
-        return _dict_lookup(ids)
-    return _sorted_lookup(ids)
+        return _DictLookup(ids)
+    return _SortedLookup(ids)
 
 
 def find_duplicates(ids: npt.NDArray[Any], most: int = 5) -> list[Any]:
@@ -56,39 +74,93 @@ def _first_repeats(ids: Iterable[Hashable], most: int) -> list[Any]:
     return list(repeated)
 
 
-def _range_lookup(ids: range | Ranges) -> Lookup:
-    def find(item: Any) -> int | None:
+class _RangeLookup(Lookup):
+    def __init__(self, ids: range | Ranges) -> None:
+        self._ids = ids
+
+    def __call__(self, item: Any) -> int | None:
         try:
-            return ids.index(int(item)) if item == int(item) else None
+            return self._ids.index(int(item)) if item == int(item) else None
         except (ValueError, TypeError, OverflowError):
             return None
 
-    return find
+    def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        ids, wanted = self._ids, _as_array_of("iu", items)
+        if isinstance(ids, Ranges) or wanted is None or wanted.dtype == np.uint64:
+            return super().many(items)
+        places = wanted.astype(np.int64) - ids.start
+        places[(places < 0) | (places >= len(ids))] = -1
+        return places
 
 
-def _dict_lookup(ids: npt.NDArray[Any]) -> Lookup:
-    positions = {item: i for i, item in enumerate(plain(ids))}
+class _DictLookup(Lookup):
+    def __init__(self, ids: npt.NDArray[Any]) -> None:
+        self._positions = {item: i for i, item in enumerate(plain(ids))}
 
-    def find(item: Any) -> int | None:
+    def __call__(self, item: Any) -> int | None:
         try:
-            return positions.get(item)
+            return self._positions.get(item)
         except TypeError:  # not hashable, so not an id
             return None
 
-    return find
-
-
-def _sorted_lookup(ids: npt.NDArray[Any]) -> Lookup:
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-
-    def find(item: Any) -> int | None:
+    def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        listed = plain(items) if isinstance(items, np.ndarray) else items
         try:
-            key = ids.dtype.type(item)  # comparing in one type: searching would go through floats
+            places = map(self._positions.get, listed, repeat(-1))
+            return np.fromiter(places, dtype=np.int64, count=len(listed))
+        except TypeError:
+            return super().many(items)
+
+
+class _SortedLookup(Lookup):
+    def __init__(self, ids: npt.NDArray[Any]) -> None:
+        self._order = np.argsort(ids, kind="stable")
+        self._ordered = ids[self._order]
+
+    def __call__(self, item: Any) -> int | None:
+        ordered = self._ordered
+        try:
+            key = ordered.dtype.type(item)  # comparing in one type: searching would go over floats
+            if key.dtype.itemsize > ordered.dtype.itemsize:  # longer: the search would copy all ids
+                return None
             place = int(np.searchsorted(ordered, key))
             found = place < len(ordered) and bool(ordered[place] == key) and bool(key == item)
         except (TypeError, ValueError, OverflowError):
             return None
-        return int(order[place]) if found else None
+        return int(self._order[place]) if found else None
 
-    return find
+    def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        ordered = self._ordered
+        wanted = _as_array_of(ordered.dtype.kind, items)
+        if wanted is None or (wanted.dtype.kind != "U" and wanted.dtype != ordered.dtype):
+            return super().many(items)
+        keys = wanted
+        if keys.dtype.itemsize > ordered.dtype.itemsize:  # or the search would copy all ids
+            keys = wanted.astype(ordered.dtype)
+        places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+        is_found = (ordered[places] == keys) & (keys == wanted)
+        return np.where(is_found, self._order[places], -1)
+
+
+def _as_array_of(kinds: str, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """Return ids as an array, if that is of one of these kinds and changes no id."""
+    if isinstance(items, np.ndarray):
+        return items if items.dtype.kind in kinds else None
+    types = set(map(type, items))
+    if types == {int} and "i" in kinds:
+        with suppress(OverflowError):
+            array = np.array(items)
+            return array if array.dtype == np.int64 else None
+    if types == {str} and kinds == "U":
+        array = compact_texts(items)
+        return array if array.dtype.kind == "U" else None
+    return None
+
+
+def compact_texts(items: Sequence[str]) -> npt.NDArray[Any]:
+    """Make an array of texts: of fixed width, unless that takes too much or cuts an end."""
+    longest, total = max(map(len, items), default=0), sum(map(len, items))
+    is_compact = 4 * longest * len(items) <= 2 * total + _TEXT_BYTES * len(items)
+    if is_compact and not any(item.endswith("\0") for item in items):
+        return np.array(items)
+    return object_array(items)

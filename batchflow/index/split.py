@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "fold_bounds", "part_bounds"]
+__all__ = ["Split", "fold_bounds", "in_old_order", "part_bounds"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -53,6 +53,14 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
     total = sum(size for size in sizes if size is not None)
     are_counts = all(size is None or isinstance(size, int) for size in sizes)
     slack = 0.0 if are_counts else _TOLERANCE * n_items
+    named = [name for name, size in zip(Split._fields, sizes, strict=True) if size is not None]
+    if total > n_items + slack and len(named) == 1:
+        asked = given[Split._fields.index(named[0])]
+        percent = f"; for {asked} percent write {asked / 100:g}" if 1 < asked <= 100 else ""
+        raise ArgumentValueError(
+            f"split: {named[0]}={asked} asks for {asked} of {n_items} items; a part is a share "
+            f"(a float up to 1, as 0.8) or a count of at most {n_items}{percent}"
+        )
     if total > n_items + slack or (None not in sizes and total < n_items - slack):
         raise ArgumentValueError(
             f"split: train={given[0]}, validation={given[1]}, test={given[2]} ask for "
@@ -88,6 +96,24 @@ def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
     size, larger = divmod(n_items, count)
     starts = [fold * size + min(fold, larger) for fold in range(count + 1)]
     return list(pairwise(starts))
+
+
+def in_old_order(shares: Any) -> tuple[Any, Any, Any]:
+    """Return train, validation and test of shares in the order train, test, validation.
+
+    Raises:
+        ArgumentValueError: There are not 1 to 3 of them.
+    """
+    if hasattr(shares, "tolist"):
+        shares = shares.tolist()
+    if not isinstance(shares, (tuple, list)):
+        return shares, None, None
+    if not 1 <= len(shares) <= 3:
+        raise ArgumentValueError(
+            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
+        )
+    train, test, validation = (*shares, None, None)[:3]
+    return train, validation, test
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:

@@ -3,7 +3,7 @@
 Guarantees:
     - The pipeline's own variables and models are as before: variables are those of a copy, and so
       are models. A step that works on a model of which there can be no copy is not run. The global
-      random generators get their state back.
+      random generators get their state back: see generators.py.
     - What fails behind a step that was not run is no problem: it may need what that step does.
     - Actions are run, and have the effects outside of the batch that they always have.
     - Static models of the batch class are made, if they are not yet: as when a run starts.
@@ -11,9 +11,7 @@ Guarantees:
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +32,7 @@ from batchflow.errors import (
     StopPipeline,
 )
 from batchflow.executors.loop import EventLoop
+from batchflow.generators import GeneratorWatch, noticed
 from batchflow.insight.copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.insight.report import Report, StepReport
 from batchflow.models.keras import is_keras_model
@@ -84,6 +83,7 @@ class _Check:
         n_there = min(n_items, len(program.source or ()))
         self._n_asked, self._n_items = n_items, n_there
         self._copies = Copies()
+        self._generators = GeneratorWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
         plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
@@ -96,7 +96,7 @@ class _Check:
         program = self._program
         # What their definitions draw from global generators is drawn here, and not in the run.
         self._models.make_static(program.plan.models)
-        with _global_state_kept(), watched(self._copies):
+        with self._generators, watched(self._copies):
             self._set_up()
             found: Report = self._machine.alone(self._checked)
         return found
@@ -183,7 +183,9 @@ class _Check:
         self, bound: Bound, batch: Batch, step: StepReport, is_ahead: bool
     ) -> Batch | None:
         """Run one step, and note what it does. Give the batch that goes on, if one does."""
-        before, globals_before = _kinds(batch), _global_state()
+        before, states = _kinds(batch), self._generators.states()
+        far: set[str] = set()
+        noted = noticed.set(far)
         digests = _digests(batch)
         self._copies.asked.clear()
         done: Batch | None = None
@@ -203,11 +205,13 @@ class _Check:
             self._note_failure(error, step)
         finally:
             in_parallel.reset(in_run)
+            noticed.reset(noted)
         if done is not None:
             step.changes = _differences(before, _kinds(done), digests, _digests(done))
         if self._copies.asked or any(leaf.model is not None for leaf in bound.leaves):
             self._note_models(step, is_ahead)
-        step.problems += _draws(globals_before)
+        for name in sorted({*self._generators.drawn(states), *far}):
+            _note_draws(name, step)
         return done
 
     def _note_failure(self, error: Exception, step: StepReport) -> None:
@@ -349,25 +353,14 @@ def _differences(
 # ---- the global random generators
 
 
-def _global_state() -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state()
-    return {"numpy.random": (kind, np.asarray(keys).tobytes(), *rest), "random": random.getstate()}
-
-
-@contextmanager
-def _global_state_kept() -> Iterator[None]:
-    ours, numpys = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
-
-
-def _draws(before: dict[str, Any]) -> Iterator[str]:
-    for name, state in _global_state().items():
-        if state != before[name]:
-            yield (
-                f"draws from the global generator of {name}, so that results differ from run to "
-                "run and with the parallelism; draw from self.rng, or give R(...) as an argument"
-            )
+def _note_draws(name: str, step: StepReport) -> None:
+    if step.is_ordered and name not in ("random", "numpy.random"):  # as layers like Dropout do
+        step.look_at.append(
+            f"draws from the global generator of {name}; if it is not seeded before the run, "
+            "results differ from run to run"
+        )
+        return
+    step.problems.append(
+        f"draws from the global generator of {name}, so that results differ from run to run and "
+        "with the parallelism; draw from self.rng, or give R(...) as an argument"
+    )

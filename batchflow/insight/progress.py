@@ -55,8 +55,9 @@ class ProgressBar:
         self._start = self._start or start
         for batch in made:
             self._waited += time.perf_counter() - start
-            yield batch
+            held = [batch]
             del batch
+            yield held.pop()
             start = time.perf_counter()
 
     def delivered(self, batch: Batch) -> None:

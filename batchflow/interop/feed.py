@@ -17,6 +17,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from batchflow.arrays import exact_array
 from batchflow.engine import Length, Program, Run, RunOptions
 from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError
@@ -34,7 +35,8 @@ class Feed:
     """Tuples of values, one for each batch of a pipeline. Made by `pipeline.feed`.
 
     The tuples are `(x,)`, `(x, y)` or `(x, y, sample_weight)`: what Keras takes for a batch. Where
-    a list of expressions was given, a tuple of values comes.
+    a list of expressions was given, a tuple of values comes. A component that is a list comes as an
+    array (`docs/reference/data.md`).
 
     Args:
         program: The pipeline, whose last step is that of `feeding`.
@@ -188,7 +190,18 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
 
 
 def _keep(batch: Any, *values: Any) -> None:
-    batch._fed = values
+    batch._fed = tuple(map(_output, values))
+
+
+def _output(value: Any) -> Any:
+    """Make an array of a component that is a list: to Keras, a list is several inputs."""
+    if type(value) is list:
+        return exact_array(value)
+    if type(value) is tuple:
+        return tuple(map(_output, value))
+    if type(value) is dict:
+        return {name: _output(part) for name, part in value.items()}
+    return value
 
 
 def _checked(value: Any, name: str) -> Any:

@@ -154,7 +154,10 @@ def _keep_in(kept: list[Any]) -> Callable[[Batch, list[Any]], None]:
     def post(batch: Batch, results: list[Any]) -> None:  # noqa: ARG001
         for result in results:
             if isinstance(result, BaseException):
-                raise result
+                try:
+                    raise result
+                finally:
+                    results, result = [], None  # they hold this frame: no circle
             kept.append(bool(result))
 
     return post

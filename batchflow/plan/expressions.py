@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from batchflow.batch.writes import written
 from batchflow.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -168,11 +169,17 @@ class Operation(Expression):
         return self._function(*args, **{k: resolved(v, batch) for k, v in self._kwargs.items()})
 
     def _store(self, batch: Batch, value: Any) -> None:
-        setters: dict[Any, Callable[..., None]] = {".": setattr, "[]": operator.setitem}
-        if self._symbol not in setters:
+        if self._symbol not in (".", "[]"):
             super()._store(batch, value)
         owner, place = (resolved(part, batch) for part in self._args)
-        setters[self._symbol](owner, place, value)
+        if self._symbol == ".":
+            setattr(owner, place, value)
+        elif not isinstance(owner, np.ndarray):
+            owner[place] = value
+        else:
+            new = written(owner, place, value, repr(self._args[0]))
+            if new is not owner:  # it had to become wider
+                self._args[0]._store(batch, new)
 
     def _parts(self) -> tuple[Any, ...]:
         return self._function, self._symbol, self._args, self._kwargs

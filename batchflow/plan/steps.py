@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
-from batchflow.batch.actions import Action, ActionSpec
+from batchflow.batch.actions import RESERVED, Action, ActionSpec, is_outdated
 from batchflow.errors import (
     ArgumentTypeError,
     BatchflowError,
@@ -27,20 +27,49 @@ from batchflow.plan.values import same_value
 __all__ = ["Chance", "Step", "Where", "bind_steps", "unknown_action"]
 
 
+# What others chain, and where it is here.
+_ELSEWHERE = {
+    "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",
+    "fit": "To train: train_model(...) and run(...), or model.fit(pipeline.feed(...).to_keras()).",
+    "prefetch": "It is an option of the run: run(64, prefetch=4).",
+    "repeat": "Epochs are an option of the run: run(64, n_epochs=5).",
+    "shuffle": "It is an option of the run: run(64, shuffle=True).",
+}
+
+
 class Where(NamedTuple):
-    """The place in a user's code where a step was chained."""
+    """The place in a user's code where a step was chained.
+
+    Attributes:
+        file: The file; or the cell of a notebook, as IPython names it: `In[3]`.
+        line: The line in it.
+        is_cell: Which of the two.
+    """
 
     file: str
     line: int
+    is_cell: bool = False
 
     @classmethod
     def of_caller(cls, depth: int) -> Where:
-        """Give the place of the caller `depth` frames above the function that calls this."""
+        """Return the place of the caller `depth` frames above the function that calls this."""
         frame = sys._getframe(depth + 1)
-        return cls(frame.f_code.co_filename, frame.f_lineno)
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        cell = _cell_of(file)
+        return cls(file, line) if cell is None else cls(cell, line, is_cell=True)
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}, line {self.line}" if self.is_cell else f"{self.file}:{self.line}"
+
+
+def _cell_of(file: str) -> str | None:
+    """Return how IPython names the cell whose code has this file name; None if it is no cell."""
+    ipython = sys.modules.get("IPython")
+    try:
+        kind, name = ipython.get_ipython().compile.format_code_name(file)  # type: ignore[union-attr]
+    except (AttributeError, TypeError):  # no IPython, none that runs, or no cell of it
+        return None
+    return str(name) if kind == "Cell" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,15 +315,30 @@ def _check_place(place: Any, step: Step) -> None:
         )
 
 
-def unknown_action(name: str, names: Names, where: Where) -> str:
-    """Make the message for a name that means nothing."""
+def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str] = RESERVED) -> str:
+    """Make the message for a name that means nothing.
+
+    Args:
+        name: The name.
+        names: What names mean.
+        where: Where it was written.
+        methods: What else of a pipeline it may be a misspelling of.
+    """
     batch_class = names.batch_class
     own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}
-    if callable(getattr(batch_class, name, None)):
+    known = {*names.known(), *methods}
+    if is_outdated(batch_class):
+        hint = (
+            f" The name {batch_class.__name__} means another class now, which was defined later: "
+            "make the dataset and the pipeline again."
+        )
+    elif name in _ELSEWHERE and name not in known:
+        hint = f" {_ELSEWHERE[name]}"
+    elif callable(getattr(batch_class, name, None)):
         hint = f" The method {name!r} is there; mark it with @action to chain it."
     elif not own:
         hint = " It has none of its own: mark its methods with @action."
-        hint += did_you_mean(name, names.known(), only_near=True)
+        hint += did_you_mean(name, known, only_near=True)
     else:
-        hint = did_you_mean(name, names.known(), only_near=True) or did_you_mean(name, own)
+        hint = did_you_mean(name, known, only_near=True) or did_you_mean(name, own)
     return f"{batch_class.__name__} has no action {name!r} (chained at {where}).{hint}"

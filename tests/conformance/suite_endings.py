@@ -3,11 +3,9 @@
 import gc
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -141,36 +139,18 @@ class Endings:
         with pytest.raises(ArgumentValueError, match="prefetch=0 is to work in the consumer"):
             make_dataset().p.gen_batch(BATCH, executor=executor, prefetch=0)
 
-    def test_ctrl_c_ends_the_program(self, tmp_path):
+    def test_ctrl_c_ends_the_program(self, started, tmp_path):
         script = tmp_path / "script.py"
         text = textwrap.dedent(SCRIPT).format(imports=self.imports, executor=self.script)
         script.write_text(text)
-        process = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-        try:
-            assert process.stdout.readline() == "0\n"
-            os.killpg(process.pid, signal.SIGINT)
-            out, said = process.communicate(timeout=DEADLINE)
-        finally:
-            with_group_killed(process)
+        path = os.pathsep.join(p for p in sys.path if p)
+        process = started([script], env={**os.environ, "PYTHONPATH": path})
+        assert process.stdout.readline() == "0\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, said = process.communicate(timeout=DEADLINE)
         assert "interrupted, left: []" in out, said[-2000:]
         assert "KeyboardInterrupt" in said
         assert process.returncode != 0
-
-
-def with_group_killed(process):
-    """End whatever the script has left, and see that it is waited for."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    process.stderr.close()
 
 
 def _waits_unless_first(path, number):

@@ -1,11 +1,10 @@
 """A program ends with runs open in processes: at once, and nothing is left of them."""
 
 import os
-import subprocess
-import sys
 import time
 
 import pytest
+from own_process import finished
 from unit.executors.waiting import runs, until
 
 HELD_UP = 4.0  # seconds: it is a tenth of one; a wait for what does not come any more is 5
@@ -86,9 +85,7 @@ def test_open_runs_do_not_hold_up_the_exit(tmp_path, way):
     body = SCRIPT.replace("FOLDER", repr(str(tmp_path / "pids"))) + WAYS[way]
     file.write_text(body + 'print("end", time.time(), flush=True)\n')
     before = shared()
-    program = subprocess.run(
-        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, timeout=60
-    )
+    program = finished(["-W", "error", file], timeout=60)
     seconds = time.time() - float(program.stdout.partition("end ")[2].split()[0])
     assert program.returncode == 0
     assert program.stderr == ""

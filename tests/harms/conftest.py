@@ -1,11 +1,10 @@
 """What the tests of the faults of an older batchflow share."""
 
-import subprocess
-import sys
 import textwrap
 import threading
 
 import pytest
+from own_process import finished_strictly
 
 from batchflow import Batch, SkipBatch, StopPipeline, action
 from batchflow.testing import hand_over_every_batch
@@ -159,10 +158,4 @@ p = Dataset(100, MyBatch).p
 
 def run_program(body, timeout=40):
     """Run a program of its own with `MyBatch` and a pipeline `p`; it must end by itself."""
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", PRELUDE + textwrap.dedent(body)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return finished_strictly(PRELUDE + textwrap.dedent(body), timeout)

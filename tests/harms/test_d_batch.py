@@ -152,7 +152,7 @@ def test_d10_preloaded_data_that_does_not_fit_the_components_is_refused(given):
 
 
 def test_d10_preloaded_data_that_is_no_array_is_refused():
-    with pytest.raises(TypeError, match="one row per item"):
+    with pytest.raises(TypeError, match="one row for each item"):
         Dataset(10, ArrayBatch, preloaded=5)
 
 

@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -249,19 +247,18 @@ pipeline = Dataset(10**6, Slow).p.sleep({seconds}).tell()
 """
 
 
-def start(body, seconds=0.01):
-    script = SCRIPT.format(body=body, seconds=seconds)
-    return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-    )
+@pytest.fixture
+def start(started):
+    def start(body, seconds=0.01):
+        script = SCRIPT.format(body=body, seconds=seconds)
+        environment = {**os.environ, "PYTHONWARNINGS": "error"}
+        return started(["-X", "dev", "-c", script], env=environment)
+
+    return start
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
-def test_ctrl_c_ends_the_program(prefetch):
+def test_ctrl_c_ends_the_program(start, prefetch):
     process = start(f"pipeline.run(1, prefetch={prefetch})")
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGINT)
@@ -272,7 +269,7 @@ def test_ctrl_c_ends_the_program(prefetch):
     assert "KeyboardInterrupt" in errors
 
 
-def test_ctrl_c_leaves_no_thread_for_a_program_that_goes_on():
+def test_ctrl_c_leaves_no_thread_for_a_program_that_goes_on(start):
     body = """
 try:
     pipeline.run(1, prefetch=4)
@@ -296,14 +293,14 @@ except KeyboardInterrupt:
     ],
 )
 @pytest.mark.parametrize("seconds", [0.01, 3.0])
-def test_open_runs_do_not_hold_up_the_end_of_the_program(body, seconds):
+def test_open_runs_do_not_hold_up_the_end_of_the_program(start, body, seconds):
     process = start(body, seconds)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert errors == ""
 
 
-def test_an_open_run_with_a_long_action_does_not_hold_up_the_end_of_the_program():
+def test_an_open_run_with_a_long_action_does_not_hold_up_the_end_of_the_program(start):
     body = """
 pipeline = Dataset(10**6, Slow).p.sleep(0.001).tell()
 run = (pipeline.sleep(0)).gen_batch(1, prefetch=4)

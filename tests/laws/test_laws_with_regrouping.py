@@ -1,8 +1,6 @@
 """The laws, where chains join, merge, concatenate and rebatch."""
 
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -459,15 +457,9 @@ CTRL_C = """
 
 
 @pytest.mark.parametrize("prefetch", [0, 2, 5])
-def test_ctrl_c_ends_all_segments(prefetch):
-    code = textwrap.dedent(CTRL_C).replace("PREFETCH", str(prefetch))
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout.readline() == "running\n"
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
+def test_ctrl_c_ends_all_segments(started, prefetch):
+    process = started(["-c", textwrap.dedent(CTRL_C).replace("PREFETCH", str(prefetch))])
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
     assert out.splitlines()[-1] == "threads 1", errors

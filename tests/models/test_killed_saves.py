@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -24,17 +22,13 @@ for k in range(10**9):
 
 
 @pytest.mark.parametrize("kill", range(8))
-def test_a_killed_save_of_any_object_leaves_a_whole_file(tmp_path, kill):
+def test_a_killed_save_of_any_object_leaves_a_whole_file(started, tmp_path, kill):
     file, delay = tmp_path / "file", np.random.default_rng(kill).uniform(0, 0.15)
-    saving = subprocess.Popen(
-        [sys.executable, "-c", SAVE_PLAIN, str(file)], stdout=subprocess.PIPE, text=True
-    )
+    saving = started(["-c", SAVE_PLAIN, file], stderr=None)
     first = saving.stdout.readline()
     time.sleep(delay)
     saving.send_signal(signal.SIGKILL)
     announced = [first, *saving.stdout.read().split()]
-    saving.stdout.close()
-    saving.wait()
     model, last = load(file, trust=True), int(announced[-1])
     assert model["k"] in (last, last + 1)  # the kill may come before the print
     assert (model["data"] == model["k"]).all()
@@ -109,10 +103,13 @@ if last:
 """
 
 
-def start(file, last, n_kills=0):
-    command = [sys.executable, "-c", TRAINING, str(file), str(last), str(n_kills)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture
+def start(started):
+    def start(file, last, n_kills=0):
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        return started(["-c", TRAINING, file, last, n_kills], stderr=None, env=environment)
+
+    return start
 
 
 def told_by(process):
@@ -122,7 +119,7 @@ def told_by(process):
 
 
 @pytest.mark.tensorflow
-def test_fifty_kills_in_a_save_lose_no_file_and_no_bit(tmp_path):
+def test_fifty_kills_in_a_save_lose_no_file_and_no_bit(start, tmp_path):
     keras = pytest.importorskip("keras")
     if keras.backend.backend() == "jax":
         pytest.skip("a process that has imported JAX cannot be forked")

@@ -1,7 +1,9 @@
 """Every notebook runs from its first cell to its last."""
 
+import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -56,3 +58,18 @@ def test_a_notebook_runs(folder, name):
 def test_a_notebook_is_stored_without_outputs(name):
     cells = nbformat.read(FOLDER / name, as_version=4).cells
     assert not [i for i, cell in enumerate(cells) if cell.get("outputs")]
+
+
+def test_notebooks_need_only_what_the_extras_for_users_bring():
+    """Not what the tests alone install."""
+    extras = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    package = re.compile(r"[\w-]+")
+    of_users = {
+        package.match(one)[0] for name, all_of in extras.items() if name != "dev" for one in all_of
+    }
+    only_dev = {package.match(one)[0] for one in extras["dev"]} - of_users
+    for name in NAMES:
+        imported = set(re.findall(r"^\s*\"(?:import|from) (\w+)", (FOLDER / name).read_text(), re.M))
+        assert not imported & only_dev, name

@@ -1,12 +1,15 @@
 """Packages that are not there: one clear error, which says what to install."""
 
 import os
-import subprocess
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from own_process import finished
 
-from batchflow import Batch, BatchflowError, Dataset, MissingPackageError, action, model
+from batchflow import Batch, BatchflowError, Dataset, MissingPackageError, action, extras, model
 from batchflow.extras import advice_on, imported
 
 
@@ -32,7 +35,8 @@ def test_what_is_missing_is_named_with_its_user_and_its_extra(without):
     with pytest.raises(MissingPackageError) as caught:
         imported("ray", 'executor="ray"')
     assert str(caught.value) == (
-        "executor=\"ray\" needs the package ray; ray is not installed: pip install 'batchflow[ray]'"
+        'executor="ray" needs the package ray; ray is not installed: '
+        "pip install '.[ray]' in a checkout of batchflow"
     )
     assert isinstance(caught.value, BatchflowError)
     assert isinstance(caught.value, ImportError)
@@ -81,15 +85,19 @@ def test_a_graph_of_tensorflow_1_says_what_it_needs(without, name):
     notes = "\n".join(caught.value.__notes__)
     which = "graph" if name == "train" else "later"
     assert f"while the model '{which}' was made" in notes
-    assert "tensorflow is not installed: pip install 'batchflow[tensorflow]'" in notes
+    assert (
+        "tensorflow is not installed: pip install '.[tensorflow]' in a checkout of batchflow"
+        in notes
+    )
 
 
 def test_the_directory_says_it_as_well(without):
     without("tensorflow")
     with pytest.raises(ModuleNotFoundError) as caught:
         GraphBatch.models["graph"]
-    assert "tensorflow is not installed: pip install 'batchflow[tensorflow]'" in (
-        caught.value.__notes__
+    assert (
+        "tensorflow is not installed: pip install '.[tensorflow]' in a checkout of batchflow"
+        in (caught.value.__notes__)
     )
 
 
@@ -108,17 +116,26 @@ def test_a_backend_that_is_missing_is_told_from_keras(missing, tmp_path):
         "rows.p.feed(2, x=B.x, y=B.y).to_keras()\n"
     )
     environment = {**os.environ, "KERAS_BACKEND": missing, "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-        check=False,
-    )
+    done = finished(["-c", code], timeout=120, env=environment)
     *_, last = done.stderr.strip().splitlines()
     assert last == (
         f"batchflow.errors.MissingPackageError: to_keras needs the package keras; Keras works on "
-        f"{missing} here, which is not installed: pip install 'batchflow[{missing}]', or set "
+        f"{missing} here, which is not installed: pip install '.[{missing}]' in a checkout of "
+        f"batchflow, or set "
         f"KERAS_BACKEND to {others[0]!r} or {others[1]!r} before Keras is imported"
     )
+
+
+def test_all_advice_installs_this_package():
+    """The package registry has another project of its name."""
+    root = Path(__file__).parents[2]
+    files = [root / "README.md", root / "CONTRIBUTING.md"]
+    for folder in ("batchflow", "docs", "examples", "notebooks"):
+        files += [p for p in (root / folder).rglob("*") if p.suffix in (".py", ".md", ".ipynb")]
+    by_name = re.compile(r"""pip install ['"`]*batchflow|['"`]batchflow\[""")
+    assert [str(p) for p in files if by_name.search(p.read_text())] == []
+
+
+def test_each_extra_that_is_advised_exists():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(extras._EXTRAS.values()) <= set(project["optional-dependencies"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batchflow.arrays import exact_array, object_array
 from batchflow.batch.actions import action
 from batchflow.batch.items.arguments import (
     PER_ITEM,
@@ -249,12 +250,9 @@ def _like(origin: Any, values: list[Any]) -> Any:
     """Make an array of values that came from one, if they are arrays or numbers of one shape."""
     if not isinstance(origin, np.ndarray):
         return values
+    are_lists = any(isinstance(value, (list, tuple)) for value in values)
+    array = object_array(values) if are_lists else exact_array(values)
     if origin.dtype.hasobject:
-        held = np.empty(len(values), dtype=object)
-        for place, value in enumerate(values):
-            held[place] = value
-        return held
-    arrays = [np.asanyarray(value) for value in values if not isinstance(value, (list, tuple))]
-    if len(arrays) < len(values) or len({array.shape for array in arrays}) != 1:
-        return values
-    return np.stack(arrays)
+        # Arrays out of objects stay objects: in another batch their shapes may differ.
+        return array if array.ndim == 1 else object_array(values)
+    return values if array.dtype.hasobject else array

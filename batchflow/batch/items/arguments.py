@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.streams import PerItem
+from batchflow.batch.rows import n_rows, row_at
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -42,10 +43,10 @@ def elements(batch: Batch, component: str) -> list[Any]:
     shown = f"{type(batch).__name__}.{component}"
     if values is None:
         raise ArgumentValueError(f"{shown} has no data yet")
-    if not hasattr(values, "__len__") or len(values) != n_items:
-        has = len(values) if hasattr(values, "__len__") else "none"
-        raise ArgumentValueError(f"{shown}: expected {n_items} elements, it has {has}")
-    return [values[position] for position in range(n_items)]
+    has = n_rows(values)
+    if has != n_items:
+        raise ArgumentValueError(f"{shown}: expected {n_items} elements, it has {has or 'none'}")
+    return [row_at(values, position) for position in range(n_items)]
 
 
 def with_arguments(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.streams import ItemStreams
+from batchflow.batch.writes import collected_writes
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -57,6 +58,16 @@ class Failed:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+    def taken(self) -> Exception:
+        """Return the error and forget it.
+
+        An error holds the frames that it went through, and with them what their variables hold. An
+        outcome that one of them holds, or a list of outcomes, may therefore not hold the error: it
+        would be a circle, in which the batch lives until the garbage collector runs.
+        """
+        error, self.error = self.error, None  # type: ignore[assignment]
+        return error
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -140,44 +151,48 @@ class ItemCalls:
         """
         try:
             if how.target == "async":
-                return self._in_loop(how)
+                with collected_writes(self.batch):
+                    return self._in_loop(how)
             if how.target == "processes" and not is_worker():
                 from batchflow.batch.items.remote import (
                     call_in_processes,  # an extra: only where used
                 )
 
                 return call_in_processes(self, how)
-            return self._in_threads(how)
+            with collected_writes(self.batch):
+                return self._in_threads(how)
         except ItemTimeoutError as error:
             raise self._timeout_error(how, error.unfinished) from None
 
     def results(self, outcomes: list[Any]) -> list[Any]:
-        """Give what the calls returned.
+        """Return what the calls returned. The list is emptied if one has failed.
 
         Raises:
             Exception: What the first call that failed, in the order of the items, has raised.
         """
         for position, outcome in enumerate(outcomes):
             if isinstance(outcome, Failed):
-                raise self.explained(position, outcome.error)
+                outcomes.clear()  # see Failed.taken
+                raise self.explained(position, outcome.taken())
         return outcomes
 
     def results_and_errors(self, outcomes: list[Any]) -> list[Any]:
-        """Give what the calls returned, or raised.
+        """Return what the calls returned, or raised. The given list is emptied.
 
         Raises:
             SkipBatch: A call raised it.
             StopPipeline: A call raised it.
         """
-        both = []
-        for position, outcome in enumerate(outcomes):
-            if not isinstance(outcome, Failed):
-                both.append(outcome)
-                continue
-            if isinstance(outcome.error, (SkipBatch, StopPipeline)):
-                raise outcome.error
-            both.append(self.explained(position, outcome.error))
-        return both
+        given = outcomes.copy()
+        outcomes.clear()  # see Failed.taken
+        for outcome in given:
+            if isinstance(outcome, Failed) and isinstance(outcome.error, (SkipBatch, StopPipeline)):
+                given.clear()
+                raise outcome.taken()
+        return [
+            self.explained(position, outcome.taken()) if isinstance(outcome, Failed) else outcome
+            for position, outcome in enumerate(given)
+        ]
 
     def explained(self, position: int, error: Exception) -> Exception:
         """Add a note to the error of a call, which says for which item it was."""

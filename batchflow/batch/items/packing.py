@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import types
 from typing import Any, NoReturn
 
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
 from batchflow.errors import ArgumentTypeError
 from batchflow.executors.travel import errors
+from batchflow.executors.travel.code import reduced_code
 from batchflow.executors.travel.packing import needs_cloudpickle
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
@@ -43,6 +45,8 @@ def _pickler() -> type[Any]:
                 return _lone_item, _of_item(value)
             if type(value) is ModelSlot:
                 return ModelSlot, (value._name,)
+            if type(value) is types.CodeType:
+                return reduced_code(value, self.dispatch_table[types.CodeType])
             return super().reducer_override(value)
 
     return Pickler

@@ -30,6 +30,7 @@ from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.pool import cpu_count
 from batchflow.executors.processes.items import in_processes
+from batchflow.generators import noticed
 
 __all__ = ["call_in_processes"]
 
@@ -56,17 +57,21 @@ def call_in_processes(calls: ItemCalls, how: How) -> list[Any]:
     outcomes: list[Any] = [None] * n_calls
     desk = _Desk(calls)
     chunks = _cut(n_calls, _CHUNKS_PER_WORKER * n_workers)
-    while chunks:
-        left = None if end is None else end - time.monotonic()
-        rest = []
-        for chunk, answer in zip(chunks, _send(calls, desk, chunks, n_workers, left), strict=True):
-            n_done = len(answer.outcomes)
-            outcomes[chunk.start : chunk.start + n_done] = answer.outcomes
-            desk.serve(answer)
-            if n_done < len(chunk):
-                rest.append(chunk[n_done:])
-        chunks = rest
-    return outcomes
+    try:
+        while chunks:
+            left = None if end is None else end - time.monotonic()
+            rest = []
+            answers = _send(calls, desk, chunks, n_workers, left)
+            for chunk, answer in zip(chunks, answers, strict=True):
+                n_done = len(answer.outcomes)
+                outcomes[chunk.start : chunk.start + n_done] = answer.outcomes
+                desk.serve(answer)
+                if n_done < len(chunk):
+                    rest.append(chunk[n_done:])
+            chunks = rest
+        return outcomes
+    finally:
+        desk.close()
 
 
 def _cut(n_calls: int, n_chunks: int) -> list[range]:
@@ -133,10 +138,13 @@ class _Desk:
             frozenset(calls.batch.__dict__) - _NEVER | far,
             self._held,
             calls.keeps_results,
+            is_watched=noticed.get() is not None,
         )
 
     def serve(self, answer: Answer) -> None:
         """Look up what a call missed; draw the seed that it was shown, if it has used it."""
+        if (names := noticed.get()) is not None:
+            names.update(answer.drawn)
         if answer.drew:
             self._streams.seed()
         key = answer.missed
@@ -144,6 +152,10 @@ class _Desk:
             self._look_up(key)
             if _comes_again(key):
                 self._calls.asked.add(key)
+
+    def close(self) -> None:
+        """Forget what was looked up: an error among it holds a frame that holds this desk."""
+        self._held.clear()
 
     def _look_up(self, key: Key) -> None:
         try:

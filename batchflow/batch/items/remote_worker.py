@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,6 +19,7 @@ from batchflow.batch.items.calls import Failed
 from batchflow.batch.items.packing import FixedList, packed, refuse_writing, sendable
 from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError
+from batchflow.generators import GeneratorWatch
 
 __all__ = ["SEED", "Answer", "Far", "Key", "Task", "work"]
 
@@ -39,6 +40,7 @@ class Task:
         names: The attributes of the batch that can be asked for.
         held: What is sent of them.
         keeps_results: Whether anybody wants what the function returns.
+        is_watched: Whether to tell of draws from global random generators.
     """
 
     function: Any
@@ -47,6 +49,7 @@ class Task:
     names: frozenset[str]
     held: dict[Key, Any]
     keeps_results: bool
+    is_watched: bool = False
 
 
 @dataclass
@@ -58,12 +61,14 @@ class Answer:
         missed: What the next call asked for and was not sent; None if all calls are made.
         drew: Whether a call has drawn random numbers.
         problem: Why no call could be made, or None.
+        drawn: The global random generators that a call has drawn from, where that is watched.
     """
 
     outcomes: list[Any]
     missed: Key | None = None
     drew: bool = False
     problem: str | None = None
+    drawn: list[str] = field(default_factory=list)
 
 
 def work(task: bytes, calls: bytes) -> bytes:
@@ -107,7 +112,15 @@ class _Outpost:
     def work(self, calls: list[tuple[int, Any, Any]]) -> bytes:
         """Make the calls, until one misses something, and pack the answer."""
         _outpost.set(self)
-        answer = Answer(self._outcomes(calls), self._missed, self._drew)
+        drawn: list[str] = []
+        if self._task.is_watched:
+            with GeneratorWatch() as watch:
+                states = watch.states()
+                outcomes = self._outcomes(calls)
+                drawn = watch.drawn(states)
+        else:
+            outcomes = self._outcomes(calls)
+        answer = Answer(outcomes, self._missed, self._drew, drawn=drawn)
         try:
             return packed(answer)
         except Exception:  # noqa: BLE001  one of the outcomes: which?

@@ -8,7 +8,9 @@ Guarantees:
 
 from __future__ import annotations
 
+import functools
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures.process import ProcessPoolExecutor
@@ -162,6 +164,12 @@ class _StandardPool(_LocalPool):
 
     _is_shut_down = False
 
+    def __init__(self, executor: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(executor, *args, **kwargs)
+        queue = getattr(executor, "_call_queue", None)
+        if sys.version_info < (3, 11, 5) and queue is not None:
+            queue.close = functools.partial(_close, weakref.ref(queue))
+
     def cause(self, error: BaseException) -> str:
         with suppress(Exception):
             processes = {p.sentinel: p for p in list(self.executor._processes.values())}
@@ -205,6 +213,16 @@ class _StandardPool(_LocalPool):
         if self._manager is not None:
             self._manager.join()
         self._processes, self._manager = [], None
+
+
+def _close(queue: Callable[[], Any]) -> None:
+    """Close the queue of a pool and first its own reading end, as from Python 3.11.5 on.
+
+    Before, a pool whose workers had died waited for ever if the queue was full.
+    """
+    closed = queue()
+    closed._reader.close()
+    type(closed).close(closed)
 
 
 class _LokyPool(_LocalPool):

@@ -67,6 +67,7 @@ def in_processes(
                 ) from error
         return results
     finally:
+        futures = future = None  # type: ignore[assignment]  # their errors hold this frame
         job.close(0.0)
 
 
@@ -81,12 +82,15 @@ def _call(work: Callable[..., Any], chunk: tuple[Any, ...]) -> Any:
 
 def _result(future: Future[Any], end: float | None) -> Any:
     """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
-    while not future.done():
-        left = WAKE_UP if end is None else end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        try:
-            return future.result(min(left, WAKE_UP))
-        except TimeoutError:
-            continue
-    return future.result()
+    try:
+        while not future.done():
+            left = WAKE_UP if end is None else end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            try:
+                return future.result(min(left, WAKE_UP))
+            except TimeoutError:
+                continue
+        return future.result()
+    finally:
+        del future  # its error holds this frame: no circle

@@ -6,6 +6,7 @@ Guarantees:
       no worker needs may travel closed: see closed.py.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
+    - An array of a file travels to a worker as the path of the file: see files.py.
     - What cannot be packed is named.
 """
 
@@ -26,7 +27,9 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.travel.closed import Absent, Closing, Late, opened
+from batchflow.executors.travel.code import reduced_code
 from batchflow.executors.travel.errors import culprit, said_by, sendable
+from batchflow.executors.travel.files import reduced_to_file
 from batchflow.executors.travel.views import has_gaps, reduced_view
 from batchflow.extras import imported
 
@@ -297,12 +300,16 @@ class _Reductions(_Pickler):
         self._closing = closing
 
     def reducer_override(self, value: Any, /) -> Any:
+        if self._meets is not None and (by_file := reduced_to_file(value)) is not None:
+            return by_file
         if type(value) is np.ndarray and has_gaps(value):
             return reduced_view(value)
         if isinstance(value, type):
             return self._reduced_class(value)
         if isinstance(value, types.FunctionType):
             return self._reduced_function(value)
+        if type(value) is types.CodeType:
+            return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
             return _cached_property, (value.func, value.attrname)
         if self._closing is not None and type(value) is types.CellType:

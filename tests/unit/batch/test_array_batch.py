@@ -101,7 +101,7 @@ def test_a_generator_is_refused():
 
 
 def test_items_of_different_shapes_are_refused_with_the_shapes_and_the_way_out():
-    with pytest.raises(ArgumentValueError, match=r"\(1,\), \(2,\).*Resize"):
+    with pytest.raises(ArgumentValueError, match=r"0 \(1,\), 1 \(2,\).*Resize"):
         assigned([[1], [1, 2]])
 
 

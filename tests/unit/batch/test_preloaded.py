@@ -1,6 +1,7 @@
 """Data in memory: the forms it may have, and that batches only ever get copies."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -370,3 +371,16 @@ def test_a_subclass_of_dataset_keeps_its_type_and_attributes():
     dataset.root = "here"
     part = dataset.split(0.5, shuffle=1).test
     assert (type(part), part.root) == (Mine, "here")
+
+
+def test_texts_do_not_take_the_room_of_the_longest():
+    texts = ["a short text" * 10] * 300 + ["x" * 100_000]
+    tracemalloc.start()
+    try:
+        dataset = Dataset.from_arrays(Single, images=texts)
+        batch = dataset.next_batch(301)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert batch.images.tolist() == texts
+    assert taken < 2 * sum(map(len, texts)) + 80 * len(texts) + 100_000

@@ -3,13 +3,11 @@
 import asyncio
 import contextvars
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
 import pytest
+from own_process import finished_strictly
 
 from batchflow import BatchflowError, RunClosedError
 from batchflow.executors.loop import EventLoop, PrivateLoop, runs_here
@@ -374,19 +372,9 @@ def test_a_private_loop_does_not_become_the_loop_of_the_thread():
 # ---- Ctrl-C and the end of the program
 
 
-def run_program(body, timeout=40):
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(body)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
 @each_kind
 def test_ctrl_c_ends_a_wait(kind):
-    program = run_program(
+    program = finished_strictly(
         f"""
         import asyncio, os, signal, threading, time
         from batchflow.executors.loop import {kind.__name__}
@@ -425,7 +413,7 @@ def test_ctrl_c_ends_a_wait(kind):
 
 @each_kind
 def test_a_loop_that_is_not_closed_does_not_hold_up_the_exit(kind):
-    program = run_program(
+    program = finished_strictly(
         f"""
         import asyncio
         from batchflow.executors.loop import {kind.__name__}
@@ -442,5 +430,7 @@ def test_a_loop_that_is_not_closed_does_not_hold_up_the_exit(kind):
 
 
 def test_importing_the_module_does_not_import_asyncio():
-    program = run_program("import sys, batchflow.executors.loop; print('asyncio' in sys.modules)")
+    program = finished_strictly(
+        "import sys, batchflow.executors.loop; print('asyncio' in sys.modules)"
+    )
     assert (program.stdout, program.stderr) == ("False\n", "")

@@ -2,10 +2,9 @@
 
 import importlib
 import pkgutil
-import subprocess
-import sys
 
 import pytest
+from own_process import run_alone
 
 ROOMS = [
     "batchflow.executors",
@@ -18,7 +17,7 @@ ROOMS = [
 def loaded_by(statement):
     """Give what a fresh interpreter has of the executors after a statement."""
     code = f"import sys; {statement}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_alone(code)
     return {name for name in done.stdout.split() if name.startswith("batchflow.executors.")}
 
 
@@ -48,7 +47,9 @@ def test_a_worker_process_loads_only_its_own_side():
         "batchflow.executors.processes.worker",
         "batchflow.executors.travel",
         "batchflow.executors.travel.closed",
+        "batchflow.executors.travel.code",
         "batchflow.executors.travel.errors",
+        "batchflow.executors.travel.files",
         "batchflow.executors.travel.packing",
         "batchflow.executors.travel.views",
     }
@@ -62,7 +63,9 @@ def test_a_worker_of_others_loads_only_its_own_side():
         "batchflow.executors.foreign.worker",
         "batchflow.executors.travel",
         "batchflow.executors.travel.closed",
+        "batchflow.executors.travel.code",
         "batchflow.executors.travel.errors",
+        "batchflow.executors.travel.files",
         "batchflow.executors.travel.packing",
         "batchflow.executors.travel.views",
     }

@@ -2,14 +2,13 @@
 
 import contextvars
 import os
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
 
 import pytest
+from own_process import finished_strictly
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors import pool
@@ -443,7 +442,7 @@ def test_a_chunk_that_kills_every_process_is_given_up(tmp_path):
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[processes\]'"):
+    with pytest.raises(BatchflowError, match=r"pip install '\.\[processes\]'"):
         in_processes(os.getpid, [()])
 
 
@@ -461,20 +460,9 @@ def test_after_a_shutdown_no_process_thread_or_file_is_left():
 # ---- the end of the program
 
 
-def run_program(body, timeout=40, **options):
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(body)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        **options,
-    )
-
-
 @pytest.mark.parametrize("place", ["in_threads", "in_processes"])
 def test_work_that_goes_on_does_not_hold_up_the_exit(place):
-    program = run_program(
+    program = finished_strictly(
         f"""
         import threading, time
         from batchflow import BatchflowError
@@ -503,7 +491,7 @@ def test_work_that_goes_on_does_not_hold_up_the_exit(place):
 
 @pytest.mark.parametrize("place", ["in_threads", "in_processes"])
 def test_ctrl_c_ends_a_call(place):
-    program = run_program(
+    program = finished_strictly(
         f"""
         import os, signal, threading, time
         from batchflow.executors.processes.items import in_processes
@@ -523,14 +511,13 @@ def test_ctrl_c_ends_a_call(place):
                 in_processes(time.sleep, [(3600,)] * 2)
         except KeyboardInterrupt:
             print("interrupted")
-        """,
-        start_new_session=True,
+        """
     )
     assert (program.returncode, program.stdout, program.stderr) == (0, "interrupted\n", "")
 
 
 def test_importing_the_pools_starts_nothing():
-    program = run_program(
+    program = finished_strictly(
         """
         import sys, threading
         import batchflow.executors.processes.items, batchflow.executors.pool

@@ -520,3 +520,53 @@ def test_repr_shows_dates_as_dates():
 
 def test_repr_of_a_range_shows_the_range():
     assert repr(DatasetIndex(3)) == "DatasetIndex(range(0, 3))"
+
+
+# ---- masks, and ids that NumPy would change
+
+
+MASKS = [np.array([False, True, True]), [False, True, True], [np.False_, np.True_, np.True_]]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=["array", "list", "list of NumPy's"])
+def test_a_mask_selects_and_is_never_ids(mask):
+    index = DatasetIndex([0, 1, 2])
+    assert index.create_subset(mask).indices.tolist() == [1, 2]
+    assert index.get_pos(mask).tolist() == [1, 2]
+    assert index.take(mask).indices.tolist() == [1, 2]
+
+
+def test_a_mask_of_another_length_is_refused():
+    with pytest.raises(ArgumentValueError, match="one bool for each of the 3 items"):
+        DatasetIndex(3).create_subset([True, False])
+
+
+def test_a_bool_is_no_id():
+    index = DatasetIndex([0, 1])
+    with pytest.raises(ArgumentTypeError, match="True is no id"):
+        index.get_pos(True)
+    assert True not in index
+    for ids in ([True, False], [True, "a"]):
+        with pytest.raises(ArgumentTypeError, match="an id is no bool"):
+            DatasetIndex(ids)
+
+
+def test_masked_ids_are_refused():
+    with pytest.raises(ArgumentValueError, match="masked"):
+        DatasetIndex(np.ma.array([1, 2], mask=[False, True]))
+
+
+@pytest.mark.parametrize(
+    "ids", [["a\0", "a"], [b"a\0", b"a"], [2**63 + 1, -1], [2**64, 1]], ids=repr
+)
+def test_ids_keep_their_values(ids):
+    index = DatasetIndex(ids)
+    assert index.indices.tolist() == ids
+    assert index.get_pos(ids).tolist() == [0, 1]
+
+
+def test_ids_do_not_take_the_room_of_the_longest():
+    ids = [f"id {i}" for i in range(20_000)] + ["x" * 5_000]
+    indices = DatasetIndex(ids).indices
+    assert indices.dtype == object
+    assert indices.tolist() == ids

@@ -53,6 +53,45 @@ def test_no_match_is_an_error_that_names_the_pattern(folder):
         FilesIndex(folder / "*.jpg")
 
 
+@pytest.fixture
+def class_folders(tmp_path):
+    for name in ("cat/0.txt", "dog/0.txt", "dog/1.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("no_ext", [False, True])
+def test_folders_of_classes_are_told_to_be_part_of_the_ids(class_folders, no_ext):
+    with pytest.raises(ValueError, match=r"id '0.*let paths be the ids") as caught:
+        FilesIndex(class_folders / "*" / "*.txt", no_ext=no_ext)
+    assert f"Path({str(class_folders)!r})" in str(caught.value)
+    assert "no_ext" not in str(caught.value)
+
+
+def test_what_is_advised_for_folders_of_classes_works(class_folders):
+    class Texts(Batch):
+        components = "text"
+
+    with pytest.raises(ValueError, match="let paths be the ids") as caught:
+        FilesIndex(class_folders / "*" / "*.txt")
+    advice = str(caught.value).partition("in them: ")[2]
+    names = {"Path": Path, "Dataset": Dataset, "MyBatch": Texts, "read": _read_text}
+    *lines, chain = advice.split("; ")
+    exec("\n".join(lines), names)
+    assert list(eval(chain, names).next_batch(3).text) == ["cat/0.txt", "dog/0.txt", "dog/1.txt"]
+
+
+def _read_text(path):
+    return Path(path).read_text()
+
+
+def test_names_that_differ_by_the_extension_are_told_to_keep_it(folder):
+    (folder / "a" / "1.npy").write_text("another")
+    with pytest.raises(ValueError, match="keep the extensions: no_ext=False"):
+        FilesIndex(folder / "a" / "*", no_ext=True)
+
+
 def test_names_that_collide_are_refused_with_both_paths(folder):
     (folder / "b" / "1.txt").write_text("another")
     with pytest.raises(ValueError, match=r"id '1\.txt': .*a/1\.txt and .*b/1\.txt"):

@@ -1,8 +1,6 @@
 """Notes of what workers are at."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -33,8 +31,8 @@ def test_a_note_stands_as_long_as_its_task(board):
     assert board.at_work([me]) == frozenset()
 
 
-def test_a_note_of_who_has_died_stays(board):
-    process = subprocess.Popen([sys.executable, "-c", DIES, *map(str, board.address)])
+def test_a_note_of_who_has_died_stays(started, board):
+    process = started(["-c", DIES, *board.address])
     assert process.wait(60) == 3
     assert board.at_work([process.pid]) == {1 << 40}
 

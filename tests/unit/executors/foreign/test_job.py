@@ -525,7 +525,7 @@ def test_an_executor_of_threads_is_refused(opened):
 
 def test_ray_that_is_not_installed_is_an_error_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[ray\]'"):
+    with pytest.raises(BatchflowError, match=r"pip install '\.\[ray\]'"):
         RayExecutor()
 
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 
@@ -30,18 +28,17 @@ def begun(n):
 """
 
 
-def script(tmp_path, body, **options):
-    """Start a program without a `__main__` guard."""
-    file = tmp_path / "program.py"
-    file.write_text(PROLOGUE + textwrap.dedent(body))
-    (tmp_path / "pids").mkdir()
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", str(file), str(tmp_path / "pids")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+@pytest.fixture
+def script(tmp_path, started):
+    """Starts a program without a `__main__` guard."""
+
+    def script(body):
+        file = tmp_path / "program.py"
+        file.write_text(PROLOGUE + textwrap.dedent(body))
+        (tmp_path / "pids").mkdir()
+        return started(["-W", "error", file, tmp_path / "pids"])
+
+    return script
 
 
 def workers_of(tmp_path):
@@ -54,9 +51,8 @@ def finished(program, code=0):
     return out, errors
 
 
-def test_the_main_script_is_not_run_by_workers(tmp_path):
+def test_the_main_script_is_not_run_by_workers(script):
     program = script(
-        tmp_path,
         """
         class Mine:
             pass
@@ -69,9 +65,8 @@ def test_the_main_script_is_not_run_by_workers(tmp_path):
     assert finished(program) == ("main\n", "")
 
 
-def test_workers_do_not_outlive_a_killed_main_process(tmp_path):
+def test_workers_do_not_outlive_a_killed_main_process(tmp_path, script):
     program = script(
-        tmp_path,
         """
         job = process_pool().open(pack(spin), 2)
         futures = [job.submit(i) for i in range(4)]
@@ -84,9 +79,8 @@ def test_workers_do_not_outlive_a_killed_main_process(tmp_path):
     until(lambda: not any(runs(pid) for pid in workers_of(tmp_path)))
 
 
-def test_workers_at_work_do_not_hold_up_the_exit(tmp_path):
+def test_workers_at_work_do_not_hold_up_the_exit(tmp_path, script):
     program = script(
-        tmp_path,
         """
         job = process_pool().open(pack(spin), 2)
         futures = [job.submit(i) for i in range(4)]
@@ -100,9 +94,8 @@ def test_workers_at_work_do_not_hold_up_the_exit(tmp_path):
     assert not any(runs(pid) for pid in workers_of(tmp_path))
 
 
-def test_who_waits_when_the_program_ends_gets_an_error(tmp_path):
+def test_who_waits_when_the_program_ends_gets_an_error(script):
     program = script(
-        tmp_path,
         """
         import atexit
 
@@ -127,10 +120,9 @@ def test_who_waits_when_the_program_ends_gets_an_error(tmp_path):
     assert errors == ""
 
 
-def test_an_interrupt_reaches_only_the_main_process(tmp_path):
+def test_an_interrupt_reaches_only_the_main_process(tmp_path, script):
     """Ctrl-C goes to all processes of the terminal's group."""
     program = script(
-        tmp_path,
         """
         job = process_pool().open(pack(lambda item: (time.sleep(item), os.getpid())[1]), 1)
         pid = job.submit(0).result()
@@ -148,16 +140,14 @@ def test_an_interrupt_reaches_only_the_main_process(tmp_path):
         assert job.submit(3).result() == 3
         print("went on", flush=True)
         """,
-        start_new_session=True,
     )
     until((tmp_path / "pids" / "go").exists)
     os.killpg(program.pid, signal.SIGINT)
     assert finished(program) == ("main\ninterrupted\nwent on\n", "")
 
 
-def test_an_interrupt_while_workers_start_ends_none(tmp_path):
+def test_an_interrupt_while_workers_start_ends_none(script):
     program = script(
-        tmp_path,
         """
         signal.signal(signal.SIGINT, lambda *args: None)
         job = process_pool().open(pack(lambda item: os.getpid()), 2)
@@ -168,14 +158,12 @@ def test_an_interrupt_while_workers_start_ends_none(tmp_path):
         for future in futures:
             print(future.result() > 0, flush=True)
         """,
-        start_new_session=True,
     )
     assert finished(program) == ("main\nTrue\nTrue\n", "")
 
 
-def test_a_forked_child_has_a_pool_of_its_own(tmp_path):
+def test_a_forked_child_has_a_pool_of_its_own(script):
     program = script(
-        tmp_path,
         """
         import warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork where there are threads
@@ -196,10 +184,9 @@ def test_a_forked_child_has_a_pool_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("who_keeps", ["child", "parent"])
-def test_a_result_is_not_written_to_while_a_forked_process_has_it(tmp_path, who_keeps):
+def test_a_result_is_not_written_to_while_a_forked_process_has_it(script, who_keeps):
     """Memory that comes back is written to again: not if it was dropped by one of two only."""
     program = script(
-        tmp_path,
         f"""
         import warnings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -228,10 +215,9 @@ def test_a_result_is_not_written_to_while_a_forked_process_has_it(tmp_path, who_
     assert finished(program) == ("main\nTrue\n", "")
 
 
-def test_a_forked_child_does_not_keep_workers_alive(tmp_path):
+def test_a_forked_child_does_not_keep_workers_alive(tmp_path, script):
     """Workers end when the connection ends; a child that held it would let them spin for ever."""
     program = script(
-        tmp_path,
         """
         import warnings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -249,9 +235,8 @@ def test_a_forked_child_does_not_keep_workers_alive(tmp_path):
     until(lambda: not any(runs(pid) for pid in workers_of(tmp_path)))
 
 
-def test_a_program_without_standard_error_has_workers(tmp_path):
+def test_a_program_without_standard_error_has_workers(script):
     program = script(
-        tmp_path,
         """
         os.close(0)
         os.close(2)

@@ -278,7 +278,7 @@ def test_a_job_has_a_worker_at_least():
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    with pytest.raises(BatchflowError, match=r"pip install 'batchflow\[processes\]'"):
+    with pytest.raises(BatchflowError, match=r"pip install '\.\[processes\]'"):
         process_pool()
 
 

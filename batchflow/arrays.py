@@ -1,0 +1,280 @@
+"""Lists to arrays, and arrays to wider ones, without a change of any value.
+
+Guarantees:
+    - A list becomes an array of numbers, bools, dates or records only if each element comes back
+      equal and of its kind. Otherwise the array holds the elements themselves, as objects.
+    - A number may become a wider kind of number, as long as it stays exactly equal. A bool is no
+      number.
+    - Texts and bytes are kept as objects: an array of fixed width cuts NUL at their ends, and gives
+      each the room of the longest.
+    - Only lists, tuples and ranges are gone through. Nothing else is iterated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = [
+    "IMMUTABLE",
+    "common_dtype",
+    "exact_array",
+    "is_array_like",
+    "is_sparse",
+    "is_tensor",
+    "joined_arrays",
+    "object_array",
+    "package_of",
+    "plain_array",
+    "ragged_shapes",
+    "widened",
+]
+
+_SEQUENCES = frozenset({list, tuple, range})
+_BOOLS = frozenset({bool, np.bool_})
+_NUMBERS = frozenset({int, float, complex})
+_TEXTS = (frozenset({str, np.str_}), frozenset({bytes, np.bytes_}))
+_TENSORS = frozenset({"torch", "tensorflow", "jax", "jaxlib"})
+# Kinds of dtypes whose values are of one kind: numbers, bools, texts, bytes, dates, durations.
+_GROUPS = {kind: name for name in ("iufc", "b", "UT", "S", "M", "m") for kind in name}
+# Types whose values nobody can change, so that a reference is as good as a copy.
+IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
+
+
+def package_of(value: Any) -> str:
+    """Return the name of the package that the type of a value comes from."""
+    return type(value).__module__.partition(".")[0]
+
+
+def is_tensor(value: Any) -> bool:
+    """Tell whether a value is a tensor of torch, TensorFlow or JAX."""
+    return package_of(value) in _TENSORS and hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def is_sparse(value: Any) -> bool:
+    """Tell whether a value is a sparse matrix or array of SciPy."""
+    return hasattr(value, "tocsr") and hasattr(value, "nnz")
+
+
+def plain_array(value: Any) -> npt.NDArray[Any]:
+    """Return an array of NumPy's own class, or a masked one: the mask belongs to the data."""
+    array = np.asanyarray(value)
+    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+
+
+def object_array(items: Sequence[Any]) -> npt.NDArray[Any]:
+    """Return an array of shape `(n_items,)` that holds the items themselves."""
+    array = np.empty(len(items), dtype=object)
+    for place, item in enumerate(items):
+        array[place] = item
+    return array
+
+
+def is_array_like(value: Any) -> bool:
+    """Tell whether NumPy reads a value as an array: an array, a tensor, an image of Pillow."""
+    if isinstance(value, np.ndarray):
+        return True
+    reads = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    return reads and not hasattr(value, "iloc")  # a table would lose its labels
+
+
+def ragged_shapes(items: Sequence[Any]) -> list[tuple[int, ...] | None]:
+    """Return the shapes of elements that would be stacked, were these not different.
+
+    Returns:
+        Nothing where no element is an array, a tensor or a nested list of numbers, or all have one
+        shape. Otherwise a shape for each; None for a list that is ragged by itself.
+    """
+    shapes = [_shape_of(item) for item in items]
+    if None not in shapes and len(set(shapes)) < 2:
+        return []
+    return shapes if any(map(_is_stackable, items)) else []
+
+
+def _shape_of(item: Any) -> tuple[int, ...] | None:
+    if type(item) in _SEQUENCES:
+        shapes = {_shape_of(part) for part in item}
+        if len(shapes) > 1 or None in shapes:
+            return None
+        return (len(item), *(shapes.pop() or ())) if shapes else (0,)
+    shape = getattr(item, "shape", None)
+    if shape is None and is_array_like(item):
+        return plain_array(item).shape  # an image of Pillow
+    return tuple(shape) if isinstance(shape, (tuple, list)) else ()
+
+
+def _is_stackable(item: Any) -> bool:
+    if type(item) in _SEQUENCES:
+        return len(item) > 0 and all(_is_stackable(p) or _is_number(type(p)) for p in item)
+    return is_array_like(item) and _shape_of(item) != ()
+
+
+def exact_array(items: Sequence[Any], *, reads_tensors: bool = False) -> npt.NDArray[Any]:
+    """Make an array of a list, by the rules above.
+
+    Args:
+        items: A list, a tuple or a range. Nested ones of one shape become more dimensions.
+        reads_tensors: Whether elements that NumPy can read (tensors, images of Pillow) become
+            arrays as well; otherwise only arrays of NumPy are stacked.
+
+    Returns:
+        An array of shape `(n_items, ...)`; of shape `(n_items,)` where it holds objects.
+
+    Example:
+        >>> exact_array([1, 2.5]), exact_array([True, 2])
+        (array([1. , 2.5]), array([True, 2], dtype=object))
+    """
+    if type(items) is range:
+        return np.arange(items.start, items.stop, items.step)
+    shape: tuple[int, ...] = (len(items),)
+    level: Sequence[Any] = items
+    kinds = set(map(type, level))
+    while kinds and kinds <= _SEQUENCES and len(sizes := set(map(len, level))) == 1:
+        shape += tuple(sizes)
+        level = list(chain.from_iterable(level))
+        kinds = set(map(type, level))
+    flat = _flat(level, kinds, reads_tensors)
+    if flat is None or (flat.dtype.hasobject and len(shape) > 1):
+        return object_array(items)
+    return flat.reshape(shape + flat.shape[1:])
+
+
+def _flat(level: Sequence[Any], kinds: set[type], reads_tensors: bool) -> npt.NDArray[Any] | None:
+    """Return the array of elements that are no lists; None if only the elements can be kept."""
+    if kinds <= _BOOLS:
+        return np.array(level, dtype=bool if level else float)
+    if all(map(_is_number, kinds)):
+        return _numbers(level, kinds)
+    if any(kinds <= texts for texts in _TEXTS):
+        return object_array(level)
+    if kinds <= {np.void} or kinds <= {np.datetime64} or kinds <= {np.timedelta64}:
+        return _of_one_dtype(level)
+    if any(issubclass(kind, np.ndarray) for kind in kinds) or (
+        reads_tensors and any(map(is_array_like, level))
+    ):
+        return _stacked(level, reads_tensors)
+    return None
+
+
+def _is_number(kind: type) -> bool:
+    # To NumPy a duration is a whole number.
+    return kind in _NUMBERS or (
+        issubclass(kind, np.number) and not issubclass(kind, np.timedelta64)
+    )
+
+
+def _numbers(level: Sequence[Any], kinds: set[type]) -> npt.NDArray[Any] | None:
+    try:
+        array = np.array(level)
+    except OverflowError:
+        return None
+    if array.dtype.hasobject:
+        return None
+    if len(kinds) == 1 and (kinds != {int} or array.dtype.kind in "iu"):
+        return array
+    pairs = zip(array.tolist(), level, strict=True)
+    return array if all(_is_same_number(a, b) for a, b in pairs) else None
+
+
+def _is_same_number(one: Any, other: Any) -> bool:
+    if isinstance(other, np.generic):
+        other = other.item()  # Python compares whole and broken numbers exactly, NumPy does not
+    return bool(one == other) or (one != one and other != other)
+
+
+def _of_one_dtype(level: Sequence[Any]) -> npt.NDArray[Any] | None:
+    dtypes = {item.dtype for item in level if not _is_bare_nat(item)}
+    return np.array(level, dtype=dtypes.pop() if dtypes else None) if len(dtypes) < 2 else None
+
+
+def _is_bare_nat(item: Any) -> bool:
+    """Tell whether it is a NaT without a unit, which any unit can hold."""
+    return item.dtype.kind in "mM" and np.datetime_data(item.dtype)[0] == "generic"
+
+
+def _stacked(level: Sequence[Any], reads_tensors: bool) -> npt.NDArray[Any] | None:
+    arrays = []
+    for item in level:
+        if isinstance(item, np.ndarray) or (reads_tensors and is_array_like(item)):
+            arrays.append(plain_array(item))
+        elif type(item) in _SEQUENCES:
+            arrays.append(exact_array(item, reads_tensors=reads_tensors))
+        elif _is_number(type(item)):
+            arrays.append(np.asarray(item))
+        else:
+            return None
+    if len({array.shape for array in arrays}) > 1 or any(a.dtype.hasobject for a in arrays):
+        return None
+    joined = joined_arrays([array[np.newaxis] for array in arrays])
+    return None if joined is None or joined.dtype.hasobject else joined
+
+
+# ---- arrays of several dtypes
+
+
+def common_dtype(arrays: Iterable[npt.NDArray[Any]]) -> np.dtype[Any] | None:
+    """Return the dtype that holds the values of all arrays exactly; None: only objects do."""
+    given = list(arrays)
+    dtypes = list(dict.fromkeys(array.dtype for array in given))
+    if len(dtypes) == 1:
+        return dtypes[0]
+    if len({_GROUPS.get(dtype.kind) for dtype in dtypes}) > 1 or dtypes[0].kind not in _GROUPS:
+        return None
+    try:
+        wide: np.dtype[Any] = reduce(np.promote_types, dtypes)
+    except (TypeError, OverflowError):
+        return None
+    return wide if all(_fits(array, wide) for array in given) else None
+
+
+def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Tell whether the values of an array stay equal in a dtype of the same group."""
+    of = array.dtype
+    if of == dtype or (of.kind == dtype.kind and of.kind not in "mM"):
+        return True
+    if of.kind in "fcUT" or (of.kind in "iu" and (dtype.kind in "iu" or of.itemsize <= 4)):
+        return True  # NumPy promotes these without loss
+    with np.errstate(all="ignore"):
+        back = array.astype(dtype).astype(of)
+    same = back == array
+    if of.kind in "mM":
+        same |= np.isnat(array)
+    elif dtype.kind in "fc" and array.size:
+        # The highest whole numbers round up to what is no such number any more.
+        same &= np.abs(array.astype(dtype)) < 2.0 ** (8 * of.itemsize - (of.kind == "i"))
+    return bool(np.all(same))
+
+
+def widened(array: npt.NDArray[Any], dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
+    """Return the array in a dtype that holds its values; None: as objects, each of its kind."""
+    if dtype is not None:
+        return array.astype(dtype, copy=False)
+    if isinstance(array, np.ma.MaskedArray):
+        return np.ma.MaskedArray(widened(array.data, None), array.mask)
+    # Dates as Python's would lose their unit.
+    items = list(array.flat) if array.dtype.kind in "mMV" else array.ravel().tolist()
+    return object_array(items).reshape(array.shape)
+
+
+def joined_arrays(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Put arrays in a row along their first axis. All have one shape beyond it.
+
+    Raises:
+        TypeError: They hold records of different fields.
+    """
+    concatenate: Callable[..., Any] = np.concatenate
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        concatenate = np.ma.concatenate
+    if len({array.dtype for array in arrays}) == 1:
+        return concatenate(arrays)  # type: ignore[no-any-return]
+    dtype = common_dtype(arrays)
+    if dtype is None and any(array.dtype.kind == "V" for array in arrays):
+        raise TypeError(f"records of {', '.join(str(array.dtype) for array in arrays)} do not fit")
+    return concatenate([widened(array, dtype) for array in arrays])  # type: ignore[no-any-return]

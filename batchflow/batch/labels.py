@@ -1,0 +1,92 @@
+"""Tables and columns with labels of their own: rows go by label where the ids are the user's.
+
+Guarantees:
+    - Where the user gave the ids (an index, files), a row goes to the item whose id is its label.
+      Labels that are missing or doubled are errors that name them.
+    - Where nobody gave ids, rows go by position, and several labelled values must have equal labels
+      in equal order: rows that lay beside each other never part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentValueError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["check_equal_labels", "has_labels", "positions_by_label"]
+
+
+def has_labels(value: Any) -> bool:
+    """Tell whether the rows of a value have labels: those of pandas and what is like it do."""
+    return hasattr(value, "iloc") and hasattr(value, "index") and not callable(value.index)
+
+
+def positions_by_label(
+    value: Any, ids: npt.NDArray[Any], shown: str
+) -> slice | npt.NDArray[np.int64]:
+    """Return the positions of the rows whose labels are some ids, in the order of these.
+
+    Args:
+        value: What has labels.
+        ids: The ids, which a user gave.
+        shown: What to call the value in a message.
+
+    Returns:
+        An int64 array; or a slice, where the rows lie as the ids do.
+
+    Raises:
+        ArgumentValueError: A label is missing, or there twice.
+    """
+    labels = value.index
+    way = (
+        f"{shown}: rows go to the items whose ids are their labels, as the ids were given; "
+        "to take them by position write .to_numpy()"
+    )
+    if len(labels) == len(ids) and _same(labels, ids):
+        return slice(0, len(ids))
+    if not labels.is_unique:
+        doubled = list(dict.fromkeys(labels[labels.duplicated()].tolist()))
+        raise ArgumentValueError(
+            f"{way}. These labels are there more than once: {_listed(doubled)}"
+        )
+    positions = np.asarray(labels.get_indexer(ids.tolist() if ids.dtype.kind in "OUS" else ids))
+    missing = ids[positions < 0].tolist()
+    if missing:
+        raise ArgumentValueError(f"{way}. There is no row with these labels: {_listed(missing)}")
+    return positions.astype(np.int64)
+
+
+def check_equal_labels(values: Iterable[tuple[str, Any]]) -> None:
+    """Check that values that are taken by position have the same labels in the same order.
+
+    Args:
+        values: Their names and they; those without labels do not count.
+
+    Raises:
+        ArgumentValueError: They have others.
+    """
+    labelled = [(name, value.index) for name, value in values if has_labels(value)]
+    for name, labels in labelled[1:]:
+        first, expected = labelled[0]
+        if len(labels) == len(expected) and not _same(labels, expected):
+            raise ArgumentValueError(
+                f"{first} and {name} have different labels, or in another order, so their rows do "
+                "not belong together by position. Give the labels as ids, index=table.index, and "
+                "rows go by label; or take them as they lie: .to_numpy()"
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    with np.errstate(all="ignore"):
+        same = np.asarray(one) == np.asarray(other)
+    return bool(np.all(same)) if isinstance(same, np.ndarray) else bool(same)
+
+
+def _listed(labels: list[Any]) -> str:
+    return f"{labels[:5]}{f' and {len(labels) - 5} more' if len(labels) > 5 else ''}"

@@ -1,0 +1,76 @@
+"""Arrays of files travel as a path and a place, and are opened again, to read, where they arrive.
+
+Guarantees:
+    - An array of an HDF5 file, or one that is mapped, or a view of a mapped one, is not copied.
+    - A process opens an HDF5 file once, and keeps it open.
+    - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentValueError
+
+__all__ = ["reduced_to_file"]
+
+
+def reduced_to_file(value: Any) -> tuple[Any, ...] | None:
+    """Reduce an array of a file for a pickler; None: it is none."""
+    if type(value) is np.ndarray or type(value) is np.memmap:
+        place = _place_in_file(value)
+        return None if place is None else (_open_mapped, place)
+    if type(value).__module__ == "h5py._hl.dataset" and hasattr(value, "chunks"):
+        return _open_hdf5, (os.path.abspath(value.file.filename), value.name)
+    return None
+
+
+def _open_hdf5(path: str, name: str) -> Any:
+    file = _hdf5_file(path)
+    if name not in file:
+        raise ArgumentValueError(f"the HDF5 file {path!r} has no {name!r} any more")
+    return file[name]
+
+
+@cache
+def _hdf5_file(path: str) -> Any:
+    import h5py  # on use
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        error.add_note(
+            f"while a worker process opened {path!r}, which must be a file of its machine that "
+            'nobody has open to write: open it with h5py.File(path, "r")'
+        )
+        raise
+
+
+def _place_in_file(array: Any) -> tuple[Any, ...] | None:
+    """Return path, dtype, shape, strides and offset of a mapped array, or of a view of one."""
+    root = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root.base, mmap.mmap) or type(root) is not np.memmap:
+        return None  # not mapped
+    if root.filename is None or root.mode == "c" or array.dtype.hasobject:
+        return None
+    before = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    path = os.path.abspath(root.filename)
+    return path, array.dtype, array.shape, array.strides, root.offset + before
+
+
+def _open_mapped(
+    path: str, dtype: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
+) -> Any:
+    try:
+        file = np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        error.add_note(f"a mapped array travels as the path of its file, and {path!r} is not here")
+        raise
+    return np.ndarray(shape, dtype, file, offset, strides)

@@ -1,0 +1,129 @@
+"""The global random generators of the process: which of them some code draws from.
+
+Those of Python and NumPy are looked at, and those of torch, TensorFlow and Keras where these are
+loaded. Nothing is imported for it.
+
+Guarantees:
+    - Behind a look all of them are as before, but for the seeds that TensorFlow gives to its
+      operations, which are counted and not stored.
+    - What a function has drawn in a worker process for items is known here, too: `noticed`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+__all__ = ["GeneratorWatch", "noticed"]
+
+# Names of generators that worker processes have drawn from; None: nobody wants to know.
+noticed: ContextVar[set[str] | None] = ContextVar("noticed", default=None)
+
+_TF_SEEDS = "tensorflow.python.framework.random_seed"
+_TF_GENERATORS = "tensorflow.python.ops.stateful_random_ops"
+_KERAS_STATE = "keras.src.backend.common.global_state"
+
+
+class GeneratorWatch:
+    """Watches the generators while its `with` block runs.
+
+    It does not see random operations in a `tf.function` that was traced before.
+
+    Example:
+        >>> with GeneratorWatch() as watch:
+        ...     before = watch.states()
+        ...     _ = random.random()
+        ...     watch.drawn(before)
+        ['random']
+    """
+
+    def __init__(self) -> None:
+        self._restores: list[Callable[[], None]] = []
+        self._n_seeds = 0  # that TensorFlow's operations have asked for
+
+    def __enter__(self) -> Self:
+        ours, numpys = random.getstate(), np.random.get_state()
+        self._restores += [lambda: random.setstate(ours), lambda: np.random.set_state(numpys)]
+        if torch := sys.modules.get("torch"):
+            torchs = torch.get_rng_state()
+            self._restores.append(lambda: torch.set_rng_state(torchs))
+            if torch.cuda.is_initialized():
+                devices = torch.cuda.get_rng_state_all()
+                self._restores.append(lambda: torch.cuda.set_rng_state_all(devices))
+        for variable in _variables().values():
+            self._restores.append(partial(variable.assign, variable.numpy()))
+        if seeds := sys.modules.get(_TF_SEEDS):
+            self._count_seeds(seeds)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._restores:
+            self._restores.pop()()
+
+    def states(self) -> dict[str, Any]:
+        """Return the states of all that are there, by their names."""
+        kind, keys, *rest = np.random.get_state()
+        found: dict[str, Any] = {
+            "random": random.getstate(),
+            "numpy.random": (kind, np.asarray(keys).tobytes(), *rest),
+            "tensorflow": (self._n_seeds,),
+        }
+        if torch := sys.modules.get("torch"):
+            found["torch"] = torch.get_rng_state().numpy().tobytes()
+            if torch.cuda.is_initialized():
+                devices = torch.cuda.get_rng_state_all()
+                found["torch.cuda"] = [state.cpu().numpy().tobytes() for state in devices]
+        for name, variable in _variables().items():
+            found[name] = (*found.get(name, ()), variable.numpy().tobytes())
+        return found
+
+    def drawn(self, before: dict[str, Any]) -> list[str]:
+        """Return the names of those whose state is not what it was.
+
+        Args:
+            before: What `states` has returned.
+        """
+        return [name for name, state in self.states().items() if self._was(before, name) != state]
+
+    def _was(self, before: dict[str, Any], name: str) -> Any:
+        if name in before or name != "torch":
+            return before.get(name)
+        torch = sys.modules["torch"]  # loaded since: its first state follows from its seed
+        fresh = torch.Generator().manual_seed(torch.initial_seed())
+        return fresh.get_state().numpy().tobytes()
+
+    def _count_seeds(self, module: Any) -> None:
+        """Count the operations of TensorFlow that draw without a generator of their own."""
+        plain = module.get_seed
+
+        def get_seed(op_seed: Any) -> Any:
+            self._n_seeds += 1
+            return plain(op_seed)
+
+        module.get_seed = get_seed
+        self._restores.append(lambda: setattr(module, "get_seed", plain))
+
+
+def _variables() -> dict[str, Any]:
+    """Return the variables that hold the states of global generators which are made on use."""
+    found = {}
+    made = getattr(sys.modules.get(_TF_GENERATORS), "global_generator", None)
+    if made is not None:
+        found["tensorflow"] = made.state
+    state = sys.modules.get(_KERAS_STATE)
+    made = state.get_global_attribute("global_seed_generator") if state is not None else None
+    if made is not None:
+        found["keras.random"] = made.state
+    return found

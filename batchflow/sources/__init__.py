@@ -1,0 +1,9 @@
+"""Where data lies: what is read by rows. Nothing here knows a batch.
+
+protocol.py  Source: what anything is that data can be read from
+lazy.py      arrays on disk, which are read by rows
+"""
+
+from batchflow.sources.protocol import Source
+
+__all__ = ["Source"]

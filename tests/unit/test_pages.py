@@ -1,0 +1,131 @@
+"""What pages say of the code: maps, orders, and what is "not there yet"."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import batchflow
+from batchflow.engine.run import Run
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "batchflow"
+ENGINE = PACKAGE / "engine"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# ---- batchflow/engine/README.md
+
+IN_ORDER = re.findall(r"^  (\w+)\.py +\S", (ENGINE / "README.md").read_text(), re.MULTILINE)
+
+
+def _engine_files():
+    return sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")
+
+
+def _imports(node):
+    """Give the files of the engine that a file imports, but for its types alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.ImportFrom) and child.module == "batchflow.engine":
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            yield from re.findall(r"^batchflow\.engine\.(\w+)", child.module)
+        elif isinstance(child, ast.Import):
+            names = " ".join(alias.name for alias in child.names)
+            yield from re.findall(r"\bbatchflow\.engine\.(\w+)", names)
+        yield from _imports(child)
+
+
+def test_the_map_of_the_engine_names_its_files():
+    assert sorted(IN_ORDER) == _engine_files()
+
+
+@pytest.mark.parametrize("name", _engine_files())
+def test_a_file_of_the_engine_imports_only_those_above_it_in_the_map(name):
+    imported = set(_imports(ast.parse((ENGINE / f"{name}.py").read_text())))
+    above = IN_ORDER[: IN_ORDER.index(name)]
+    assert imported & set(IN_ORDER) <= set(above)
+
+
+def test_the_import_contract_of_the_engine_has_all_its_files():
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    layers = " ".join(next(c["layers"] for c in contracts if "engine is a row" in c["name"]))
+    assert sorted(re.findall(r"batchflow\.engine\.(\w+)", layers)) == _engine_files()
+
+
+# ---- CONTRIBUTING.md
+
+MAP = CONTRIBUTING.partition("```text\n")[2].partition("```")[0]
+
+
+def _tops(folder):
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith((".", "_")):
+            yield f"{path.name}/"
+        elif path.suffix == ".py" and not path.name.startswith("_"):
+            yield path.name
+
+
+def test_the_map_names_every_room_and_no_other():
+    rooms = MAP.partition("constraints/")[0].removeprefix("batchflow/\n")
+    named = re.findall(r"[\w]+(?:/|\.py)", " ".join(line[:27] for line in rooms.splitlines()))
+    assert sorted(named) == sorted(_tops(PACKAGE))
+
+
+def test_the_map_names_every_folder_of_tests():
+    line = MAP.partition("tests/ ")[2].partition("docs/ ")[0]
+    folders = [p.name for p in (ROOT / "tests").iterdir() if p.is_dir() and p.name[0] not in "_."]
+    assert [name for name in folders if f"{name}/" not in line] == []
+
+
+def test_every_target_of_make_that_it_names_has_a_rule():
+    rules = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"`make (?:-k )?([\w-]+)`", CONTRIBUTING))
+    assert {"test", "docs", "notebooks", "constraints"} <= named
+    assert [name for name in sorted(named) if not re.search(rf"(?m)^[\w -]*\b{name}:", rules)] == []
+
+
+# ---- what is not there yet
+
+# By page, a word of the sentence, and what must not exist for it to be true.
+NOT_THERE = {
+    "docs/explanation/laws.md": ("position", (Run, batchflow.Pipeline), r"checkpoint|resume|state"),
+    "CHANGELOG.md": ("checkpoints", (Run, batchflow.Pipeline), r"checkpoint|resume|state"),
+}
+
+
+def _sentences(page):
+    text = " ".join((ROOT / page).read_text().split())
+    return re.findall(r"[Nn]ot there yet:?\**:? ?[^.]*(?:\.\d[^.]*)*\.", text)
+
+
+def _pages():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.rglob("*.md")]:
+        if "not there yet" in path.read_text().lower():
+            yield str(path.relative_to(ROOT))
+
+
+def test_what_is_not_there_yet_is_said_in_these_pages_alone():
+    assert sorted(_pages()) == sorted(NOT_THERE)
+
+
+@pytest.mark.parametrize("page", NOT_THERE)
+def test_what_is_not_there_yet_is_not_there(page):
+    word, owners, names = NOT_THERE[page]
+    (sentence,) = _sentences(page)
+    assert word in sentence
+    public = [name for owner in owners for name in dir(owner) if not name.startswith("_")]
+    assert [name for name in public if re.search(names, name)] == []
+
+
+def test_the_laws_say_where_they_are_checked():
+    laws = (ROOT / "docs/explanation/laws.md").read_text()
+    named = re.findall(r"`(tests/[\w/.]+)`", laws)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert laws.count("\n## ") == 10
+    assert len(re.findall(r"\*Checked", laws)) >= 9  # law 8 is not there
