@@ -234,6 +234,11 @@ class Dataset:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         of_pipelines = dir(Pipeline(self)) if "batch_class" in self.__dict__ else []
+        if name == "components" or name in self.__dict__.get("batch_class", Batch).components:
+            raise UnknownAttributeError(
+                f"a {type(self).__name__} has no {name!r}: its batches have, "
+                f"dataset.create_batch(ids).{name}"
+            )
         hint = did_you_mean(name, [n for n in dir(self) if n[0] != "_"], only_near=True)
         if name in of_pipelines or not hint:
             hint = did_you_mean(name, of_pipelines, only_near=True).replace("'", "dataset.p.", 1)
@@ -432,4 +437,6 @@ class Dataset:
 
 def _check_batch_class(batch_class: Any) -> None:
     if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
-        raise ArgumentTypeError(f"expected a subclass of Batch, got {batch_class!r:.60}")
+        raise ArgumentTypeError(
+            f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
+        )

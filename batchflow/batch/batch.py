@@ -363,6 +363,11 @@ class Batch:
         except UnknownNameError:
             if isinstance(item_id, (list, range, DatasetIndex, np.ndarray)):
                 item_id = next((item for item in item_id if item not in self.index), item_id)
+            if isinstance(item_id, str) and item_id in self.components:
+                raise UnknownNameError(
+                    f"the batch has no item with the id {item_id!r}; the component is an "
+                    f"attribute: batch.{item_id}"
+                ) from None
             raise UnknownNameError(
                 f"the batch has no item with the id {item_id!r}; its ids are "
                 f"{self.indices[:8].tolist()}{'...' if len(self) > 8 else ''}. Items are found by "

@@ -46,6 +46,7 @@ from batchflow.executors.travel.packing import (
     pack,
 )
 from batchflow.plan import BoundStep
+from batchflow.plan.builtin import predict_model
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue
 
@@ -374,10 +375,13 @@ def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
     """
     for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
         if leaf.model is not None:
+            mark = f'@action(model="{leaf.model}", singleton=True)'
+            advice = f"Let it stay in the ordered section, {mark}, or run in threads"
+            if leaf.function is predict_model:
+                advice = f"Run in threads, or let an ordered action predict: {mark}"
             raise ArgumentValueError(
                 f"{leaf.step}, chained at {leaf.step.where}, works on the model {leaf.model!r}, "
-                f"which cannot travel to other processes (executor={executor}). Let it stay in the "
-                f'ordered section, @action(model="{leaf.model}", singleton=True), or run in threads'
+                f"which cannot travel to other processes (executor={executor}). {advice}"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -111,6 +111,8 @@ def _add_notes(
 ) -> None:
     if isinstance(step, Step):  # a chance has steps of its own, which say it
         add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
+        for hint in _hints(error, step, batch):
+            add_note_once(error, hint)
     if batch.number is not None:
         sources = batch.source_numbers
         made_of = () if batch._sources is None else sources
@@ -118,6 +120,16 @@ def _add_notes(
         add_note_once(error, facts)
         if sources and batch._foreign is None:
             add_note_once(error, replay_note(sources))
+
+
+def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
+    """Go through what a newcomer may not see in an error of a step."""
+    for value in (*step.args, *step.kwargs.values()):
+        if isinstance(value, str) and value in batch.components and value in str(error):
+            yield f"{value!r} is a text here; the component of the batch is B.{value}"
+    empty = [name for name in batch.components if getattr(batch, name, None) is None]
+    if empty and isinstance(error, TypeError) and "NoneType" in str(error):
+        yield f"components of the batch without data (None): {', '.join(empty)}"
 
 
 def batch_facts(

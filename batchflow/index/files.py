@@ -58,10 +58,7 @@ class FilesIndex(DatasetIndex):
         paths = [found for pattern in patterns for found in _matches(pattern, dirs)]
         paths = list(dict.fromkeys(paths))  # one file may match several patterns
         if not paths:
-            kind = "folder" if dirs else "file"
-            raise ArgumentValueError(
-                f"no {kind} matches {', '.join(map(repr, patterns))} (looked in {os.getcwd()})"
-            )
+            raise ArgumentValueError(_nothing_found(patterns, dirs))
         if sort:
             paths.sort()
         names = [os.path.basename(found) for found in paths]
@@ -105,6 +102,20 @@ def _matches(pattern: str, dirs: bool) -> Iterable[str]:
     is_item = os.path.isdir if dirs else os.path.isfile
     # A folder may be found with a slash at its end, which would leave it without a name.
     return (found.rstrip(os.sep) for found in glob.iglob(pattern, recursive=True) if is_item(found))
+
+
+def _nothing_found(patterns: list[str], dirs: bool) -> str:
+    kind = "folder" if dirs else "file"
+    message = f"no {kind} matches {', '.join(map(repr, patterns))} (looked in {os.getcwd()})"
+    others = [found for pattern in patterns for found in _matches(pattern, not dirs)]
+    if others and dirs:
+        message += f"; {others[0]!r} is a file, and files are looked for without dirs=True"
+    elif others:
+        message += (
+            f"; {others[0]!r} is a folder: for the files in it write "
+            f"{os.path.join(patterns[0], '*')!r}, for folders as items dirs=True"
+        )
+    return message
 
 
 def _refuse_collisions(ids: list[str], paths: list[str], *, is_cut: bool) -> None:

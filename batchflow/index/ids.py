@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from batchflow.arrays import exact_array
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from batchflow.index.lookup import Lookup, compact_texts, find_duplicates, make_lookup, plain
+from batchflow.errors import ArgumentValueError, UnknownNameError
+from batchflow.index.given import BOOLS, as_ids, as_mask, checked_positions, refuse_duplicates
+from batchflow.index.lookup import Lookup, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from batchflow.index.permutation import Permutation
 
 __all__ = ["DatasetIndex"]
-
-_BOOLS = (bool, np.bool_)
-_NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
 class DatasetIndex:
@@ -58,7 +53,7 @@ class DatasetIndex:
         if isinstance(index, DatasetIndex):
             self._ids, self._is_given = index._ids, index._is_given
         else:
-            self._ids = _as_ids(index)
+            self._ids = as_ids(index)
             self._is_given = not isinstance(self._ids, range) or isinstance(index, range)
         self._lookup = None
 
@@ -87,7 +82,7 @@ class DatasetIndex:
         return iter(self._ids)
 
     def __contains__(self, item: Any) -> bool:
-        return not isinstance(item, _BOOLS) and self._find(item) is not None
+        return not isinstance(item, BOOLS) and self._find(item) is not None
 
     def __repr__(self) -> str:
         if isinstance(self._ids, (range, Ranges)):
@@ -110,7 +105,7 @@ class DatasetIndex:
             UnknownNameError: (a `KeyError`) An id is not in this index.
             ArgumentValueError: A mask has another length than the index.
         """
-        if (mask := _as_mask(ids, len(self))) is not None:
+        if (mask := as_mask(ids, len(self))) is not None:
             return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
             ids = np.asarray(ids)
@@ -132,12 +127,12 @@ class DatasetIndex:
             ArgumentTypeError: They are no positions.
             ArgumentValueError: One is outside the index or given twice, or nothing is selected.
         """
-        chosen = _checked_positions(positions, len(self))
+        chosen = checked_positions(positions, len(self))
         part = self._take(chosen)
         if len(part) == 0:
             raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
         if isinstance(chosen, np.ndarray) and len(np.unique(chosen)) < len(chosen):
-            _refuse_duplicates(part.indices)
+            refuse_duplicates(part.indices)
         return part
 
     def create_subset(self, ids: Any) -> Self:
@@ -309,7 +304,10 @@ class DatasetIndex:
     def _position(self, item: Any) -> int:
         position = self._find(item)
         if position is None:
-            raise UnknownNameError(f"no item with the id {item!r} in {self!r}")
+            hint = ""
+            if isinstance(item, slice):
+                hint = ". A slice is of positions: give the ids there, index.indices[start:stop]"
+            raise UnknownNameError(f"no item with the id {item!r} in {self!r}{hint}")
         return position
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,123 +317,3 @@ class DatasetIndex:
         self._ids, self._is_given = state.pop("_ids"), state.pop("_is_given")
         self._lookup = None
         self.__dict__.update(state)
-
-
-def _as_ids(index: Any) -> range | npt.NDArray[Any]:
-    """Check what an index was made from and give it as a range or a read-only array."""
-    if isinstance(index, (bool, np.bool_, str, bytes, set, frozenset, dict)):
-        raise ArgumentTypeError(
-            "an index is made from a number of items or a sequence of ids (list, array), got "
-            f"{type(index).__name__} {index!r:.60}; put the ids in a list"
-        )
-    try:
-        size = operator.index(index)
-    except TypeError:
-        pass
-    else:
-        if size < 1:
-            raise ArgumentValueError(f"an index needs at least one item, got a size of {size}")
-        return range(size)
-    if isinstance(index, range) and index.step == 1 and len(index):
-        return index
-    ids = _as_array(index)
-    if len(ids) == 0:
-        raise ArgumentValueError("an index needs at least one item, got an empty sequence of ids")
-    if ids.dtype.kind in "fcmM" and (ids != ids).any():
-        raise ArgumentValueError(_NOT_EQUAL)
-    _refuse_duplicates(ids)
-    ids.flags.writeable = False
-    return ids
-
-
-def _as_array(index: Any) -> npt.NDArray[Any]:
-    """Make an array of ids that is nobody else's, without changing the type of any id."""
-    if not hasattr(index, "__len__") or not hasattr(index, "__iter__"):
-        raise ArgumentTypeError(
-            "an index is made from a number of items, a sequence of ids, an array or another "
-            f"index, got {type(index).__name__} {index!r:.60}"
-        )
-    if np.ma.is_masked(index):
-        raise ArgumentValueError("some of the ids are masked; give those that are not: ids[~mask]")
-    if hasattr(index, "__array__"):
-        ids = np.array(index)
-        if ids.ndim != 1 or ids.dtype == bool:
-            raise ArgumentTypeError(
-                "ids are a one-dimensional array of ints, strings or other hashable values, "
-                f"got shape {ids.shape} of {ids.dtype}"
-            )
-        return _object_array(ids.tolist()) if ids.dtype == object else ids
-    items = list(islice(index, len(index) + 1))
-    kinds = set(map(type, items))
-    if len(kinds) == 1 and issubclass(next(iter(kinds)), (int, float, np.number)):
-        ids = exact_array(items)
-        if ids.dtype.kind in "iuf":
-            return ids
-    return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
-
-
-def _as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
-    """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
-    if isinstance(ids, _BOOLS):
-        raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
-    is_list = isinstance(ids, (list, tuple)) and len(ids) > 0
-    if is_list and not all(isinstance(item, _BOOLS) for item in ids):
-        return None
-    if not is_list and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
-        return None
-    mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
-    if mask.shape != (n_items,):
-        raise ArgumentValueError(
-            f"a mask has one bool for each of the {n_items} items, this one has the shape "
-            f"{mask.shape}"
-        )
-    return mask
-
-
-def _checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
-    if isinstance(positions, slice):
-        start, stop, step = positions.indices(n_items)
-        return slice(start, stop) if step == 1 else np.arange(start, stop, step)
-    array = np.asarray(positions)
-    if array.dtype == bool and array.shape == (n_items,):
-        return np.flatnonzero(array)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ArgumentTypeError(
-            "take: expected a slice, a list or an array of positions, or one bool for each of the "
-            f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
-        )
-    array = array.astype(np.int64)  # a copy: what the caller does to his array is his
-    outside = array[(array >= n_items) | (array < -n_items)]
-    if outside.size:
-        raise ArgumentValueError(
-            f"take: position {outside[0]} is outside of an index of {n_items} items"
-        )
-    array[array < 0] += n_items
-    return array
-
-
-def _object_array(items: list[Any]) -> npt.NDArray[Any]:
-    ids = np.empty(len(items), dtype=object)
-    for i, item in enumerate(items):
-        try:
-            hash(item)
-        except TypeError:
-            raise ArgumentTypeError(
-                f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
-                "An index is one-dimensional: a list of ids, not of lists"
-            ) from None
-        if isinstance(item, _BOOLS):
-            raise ArgumentTypeError(
-                f"an id is no bool, and the one at position {i} is {item!r}; a mask selects from "
-                "an index: create_subset(mask)"
-            )
-        if isinstance(item, float) and item != item:
-            raise ArgumentValueError(_NOT_EQUAL)
-        ids[i] = item
-    return ids
-
-
-def _refuse_duplicates(ids: npt.NDArray[Any]) -> None:
-    repeated = find_duplicates(ids)
-    if repeated:
-        raise ArgumentValueError(f"ids must be unique; more than once: {repeated}")

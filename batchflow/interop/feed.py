@@ -145,7 +145,8 @@ class Feed:
 
     def __repr__(self) -> str:
         step = self._program.plan.steps[-1].step
-        return f"<Feed of {self._program.source!r}: {step}>"
+        # Keras shows this where it gets a feed itself.
+        return f"<Feed of {self._program.source!r}: {step}; for Keras take .to_keras()>"
 
 
 def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) -> Program:

@@ -13,25 +13,31 @@ Guarantees:
       with the last batch of its epoch, an error, or `close`.
     - What is read after `close` is made for that read alone, until an epoch begins: TensorFlow goes
       on reading for a moment when its loop has been left, and nothing may be begun for that.
+    - The first two batches that are read before the first epoch is begun, as Keras does to see what
+      they are, are not made again for it.
     - An exception of an action arrives as the same object, with its notes.
 """
 
 from __future__ import annotations
 
 import contextvars
+import copy
 import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine import Program, Run, RunOptions
 from batchflow.errors import ActionResultError, ArgumentValueError
-from batchflow.plan import BoundPlan, BoundRegrouping
+from batchflow.plan import BoundPlan, BoundRegrouping, Step
 from batchflow.plan.builtin import discard_batch, filter_items
 
 __all__ = ["IndexedFeed"]
+
+_LOOKS = 2  # batches that Keras reads before the first epoch, to see what they are
 
 
 class IndexedFeed:
@@ -75,6 +81,7 @@ class IndexedFeed:
         self._run: Run | None = None
         self._is_closed = False  # since the last epoch was begun
         self._next: int | None = None  # the number of the batch that comes next in order
+        self._looked_at: dict[int, tuple[Any, ...]] = {}  # read before an epoch was begun
 
     def __len__(self) -> int:
         """Give the number of batches in an epoch."""
@@ -84,6 +91,12 @@ class IndexedFeed:
         """Let the reads that follow be those of the next epoch."""
         self._n_begun += 1
         self._is_closed = False
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The expressions of the feed: `x`, `y` and `sample_weight`."""
+        step = self._program.plan.steps[-1].step
+        return step.kwargs if isinstance(step, Step) else {}
 
     def read(self, index: int) -> tuple[Any, ...]:
         """Give the values of a batch. For any thread.
@@ -106,11 +119,25 @@ class IndexedFeed:
                 self._n_read = 0
             self._read_in = n_begun
             self._n_read += 1
-            if self._next is not None and self._next % self._n_batches == index:
-                return self._read_next(self._next)
-            alone = self._runs(range(number := epoch * self._n_batches + index, number + 1))
+            is_next = self._next is not None and self._next % self._n_batches == index
+            number = epoch * self._n_batches + index
+            if n_begun == 1 and index in self._looked_at and self._run is None:
+                if is_next:
+                    self._next = number + 1 if index + 1 < self._n_batches else None
+                return self._looked_at.pop(index)
+            if is_next:
+                return self._read_next(self._next)  # type: ignore[arg-type]
+            alone = self._runs(range(number, number + 1))
         with alone:
-            return _values(alone, number, index)
+            values = _values(alone, number, index)
+        if n_begun == 0 and index < _LOOKS:
+            self._keep(index, values)
+        return values
+
+    def _keep(self, index: int, values: tuple[Any, ...]) -> None:
+        """Keep what was read before the first epoch, so that it is not made twice."""
+        with suppress(Exception):  # what has no copy is made again
+            self._looked_at[index] = copy.deepcopy(values)  # the reader's own may be written to
 
     def _goes_on(self, index: int) -> bool:
         """Tell whether a reader has begun an epoch in the middle of the batches of the last one.
@@ -128,6 +155,8 @@ class IndexedFeed:
         """End the run that is under way, if there is one. Later reads give the same as ever."""
         with self._guard:
             self._is_closed = True
+            if self._n_begun:  # Keras ends an epoch when it has looked
+                self._looked_at.clear()
             self._end()
 
     def _read_next(self, number: int) -> tuple[Any, ...]:

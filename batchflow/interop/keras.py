@@ -28,7 +28,10 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
-from batchflow.errors import ArgumentValueError
+import numpy as np
+
+from batchflow.arrays import ragged_shapes
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
 
 if TYPE_CHECKING:
@@ -116,6 +119,8 @@ class _FeedReading:
             self._failure.forget()
         try:
             values = self._feed.read(index)
+            for (name, given), value in zip(self._feed.given.items(), values, strict=False):
+                _refuse_objects(name, given, value)
         except BaseException as error:
             if self._end is None or not is_apart:
                 raise
@@ -168,6 +173,28 @@ def _is_a_look() -> bool:
         if frame.f_code.co_name == "_symbolic_build":
             return True
     return False
+
+
+def _refuse_objects(name: str, given: Any, value: Any) -> None:
+    """Refuse arrays of objects and texts: Keras would, without saying which of the values it is.
+
+    Raises:
+        ArgumentTypeError: It is one, or has one among its parts.
+    """
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _refuse_objects(f"{name}[{key!r}]", given[key], part)
+    elif isinstance(value, tuple):
+        for place, part in enumerate(value):
+            _refuse_objects(f"{name}[{place}]", given[place], part)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "OUST":
+        shapes = dict.fromkeys(ragged_shapes(list(value)))
+        what = f"the items have different shapes, {', '.join(map(str, [*shapes][:4]))}"
+        advice = "Bring them to one shape in an action (pad, crop or resize them)"
+        if not shapes:
+            what = f"it is an array of {value.dtype}"
+            advice = "Make numbers of it in an action; texts for TensorFlow: F(tf.constant)(...)"
+        raise ArgumentTypeError(f"feed: {name}={given!r} cannot go to Keras: {what}. {advice}")
 
 
 class _Failure:

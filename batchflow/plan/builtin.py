@@ -19,7 +19,13 @@ import numpy as np
 from batchflow.batch import Batch
 from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.regroup import part
-from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError, SkipBatch
+from batchflow.errors import (
+    ActionResultError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    SkipBatch,
+    add_note_once,
+)
 from batchflow.plan import several
 
 __all__ = ["BUILTINS", "Builtin"]
@@ -50,7 +56,12 @@ def call(batch: Batch, function: Any, *args: Any, **kwargs: Any) -> Any:  # noqa
     """
     if not callable(function):
         raise ArgumentTypeError(f"call: the first argument is a function, got {function!r:.60}")
-    return function(*args, **kwargs)
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        if not args and not kwargs and error.__traceback__.tb_next is None:  # type: ignore[union-attr]
+            add_note_once(error, "call gives no batch to a function; to give it: call(f, B())")
+        raise
 
 
 def print_values(batch: Batch, *values: Any, **options: Any) -> None:
@@ -97,7 +108,17 @@ def map_items(
     if not callable(function):
         raise ArgumentTypeError(f"map: the first argument is a function, got {function!r:.60}")
     if _is_over_items("map", over):
-        return apply_to_items(batch, function, src=src, dst=dst, target="for")
+        try:
+            return apply_to_items(batch, function, src=src, dst=dst, target="for")
+        except (TypeError, AttributeError) as error:
+            if src is None and batch.components:
+                name = batch.components[0]
+                add_note_once(
+                    error,
+                    "without src= the function gets each item, which has the components as "
+                    f"attributes (item.{name}); for one of them alone: map(f, src={name!r})",
+                )
+            raise
     if src is not None or dst is not None:
         raise ArgumentTypeError(
             'map: src and dst go with over="items"; a function over batches gets the batch'

@@ -327,6 +327,52 @@ def test_a_skipped_batch_is_an_error():
         build().fit(data, shuffle=False, verbose=0)
 
 
+@on_tensorflow
+def test_no_batch_of_the_first_epoch_is_made_twice():
+    made = []
+    build().fit(feed(DATASET.p.note(made)).to_keras(), shuffle=False, verbose=0)
+    assert sorted(made) == list(range(6))
+
+
+@pytest.mark.parametrize("how", ["fit", "validation_data", "evaluate", "predict"])
+def test_a_feed_given_as_it_is_is_told_to_become_keras_data(how):
+    net, given = build(), feed()
+    with pytest.raises(ValueError, match=r"for Keras take \.to_keras\(\)"):
+        if how == "validation_data":
+            net.fit(feed().to_keras(), validation_data=given, verbose=0)
+        else:
+            getattr(net, how)(given, verbose=0)
+
+
+def ragged(batch):
+    batch.z = np.empty(len(batch), dtype=object)
+    for place, n in enumerate(batch.indices):
+        batch.z[place] = np.zeros(1 + n % 3)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"x": B.z}, r"x=B\.z"),
+        ({"x": B.x, "y": B.z}, r"y=B\.z"),
+        ({"x": (B.x, B.z), "y": B.y}, r"x\[1\]=B\.z"),
+        ({"x": B.x, "y": {"a": B.y, "b": B.z}}, r"y\['b'\]=B\.z"),
+    ],
+)
+def test_a_ragged_value_is_named(given, named):
+    data = DATASET.p.map(ragged, over="batches").feed(4, **given).to_keras()
+    with pytest.raises(TypeError, match=rf"feed: {named} cannot go to Keras: .* shapes, \(\d,\)"):
+        build().fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("dtype", [object, "U", "S"])
+def test_a_value_of_texts_is_named(dtype):
+    pipeline = DATASET.p.call(lambda x: np.array(["a"] * len(x), dtype), B.x, save_to=B.z)
+    with pytest.raises(TypeError, match=r"feed: x=B\.z cannot go to Keras: it is an array of"):
+        build().fit(pipeline.feed(4, B.z, B.y).to_keras(), verbose=0)
+
+
 def test_pipelines_that_cannot_be_indexed_are_refused():
     with pytest.raises(ArgumentValueError, match=r"in_order\(\), chained at"):
         feed(DATASET.p.in_order()).to_keras()

@@ -267,6 +267,37 @@ def test_items_read_before_the_first_epoch_change_nothing(prefetch):
 
 
 @each_prefetch
+@pytest.mark.parametrize("order", [range(4), [0, 2, 3, 1], [3, 1, 0, 2]])
+def test_batches_read_before_the_first_epoch_are_made_once(prefetch, order):
+    made = []
+    reader = indexed(DATASET.p.call(made.append, B.number), prefetch=prefetch)
+    early = [reader.read(0), reader.read(1)]
+    reader.begin_epoch()
+    seen = {i: reader.read(i) for i in order}
+    assert sorted(made) == [0, 1, 2, 3]
+    assert digests(early) == digests([seen[0], seen[1]])
+
+
+def test_writing_to_a_batch_read_before_the_first_epoch_changes_none_of_it():
+    reader = indexed(**OPTIONS)
+    reader.read(0)[0][:] = 0
+    assert epoch_of(reader) == expected(1)[0]
+
+
+def test_a_batch_read_twice_before_the_first_epoch_is_the_same():
+    reader = indexed(**OPTIONS)
+    assert digests([reader.read(0)]) == digests([reader.read(0)])
+
+
+@each_prefetch
+def test_close_before_the_first_epoch_changes_nothing(prefetch):
+    reader = indexed(**OPTIONS, prefetch=prefetch)
+    reader.read(0)
+    reader.close()
+    assert epoch_of(reader) == expected(1)[0]
+
+
+@each_prefetch
 def test_a_pass_over_several_epochs_of_the_reader_belongs_to_the_first(prefetch):
     reader = indexed(**OPTIONS, prefetch=prefetch)
     seen = [*epoch_of(reader, [0, 1]), *epoch_of(reader, [2, 3]), *epoch_of(reader, [0, 1])]

@@ -1,0 +1,144 @@
+"""What ids and positions are given as: checked, and made arrays."""
+
+from __future__ import annotations
+
+import operator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.arrays import exact_array
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index.lookup import compact_texts, find_duplicates
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["BOOLS", "as_ids", "as_mask", "checked_positions", "refuse_duplicates"]
+
+BOOLS = (bool, np.bool_)
+_NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
+
+
+def as_ids(index: Any) -> range | npt.NDArray[Any]:
+    """Check what an index was made from and return it as a range or a read-only array."""
+    if isinstance(index, (bool, np.bool_, str, bytes, set, frozenset, dict)):
+        raise ArgumentTypeError(
+            "an index is made from a number of items or a sequence of ids (list, array), got "
+            f"{type(index).__name__} {index!r:.60}; put the ids in a list"
+        )
+    try:
+        size = operator.index(index)
+    except TypeError:
+        pass
+    else:
+        if size < 1:
+            raise ArgumentValueError(f"an index needs at least one item, got a size of {size}")
+        return range(size)
+    if isinstance(index, range) and index.step == 1 and len(index):
+        return index
+    ids = _as_array(index)
+    if len(ids) == 0:
+        raise ArgumentValueError("an index needs at least one item, got an empty sequence of ids")
+    if ids.dtype.kind in "fcmM" and (ids != ids).any():
+        raise ArgumentValueError(_NOT_EQUAL)
+    refuse_duplicates(ids)
+    ids.flags.writeable = False
+    return ids
+
+
+def _as_array(index: Any) -> npt.NDArray[Any]:
+    """Make an array of ids that is nobody else's, without changing the type of any id."""
+    if not hasattr(index, "__len__") or not hasattr(index, "__iter__"):
+        raise ArgumentTypeError(
+            "an index is made from a number of items, a sequence of ids, an array or another "
+            f"index, got {type(index).__name__} {index!r:.60}"
+        )
+    if np.ma.is_masked(index):
+        raise ArgumentValueError("some of the ids are masked; give those that are not: ids[~mask]")
+    if hasattr(index, "__array__"):
+        ids = np.array(index)
+        if ids.ndim != 1 or ids.dtype == bool:
+            raise ArgumentTypeError(
+                "ids are a one-dimensional array of ints, strings or other hashable values, "
+                f"got shape {ids.shape} of {ids.dtype}; data of the items are given by name: "
+                "Dataset.from_arrays(MyBatch, images=...)"
+            )
+        return _object_array(ids.tolist()) if ids.dtype == object else ids
+    items = list(islice(index, len(index) + 1))
+    kinds = set(map(type, items))
+    if len(kinds) == 1 and issubclass(next(iter(kinds)), (int, float, np.number)):
+        ids = exact_array(items)
+        if ids.dtype.kind in "iuf":
+            return ids
+    return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
+
+
+def as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
+    """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
+    if isinstance(ids, BOOLS):
+        raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
+    is_list = isinstance(ids, (list, tuple)) and len(ids) > 0
+    if is_list and not all(isinstance(item, BOOLS) for item in ids):
+        return None
+    if not is_list and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
+        return None
+    mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
+    if mask.shape != (n_items,):
+        raise ArgumentValueError(
+            f"a mask has one bool for each of the {n_items} items, this one has the shape "
+            f"{mask.shape}"
+        )
+    return mask
+
+
+def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
+    """Return what selects elements of an array, checked: a slice with step 1, or positions."""
+    if isinstance(positions, slice):
+        start, stop, step = positions.indices(n_items)
+        return slice(start, stop) if step == 1 else np.arange(start, stop, step)
+    array = np.asarray(positions)
+    if array.dtype == bool and array.shape == (n_items,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ArgumentTypeError(
+            "take: expected a slice, a list or an array of positions, or one bool for each of the "
+            f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
+        )
+    array = array.astype(np.int64)  # a copy: what the caller does to his array is his
+    outside = array[(array >= n_items) | (array < -n_items)]
+    if outside.size:
+        raise ArgumentValueError(
+            f"take: position {outside[0]} is outside of an index of {n_items} items"
+        )
+    array[array < 0] += n_items
+    return array
+
+
+def _object_array(items: list[Any]) -> npt.NDArray[Any]:
+    ids = np.empty(len(items), dtype=object)
+    for i, item in enumerate(items):
+        try:
+            hash(item)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"ids must be hashable; the one at position {i} is a {type(item).__name__}. "
+                "An index is one-dimensional: a list of ids, not of lists"
+            ) from None
+        if isinstance(item, BOOLS):
+            raise ArgumentTypeError(
+                f"an id is no bool, and the one at position {i} is {item!r}; a mask selects from "
+                "an index: create_subset(mask)"
+            )
+        if isinstance(item, float) and item != item:
+            raise ArgumentValueError(_NOT_EQUAL)
+        ids[i] = item
+    return ids
+
+
+def refuse_duplicates(ids: npt.NDArray[Any]) -> None:
+    """Refuse ids that occur more than once, and name some."""
+    repeated = find_duplicates(ids)
+    if repeated:
+        raise ArgumentValueError(f"ids must be unique; more than once: {repeated}")
