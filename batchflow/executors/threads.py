@@ -23,7 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 __all__ = ["EXIT_GRACE", "Borrowed", "ThreadExecutor"]
@@ -81,10 +81,11 @@ class ThreadExecutor(Executor):
             cancel_futures: Whether tasks that have not started are cancelled.
         """
         self._is_shut_down = True
-        while cancel_futures and not self._tasks.empty():
-            task = self._tasks.get()
-            if task is not None:
-                task[0].cancel()
+        with suppress(Empty):
+            while cancel_futures:  # until there is none; a worker may be quicker to take the last
+                task = self._tasks.get_nowait()
+                if task is not None:
+                    task[0].cancel()
         for _ in self._threads:
             self._tasks.put(None)
         if wait:

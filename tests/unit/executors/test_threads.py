@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import CancelledError, wait
+from queue import SimpleQueue
 
 import pytest
 
@@ -192,3 +193,19 @@ def test_an_idle_worker_keeps_nothing_of_its_last_task_alive(executor, ends):
     del future, thing
     gc.collect()
     assert alive() is None
+
+
+def test_shutdown_does_not_wait_for_a_task_that_a_worker_takes_meanwhile(executor):
+    class Emptied(SimpleQueue):
+        """Says that a task waits, which a worker has taken when it is asked for."""
+
+        def empty(self):
+            return False
+
+    executor._tasks = Emptied()
+    ending = threading.Thread(
+        target=executor.shutdown, kwargs={"wait": False, "cancel_futures": True}, daemon=True
+    )
+    ending.start()
+    ending.join(DEADLINE)
+    assert not ending.is_alive()
