@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMMUTABLE",
+    "column_array",
+    "column_items",
     "common_dtype",
     "exact_array",
     "is_array_like",
+    "is_column",
     "is_sparse",
+    "is_table",
     "is_tensor",
     "joined_arrays",
+    "keeps_objects",
     "object_array",
     "package_of",
     "plain_array",
@@ -44,6 +49,7 @@ _TEXTS = (frozenset({str, np.str_}), frozenset({bytes, np.bytes_}))
 _TENSORS = frozenset({"torch", "tensorflow", "jax", "jaxlib"})
 # Kinds of dtypes whose values are of one kind: numbers, bools, texts, bytes, dates, durations.
 _GROUPS = {kind: name for name in ("iufc", "b", "UT", "S", "M", "m") for kind in name}
+_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 # Types whose values nobody can change, so that a reference is as good as a copy.
 IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
@@ -51,6 +57,44 @@ IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 def package_of(value: Any) -> str:
     """Return the name of the package that the type of a value comes from."""
     return type(value).__module__.partition(".")[0]
+
+
+def is_table(value: Any) -> bool:
+    """Tell whether a value is a table with columns by name: of pandas, polars or Arrow."""
+    return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
+        value, "__getitem__"
+    )
+
+
+def is_column(value: Any) -> bool:
+    """Tell whether a value is a column of a table: of pandas, polars or Arrow."""
+    return hasattr(value, "to_numpy") and not is_table(value)
+
+
+def column_array(column: Any) -> npt.NDArray[Any]:
+    """Make an array of a column; what is missing stays missing, and texts keep their ends."""
+    if keeps_objects(column):
+        return object_array(column_items(column))
+    array = plain_array(column)
+    return object_array(column_items(column)) if array.dtype.kind in "US" else array
+
+
+def keeps_objects(column: Any) -> bool:
+    """Tell whether an array of a column would lose missing values or time zones."""
+    if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
+        return not isinstance(column.dtype, np.dtype) and bool(column.isna().any())
+    nulls = getattr(column, "null_count", 0)
+    zone = getattr(column, "dtype", None), getattr(column, "type", None)
+    has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
+    return bool(nulls() if callable(nulls) else nulls) or has_zone
+
+
+def column_items(column: Any) -> list[Any]:
+    """Return the values of a column as objects."""
+    if hasattr(column, "isna"):
+        return list(column.to_numpy(dtype=object))
+    items: list[Any] = column.to_list() if hasattr(column, "to_list") else column.to_pylist()
+    return items
 
 
 def is_tensor(value: Any) -> bool:
@@ -231,7 +275,19 @@ def common_dtype(arrays: Iterable[npt.NDArray[Any]]) -> np.dtype[Any] | None:
         wide: np.dtype[Any] = reduce(np.promote_types, dtypes)
     except (TypeError, OverflowError):
         return None
+    if wide.kind in "US" and not _is_compact(wide, given):
+        return None
     return wide if all(_fits(array, wide) for array in given) else None
+
+
+def _is_compact(dtype: np.dtype[Any], arrays: Sequence[npt.NDArray[Any]]) -> bool:
+    """Tell whether texts of fixed width take at most about twice their content, and 80 bytes."""
+    n_texts = sum(array.size for array in arrays)
+    room = dtype.itemsize - _TEXT_BYTES
+    if room <= 0:
+        return True
+    content = sum(int(np.strings.str_len(array).sum()) for array in arrays)
+    return room * n_texts <= 2 * content
 
 
 def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
@@ -242,13 +298,14 @@ def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
     if of.kind in "fcUT" or (of.kind in "iu" and (dtype.kind in "iu" or of.itemsize <= 4)):
         return True  # NumPy promotes these without loss
     with np.errstate(all="ignore"):
-        back = array.astype(dtype).astype(of)
+        there = array.astype(dtype)
+        back = (there.real if dtype.kind == "c" else there).astype(of)
     same = back == array
     if of.kind in "mM":
         same |= np.isnat(array)
     elif dtype.kind in "fc" and array.size:
         # The highest whole numbers round up to what is no such number any more.
-        same &= np.abs(array.astype(dtype)) < 2.0 ** (8 * of.itemsize - (of.kind == "i"))
+        same &= np.abs(there) < 2.0 ** (8 * of.itemsize - (of.kind == "i"))
     return bool(np.all(same))
 
 
@@ -269,11 +326,16 @@ def joined_arrays(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     Raises:
         TypeError: They hold records of different fields.
     """
-    concatenate: Callable[..., Any] = np.concatenate
-    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
-        concatenate = np.ma.concatenate
-    if len({array.dtype for array in arrays}) == 1:
-        return concatenate(arrays)  # type: ignore[no-any-return]
+    masked = [array for array in arrays if isinstance(array, np.ma.MaskedArray)]
+    concatenate: Callable[..., Any] = np.ma.concatenate if masked else np.concatenate
+    dtype: np.dtype[Any] | None = arrays[0].dtype
+    if all(array.dtype == dtype for array in arrays):
+        joined: npt.NDArray[Any] = concatenate(arrays)
+        if joined.dtype != dtype:  # NumPy turns the bytes of numbers into the order of the machine
+            joined = joined.astype(dtype)
+        if masked and all(array.fill_value == masked[0].fill_value for array in masked):
+            joined.fill_value = masked[0].fill_value  # type: ignore[attr-defined]
+        return joined
     dtype = common_dtype(arrays)
     if dtype is None and any(array.dtype.kind == "V" for array in arrays):
         raise TypeError(f"records of {', '.join(str(array.dtype) for array in arrays)} do not fit")

@@ -341,11 +341,11 @@ class Dataset:
 
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
-        arrays = None
+        arrays, index = None, self.index._take(positions)
         if self._data is not None:
-            arrays = self._data.copy_rows(rows_at(self._rows, positions))
+            arrays = self._data.copy_rows(rows_at(self._rows, positions), index)
         facts["dataset"] = self
-        return self.batch_class._make(self.index._take(positions), arrays, facts)
+        return self.batch_class._make(index, arrays, facts)
 
     def positions(self, ids: Any) -> npt.NDArray[np.int64]:
         """Give the positions of the items with these ids, or with this one, as an array.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.batch.batch import Batch
-from batchflow.batch.labels import has_labels, positions_by_label
 from batchflow.batch.rows import array_rows
+from batchflow.index.labels import by_label
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,8 +81,4 @@ def _component(value: Any, batch: ArrayBatch, shown: str) -> npt.NDArray[Any] | 
     if value is None:
         return None
     index = batch.index
-    if index.is_given and has_labels(value):
-        positions = positions_by_label(value, index.indices, shown)
-        if not isinstance(positions, slice):
-            value = value.iloc[positions]
-    return array_rows(value, len(index), shown, batch.indices)
+    return array_rows(by_label(value, index, shown), len(index), shown, batch.indices)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
 from batchflow.batch.actions import Action, action, collect_actions
-from batchflow.batch.components import checked_components
+from batchflow.batch.components import METHODS, TAKEN, Component, checked_components
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
 from batchflow.batch.items.parallel import check_per_item
@@ -26,6 +27,7 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.index import DatasetIndex
+from batchflow.index.labels import by_label
 
 __all__ = ["Batch"]
 
@@ -85,14 +87,18 @@ class Batch:
     _sources: tuple[int, ...] | None = None  # where it is made of source batches by regrouping
     _mixed: bool = False  # whether its items come from several datasets
     _loop: Any = None  # the event loop of the run
+    _labels: Any = None  # of tables that were loaded by position
     _foreign: str | None = None  # of which pipeline the source batches are, if not of this one
     _resized: str | None = None  # which action has changed the number of its items
     _closes: bool = False  # whether it is the last of its epoch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.components = checked_components(cls, _TAKEN | _METHODS)
-        cls._actions = collect_actions(cls, _TAKEN | set(cls.components))
+        cls.components = checked_components(cls, TAKEN | METHODS)
+        for name in cls.components:
+            if inspect.getattr_static(cls, name, None) is None:
+                setattr(cls, name, Component(f"{cls.__name__}.{name}", name))
+        cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)
 
@@ -186,7 +192,7 @@ class Batch:
     @data.setter
     def data(self, value: Any) -> None:
         if not self.components:
-            self._data = value
+            self._data = by_label(value, self.index, f"{type(self).__name__}.data")
             return
         names, given = self.components, value
         if isinstance(value, Mapping):
@@ -250,7 +256,8 @@ class Batch:
             ArgumentValueError: An id is given twice, or none; or a component is not made of items;
                 or the batch has an attribute that is no component, which would be lost.
         """
-        if isinstance(ids, Collection) and not isinstance(ids, (str, bytes, tuple, np.ndarray)):
+        is_one = isinstance(ids, (str, bytes, tuple))
+        if isinstance(ids, Collection) and not is_one and not hasattr(ids, "__array__"):
             ids = list(ids)
         positions = np.atleast_1d(self._position(ids))
         self.index.take(positions)  # checks: some, without duplicates
@@ -382,21 +389,5 @@ class Batch:
         return read_item(self, "_data", position)
 
 
-# Attributes of every batch that neither an action nor a component may hide,
-_TAKEN = frozenset(
-    {
-        "components",
-        "create_subset",
-        "data",
-        "deepcopy",
-        "epoch",
-        "get_model_by_name",
-        "number",
-        "source_ids",
-        "source_numbers",
-    }
-)
-# and those that an action may.
-_METHODS = frozenset({"apply_parallel", "load", "merge"})
 Batch.models = ModelDirectory(Batch)
-Batch._actions = collect_actions(Batch, _TAKEN)
+Batch._actions = collect_actions(Batch, TAKEN)

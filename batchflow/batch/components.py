@@ -1,17 +1,38 @@
-"""The names of the components of a batch class."""
+"""The components of a batch class: their names, and what is assigned to them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from batchflow.batch.actions import RESERVED
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index.labels import by_label
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
 
-__all__ = ["checked_components"]
+__all__ = ["METHODS", "TAKEN", "Component", "checked_components"]
+
+# Attributes of every batch that neither an action nor a component may hide,
+TAKEN = frozenset(
+    {
+        "components",
+        "create_subset",
+        "data",
+        "deepcopy",
+        "epoch",
+        "get_model_by_name",
+        "number",
+        "source_ids",
+        "source_numbers",
+    }
+)
+# and those that an action may.
+METHODS = frozenset({"apply_parallel", "load", "merge"})
+_WITHOUT_LABELS = frozenset({np.ndarray, list, tuple, type(None)})
 
 
 def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ...]:
@@ -44,3 +65,19 @@ def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ..
     if len(set(names)) < len(names):
         raise ArgumentValueError(f"{cls.__name__}.components names one twice: {names}")
     return names
+
+
+class Component:
+    """Takes the rows of a table by their labels, where the ids were given.
+
+    It has `__set__` and no `__get__`: Python reads the value straight from the batch's dictionary.
+    """
+
+    def __init__(self, shown: str, name: str) -> None:
+        self._shown = shown
+        self._name = name
+
+    def __set__(self, batch: Batch, value: Any) -> None:
+        if value.__class__ not in _WITHOUT_LABELS:
+            value = by_label(value, batch.index, self._shown)
+        batch.__dict__[self._name] = value

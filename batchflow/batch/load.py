@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from batchflow.batch.labels import check_equal_labels, has_labels, positions_by_label
+from batchflow.arrays import is_column, is_table
 from batchflow.batch.regroup import rows_of
 from batchflow.batch.rows import (
     as_rows,
     column_names,
     column_rows,
-    is_column,
-    is_table,
     n_rows,
     own,
     take_rows,
@@ -35,6 +33,7 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.index import FilesIndex
+from batchflow.index.labels import checked_labels, has_labels, positions_by_label
 from batchflow.index.lookup import plain
 
 if TYPE_CHECKING:
@@ -154,7 +153,8 @@ def _from_memory(batch: Batch, src: Any, names: tuple[str, ...], *, chosen: bool
         names = names if chosen else tuple(src)
     columns = _columns(src, names)
     if not (batch.index if batch.dataset is None else batch.dataset.index).is_given:
-        check_equal_labels(columns.items())
+        before = batch._labels or getattr(getattr(batch.dataset, "_data", None), "labels", None)
+        batch._labels = checked_labels(columns.items(), before)
     return {
         name: _copied_rows(batch, column, f"load: {type(batch).__name__}.{name}")
         for name, column in columns.items()

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from batchflow.arrays import is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
-from batchflow.batch.labels import check_equal_labels, has_labels, positions_by_label
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
     column_names,
-    is_table,
     n_rows,
     own,
     take_rows,
 )
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.sources.lazy import is_lazy
 
 if TYPE_CHECKING:
@@ -40,8 +40,15 @@ __all__ = ["Given", "Preloaded", "Rows", "n_given", "rows_at"]
 class Rows(Protocol):
     """What a dataset reads its batches from."""
 
-    def copy_rows(self, rows: Positions) -> dict[str, Any]:
-        """Return rows by the attribute of the batch that they become: the batch's own."""
+    labels: Labels | None
+
+    def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
+        """Return rows by the attribute of the batch that they become: the batch's own.
+
+        Args:
+            rows: Which.
+            index: The ids of their items.
+        """
 
 
 class Preloaded:
@@ -50,9 +57,13 @@ class Preloaded:
     Args:
         columns: The containers: arrays, tensors, sparse matrices, tables, lazy arrays.
         class_name: The name of the batch class, for messages.
+        labels: Those that the rows of tables had, where nobody gave ids.
     """
 
-    def __init__(self, columns: dict[str, Any], class_name: str) -> None:
+    def __init__(
+        self, columns: dict[str, Any], class_name: str, labels: Labels | None = None
+    ) -> None:
+        self.labels = labels
         self._columns = columns
         self._class_name = class_name
         # Selecting from an array by an array of positions copies, and nothing more is to be done.
@@ -80,15 +91,13 @@ class Preloaded:
             return None
         by_name = _by_name(given, batch_class)
         shown = {name: f"{batch_class.__name__}.{name.lstrip('_')}" for name in by_name}
+        labels = None
         if not index.is_given:
-            check_equal_labels((shown[name], value) for name, value in by_name.items())
+            labels = checked_labels((shown[name], value) for name, value in by_name.items())
         columns = {}
         for name, value in by_name.items():
-            rows = as_rows(value, shown[name])
-            if has_labels(value) and index.is_given:
-                positions = positions_by_label(value, index.indices, shown[name])
-                if not isinstance(positions, slice):
-                    rows = take_rows(rows, positions, shown[name])
+            value = by_label(value, index, shown[name])
+            rows = as_rows(value, shown[name], reads_tensors=issubclass(batch_class, ArrayBatch))
             if n_rows(rows) != len(index):
                 shape = getattr(rows, "shape", (n_rows(rows),))
                 raise ArgumentValueError(
@@ -98,9 +107,9 @@ class Preloaded:
             if issubclass(batch_class, ArrayBatch) and not is_lazy(rows):
                 rows = array_rows(rows, len(index), shown[name])
             columns[name] = rows
-        return cls(columns, batch_class.__name__)
+        return cls(columns, batch_class.__name__, labels)
 
-    def copy_rows(self, rows: Positions) -> dict[str, Any]:
+    def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:  # noqa: ARG002
         """Copy rows out of every container."""
         if self._are_plain:
             if rows.__class__ is slice:
@@ -126,7 +135,8 @@ class Given:
     """
 
     def __init__(self, source: Source, batch_class: type[Batch], n_items: int) -> None:
-        if not callable(getattr(source, "read", None)) or not hasattr(source, "__len__"):
+        is_source = callable(getattr(source, "read", None)) and hasattr(source, "__len__")
+        if isinstance(source, type) or not is_source:
             raise ArgumentTypeError(
                 "source is an object with len(source) and source.read(positions), which returns "
                 f"rows by component; got {type(source).__name__} {source!r:.60}. Arrays are given "
@@ -138,8 +148,9 @@ class Given:
             )
         self._source = source
         self._class = batch_class
+        self.labels: Labels | None = None
 
-    def copy_rows(self, rows: Positions) -> dict[str, Any]:
+    def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
         """Read rows, and check what was read.
 
         Raises:
@@ -147,10 +158,12 @@ class Given:
             ArgumentValueError: It has another number of rows than was asked for.
             Exception: What reading raises, with a note that names the positions.
         """
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
         shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
         try:
-            read = self._source.read(positions)
+            read = self._source.read(positions)  # its own: it may sort them in place
+        except StopIteration as error:
+            raise RuntimeError(f"while {shown}, it raised StopIteration") from error
         except Exception as error:
             error.add_note(f"while {shown}")
             raise
@@ -167,10 +180,11 @@ class Given:
                     f"{shown}: a {self._class.__name__} has no component {name!r}."
                     f"{did_you_mean(name, known)}"
                 )
-            if n_rows(value) != len(positions):
+            if n_rows(value) != len(index):
                 raise ArgumentValueError(
-                    f"{shown}: expected {len(positions)} rows of {name!r}, got {n_rows(value)}"
+                    f"{shown}: expected {len(index)} rows of {name!r}, got {n_rows(value)}"
                 )
+            value = by_label(value, index, f"{self._class.__name__}.{name}")
             attribute = name if self._class.components else "_data"
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns

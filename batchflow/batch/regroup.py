@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.batch.rows import check_rows, join_rows, take_rows
+from batchflow.batch.joins import join_rows
+from batchflow.batch.rows import check_rows, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.lookup import find_duplicates, plain
@@ -44,7 +45,7 @@ PLACE = (
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed")
 # What the framework itself keeps in a batch, beside the components.
-_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "_writes", "index"])
+_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "_labels", "_writes", "index"])
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
 

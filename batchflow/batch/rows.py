@@ -2,7 +2,7 @@
 
 Everything that becomes a component passes here; `docs/reference/data.md` has the rules as a table.
 
-    value --as_rows--> a container with one row per item --take_rows, join_rows--> another
+    value --as_rows--> a container with one row per item --take_rows--> another
 
 Containers are arrays, lists, tensors, sparse matrices, tables, and lazy arrays, which are read by
 rows and never as a whole.
@@ -26,12 +26,17 @@ import numpy as np
 
 from batchflow.arrays import (
     IMMUTABLE,
+    column_array,
+    column_items,
     common_dtype,
     exact_array,
     is_array_like,
+    is_column,
     is_sparse,
+    is_table,
     is_tensor,
-    joined_arrays,
+    keeps_objects,
+    object_array,
     package_of,
     plain_array,
     ragged_shapes,
@@ -52,9 +57,6 @@ __all__ = [
     "check_rows",
     "column_names",
     "column_rows",
-    "is_column",
-    "is_table",
-    "join_rows",
     "n_rows",
     "own",
     "row_at",
@@ -62,18 +64,6 @@ __all__ = [
 ]
 
 # ---- what a value is
-
-
-def is_table(value: Any) -> bool:
-    """Tell whether a value is a table with columns by name: of pandas, polars or Arrow."""
-    return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
-        value, "__getitem__"
-    )
-
-
-def is_column(value: Any) -> bool:
-    """Tell whether a value is a column of a table: of pandas, polars or Arrow."""
-    return hasattr(value, "to_numpy") and not is_table(value)
 
 
 def column_names(table: Any) -> list[Any]:
@@ -94,12 +84,13 @@ def n_rows(value: Any) -> int | None:
 # ---- values to containers
 
 
-def as_rows(value: Any, shown: str) -> Any:
+def as_rows(value: Any, shown: str, *, reads_tensors: bool = False) -> Any:
     """Make a container of rows of a value, for a component of any batch class.
 
     Args:
         value: Anything.
         shown: What to call it in a message.
+        reads_tensors: Whether a list of tensors, or of images, becomes an array.
 
     Returns:
         An array for arrays, lists and columns of tables; tensors, sparse matrices, tables and lazy
@@ -109,13 +100,14 @@ def as_rows(value: Any, shown: str) -> Any:
         ArgumentTypeError: It has no rows, or nobody knows how to read them.
     """
     if isinstance(value, (list, tuple, range, deque)):
-        return exact_array(value if type(value) in (list, tuple, range) else list(value))
+        items = value if type(value) in (list, tuple, range) else list(value)
+        return exact_array(items, reads_tensors=reads_tensors)
     if isinstance(value, np.ndarray):
         rows = plain_array(value)
     elif is_table(value) or is_tensor(value) or is_sparse(value):
-        rows = value.tocsr() if is_sparse(value) else value
+        rows = _sparse_rows(value, shown) if is_sparse(value) else value
     elif is_column(value):
-        rows = _column(value)
+        rows = column_array(value)
     elif is_lazy(value):
         return value
     elif isinstance(value, (str, bytes)) or not (is_array_like(value) or _is_buffer(value)):
@@ -125,6 +117,15 @@ def as_rows(value: Any, shown: str) -> Any:
     if n_rows(rows) is None:
         raise ArgumentTypeError(_refusal(value, shown))
     return rows
+
+
+def _sparse_rows(value: Any, shown: str) -> Any:
+    if len(value.shape) != 2:
+        raise ArgumentTypeError(
+            f"{shown}: of a sparse array the rows are items, and this one has the shape "
+            f"{value.shape}: give it one column, .reshape(-1, 1), or .toarray()"
+        )
+    return value.tocsr()
 
 
 def array_rows(
@@ -158,13 +159,17 @@ def array_rows(
     else:
         rows = as_rows(value, shown)
         if n_rows(rows) == n_items and not isinstance(rows, np.ndarray):  # not read to be refused
-            rows = _table_array(rows) if is_table(rows) else plain_array(rows)
+            rows = _table_array(rows) if is_table(rows) else _read_whole(rows, shown)
         array = rows
     if len(array) != n_items:
         raise ArgumentValueError(
             f"{shown}: expected {n_items} items, got {len(array)} (shape {tuple(array.shape)})"
         )
     return array
+
+
+def _read_whole(rows: Any, shown: str) -> npt.NDArray[Any]:
+    return read_rows(rows, slice(0, len(rows)), shown) if is_lazy(rows) else plain_array(rows)
 
 
 def _refusal(value: Any, shown: str) -> str:
@@ -200,36 +205,19 @@ def _refuse_ragged(items: list[Any], shown: str, ids: npt.NDArray[Any] | None) -
     )
 
 
-def _column(value: Any) -> npt.NDArray[Any]:
-    """Make an array of a column of a table; what is missing stays missing."""
-    nulls = getattr(value, "null_count", 0)  # of polars and Arrow, whose arrays have NaN for it
-    if nulls() if callable(nulls) else nulls:
-        return exact_array(value.to_list() if hasattr(value, "to_list") else value.to_pylist())
-    if _has_missing(value):
-        return plain_array(value.to_numpy(dtype=object))
-    return plain_array(value)
-
-
-def _has_missing(column: Any) -> bool:
-    """Tell whether a column of an extension type of pandas lacks values, where arrays have NaN."""
-    is_extension = hasattr(column, "isna") and not isinstance(column.dtype, np.dtype)
-    return is_extension and bool(column.isna().any())
-
-
 def column_rows(column: Any, positions: Positions) -> npt.NDArray[Any]:
     """Copy rows out of a column, in a dtype that does not depend on which rows these are."""
-    if isinstance(getattr(column, "dtype", None), np.dtype) or not hasattr(column, "iloc"):
-        whole = _column(column)
-        return whole[positions].copy() if isinstance(positions, slice) else whole[positions]
-    rows = column.iloc[positions]
-    return np.array(rows.to_numpy(dtype=object) if _has_missing(column) else rows)
+    rows = take_rows(column, positions, "")
+    return (
+        object_array(column_items(rows)) if keeps_objects(column) else np.array(column_array(rows))
+    )
 
 
 def _table_array(table: Any) -> npt.NDArray[Any]:
     """Make an array of shape `(n_rows, n_columns)` of a table."""
     # Two columns may have one name.
     columns = [
-        _column(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
+        column_array(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
         for k, name in enumerate(column_names(table))
     ]
     if not columns:
@@ -308,67 +296,13 @@ def take_rows(value: Any, positions: Positions, shown: str) -> Any:
         return value.take(np.arange(len(value))[positions])
     if is_lazy(value):
         return read_rows(value, positions, shown)
-    return value.tocsr()[positions] if is_sparse(value) else value[positions]
+    rows = value.tocsr()[positions] if is_sparse(value) else value[positions]
+    return rows.copy() if is_slice and package_of(value) == "pandas" else rows
 
 
 def row_at(value: Any, position: int) -> Any:
     """Return one row of a container."""
     return value.iloc[position] if hasattr(value, "iloc") else value[position]
-
-
-def join_rows(values: Sequence[Any], shown: str) -> Any:
-    """Put the rows of several containers in a row.
-
-    Returns:
-        An array for arrays, of a dtype that holds all values; tensors, sparse matrices and tables
-        for several of their kind; a list for anything else.
-
-    Raises:
-        ArgumentValueError: They cannot be put together without a change.
-    """
-    if all(isinstance(value, np.ndarray) for value in values):
-        return _concatenated(values, shown)
-    packages = {package_of(value) for value in values}
-    same = packages.pop() if len(packages) == 1 else ""
-    if all(map(is_tensor, values)) and same:
-        return _joined_tensors(values, same, shown)
-    if all(map(is_sparse, values)):
-        return sys.modules["scipy.sparse"].vstack(values, format="csr")
-    if same in ("pandas", "polars") and not any(isinstance(v, (list, tuple)) for v in values):
-        return sys.modules[same].concat(list(values))
-    if same == "pyarrow" and all(map(is_table, values)):
-        return sys.modules["pyarrow"].concat_tables(values)
-    if all(isinstance(value, (list, tuple, np.ndarray)) for value in values):
-        return [item for value in values for item in value]
-    kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values))
-    raise ArgumentValueError(f"{shown}: {kinds} cannot be merged; convert them to one type first")
-
-
-def _concatenated(arrays: Sequence[npt.NDArray[Any]], shown: str) -> npt.NDArray[Any]:
-    shapes = [array.shape for array in arrays]
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise ArgumentValueError(
-            f"{shown}: items of different shapes cannot be merged: the arrays have the shapes "
-            f"{', '.join(map(str, dict.fromkeys(shapes)))}. Resize the items first, or use lists"
-        )
-    try:
-        return joined_arrays(arrays)
-    except TypeError as error:
-        raise ArgumentValueError(f"{shown}: the arrays cannot be merged: {error}") from None
-
-
-def _joined_tensors(values: Sequence[Any], package: str, shown: str) -> Any:
-    dtypes = dict.fromkeys(str(value.dtype) for value in values)
-    if len(dtypes) > 1:
-        raise ArgumentValueError(
-            f"{shown}: tensors of {', '.join(dtypes)} cannot be merged; convert them to one dtype "
-            "first"
-        )
-    if package == "torch":
-        return sys.modules["torch"].cat(list(values))
-    if package == "tensorflow":
-        return sys.modules["tensorflow"].concat(list(values), 0)
-    return sys.modules["jax"].numpy.concatenate(list(values))
 
 
 def own(rows: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["TIES", "shallow_copy", "without_ties"]
 
 # What ties a batch to the process that it is in.
-TIES = frozenset({"dataset", "pipeline", "_loop"})
+TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
 
 
 def without_ties(state: Any) -> Any:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from batchflow.batch.batch import Batch
 
+_FILLS = frozenset({bool, int, float, complex})
+
 __all__ = ["collected_writes", "read_item", "write_item", "written"]
 
 
@@ -53,12 +55,14 @@ def write_item(batch: Batch, name: str, position: int, value: Any) -> None:
     component, shown = getattr(batch, name), f"{type(batch).__name__}.{name.lstrip('_')}"
     writes = batch.__dict__.get("_writes")
     if writes is None:
+        if isinstance(component, np.ndarray):
+            _check_item(component, position, value, shown)
         new = written(component, position, value, shown)
         if new is not component:
             setattr(batch, name, new)
     else:
-        if isinstance(component, np.ndarray) and not component.dtype.hasobject:
-            _check_shape(component[position], _as_array(value, component), shown)
+        if isinstance(component, np.ndarray):
+            _check_item(component, position, value, shown)
         writes[name, position] = value
 
 
@@ -117,15 +121,15 @@ def written(container: Any, place: Any, value: Any, shown: str) -> Any:
 
 
 def _written_array(array: npt.NDArray[Any], place: Any, value: Any, shown: str) -> npt.NDArray[Any]:
-    if array.dtype.kind == "O" or value is np.ma.masked:
-        array[place] = value
-        return array
-    if array.dtype.kind == "V":
-        _check_record(array, value, shown)
+    if not array.flags.writeable:
+        array = array.copy()
+    if np.ma.isMaskedArray(value) and not isinstance(array, np.ma.MaskedArray):
+        array = np.ma.array(array)  # so that the mask is kept
+    if array.dtype.kind in "OV" or value is np.ma.masked:
         array[place] = value
         return array
     new = _as_array(value, array)
-    _check_shape(array[place], new, shown)
+    _check_fits_in(array[place], new, shown)
     dtype = array.dtype if _fits_as_scalar(value, array.dtype) else common_dtype([array, new])
     if dtype is None:  # to NumPy, None is a dtype
         array, new = widened(array, None), widened(new, None)
@@ -137,7 +141,7 @@ def _written_array(array: npt.NDArray[Any], place: Any, value: Any, shown: str) 
 
 def _as_array(value: Any, beside: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Make an array of a value, of texts in the way in which `beside` has them."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         array = exact_array(value)
     elif is_array_like(value) and not isinstance(value, (np.str_, np.bytes_)):
         array = plain_array(value)
@@ -168,7 +172,26 @@ def _fits_as_scalar(value: Any, dtype: np.dtype[Any]) -> bool:
         return False
 
 
-def _check_shape(there: Any, new: npt.NDArray[Any], shown: str) -> None:
+def _check_item(array: npt.NDArray[Any], position: int, value: Any, shown: str) -> None:
+    """Refuse a value that is no item of an array: one of another shape, or cut by a record.
+
+    A number as it is written in Python fills the item.
+    """
+    if value is np.ma.masked or type(value) in _FILLS or (array.dtype.kind, array.ndim) == ("O", 1):
+        return
+    if array.dtype.kind == "V":
+        _check_record(array, value, shown)
+        return
+    shape, new = np.shape(array[position]), _as_array(value, array).shape
+    if shape != new:
+        raise ArgumentValueError(
+            f"{shown}: an item here has the shape {shape}, and what is written has {new}. To fill "
+            f"an item write item.{shown.rpartition('.')[2]}[...] = value; to change the shape of "
+            f"all items {_map_advice(shown)}"
+        )
+
+
+def _check_fits_in(there: Any, new: npt.NDArray[Any], shown: str) -> None:
     shape = np.shape(there)
     try:
         fits = np.broadcast_shapes(shape, new.shape) == shape
@@ -176,8 +199,7 @@ def _check_shape(there: Any, new: npt.NDArray[Any], shown: str) -> None:
         fits = False
     if not fits:
         raise ArgumentValueError(
-            f"{shown}: an item here has the shape {shape}, and what is written has {new.shape}. To "
-            f"change the shape of all items write {_map_advice(shown)}"
+            f"{shown}: there is room for the shape {shape}, and what is written has {new.shape}"
         )
 
 
@@ -185,7 +207,7 @@ def _check_record(array: npt.NDArray[Any], value: Any, shown: str) -> None:
     """Refuse what a record would cut or convert."""
     try:
         there = np.array(value, dtype=array.dtype).tolist()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         there = None
     given = value.tolist() if hasattr(value, "tolist") else value
     if there != given and repr(there) != repr(given):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import exact_array
+from batchflow.arrays import column_array, exact_array, is_column
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index.labels import has_labels, positions_by_label
 from batchflow.index.lookup import compact_texts, find_duplicates
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
         )
     if np.ma.is_masked(index):
         raise ArgumentValueError("some of the ids are masked; give those that are not: ids[~mask]")
+    if is_column(index):
+        ids = column_array(index)
+        index = ids.tolist() if ids.dtype.hasobject else ids
     if hasattr(index, "__array__"):
         ids = np.array(index)
         if ids.ndim != 1 or ids.dtype == bool:
@@ -68,15 +73,21 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
         return _object_array(ids.tolist()) if ids.dtype == object else ids
     items = list(islice(index, len(index) + 1))
     kinds = set(map(type, items))
-    if len(kinds) == 1 and issubclass(next(iter(kinds)), (int, float, np.number)):
+    if len(kinds) == 1 and issubclass(kind := next(iter(kinds)), (int, float, np.number)):
         ids = exact_array(items)
-        if ids.dtype.kind in "iuf":
+        if ids.dtype.kind in ("iu" if issubclass(kind, (int, np.integer)) else "f"):
             return ids
     return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
 
 
-def as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
-    """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
+def as_mask(ids: Any, indices: Callable[[], Any], n_items: int) -> npt.NDArray[np.bool_] | None:
+    """Return ids that are a mask, one bool for each item, as an array; None: they are ids.
+
+    Args:
+        ids: Ids or a mask. Of a mask with labels, each bool is for the item whose id is its label.
+        indices: Returns the ids of the items, or None where nobody gave them.
+        n_items: The number of items.
+    """
     if isinstance(ids, BOOLS):
         raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
     kinds = set(map(type, ids)) if isinstance(ids, list) else set()
@@ -86,8 +97,14 @@ def as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
                 f"an id is no bool, and a mask has one bool for each item; got both: {ids!r:.60}"
             )
         return None
-    if not kinds and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
+    if not kinds and not _is_of_bools(ids):
         return None
+    if has_labels(ids) and (given := indices()) is not None:
+        ids = ids.iloc[positions_by_label(ids, given, "a mask")]
+    if is_column(ids):
+        ids = column_array(ids)
+    if isinstance(ids, np.ndarray) and ids.dtype.hasobject:  # what is missing selects nothing
+        ids = [isinstance(item, BOOLS) and bool(item) for item in ids]
     mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
     if mask.shape != (n_items,):
         raise ArgumentValueError(
@@ -95,6 +112,15 @@ def as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
             f"{mask.shape}"
         )
     return mask
+
+
+def _is_of_bools(ids: Any) -> bool:
+    dtype = getattr(ids, "dtype", None)
+    if dtype is None or isinstance(ids, np.generic):
+        return False
+    if dtype == np.dtype(object) and isinstance(ids, np.ndarray):
+        return ids.ndim == 1 and ids.size > 0 and set(map(type, ids)) <= set(BOOLS)
+    return str(getattr(dtype, "name", dtype)) in ("bool", "boolean", "torch.bool", "Boolean")
 
 
 def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:

@@ -105,7 +105,7 @@ class DatasetIndex:
             UnknownNameError: (a `KeyError`) An id is not in this index.
             ArgumentValueError: A mask has another length than the index.
         """
-        if (mask := as_mask(ids, len(self))) is not None:
+        if (mask := as_mask(ids, self._given_ids, len(self))) is not None:
             return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
             ids = np.asarray(ids)
@@ -285,6 +285,9 @@ class DatasetIndex:
 
     def _find(self, item: Any) -> int | None:
         return self._table(item)
+
+    def _given_ids(self) -> npt.NDArray[Any] | None:
+        return self.indices if self._is_given else None
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         """Return the positions of what `create_subset` takes."""

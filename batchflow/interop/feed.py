@@ -17,15 +17,19 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from batchflow.arrays import exact_array
+import numpy as np
+
+from batchflow.arrays import column_array, exact_array, is_column
 from batchflow.engine import Length, Program, Run, RunOptions
 from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError
+from batchflow.index.labels import by_label
 from batchflow.interop.indexed import IndexedFeed
 from batchflow.plan import BoundStep, Step, Where
 from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
+    from batchflow.index import DatasetIndex
     from batchflow.interop.keras import KerasFeed
 
 __all__ = ["Feed", "feeding"]
@@ -191,18 +195,21 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
 
 
 def _keep(batch: Any, *values: Any) -> None:
-    batch._fed = tuple(map(_output, values))
+    batch._fed = tuple(_output(value, batch.index) for value in values)
 
 
-def _output(value: Any) -> Any:
-    """Make an array of a component that is a list: to Keras, a list is several inputs."""
+def _output(value: Any, index: DatasetIndex) -> Any:
+    """Make an array of a list, which to Keras is several inputs, and of a column, by its labels."""
+    if value.__class__ is np.ndarray:
+        return value
     if type(value) is list:
         return exact_array(value)
     if type(value) is tuple:
-        return tuple(map(_output, value))
+        return tuple(_output(part, index) for part in value)
     if type(value) is dict:
-        return {name: _output(part) for name, part in value.items()}
-    return value
+        return {name: _output(part, index) for name, part in value.items()}
+    value = by_label(value, index, "feed")
+    return column_array(value) if is_column(value) else value
 
 
 def _checked(value: Any, name: str) -> Any:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 import numpy as np
 
-from batchflow.arrays import ragged_shapes
+from batchflow.arrays import is_sparse, is_table, ragged_shapes
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
 
@@ -187,6 +187,11 @@ def _refuse_objects(name: str, given: Any, value: Any) -> None:
     elif isinstance(value, tuple):
         for place, part in enumerate(value):
             _refuse_objects(f"{name}[{place}]", given[place], part)
+    elif is_table(value) or is_sparse(value):
+        raise ArgumentTypeError(
+            f"feed: {name}={given!r} cannot go to Keras: it is a {type(value).__name__}. Make an "
+            "array of it: in an ArrayBatch, or by .to_numpy() or .toarray()"
+        )
     elif isinstance(value, np.ndarray) and value.dtype.kind in "OUST":
         shapes = dict.fromkeys(ragged_shapes(list(value)))
         what = f"the items have different shapes, {', '.join(map(str, [*shapes][:4]))}"

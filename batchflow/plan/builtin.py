@@ -26,6 +26,7 @@ from batchflow.errors import (
     SkipBatch,
     add_note_once,
 )
+from batchflow.index.labels import by_label
 from batchflow.plan import several
 
 __all__ = ["BUILTINS", "Builtin"]
@@ -159,6 +160,7 @@ def filter_items(
     if callable(predicate):
         apply_to_items(batch, predicate, src=src, post=_keep_in(kept), target="for")
     else:
+        predicate = by_label(predicate, batch.index, "filter")
         flags = np.asarray(np.ma.filled(predicate, False))  # what is masked is not kept
         if flags.shape != (len(batch),) or flags.dtype != bool:
             raise ArgumentValueError(

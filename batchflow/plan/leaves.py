@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.streams import PerItem
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.index.labels import by_label
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class P(Expression):
         n_items = len(_needed(batch, self))
         if self._is_anew():
             return PerItem(resolved(self._value, batch) for _ in range(n_items))
-        values = resolved(self._value, batch)
+        values = by_label(resolved(self._value, batch), batch.index, repr(self))
         if isinstance(values, (str, bytes, Mapping, Set)):
             raise ArgumentTypeError(
                 f"{self!r}: expected values in an order, one for each item, got a "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import is_sparse, is_tensor
+from batchflow.arrays import is_column, is_sparse, is_table, is_tensor
 from batchflow.errors import ArgumentValueError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def is_lazy(value: Any) -> bool:
         and hasattr(value, "__getitem__")
         and hasattr(value, "__len__")
         and not isinstance(value, np.ndarray)
-        and not (is_tensor(value) or is_sparse(value) or hasattr(value, "iloc"))
+        and not (is_tensor(value) or is_sparse(value) or is_column(value) or is_table(value))
     )
 
 

@@ -221,6 +221,8 @@ def culprit(value: Any, dumps: Dumps, name: str, problem: Exception) -> str:
             if id(part) in seen:
                 continue
             found = _problem(part, dumps)
+            if isinstance(problem, BatchflowError) and not isinstance(found, BatchflowError):
+                continue  # it was refused as a whole, in words
             if found is not None:
                 name, value, problem = name + suffix, part, found
                 seen.add(id(part))

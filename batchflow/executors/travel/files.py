@@ -26,8 +26,33 @@ def reduced_to_file(value: Any) -> tuple[Any, ...] | None:
         place = _place_in_file(value)
         return None if place is None else (_open_mapped, place)
     if type(value).__module__ == "h5py._hl.dataset" and hasattr(value, "chunks"):
-        return _open_hdf5, (os.path.abspath(value.file.filename), value.name)
+        return _open_hdf5, (_hdf5_path(value.file), value.name)
     return None
+
+
+def _hdf5_path(file: Any) -> str:
+    """Return the path of an open HDF5 file, wherever the process has gone since it was opened.
+
+    Raises:
+        ArgumentValueError: The file that is open is not to be found by a path.
+    """
+    path: str = os.path.abspath(file.filename)
+    try:
+        if file.driver == "sec2":
+            number = file.id.get_vfd_handle()
+            if os.path.isdir("/proc/self/fd"):
+                path = os.readlink(f"/proc/self/fd/{number}")
+            found = os.path.samestat(os.fstat(number), os.stat(path))
+        else:
+            found = file.driver != "fileobj" and os.path.isfile(path)
+    except OSError:
+        found = False
+    if not found:
+        raise ArgumentValueError(
+            f"worker processes open an HDF5 file by its path, and {path!r} is not the one that is "
+            "open here: it was replaced or removed, or lies in memory alone"
+        )
+    return path
 
 
 def _open_hdf5(path: str, name: str) -> Any:

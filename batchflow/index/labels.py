@@ -10,7 +10,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,21 @@ from batchflow.errors import ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["check_equal_labels", "has_labels", "positions_by_label"]
+    from batchflow.index.ids import DatasetIndex
+
+__all__ = ["Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
+
+
+class Labels(NamedTuple):
+    """The labels of a value.
+
+    Attributes:
+        name: What to call the value.
+        labels: Its labels.
+    """
+
+    name: str
+    labels: Any
 
 
 def has_labels(value: Any) -> bool:
@@ -62,24 +76,44 @@ def positions_by_label(
     return positions.astype(np.int64)
 
 
-def check_equal_labels(values: Iterable[tuple[str, Any]]) -> None:
+def by_label(value: Any, index: DatasetIndex, shown: str) -> Any:
+    """Return a value with its rows in the order of an index, if it has labels and ids were given.
+
+    Raises:
+        ArgumentValueError: A label is missing, or there twice.
+    """
+    if not (index.is_given and has_labels(value)):
+        return value
+    positions = positions_by_label(value, index.indices, shown)
+    is_in_order = isinstance(positions, slice) and positions.stop == len(value)
+    return value if is_in_order else value.iloc[positions]
+
+
+def checked_labels(values: Iterable[tuple[str, Any]], first: Labels | None = None) -> Labels | None:
     """Check that values that are taken by position have the same labels in the same order.
 
     Args:
         values: Their names and they; those without labels do not count.
+        first: Labels that came before, for the same items.
+
+    Returns:
+        The labels; None if there are none.
 
     Raises:
         ArgumentValueError: They have others.
     """
-    labelled = [(name, value.index) for name, value in values if has_labels(value)]
-    for name, labels in labelled[1:]:
-        first, expected = labelled[0]
-        if len(labels) == len(expected) and not _same(labels, expected):
+    for name, value in values:
+        if not has_labels(value):
+            continue
+        if first is None:
+            first = Labels(name, value.index)
+        elif len(value.index) == len(first.labels) and not _same(value.index, first.labels):
             raise ArgumentValueError(
-                f"{first} and {name} have different labels, or in another order, so their rows do "
-                "not belong together by position. Give the labels as ids, index=table.index, and "
-                "rows go by label; or take them as they lie: .to_numpy()"
+                f"{first.name} and {name} have different labels, or in another order, so their "
+                "rows do not belong together by position. Give the labels as ids, "
+                "index=table.index, and rows go by label; or take them as they lie: .to_numpy()"
             )
+    return first
 
 
 def _same(one: Any, other: Any) -> bool:
