@@ -121,10 +121,8 @@ class Expression:
     __sub__, __rsub__ = _operator(operator.sub, "-"), _reflected(operator.sub, "-")
     __mul__, __rmul__ = _operator(operator.mul, "*"), _reflected(operator.mul, "*")
     __truediv__, __rtruediv__ = _operator(operator.truediv, "/"), _reflected(operator.truediv, "/")
-    __floordiv__, __rfloordiv__ = (
-        _operator(operator.floordiv, "//"),
-        _reflected(operator.floordiv, "//"),
-    )
+    __floordiv__ = _operator(operator.floordiv, "//")
+    __rfloordiv__ = _reflected(operator.floordiv, "//")
     __mod__, __rmod__ = _operator(operator.mod, "%"), _reflected(operator.mod, "%")
     __pow__, __rpow__ = _operator(operator.pow, "**"), _reflected(operator.pow, "**")
     __matmul__, __rmatmul__ = _operator(operator.matmul, "@"), _reflected(operator.matmul, "@")
