@@ -9,7 +9,12 @@ from typing import Any, Self
 
 from batchflow.declarations import Declarations
 from batchflow.engine import RunKeywords, Source
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    did_you_mean,
+)
 from batchflow.plan import BoundPlan, Config, Plan, Step, Where
 from batchflow.plan.builtin import BUILTINS
 from batchflow.plan.names import Names
@@ -17,7 +22,7 @@ from batchflow.plan.plan import Moment
 from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "where_it_is"]
 
 
 class Chain(Declarations):
@@ -279,3 +284,18 @@ def _is_source(value: Any) -> bool:
     return not isinstance(value, (Chain, type)) and isinstance(
         getattr(value, "batch_class", None), type
     )
+
+
+def where_it_is(dataset: Any, name: str) -> str:
+    """Say that a dataset does not have an attribute, and what does: its batches, its pipelines."""
+    lacks = f"a {type(dataset).__name__} has no {name!r}"
+    if "batch_class" not in dataset.__dict__:  # not yet made
+        return f"{lacks}."
+    if name == "components" or name in dataset.batch_class.components:
+        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
+    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
+    of_pipelines = dir(dataset.p)
+    if name in of_pipelines or not hint:
+        hint = did_you_mean(name, of_pipelines, only_near=True)
+        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
+    return f"{lacks}.{hint}"

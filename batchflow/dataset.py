@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
-from batchflow.batch.preloaded import Given, Preloaded, Rows
-from batchflow.batch.rows import n_rows
+from batchflow.batch.preloaded import Given, Preloaded, Rows, n_given, rows_at
+from batchflow.chain import where_it_is
 from batchflow.engine import Run, RunKeywords
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     UnknownAttributeError,
-    did_you_mean,
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.index.split import in_old_order
+from batchflow.index.split import parsed_cv_split
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -41,9 +40,8 @@ class Dataset:
         batch_class: The class of its batches.
         preloaded: The data of all items, one row per id, in the order of the index: an array for a
             batch class without components; for one with components a tuple in their order, a
-            mapping from their names, or a table with such columns. Arrays, lists, tables, tensors,
-            sparse matrices, arrays of h5py: `docs/reference/data.md` says what becomes of each. A
-            batch gets a copy of its rows.
+            mapping from their names, or a table with such columns. What may be given beside
+            arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
         source: What the data are read from instead, by rows: any object with `len(source)` and
             `source.read(positions)`; see `Source`.
 
@@ -103,9 +101,8 @@ class Dataset:
             batch_class: The class of its batches.
             index: The ids; None: `0 ... n - 1`.
             components: The arrays, by the names of the components; `data` for a batch class
-                without components. A component that is left out is None in every batch. Lists,
-                tables, tensors, sparse matrices and arrays of h5py are taken, too: see
-                `docs/reference/data.md`. What lies on disk is read by the rows of each batch.
+                without components. A component that is left out is None in every batch. What may be
+                given beside arrays, `docs/reference/data.md` says.
 
         Raises:
             ArgumentTypeError: A component is not known, none is given, or one is nothing to read
@@ -120,14 +117,7 @@ class Dataset:
             )
         if set(components) == {"data"} and not batch_class.components:
             components = components["data"]
-        if index is None:
-            arrays = components.values() if isinstance(components, Mapping) else [components]
-            first = next(iter(arrays))
-            index = n_rows(first)
-            if index is None:
-                raise ArgumentTypeError(
-                    f"from_arrays: expected arrays, got {type(first).__name__} {first!r:.60}"
-                )
+        index = n_given(components) if index is None else index
         return cls(index, batch_class, preloaded=components)
 
     @classmethod
@@ -207,9 +197,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         share = "" if self.mark is None else f", shard {self.mark.number} of {self.mark.n_shards}"
-        older = ""
-        if is_outdated(self.batch_class):
-            older = " (an older one: the name means another class now)"
+        note = " (an older one: the name means another class now)"
+        older = note if is_outdated(self.batch_class) else ""
         return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
 
     def __iter__(self) -> Iterator[Any]:
@@ -233,17 +222,7 @@ class Dataset:
         """Refuse a name that the dataset does not have, and tell where it is."""
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        of_pipelines = dir(Pipeline(self)) if "batch_class" in self.__dict__ else []
-        if name == "components" or name in self.__dict__.get("batch_class", Batch).components:
-            raise UnknownAttributeError(
-                f"a {type(self).__name__} has no {name!r}: its batches have, "
-                f"dataset.create_batch(ids).{name}"
-            )
-        hint = did_you_mean(name, [n for n in dir(self) if n[0] != "_"], only_near=True)
-        if name in of_pipelines or not hint:
-            hint = did_you_mean(name, of_pipelines, only_near=True).replace("'", "dataset.p.", 1)
-            hint = hint.replace("'", "")
-        raise UnknownAttributeError(f"a {type(self).__name__} has no {name!r}.{hint}")
+        raise UnknownAttributeError(where_it_is(self, name))
 
     def create_batch(self, ids: Any) -> Batch:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -336,19 +315,10 @@ class Dataset:
             >>> dataset.cv0.test.indices
             array([0, 1, 2, 3])
         """
-        if isinstance(shares, str) and method is None:
-            shares, method = None, shares
-        if method not in (None, "kfold"):
-            raise ArgumentValueError(
-                f'cv_split: the method is "kfold" or left out, got {method!r}.'
-                f"{did_you_mean(method, ['kfold'], only_near=True)}"
-            )
-        if method is None and n_splits is None:
-            train, validation, test = in_old_order(0.8 if shares is None else shares)
-            return self.split(train, validation, test, shuffle)
-        if shares is not None:
-            raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
-        folds = list(self.kfold(5 if n_splits is None else n_splits, shuffle))
+        parts, n_splits = parsed_cv_split(shares, method, n_splits)
+        if n_splits is None:
+            return self.split(*parts, shuffle)
+        folds = list(self.kfold(n_splits, shuffle))
         self._set_parts(Split(None, None, None))
         for number, fold in enumerate(folds):
             setattr(self, f"cv{number}", fold)
@@ -373,7 +343,7 @@ class Dataset:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
         arrays = None
         if self._data is not None:
-            arrays = self._data.copy_rows(self._rows_at(positions))
+            arrays = self._data.copy_rows(rows_at(self._rows, positions))
         facts["dataset"] = self
         return self.batch_class._make(self.index._take(positions), arrays, facts)
 
@@ -392,18 +362,6 @@ class Dataset:
         """Give the ids of the items at `positions`."""
         return self.index._take(positions).indices
 
-    def _rows_at(self, positions: Positions) -> Positions:
-        rows = self._rows
-        if rows is None:
-            return positions
-        if isinstance(rows, slice):
-            start: int = rows.start
-            if isinstance(positions, slice):
-                return slice(start + positions.start, start + positions.stop)
-            return positions + start
-        part: npt.NDArray[np.int64] = rows[positions]
-        return part
-
     def _part(self, positions: Positions | Ranges) -> Self:
         part = type(self).__new__(type(self))
         part.__dict__.update(self.__dict__)
@@ -413,7 +371,7 @@ class Dataset:
         if self._data is not None:
             if isinstance(positions, Ranges):
                 positions = positions.array()
-            part._rows = self._rows_at(positions)
+            part._rows = rows_at(self._rows, positions)
         return part
 
     def _refuse_shard(self, method: str) -> None:

@@ -28,11 +28,13 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.sources.lazy import is_lazy
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from batchflow.index import DatasetIndex
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = ["Given", "Preloaded", "Rows"]
+__all__ = ["Given", "Preloaded", "Rows", "n_given", "rows_at"]
 
 
 class Rows(Protocol):
@@ -179,6 +181,37 @@ class Given:
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
             return value.copy()
         return value
+
+
+def n_given(components: Any) -> int:
+    """Return the number of rows of the first component that `from_arrays` is given.
+
+    Raises:
+        ArgumentTypeError: It has no rows.
+    """
+    first = next(iter(components.values())) if isinstance(components, Mapping) else components
+    number = n_rows(first)
+    if number is None:
+        raise ArgumentTypeError(
+            f"from_arrays: expected arrays, got {type(first).__name__} {first!r:.60}"
+        )
+    return number
+
+
+def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) -> Positions:
+    """Return the rows of some items of a part of a dataset.
+
+    Args:
+        rows: Those of all items of the part; None: the positions are the rows.
+        positions: Of the items in the part.
+    """
+    if rows is None:
+        return positions
+    if not isinstance(rows, slice):
+        return rows[positions]
+    if isinstance(positions, slice):
+        return slice(rows.start + positions.start, rows.start + positions.stop)
+    return positions + rows.start  # type: ignore[no-any-return]
 
 
 def _listed(positions: Any) -> str:
