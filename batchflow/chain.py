@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, Self, cast
 
+from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
 from batchflow.declarations import Declarations
 from batchflow.engine import RunKeywords, Source
@@ -97,24 +98,27 @@ class Chain(Declarations, Generic[BatchT_co]):
         if name.startswith("_"):
             raise AttributeError(f"Pipeline has no attribute {name!r}")
         where = Where.of_caller(1)
-        found = None
-        if self._source is not None:
-            found = self._names().find(name)
-            if found is None:
-                own = (name for name in super().__dir__() if not name.startswith("_"))
-                raise UnknownAttributeError(unknown_action(name, self._names(), where, own))
+        names = self._names()
+        found = names.find(name)
+        if found is None and self._source is not None:
+            own = (name for name in super().__dir__() if not name.startswith("_"))
+            raise UnknownAttributeError(unknown_action(name, names, where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
             return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
         chain.__name__ = chain.__qualname__ = name
         if found is not None:
-            chain.__doc__ = found[0].function.__doc__
+            function = found[0].function
+            chain.__doc__, chain.__module__ = function.__doc__, function.__module__
+            signature = names.signature(*found, self._plan.n_joined(names), type(self))
+            chain.__signature__ = signature  # type: ignore[attr-defined]
         return chain
 
     def _names(self) -> Names:
-        source: Any = self._source
-        return self._plan.names(source.batch_class, source)
+        """Return what names mean; without a dataset, those that every batch class has."""
+        source = self._source
+        return self._plan.names(Batch if source is None else source.batch_class, source)
 
     def _with_step(self, step: Step, moment: Moment | None = None) -> Self:
         moment = moment or self._moment

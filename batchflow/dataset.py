@@ -11,7 +11,7 @@ from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import Given, Preloaded, Rows, check_batch_class, n_given, rows_at
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import where_it_is
-from batchflow.engine import Run, RunKeywords
+from batchflow.engine import Run, RunKeywords, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
@@ -326,12 +326,14 @@ class Dataset(Generic[BatchT_co]):
         self._n_folds = len(folds)
         return folds
 
+    @shows_options()
     def gen_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> Run[BatchT_co]:
         """Iterate over raw batches: `dataset.p.gen_batch(...)`."""
         return self.p.gen_batch(batch_size, **options)
 
+    @shows_options(n_epochs=None)
     def next_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> BatchT_co:

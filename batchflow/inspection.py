@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source
+from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source, shows_options
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
 from batchflow.engine.stream import NEVER
@@ -49,6 +49,7 @@ class Inspection(Generic[BatchT_co]):
         ) -> Run[BatchT_co]: ...
         def _program(self, batch_class: type[Batch] | None = None) -> Program: ...
 
+    @shows_options(n_epochs=None)
     def replay(
         self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> BatchT_co | None:
@@ -76,6 +77,7 @@ class Inspection(Generic[BatchT_co]):
         batch.pipeline = program.pipeline
         return cast("BatchT_co", batch)
 
+    @shows_options()
     def debug(
         self,
         batch_number: int | None = None,

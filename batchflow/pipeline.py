@@ -20,6 +20,7 @@ from batchflow.engine import (
     RunKeywords,
     RunOptions,
     Source,
+    shows_options,
     warn_of_repeated_training,
 )
 from batchflow.errors import ArgumentValueError, did_you_mean
@@ -115,6 +116,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
 
     # ---- running
 
+    @shows_options()
     def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
         """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` take them.
 
@@ -126,6 +128,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         RunOptions.parse(1 if batch_size is None else batch_size, options, endless=False)
         return self._of(self._source, self._plan, (batch_size, options))
 
+    @shows_options()
     def run(
         self, batch_size: int | None = None, *, lazy: bool = False, **options: Unpack[RunKeywords]
     ) -> Self:
@@ -151,10 +154,12 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
             deque(batches, maxlen=0)  # keeps no batch, not even the last
         return self
 
+    @shows_options()
     def run_now(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
         """Run the pipeline to its end: the same as `run`."""
         return self.run(batch_size, **options)
 
+    @shows_options()
     def gen_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> Run[BatchT_co]:
@@ -167,6 +172,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         """
         return self._open(self._options(batch_size, options, endless=False))
 
+    @shows_options(n_epochs=None)
     def next_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> BatchT_co:
@@ -187,6 +193,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         chosen = self._options(batch_size, options, endless=True)
         return next(self._state.open_reader(chosen, lambda: self._open(chosen)))
 
+    @shows_options()
     def feed(
         self,
         batch_size: int | None = None,
