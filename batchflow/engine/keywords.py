@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["RunKeywords", "shows_options"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-# What follows from the others where it is not given.
-_DEFAULTS: dict[str, Any] = {"prefetch": None, "n_workers": None}
 
 
 class RunKeywords(TypedDict, total=False):
@@ -38,22 +36,29 @@ class RunKeywords(TypedDict, total=False):
     seed: int | None
 
 
+def _options() -> list[inspect.Parameter]:
+    known = {field.name: field.default for field in fields(RunOptions)}
+    known |= dict.fromkeys(["prefetch", "n_workers"])  # they follow from others, if not given
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, keyword, default=known[name], annotation=hint.__forward_arg__)
+        for name, hint in RunKeywords.__annotations__.items()
+        if name in known  # not so the old spelling of one
+    ]
+
+
+_OPTIONS = _options()
+
+
 def shows_options(**defaults: Any) -> Callable[[Method], Method]:
     """Let `inspect.signature`, `help` and completion show the options that a method passes on.
 
     Args:
         defaults: Those that differ from the defaults of `run`.
     """
-    known = {field.name: field.default for field in fields(RunOptions)} | _DEFAULTS | defaults
     options = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=known[name],
-            annotation=getattr(hint, "__forward_arg__", hint),
-        )
-        for name, hint in RunKeywords.__annotations__.items()
-        if name in known  # not so the old spelling of one
+        option.replace(default=defaults[option.name]) if option.name in defaults else option
+        for option in _OPTIONS
     ]
 
     def mark(method: Method) -> Method:
