@@ -79,10 +79,14 @@ def as_mask(ids: Any, n_items: int) -> npt.NDArray[np.bool_] | None:
     """Return ids that are a mask, one bool for each item, as an array; None: they are ids."""
     if isinstance(ids, BOOLS):
         raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
-    is_list = isinstance(ids, (list, tuple)) and len(ids) > 0
-    if is_list and not all(isinstance(item, BOOLS) for item in ids):
+    kinds = set(map(type, ids)) if isinstance(ids, list) else set()
+    if kinds and not kinds <= set(BOOLS):
+        if not kinds.isdisjoint(BOOLS):
+            raise ArgumentTypeError(
+                f"an id is no bool, and a mask has one bool for each item; got both: {ids!r:.60}"
+            )
         return None
-    if not is_list and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
+    if not kinds and getattr(ids, "dtype", None) not in (np.dtype(bool), "bool", "boolean"):
         return None
     mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
     if mask.shape != (n_items,):

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from batchflow.batch.items.streams import PerItem
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownAttributeError,
-    did_you_mean,
-)
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
 
 if TYPE_CHECKING:
@@ -93,18 +86,6 @@ class RandomValue(_Place):
         if not args or not isinstance(args[0], str):
             raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
         return self._attribute(args[0])(*args[1:], **kwargs)
-
-    def __getattr__(self, name: str) -> Operation:
-        return self._attribute(name)
-
-    def _attribute(self, name: Any) -> Operation:
-        if name.startswith("_") or not hasattr(np.random.Generator, name):
-            known = [n for n in dir(np.random.Generator) if not n.startswith("_")]
-            raise UnknownAttributeError(
-                f"R has the methods of numpy.random.Generator, not {name!r}."
-                f"{did_you_mean(name, known, only_near=True)}"
-            )
-        return super()._attribute(name)
 
     def _resolve(self, batch: Batch) -> Any:
         return _needed(batch, self).rng

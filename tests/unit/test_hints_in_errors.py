@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batchflow import ArrayBatch, B, Dataset, FilesIndex, R, action
+from batchflow import ArrayBatch, B, Dataset, FilesIndex, action
 
 
 class Rows(ArrayBatch):
@@ -66,16 +66,6 @@ def test_a_function_that_is_called_without_a_batch_is_told_how_to_get_it(dataset
 
 def test_a_type_error_within_a_function_is_not_told_of_the_batch(dataset):
     assert "call(f, B())" not in notes_of(dataset.p.call(lambda: 1 + "1"))
-
-
-def test_an_unknown_distribution_is_refused_at_once():
-    with pytest.raises(AttributeError, match="Did you mean 'uniform'"):
-        R.unifrom(1, 2)
-
-
-def test_an_unknown_distribution_by_name_is_refused_at_once():
-    with pytest.raises(AttributeError, match="Did you mean 'normal'"):
-        R("noraml", 1, 2)
 
 
 def test_a_component_asked_of_a_dataset_is_told_to_be_in_its_batches(dataset):

@@ -545,6 +545,8 @@ def test_a_bool_is_no_id():
     index = DatasetIndex([0, 1])
     with pytest.raises(ArgumentTypeError, match="True is no id"):
         index.get_pos(True)
+    with pytest.raises(ArgumentTypeError, match="got both"):
+        index.get_pos([1, True])
     assert True not in index
     for ids in ([True, False], [True, "a"]):
         with pytest.raises(ArgumentTypeError, match="an id is no bool"):
@@ -570,3 +572,10 @@ def test_ids_do_not_take_the_room_of_the_longest():
     indices = DatasetIndex(ids).indices
     assert indices.dtype == object
     assert indices.tolist() == ids
+
+
+def test_a_tuple_with_bools_is_an_id():
+    index = DatasetIndex([("a", True), (True, False)])
+    assert index.get_pos(("a", True)) == 0
+    assert index.get_pos((True, False)) == 1
+    assert index.get_pos([(True, False)]).tolist() == [1]
