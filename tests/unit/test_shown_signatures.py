@@ -6,7 +6,7 @@ import pydoc
 import numpy as np
 import pytest
 
-from batchflow import ArrayBatch, Dataset, Pipeline, action, inbatch_parallel, model
+from batchflow import ArrayBatch, Dataset, Pipeline, action, apply_parallel, inbatch_parallel, model
 from batchflow.engine import RunKeywords, RunOptions
 from batchflow.plan.builtin import BUILTINS
 
@@ -45,6 +45,11 @@ class Signals(ArrayBatch):
     def compare(self, first, second, limit):
         return first
 
+    @action
+    @apply_parallel(src="signals")
+    def cut(self, signal, n_samples):
+        return signal
+
     def pairs(self):
         return []
 
@@ -67,6 +72,7 @@ def shown(function):
         ("anything", "(*args, **kwargs)"),
         ("shift", f"(n_samples=1, *, {HOW})"),
         ("compare", f"(*args, first=None, second=None, limit=None, {HOW})"),
+        ("cut", f"(n_samples, *, src=None, dst=None, post=None, {HOW})"),
         ("load", "(src=None, fmt=None, components=None)"),
         ("map", "(function, *, src=None, dst=None, over='items')"),
         ("filter", "(predicate, *, src=None, over='items')"),

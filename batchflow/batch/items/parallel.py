@@ -177,12 +177,12 @@ def _signature(spec: _Spec, components: Iterable[str] = ()) -> inspect.Signature
 
 
 def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | None:
-    """Return the signature of a per-item action of a batch class; None if it is none.
+    """Return the signature of an `inbatch_parallel` action of a batch class; None of others.
 
     Which names are components only the class knows: each call is given one element of them.
     """
-    spec: _Spec | None = getattr(function, PER_ITEM, None)
-    return None if spec is None else _signature(spec, cls.components)
+    spec = getattr(function, PER_ITEM, None)
+    return _signature(spec, cls.components) if isinstance(spec, _Spec) else None
 
 
 def check_per_item(cls: type[Batch]) -> None:
