@@ -150,8 +150,10 @@ lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
+# The package and tests/typing, which is what users write: that pyright reads, too.
 types: $(VENV)/dev-installed
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The same checks, more of them and longer.
 soak: $(VENV)/dev-installed

@@ -3,6 +3,8 @@
 See README.md, or start with `Dataset`, `ArrayBatch`, `action` and `model`.
 """
 
+import typing as _typing
+
 from batchflow.batch import (
     ArrayBatch,
     Batch,
@@ -13,7 +15,7 @@ from batchflow.batch import (
     model,
 )
 from batchflow.dataset import Dataset
-from batchflow.engine import Run
+from batchflow.engine import Epoch, Run, RunKeywords, RunOptions
 from batchflow.errors import (
     ActionResultError,
     ArgumentTypeError,
@@ -33,7 +35,12 @@ from batchflow.executors.pool import shutdown
 from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
 from batchflow.plan import PP, B, C, Config, D, F, I, L, P, R, V, W
+from batchflow.plan.expressions import Expression
 from batchflow.sources import Source
+
+if _typing.TYPE_CHECKING:
+    from batchflow.insight.report import Report
+    from batchflow.interop import Feed
 
 # The name that users of an older batchflow know.
 SkipBatchException = SkipBatch
@@ -53,7 +60,10 @@ __all__ = [
     "D",
     "Dataset",
     "DatasetIndex",
+    "Epoch",
+    "Expression",
     "F",
+    "Feed",
     "FilesIndex",
     "I",
     "ItemTimeoutError",
@@ -64,8 +74,11 @@ __all__ = [
     "PP",
     "Pipeline",
     "R",
+    "Report",
     "Run",
     "RunClosedError",
+    "RunKeywords",
+    "RunOptions",
     "SkipBatch",
     "SkipBatchException",
     "Source",
@@ -83,3 +96,16 @@ __all__ = [
     "model",
     "shutdown",
 ]
+
+# What `feed` and `check` give: imported when it is first named, as few programs do.
+_ON_USE = {"Feed": "batchflow.interop", "Report": "batchflow.insight.report"}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name not in _ON_USE:
+        raise AttributeError(f"module 'batchflow' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_ON_USE[name]), name)
+    globals()[name] = value
+    return value

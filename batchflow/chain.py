@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Generic, Self, cast
 
+from batchflow.batch import Batch
+from batchflow.batch.typevars import BatchT_co
 from batchflow.declarations import Declarations
 from batchflow.engine import RunKeywords, Source
 from batchflow.errors import (
@@ -22,10 +23,10 @@ from batchflow.plan.plan import Moment
 from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
 
-__all__ = ["Chain", "where_it_is"]
+__all__ = ["Chain", "is_source", "where_it_is"]
 
 
-class Chain(Declarations):
+class Chain(Declarations, Generic[BatchT_co]):
     """A frozen chain of steps, with a dataset or without: what a `Pipeline` is as a value.
 
     Args:
@@ -34,21 +35,25 @@ class Chain(Declarations):
     """
 
     __slots__ = ("__weakref__", "_ahead", "_bound", "_moment", "_plan", "_source")
-    _source: Source | None
+    _source: Source[BatchT_co] | None
     _plan: Plan
     _ahead: tuple[int | None, RunKeywords] | None  # the options that `run_later` has set
     _bound: BoundPlan | None  # once it is asked for
     _moment: Moment | None  # where the next step goes, if not into the stream of batches
 
     def __init__(
-        self, source: Source | None = None, config: Mapping[str, Any] | None = None
+        self, source: Source[BatchT_co] | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
-        if source is not None and not _is_source(source):
+        if source is not None and not is_source(source):
             raise ArgumentTypeError(f"a pipeline is made over a dataset, got {source!r:.60}")
         self._set(source, Plan(config=Config(config)), None, None)
 
     def _set(
-        self, source: Source | None, plan: Plan, ahead: Any, moment: Moment | None = None
+        self,
+        source: Source[BatchT_co] | None,
+        plan: Plan,
+        ahead: Any,
+        moment: Moment | None = None,
     ) -> None:
         fields = {
             "_source": source,
@@ -62,7 +67,11 @@ class Chain(Declarations):
 
     @classmethod
     def _of(
-        cls, source: Source | None, plan: Plan, ahead: Any = None, moment: Moment | None = None
+        cls,
+        source: Source[BatchT_co] | None,
+        plan: Plan,
+        ahead: Any = None,
+        moment: Moment | None = None,
     ) -> Self:
         chain = cls.__new__(cls)
         chain._set(source, plan, ahead, moment)
@@ -84,29 +93,32 @@ class Chain(Declarations):
 
     # ---- chaining
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Callable[..., Self]:
         """Give the function that chains the step called `name`."""
         if name.startswith("_"):
             raise AttributeError(f"Pipeline has no attribute {name!r}")
         where = Where.of_caller(1)
-        found = None
-        if self._source is not None:
-            found = self._names().find(name)
-            if found is None:
-                own = (name for name in super().__dir__() if not name.startswith("_"))
-                raise UnknownAttributeError(unknown_action(name, self._names(), where, own))
+        names = self._names()
+        found = names.find(name)
+        if found is None and self._source is not None:
+            own = (name for name in super().__dir__() if not name.startswith("_"))
+            raise UnknownAttributeError(unknown_action(name, names, where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
             return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
         chain.__name__ = chain.__qualname__ = name
         if found is not None:
-            chain.__doc__ = found[0].function.__doc__
+            function = found[0].function
+            chain.__doc__, chain.__module__ = function.__doc__, function.__module__
+            signature = names.signature(*found, self._plan.n_joined(names), type(self))
+            chain.__signature__ = signature  # type: ignore[attr-defined]
         return chain
 
     def _names(self) -> Names:
-        source: Any = self._source
-        return self._plan.names(source.batch_class, source)
+        """Return what names mean; without a dataset, those that every batch class has."""
+        source = self._source
+        return self._plan.names(Batch if source is None else source.batch_class, source)
 
     def _with_step(self, step: Step, moment: Moment | None = None) -> Self:
         moment = moment or self._moment
@@ -133,10 +145,10 @@ class Chain(Declarations):
         return self._at("after")
 
     @property
-    def once(self) -> Any:
+    def once(self) -> Self:
         """Let the next steps be taken at the start of this pipeline's first run: see `before`."""
         if self._source is not None and "once" in self._source.batch_class._actions:
-            return partial(self._action, "once")
+            return cast(Self, partial(self._action, "once"))
         return self._at("once")
 
     @property
@@ -154,7 +166,7 @@ class Chain(Declarations):
     def __exit__(self, *raised: object) -> None:
         """Do nothing: a pipeline holds nothing open."""
 
-    def __add__(self, other: Chain) -> Self:
+    def __add__(self, other: Chain[Any]) -> Self:
         """Chain another pipeline's steps behind this one's.
 
         Raises:
@@ -195,24 +207,6 @@ class Chain(Declarations):
             )
         plan = self._plan.with_chance(float(probability), Where.of_caller(1))
         return self._of(self._source, plan, self._ahead)
-
-    def __lshift__(self, source: Source | Mapping[str, Any]) -> Self:
-        """Give this chain over a dataset or with a config.
-
-        `pipeline << dataset` is `dataset >> pipeline`; the entries of a config take the place of
-        those that the pipeline has.
-        """
-        if isinstance(source, Mapping):
-            plan = replace(self._plan, config=self._plan.config | source)
-            return self._of(self._source, plan, self._ahead)
-        if not _is_source(source):
-            return NotImplemented
-        self._plan.bind(source.batch_class, source)
-        return self._of(source, self._plan, self._ahead)
-
-    def __rrshift__(self, config: Mapping[str, Any]) -> Self:
-        """Give this chain with a config: `config >> pipeline`."""
-        return self << config if isinstance(config, Mapping) else NotImplemented
 
     # ---- being a value
 
@@ -280,7 +274,8 @@ class Chain(Declarations):
         return self._bound
 
 
-def _is_source(value: Any) -> bool:
+def is_source(value: Any) -> bool:
+    """Tell whether a pipeline can be made over a value."""
     return not isinstance(value, (Chain, type)) and isinstance(
         getattr(value, "batch_class", None), type
     )

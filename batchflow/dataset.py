@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
-from batchflow.batch.preloaded import Given, Preloaded, Rows, n_given, rows_at
+from batchflow.batch.preloaded import Given, Preloaded, Rows, check_batch_class, n_given, rows_at
+from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import where_it_is
-from batchflow.engine import Run, RunKeywords
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownAttributeError,
-)
+from batchflow.engine import Run, RunKeywords, shows_options
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import parsed_cv_split
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset"]
 
 
-class Dataset:
+class Dataset(Generic[BatchT_co]):
     """Binds an index to a batch class and, if the dataset has some, to the data.
 
     Args:
@@ -70,12 +67,12 @@ class Dataset:
     def __init__(
         self,
         index: Any,
-        batch_class: type[Batch] = Batch,
+        batch_class: type[BatchT_co] = Batch,  # type: ignore[assignment]  # as the variable's
         preloaded: Any = None,
         *,
         source: Source | None = None,
     ) -> None:
-        _check_batch_class(batch_class)
+        check_batch_class(batch_class)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
         if preloaded is not None and source is not None:
@@ -86,7 +83,7 @@ class Dataset:
         self.mark: Shard | None = None
         # The rows of the data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
-        self._reader: Pipeline | None = None
+        self._reader: Pipeline[BatchT_co] | None = None
         # Parts know nothing of the whole, so that no circle keeps arrays alive.
         self.train: Self | None = None
         self.validation: Self | None = None
@@ -94,7 +91,9 @@ class Dataset:
         self._n_folds = 0  # the attributes cv0, cv1, ... that there are
 
     @classmethod
-    def from_arrays(cls, batch_class: type[Batch], index: Any = None, **components: Any) -> Self:
+    def from_arrays(
+        cls, batch_class: type[OtherT], index: Any = None, **components: Any
+    ) -> Dataset[OtherT]:
         """Make a dataset of arrays with one row per item.
 
         Args:
@@ -110,7 +109,7 @@ class Dataset:
             ArgumentValueError: The arrays have different lengths; or the labels of a table are not
                 the ids that were given.
         """
-        _check_batch_class(batch_class)
+        check_batch_class(batch_class)
         if not components:
             raise ArgumentTypeError(
                 "from_arrays: give the arrays by name: from_arrays(MyBatch, images=x, labels=y)"
@@ -118,10 +117,11 @@ class Dataset:
         if set(components) == {"data"} and not batch_class.components:
             components = components["data"]
         index = n_given(components) if index is None else index
-        return cls(index, batch_class, preloaded=components)
+        make: type[Dataset[Any]] = cls
+        return make(index, batch_class, preloaded=components)
 
     @classmethod
-    def from_batch(cls, batch: Batch) -> Self:
+    def from_batch(cls, batch: OtherT) -> Dataset[OtherT]:
         """Make a dataset of the items of a batch: its class, its ids, copies of its components.
 
         Args:
@@ -139,7 +139,8 @@ class Dataset:
         given: Any = {name: copy.deepcopy(v) for name, v in values.items() if v is not None}
         if not names:
             given = given.get("data")
-        return cls(batch.index, type(batch), preloaded=given)
+        make: type[Dataset[Any]] = cls
+        return make(batch.index, type(batch), preloaded=given)
 
     def shard(self, index: int, count: int, *, equal: bool = False) -> Self:
         """Give one of several shares of each epoch: for trainers that share the work.
@@ -180,18 +181,18 @@ class Dataset:
         return self.index.indices
 
     @property
-    def p(self) -> Pipeline:
+    def p(self) -> Pipeline[BatchT_co]:
         """An empty pipeline over this dataset."""
         return Pipeline(self)
 
-    def pipeline(self, config: Mapping[str, Any] | None = None) -> Pipeline:
+    def pipeline(self, config: Mapping[str, Any] | None = None) -> Pipeline[BatchT_co]:
         """Give an empty pipeline over this dataset: the same as `p`, with a config."""
         return Pipeline(self, config)
 
     def __len__(self) -> int:
         return len(self.index) if self.mark is None else self.mark.size
 
-    def __rshift__(self, pipeline: Pipeline) -> Pipeline:
+    def __rshift__(self, pipeline: Pipeline[Any]) -> Pipeline[BatchT_co]:
         """Give the pipeline over this dataset: `dataset >> pipeline`."""
         return pipeline << self if isinstance(pipeline, Pipeline) else NotImplemented
 
@@ -224,7 +225,7 @@ class Dataset:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         raise UnknownAttributeError(where_it_is(self, name))
 
-    def create_batch(self, ids: Any) -> Batch:
+    def create_batch(self, ids: Any) -> BatchT_co:
         """Make the batch of the items with these ids, in that order, outside of any run.
 
         Args:
@@ -325,11 +326,17 @@ class Dataset:
         self._n_folds = len(folds)
         return folds
 
-    def gen_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Run:
+    @shows_options()
+    def gen_batch(
+        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> Run[BatchT_co]:
         """Iterate over raw batches: `dataset.p.gen_batch(...)`."""
         return self.p.gen_batch(batch_size, **options)
 
-    def next_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Batch:
+    @shows_options(n_epochs=None)
+    def next_batch(
+        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> BatchT_co:
         """Give one raw batch after the other; see `Pipeline.next_batch`."""
         if self._reader is None:
             self._reader = self.p
@@ -339,7 +346,7 @@ class Dataset:
         """Let `next_batch` start again; see `Pipeline.reset`."""
         (self._reader or self.p).reset(what)
 
-    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
+    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
         arrays, index = None, self.index._take(positions)
         if self._data is not None:
@@ -391,10 +398,3 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
-
-
-def _check_batch_class(batch_class: Any) -> None:
-    if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
-        raise ArgumentTypeError(
-            f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
-        )

@@ -65,7 +65,7 @@ class Declarations:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _source: Source | None
+        _source: Source[Any] | None
         _plan: Plan
         _ahead: Any
         _moment: Moment | None
@@ -210,7 +210,7 @@ class Declarations:
         path: Any = None,
         *,
         trust: bool = False,
-    ) -> Any:
+    ) -> Self:
         """Load a model, once: at the start of this pipeline's first run.
 
         A model that is declared (`init_model`, `@model()`) gets what `save_model` saved; a name
@@ -243,7 +243,7 @@ class Declarations:
         return name in declared or name in source.batch_class.models
 
     @word
-    def concat(self, *others: Any) -> Any:
+    def concat(self, *others: Any) -> Self:
         """Let the batches of other pipelines follow, or append steps.
 
         Args:

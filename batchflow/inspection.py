@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, cast
 
 from batchflow.batch import Batch
-from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source
+from batchflow.batch.typevars import BatchT_co, OtherT
+from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source, shows_options
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
 from batchflow.engine.stream import NEVER
@@ -21,32 +22,37 @@ if TYPE_CHECKING:
 __all__ = ["Inspection"]
 
 
-class Inspection:
+class Inspection(Generic[BatchT_co]):
     """What a pipeline does to find out what its steps do."""
 
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _source: Source | None
+        _source: Source[BatchT_co] | None
         _plan: Plan
         _ahead: tuple[int | None, RunKeywords] | None
-        _state: PipelineState
+        _state: PipelineState[BatchT_co]
 
         @classmethod
         def _of(
-            cls, source: Source | None, plan: Plan, ahead: Any = None, moment: Moment | None = None
+            cls,
+            source: Source[BatchT_co] | None,
+            plan: Plan,
+            ahead: Any = None,
+            moment: Moment | None = None,
         ) -> Self: ...
         def _options(
             self, batch_size: int | None, options: RunKeywords, *, endless: bool
         ) -> RunOptions: ...
         def _open(
             self, options: RunOptions, program: Program | None = None, length: Any = None
-        ) -> Run: ...
+        ) -> Run[BatchT_co]: ...
         def _program(self, batch_class: type[Batch] | None = None) -> Program: ...
 
+    @shows_options(n_epochs=None)
     def replay(
         self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
-    ) -> Batch | None:
+    ) -> BatchT_co | None:
         """Make one source batch of a run again, in this thread, up to the ordered section.
 
         The notes of an error show the call to make: the same actions raise the same error again,
@@ -69,14 +75,15 @@ class Inspection:
         if not isinstance(batch, Batch):
             return None
         batch.pipeline = program.pipeline
-        return batch
+        return cast("BatchT_co", batch)
 
+    @shows_options()
     def debug(
         self,
         batch_number: int | None = None,
         batch_size: int | None = None,
         **options: Unpack[RunKeywords],
-    ) -> Batch | None:
+    ) -> BatchT_co | None:
         """Run serially, in this thread, where breakpoints work; stop at the first error.
 
         An error has the batch as it was then, as its attribute `batch`: in a notebook look at it by
@@ -107,19 +114,21 @@ class Inspection:
             {**alone, "executor": "serial"},
             endless=batch_number is not None,
         )
-        program, batch = self._program(), None
+        program = self._program()
+        last: BatchT_co | None = None
         keeping = keeps_batch.set([])
         try:
             if batch_number is not None:
                 _refuse_regrouping("debug", program)
                 machine, number = Machine(program, chosen), batch_number
-                return _through(machine, lambda: machine.source_batch(number), program.pipeline)
+                batch = _through(machine, lambda: machine.source_batch(number), program.pipeline)
+                return cast("BatchT_co | None", batch)
             with self._open(chosen) as run:
-                for batch in run:  # noqa: B007  the last one is given
+                for last in run:  # noqa: B007  it is given
                     pass
         finally:
             keeps_batch.reset(keeping)
-        return batch
+        return last
 
     def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
         """Take a few items through the steps before a long run, and tell what each step does.
@@ -149,7 +158,7 @@ class Inspection:
         twin = self._of(self._source, self._plan, None)
         return check_program(twin._program(), n_items, seed, made=self._state)
 
-    def execute_for(self, batch: Batch, *, seed: int | None = None) -> Batch | None:
+    def execute_for(self, batch: OtherT, *, seed: int | None = None) -> OtherT | None:
         """Take one given batch through the steps, in this thread.
 
         The batch is changed as in a run; variables and models are used as they are, and the steps
@@ -180,9 +189,9 @@ class Inspection:
             batch.pipeline = program.pipeline  # also where it was dropped before the last step
 
 
-def _through(machine: Machine, make: Callable[[], Batch], pipeline: Any) -> Batch | None:
+def _through(machine: Machine, make: Callable[[], OtherT], pipeline: Any) -> OtherT | None:
     """Take one batch through all steps; None if one drops it."""
-    done: Batch | None = machine.alone(lambda: machine.through(make(), pipeline))
+    done: OtherT | None = machine.alone(lambda: machine.through(make(), pipeline))
     return done
 
 

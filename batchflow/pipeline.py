@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from batchflow.batch import Batch
-from batchflow.chain import Chain
+from batchflow.batch.typevars import BatchT_co, OtherT
+from batchflow.chain import Chain, is_source
 from batchflow.declarations import word
 from batchflow.engine import (
     Length,
@@ -17,6 +20,7 @@ from batchflow.engine import (
     RunKeywords,
     RunOptions,
     Source,
+    shows_options,
     warn_of_repeated_training,
 )
 from batchflow.errors import ArgumentValueError, did_you_mean
@@ -40,7 +44,7 @@ _RESETS = {
 }
 
 
-class Pipeline(Inspection, Chain):
+class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
     """A lazy chain of actions over a dataset.
 
     A pipeline is a value: each action that is chained gives a new pipeline and leaves this one as
@@ -69,10 +73,14 @@ class Pipeline(Inspection, Chain):
     """
 
     __slots__ = ("_state",)
-    _state: PipelineState
+    _state: PipelineState[BatchT_co]
 
     def _set(
-        self, source: Source | None, plan: Plan, ahead: Any, moment: Moment | None = None
+        self,
+        source: Source[BatchT_co] | None,
+        plan: Plan,
+        ahead: Any,
+        moment: Moment | None = None,
     ) -> None:
         super()._set(source, plan, ahead, moment)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
@@ -82,8 +90,33 @@ class Pipeline(Inspection, Chain):
         object.__setattr__(same, "_state", self._state)  # it is this pipeline
         return same
 
+    # ---- over another dataset, with another config
+
+    @overload
+    def __lshift__(self, source: Mapping[str, Any]) -> Self: ...
+    @overload
+    def __lshift__(self, source: Source[OtherT]) -> Pipeline[OtherT]: ...
+    def __lshift__(self, source: Source[Any] | Mapping[str, Any]) -> Any:
+        """Give this chain over a dataset or with a config.
+
+        `pipeline << dataset` is `dataset >> pipeline`; the entries of a config take the place of
+        those that the pipeline has.
+        """
+        if isinstance(source, Mapping):
+            plan = replace(self._plan, config=self._plan.config | source)
+            return self._of(self._source, plan, self._ahead)
+        if not is_source(source):
+            return NotImplemented
+        self._plan.bind(source.batch_class, source)
+        return self._of(source, self._plan, self._ahead)
+
+    def __rrshift__(self, config: Mapping[str, Any]) -> Self:
+        """Give this chain with a config: `config >> pipeline`."""
+        return self << config if isinstance(config, Mapping) else NotImplemented
+
     # ---- running
 
+    @shows_options()
     def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
         """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` take them.
 
@@ -95,6 +128,7 @@ class Pipeline(Inspection, Chain):
         RunOptions.parse(1 if batch_size is None else batch_size, options, endless=False)
         return self._of(self._source, self._plan, (batch_size, options))
 
+    @shows_options()
     def run(
         self, batch_size: int | None = None, *, lazy: bool = False, **options: Unpack[RunKeywords]
     ) -> Self:
@@ -120,11 +154,15 @@ class Pipeline(Inspection, Chain):
             deque(batches, maxlen=0)  # keeps no batch, not even the last
         return self
 
+    @shows_options()
     def run_now(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
         """Run the pipeline to its end: the same as `run`."""
         return self.run(batch_size, **options)
 
-    def gen_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Run:
+    @shows_options()
+    def gen_batch(
+        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> Run[BatchT_co]:
         """Start a run and give its batches one by one.
 
         Takes the arguments of `run`. They are checked now; work starts with the first batch.
@@ -134,7 +172,10 @@ class Pipeline(Inspection, Chain):
         """
         return self._open(self._options(batch_size, options, endless=False))
 
-    def next_batch(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Batch:
+    @shows_options(n_epochs=None)
+    def next_batch(
+        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> BatchT_co:
         """Give the next batch of a run that this pipeline keeps open.
 
         Takes the arguments of `run` at its first call; goes on for ever unless `n_epochs` or
@@ -152,6 +193,7 @@ class Pipeline(Inspection, Chain):
         chosen = self._options(batch_size, options, endless=True)
         return next(self._state.open_reader(chosen, lambda: self._open(chosen)))
 
+    @shows_options()
     def feed(
         self,
         batch_size: int | None = None,
@@ -267,7 +309,7 @@ class Pipeline(Inspection, Chain):
         """The seed of the latest run of this pipeline, or None."""
         return self._state.seed
 
-    def __iter__(self) -> Run:
+    def __iter__(self) -> Run[BatchT_co]:
         """Run with the options that `run_later` has set."""
         return self.gen_batch()
 
@@ -289,12 +331,12 @@ class Pipeline(Inspection, Chain):
 
     def _open(
         self, options: RunOptions, program: Program | None = None, length: Length | None = None
-    ) -> Run:
+    ) -> Run[BatchT_co]:
         shown = self._check_bar(options)
         program = program or self._program()
         warn_of_repeated_training(program, options)
         bar = ProgressBar(shown) if options.bar else None
-        run = Run(program, options, bar, length=length)
+        run: Run[BatchT_co] = Run(program, options, bar, length=length)
         if bar is not None:
             bar.open(run)
         return run

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = ["Given", "Preloaded", "Rows", "n_given", "rows_at"]
+__all__ = ["Given", "Preloaded", "Rows", "check_batch_class", "n_given", "rows_at"]
 
 
 class Rows(Protocol):
@@ -226,6 +226,18 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     if isinstance(positions, slice):
         return slice(rows.start + positions.start, rows.start + positions.stop)
     return positions + rows.start  # type: ignore[no-any-return]
+
+
+def check_batch_class(batch_class: Any) -> None:
+    """Refuse what is no batch class.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
+        raise ArgumentTypeError(
+            f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
+        )
 
 
 def _listed(positions: Any) -> str:

@@ -10,9 +10,10 @@ Guarantees:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from batchflow.batch import Batch
+from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.source import EpochEnd
 from batchflow.errors import RunClosedError
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Epoch", "Epochs"]
 
 
-class Reading(Protocol):
+class Reading(Protocol[BatchT_co]):
     """A run that tells where its epochs end."""
 
     _end: str | None
 
-    def _take(self) -> Batch | EpochEnd:
+    def _take(self) -> BatchT_co | EpochEnd:
         """Return the next batch, or the end of an epoch whose last batch was skipped.
 
         Raises:
@@ -39,14 +40,14 @@ class Reading(Protocol):
         """Let an epoch come next, whatever is left of those before it."""
 
 
-class Epoch:
+class Epoch(Generic[BatchT_co]):
     """The batches of one epoch of a run: an iterator. Made by `run.epochs()`.
 
     Attributes:
         number: The number of the epoch.
     """
 
-    def __init__(self, number: int, take: Callable[[], Batch | EpochEnd]) -> None:
+    def __init__(self, number: int, take: Callable[[], BatchT_co | EpochEnd]) -> None:
         self.number = number
         self._take = take
         self._end: str | None = None
@@ -54,7 +55,7 @@ class Epoch:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> BatchT_co:
         if self._end == "left":
             raise RunClosedError(
                 f"epoch {self.number} of this run has been left, as the next one has begun"
@@ -77,7 +78,7 @@ class Epoch:
         return f"<Epoch {self.number} of a run{f', {self._end}' if self._end else ''}>"
 
 
-class Epochs:
+class Epochs(Generic[BatchT_co]):
     """Goes through the epochs of a run. Made by `run.epochs()`.
 
     Args:
@@ -86,16 +87,16 @@ class Epochs:
         n_epochs: How many there are; None if there is no end.
     """
 
-    def __init__(self, run: Reading, first: int, n_epochs: int | None) -> None:
+    def __init__(self, run: Reading[BatchT_co], first: int, n_epochs: int | None) -> None:
         self._run = run
         self._next = first
         self._behind = None if n_epochs is None else first + n_epochs
-        self._current: Epoch | None = None
+        self._current: Epoch[BatchT_co] | None = None
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Epoch:
+    def __next__(self) -> Epoch[BatchT_co]:
         if self._current is not None and self._current._end is None:
             self._current._end = "left"
             self._run._leave(self._next)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +17,10 @@ from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from batchflow.index.order import ShuffleLike
     from batchflow.index.shard import Shard
 
 __all__ = [
     "MOST_THREADS",
-    "RunKeywords",
     "RunOptions",
     "checked_epoch",
     "checked_seed",
@@ -36,22 +32,6 @@ _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
 _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
-
-
-class RunKeywords(TypedDict, total=False):
-    """The keyword options of `run`, `gen_batch` and `next_batch`; see `RunOptions`."""
-
-    shuffle: ShuffleLike
-    n_epochs: int | None
-    n_iters: int | None
-    first_epoch: int
-    drop_last: bool
-    prefetch: int | None
-    executor: str | Executor | Callable[[], Executor]
-    target: str
-    n_workers: int | None
-    bar: bool | Expression | Sequence[Expression]
-    seed: int | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Generator
 from functools import cached_property
 from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
+from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.build import Machine
 from batchflow.engine.count import Length
 from batchflow.engine.epochs import Epochs
@@ -51,7 +52,7 @@ class Observer(Protocol):
         """Take note of the end."""
 
 
-class Run:
+class Run(Generic[BatchT_co]):
     """The batches of one run: an iterator and a context manager. Made by `pipeline.gen_batch`.
 
     Nothing starts before the first batch is asked for. The run ends after the last batch, after an
@@ -92,9 +93,8 @@ class Run:
         self._loop = _loop_for(options) if self._machine.is_async else None
         self._workers = _workers_for(options, self._machine, context)
         self._numbers = numbers
-        self._stream = _stream(
-            self._machine, self._workers, self._loop, observer, numbers, self._course
-        )
+        stream = _stream(self._machine, self._workers, self._loop, observer, numbers, self._course)
+        self._stream = cast("Generator[BatchT_co | EpochEnd, None, None]", stream)
 
     @property
     def seed(self) -> int:
@@ -104,7 +104,7 @@ class Run:
         """
         return self._machine.seed
 
-    def epochs(self) -> Epochs:
+    def epochs(self) -> Epochs[BatchT_co]:
         """Return the epochs of this run, each an iterator of its batches with a `number`.
 
         An epoch that is left early leaves the rest of its batches unmade; the next one begins at
@@ -138,13 +138,13 @@ class Run:
         self._was_iterated = True
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> BatchT_co:
         batch = self._take()
         while isinstance(batch, EpochEnd):
             batch = self._take()
         return batch
 
-    def _take(self) -> Batch | EpochEnd:
+    def _take(self) -> BatchT_co | EpochEnd:
         """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
         self._refuse_its_own_actions()
         with self._turn:

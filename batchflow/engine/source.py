@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.batch.typevars import BatchT_co
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import Order
 
@@ -46,11 +47,14 @@ def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
     yield from stream
 
 
-class Source(Protocol):
+class Source(Protocol[BatchT_co]):
     """What a pipeline reads from. `Dataset` is one."""
 
-    batch_class: type[Batch]
     mark: Shard | None  # which share of the items it reads
+
+    @property
+    def batch_class(self) -> type[BatchT_co]:
+        """The class of its batches."""
 
     def __len__(self) -> int:
         """Give the number of items in an epoch."""
@@ -65,7 +69,7 @@ class Source(Protocol):
             UnknownNameError: (a `KeyError`) There is no item with one of them.
         """
 
-    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> Batch:
+    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         """Make the batch of the items at `positions`; `facts` become its attributes."""
 
 

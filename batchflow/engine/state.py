@@ -8,11 +8,12 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol
 
 import numpy as np
 
 from batchflow.batch.directory import ModelSlot
+from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.options import RunOptions
 from batchflow.errors import (
     ArgumentTypeError,
@@ -22,14 +23,11 @@ from batchflow.errors import (
 )
 from batchflow.plan import Variable
 
-if TYPE_CHECKING:
-    from batchflow.batch import Batch
 
-
-class Reader(Protocol):
+class Reader(Protocol[BatchT_co]):
     """An open run, as far as it is of interest here."""
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> BatchT_co:
         """Give the next batch."""
 
     def close(self) -> None:
@@ -41,7 +39,7 @@ __all__ = ["PipelineState", "PipelineView"]
 _serial_numbers = itertools.count()
 
 
-class PipelineState:
+class PipelineState(Generic[BatchT_co]):
     """The changing things of one pipeline value. Never shared with values chained from it.
 
     Attributes:
@@ -65,7 +63,7 @@ class PipelineState:
         self.seed: int | None = None
         self.is_set_up = False
         self.setting_up = threading.RLock()
-        self.reader: tuple[RunOptions, Reader] | None = None
+        self.reader: tuple[RunOptions, Reader[BatchT_co]] | None = None
         self.trained: dict[Any, Any] | None = {}
 
     def has(self, name: str) -> bool:
@@ -103,7 +101,9 @@ class PipelineState:
                 if variable.on_each_run:
                     self._values[name] = variable.initial_value()
 
-    def open_reader(self, options: RunOptions, make: Callable[[], Reader]) -> Reader:
+    def open_reader(
+        self, options: RunOptions, make: Callable[[], Reader[BatchT_co]]
+    ) -> Reader[BatchT_co]:
         """Give the open run of `next_batch`, made now if there is none.
 
         Raises:

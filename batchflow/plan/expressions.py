@@ -22,6 +22,28 @@ if TYPE_CHECKING:
 __all__ = ["Expression", "Operation", "call", "expressions_in", "freeze", "resolved", "shown"]
 
 _Str = str  # within the class, `str` is a method
+_Binary = Callable[["Expression", Any], "Operation"]
+
+
+def _operator(function: Callable[[Any, Any], Any], symbol: _Str) -> _Binary:
+    def straight(self: Expression, other: Any) -> Operation:
+        return Operation(function, symbol, (self, other))
+
+    return straight
+
+
+def _reflected(function: Callable[[Any, Any], Any], symbol: _Str) -> _Binary:
+    def swapped(self: Expression, other: Any) -> Operation:
+        return Operation(function, symbol, (other, self))
+
+    return swapped
+
+
+def _unary(function: Callable[[Any], Any], symbol: _Str) -> Callable[[Expression], Operation]:
+    def single(self: Expression) -> Operation:
+        return Operation(function, symbol, (self,))
+
+    return single
 
 
 class Expression:
@@ -77,7 +99,7 @@ class Expression:
 
     # ---- what makes other expressions
 
-    def __getattr__(self, name: _Str) -> Operation:
+    def __getattr__(self, name: _Str) -> Expression:
         if name.startswith("_"):
             raise AttributeError(f"an expression has no attribute {name!r}")
         return Operation(getattr, ".", (self, name))
@@ -85,7 +107,7 @@ class Expression:
     def __getitem__(self, item: Any) -> Operation:
         return Operation(operator.getitem, "[]", (self, item))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Expression:
         """Make the expression of a call of the value."""
         return Operation(call, "()", (self, *args), kwargs)
 
@@ -94,6 +116,29 @@ class Expression:
 
     def __ne__(self, other: object) -> Operation:  # type: ignore[override]
         return Operation(operator.ne, "!=", (self, other))
+
+    __add__, __radd__ = _operator(operator.add, "+"), _reflected(operator.add, "+")
+    __sub__, __rsub__ = _operator(operator.sub, "-"), _reflected(operator.sub, "-")
+    __mul__, __rmul__ = _operator(operator.mul, "*"), _reflected(operator.mul, "*")
+    __truediv__, __rtruediv__ = _operator(operator.truediv, "/"), _reflected(operator.truediv, "/")
+    __floordiv__ = _operator(operator.floordiv, "//")
+    __rfloordiv__ = _reflected(operator.floordiv, "//")
+    __mod__, __rmod__ = _operator(operator.mod, "%"), _reflected(operator.mod, "%")
+    __pow__, __rpow__ = _operator(operator.pow, "**"), _reflected(operator.pow, "**")
+    __matmul__, __rmatmul__ = _operator(operator.matmul, "@"), _reflected(operator.matmul, "@")
+    __and__, __rand__ = _operator(operator.and_, "&"), _reflected(operator.and_, "&")
+    __or__, __ror__ = _operator(operator.or_, "|"), _reflected(operator.or_, "|")
+    __xor__, __rxor__ = _operator(operator.xor, "^"), _reflected(operator.xor, "^")
+    __lshift__, __rlshift__ = _operator(operator.lshift, "<<"), _reflected(operator.lshift, "<<")
+    __rshift__, __rrshift__ = _operator(operator.rshift, ">>"), _reflected(operator.rshift, ">>")
+    __lt__ = _operator(operator.lt, "<")
+    __le__ = _operator(operator.le, "<=")
+    __gt__ = _operator(operator.gt, ">")
+    __ge__ = _operator(operator.ge, ">=")
+    __neg__ = _unary(operator.neg, "-")
+    __pos__ = _unary(operator.pos, "+")
+    __invert__ = _unary(operator.invert, "~")
+    __abs__ = _unary(abs, "abs")
 
     __hash__ = object.__hash__
 
@@ -207,60 +252,6 @@ def _format(value: Any, template: Any) -> Any:
 def call(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a function: what an operation of calls does."""
     return function(*args, **kwargs)
-
-
-def _swapped(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Operation]:
-    def swapped(self: Expression, other: Any) -> Operation:
-        return Operation(function, _SYMBOLS[function], (other, self))
-
-    return swapped
-
-
-def _straight(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Operation]:
-    def straight(self: Expression, other: Any) -> Operation:
-        return Operation(function, _SYMBOLS[function], (self, other))
-
-    return straight
-
-
-def _single(function: Callable[[Any], Any], symbol: Any) -> Callable[[Any], Operation]:
-    def single(self: Expression) -> Operation:
-        return Operation(function, symbol, (self,))
-
-    return single
-
-
-_SYMBOLS: dict[Callable[..., Any], Any] = {
-    operator.add: "+",
-    operator.sub: "-",
-    operator.mul: "*",
-    operator.truediv: "/",
-    operator.floordiv: "//",
-    operator.mod: "%",
-    operator.pow: "**",
-    operator.matmul: "@",
-    operator.and_: "&",
-    operator.or_: "|",
-    operator.xor: "^",
-    operator.lshift: "<<",
-    operator.rshift: ">>",
-}
-_COMPARED: dict[Callable[..., Any], Any] = {
-    operator.lt: "<",
-    operator.le: "<=",
-    operator.gt: ">",
-    operator.ge: ">=",
-}
-for _function in _SYMBOLS:
-    _name = _function.__name__.strip("_")
-    setattr(Expression, f"__{_name}__", _straight(_function))
-    setattr(Expression, f"__r{_name}__", _swapped(_function))
-_SYMBOLS.update(_COMPARED)
-for _function in _COMPARED:
-    setattr(Expression, f"__{_function.__name__}__", _straight(_function))
-for _function, _symbol in ((operator.neg, "-"), (operator.pos, "+"), (operator.invert, "~")):
-    setattr(Expression, f"__{_function.__name__}__", _single(_function, _symbol))
-setattr(Expression, "__abs__", _single(abs, "abs"))  # noqa: B010  beside its kind
 
 
 def resolved(value: Any, batch: Batch) -> Any:

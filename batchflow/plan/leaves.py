@@ -33,7 +33,7 @@ class _Place(Expression):
     __slots__ = ()
     _letter = ""
 
-    def __call__(self, *names: Any, **kwargs: Any) -> Any:
+    def __call__(self, *names: Any, **kwargs: Any) -> Expression:
         """Give the expression of an attribute by its name, or, without one, of the object."""
         if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
             raise ArgumentTypeError(
@@ -77,7 +77,7 @@ class RandomValue(_Place):
     __slots__ = ()
     _letter = "R"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Expression:
         """Give the expression of a draw: the name of a method of `Generator` and its arguments.
 
         A list instead of a name is chosen from.
@@ -190,7 +190,7 @@ class ConfigValue(Expression):
     def __init__(self, name: Any = None, default: Any = None) -> None:
         freeze(self, _name=name, _default=default)
 
-    def __call__(self, name: Any = None, **default: Any) -> Any:
+    def __call__(self, name: Any = None, **default: Any) -> Expression:
         """Give the expression of an entry, with a default where it may be missing."""
         if name is not None and not isinstance(name, str):
             raise ArgumentTypeError(f"C() takes the name of an entry, got {name!r:.60}")
@@ -198,7 +198,7 @@ class ConfigValue(Expression):
             raise ArgumentTypeError(f"C({name!r}) takes default=..., got {[*default]}")
         return ConfigValue(name, (default["default"],) if default else None)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Expression:
         if self._name is None and not name.startswith("_"):
             return ConfigValue(name)
         return super().__getattr__(name)
@@ -259,7 +259,7 @@ class L(_Wrapped):
     __slots__ = ()
     _letter = "L"
 
-    def __new__(cls, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, function: Any, *args: Any, **kwargs: Any) -> Expression:  # type: ignore[misc]
         """Make the function's leaf, or the expression of its call with the arguments."""
         if not callable(function):
             raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}")

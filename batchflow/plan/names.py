@@ -6,16 +6,19 @@ import inspect
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import Parameter, Signature
 from typing import Any, Literal
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import RESERVED, Action, ActionSpec
+from batchflow.batch.items.parallel import per_item_signature
 from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
 
 __all__ = ["Names"]
 
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 
@@ -47,6 +50,33 @@ class Names:
                 return None
             builtin = Builtin(_without_batch(function), joined_at=0)
         return Action(name, builtin.function, ActionSpec()), builtin
+
+    def signature(
+        self, action: Action, builtin: Builtin | None, n_joined: int, returns: type
+    ) -> Signature:
+        """Return how a step is called in a chain: without its batch, its model and joined batches.
+
+        Args:
+            action: What `find` has found.
+            builtin: The same.
+            n_joined: How many batches a `join` ahead of it passes to it.
+            returns: What the call gives.
+        """
+        function = action.function
+        signature = per_item_signature(function, self.batch_class) or inspect.signature(function)
+        given = 1 + (action.spec.model is not None) + n_joined
+        if function is Batch.load:
+            given = 1 + (n_joined > 0)  # joined batches are its source
+        elif builtin is not None:
+            given = int(builtin.kind != "stream")
+        parameters = signature.parameters
+        own = [
+            p for i, p in enumerate(parameters.values()) if i >= given or p.kind not in _BY_POSITION
+        ]
+        if builtin is not None and builtin.kind == "value" and "save_to" not in parameters:
+            place = len(own) - (bool(own) and own[-1].kind is Parameter.VAR_KEYWORD)
+            own.insert(place, Parameter("save_to", Parameter.KEYWORD_ONLY, default=None))
+        return Signature(own, return_annotation=returns)
 
     def known(self) -> Iterable[str]:
         """Give all names that mean something here, those of namespaces left out."""
@@ -104,7 +134,7 @@ def _without_batch(function: Any) -> Any:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function in C that does not tell
         return call
-    batch = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
+    batch = Parameter("batch", Parameter.POSITIONAL_ONLY)
     own = signature.parameters.values()
     with suppress(ValueError):  # it may have a parameter `batch`, too
         call.__signature__ = signature.replace(parameters=[batch, *own])  # type: ignore[attr-defined]

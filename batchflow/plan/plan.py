@@ -125,12 +125,23 @@ class Plan:
         if moment is not None:
             _bind_hook(step, names, moment)
             return
-        waiting: list[Step | Chance] = []
-        for earlier in reversed(self.steps):
-            if not (isinstance(earlier, Step) and earlier.name == "join"):
+        bind_steps([*self._joins, step], names, end=False)
+
+    def n_joined(self, names: Names) -> int:
+        """Return how many batches the next step gets of a `join` ahead of it."""
+        if "join" in names.batch_class._actions:
+            return 0
+        return sum(len(step.args) for step in self._joins)
+
+    @property
+    def _joins(self) -> list[Step]:
+        """The steps at the end that wait for an action to take their batches."""
+        waiting: list[Step] = []
+        for step in reversed(self.steps):
+            if not (isinstance(step, Step) and step.name == "join"):
                 break
-            waiting.insert(0, earlier)
-        bind_steps([*waiting, step], names, end=False)
+            waiting.insert(0, step)
+        return waiting
 
     def describe(self) -> str:
         """Show the steps, one line each."""

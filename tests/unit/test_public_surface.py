@@ -1,7 +1,10 @@
 """What `import batchflow` gives, and what it does not load."""
 
+import builtins
 import importlib
+import inspect
 import pkgutil
+import re
 import types
 
 import pytest
@@ -9,6 +12,7 @@ from own_process import run_alone
 
 import batchflow
 from batchflow import errors
+from batchflow.plan.builtin import BUILTINS
 
 HEAVY = ["tensorflow", "keras", "torch", "jax", "pandas", "dill", "tqdm", "ray", "matplotlib"]
 MODULES = sorted(
@@ -26,6 +30,7 @@ def test_all_is_what_can_be_imported():
         for name, value in vars(batchflow).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
+    public |= set(batchflow._ON_USE)
     assert public == set(batchflow.__all__)
 
 
@@ -55,9 +60,35 @@ def test_every_public_name_has_a_docstring(name):
     assert getattr(batchflow, name).__doc__
 
 
+def docstrings():
+    for name in batchflow.__all__:
+        value = getattr(batchflow, name)
+        yield value.__doc__
+        if isinstance(value, type):
+            own = (member for key, member in inspect.getmembers(value) if key[0] != "_")
+            yield from (member.__doc__ for member in own if callable(member))
+    yield from (builtin.function.__doc__ for builtin in BUILTINS.values())
+
+
+def test_what_help_texts_name_can_be_imported():
+    words = set(re.findall(r"`([A-Z]\w+)(?=[`(\[.])", " ".join(filter(None, docstrings()))))
+    words -= {"Generator", "RandomState", "MyBatch"}  # of NumPy, of users
+    assert {word for word in words if not hasattr(batchflow, word)} <= set(dir(builtins))
+
+
 def test_import_is_light():
     code = f"import sys, batchflow; print(sorted(set(sys.modules) & set({HEAVY})))"
     assert run_alone(code, flags=["-W", "error"]).stdout.strip() == "[]"
+
+
+def test_what_few_name_is_imported_on_use():
+    code = "import sys, batchflow; print(batchflow.Report, 'batchflow.interop' in sys.modules)"
+    assert run_alone(code).stdout.split()[-1] == "False"
+
+
+def test_an_unknown_name_of_the_package_is_refused():
+    with pytest.raises(AttributeError, match="no attribute 'Datset'"):
+        batchflow.Datset  # noqa: B018
 
 
 def test_a_run_without_a_bar_loads_nothing_more():

@@ -41,6 +41,7 @@ __all__ = [
     "apply_to_items",
     "check_per_item",
     "inbatch_parallel",
+    "per_item_signature",
 ]
 
 _HOW = ("target", "n_workers", "timeout")
@@ -156,10 +157,8 @@ def inbatch_parallel(
         def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
             return _call(spec, per_item, self, args, kwargs)
 
-        n_given = None if is_maker else {"indices": 1, "items": 1, "run_once": 0}.get(init)
-        options = [name for name in _HOW if name not in own]
         marks = {
-            "__signature__": action_signature(method, n_given, options),
+            "__signature__": _signature(spec),
             "is_async": how.target == "async",
             PER_ITEM: spec,
         }
@@ -167,6 +166,23 @@ def inbatch_parallel(
         return per_item
 
     return decorate
+
+
+def _signature(spec: _Spec, components: Iterable[str] = ()) -> inspect.Signature:
+    n_given = dict.fromkeys(components, 1) | {"indices": 1, "items": 1, "run_once": 0}
+    options = [name for name in _HOW if name not in spec.own]
+    return action_signature(
+        spec.method, None if spec.makes_function else n_given.get(spec.init), options
+    )
+
+
+def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | None:
+    """Return the signature of an `inbatch_parallel` action of a batch class; None of others.
+
+    Which names are components only the class knows: each call is given one element of them.
+    """
+    spec = getattr(function, PER_ITEM, None)
+    return _signature(spec, cls.components) if isinstance(spec, _Spec) else None
 
 
 def check_per_item(cls: type[Batch]) -> None:

@@ -1,0 +1,71 @@
+"""The options of a run as keywords of the methods that begin one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from batchflow.engine.options import RunOptions
+from batchflow.plan.expressions import Expression
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from batchflow.index.order import ShuffleLike
+
+__all__ = ["RunKeywords", "shows_options"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class RunKeywords(TypedDict, total=False):
+    """The keyword options of `run`, `gen_batch` and `next_batch`; see `RunOptions`."""
+
+    shuffle: ShuffleLike
+    n_epochs: int | None
+    n_iters: int | None
+    first_epoch: int
+    drop_last: bool
+    prefetch: int | None
+    executor: str | Executor | Callable[[], Executor]
+    target: str
+    n_workers: int | None
+    bar: bool | Expression | Sequence[Expression]
+    seed: int | None
+
+
+def _options() -> list[inspect.Parameter]:
+    known = {field.name: field.default for field in fields(RunOptions)}
+    known |= dict.fromkeys(["prefetch", "n_workers"])  # they follow from others, if not given
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, keyword, default=known[name], annotation=hint.__forward_arg__)
+        for name, hint in RunKeywords.__annotations__.items()
+        if name in known  # not so the old spelling of one
+    ]
+
+
+_OPTIONS = _options()
+
+
+def shows_options(**defaults: Any) -> Callable[[Method], Method]:
+    """Let `inspect.signature`, `help` and completion show the options that a method passes on.
+
+    Args:
+        defaults: Those that differ from the defaults of `run`.
+    """
+    options = [
+        option.replace(default=defaults[option.name]) if option.name in defaults else option
+        for option in _OPTIONS
+    ]
+
+    def mark(method: Method) -> Method:
+        signature = inspect.signature(method)
+        *own, _ = signature.parameters.values()
+        shown = signature.replace(parameters=[*own, *options])
+        method.__signature__ = shown  # type: ignore[attr-defined]
+        return method
+
+    return mark
