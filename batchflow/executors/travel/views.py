@@ -1,16 +1,16 @@
 """Views: sums and products of an array depend on how it lies in memory, so it lies there so again.
 
-    shown:     a . . . b . . . c . . .        every fourth element of a row of 12, of rows of 1000
-    travels:   a . b . c . . d . e . f        narrowed: of each gap one element is left
+    lies here:     a b c . . . d e f . . . g h i        a cut out of wider rows
+    arrives as:    a b c . d e f . g h i                narrowed: of each gap one element is left
 
 Guarantees:
     - A view arrives with the same shape, order of axes and directions, and with gaps where it has
       them: axes that can be walked as one still can, others still cannot, and elements that lie
       side by side still do. That is all that NumPy and BLAS choose their loops by, so sums and
       products have the same bits.
-    - What travels is at most `MAX_WASTE` times what it is with the gaps narrowed, which itself is
-      about twice what the view shows, and never three times (five with axes of length 1). Views
-      that overlap themselves, such as windows, travel as the memory that they reach over.
+    - What travels is at most `MAX_WASTE` times the narrowed size, which is what the view shows for
+      long rows, and twice that where single elements have gaps between them. Views that overlap
+      themselves, such as windows, travel as the memory that they reach over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from batchflow.executors.travel.buffers import memory_of
 
 __all__ = ["has_gaps", "reduced_view"]
 
-MAX_WASTE = 2  # times the narrowed size: below, the memory is copied as it is, which is faster
+MAX_WASTE = 1.5  # times the narrowed size: below, all is copied as it lies, which is faster
 
 
 def has_gaps(array: NDArray[Any]) -> bool:
