@@ -1,4 +1,4 @@
-"""Arrays that per-item work in processes reads: those of files are mapped, views lie as they did."""
+"""Arrays that per-item work in processes reads: of files, mapped; views, as they lie."""
 
 import os
 

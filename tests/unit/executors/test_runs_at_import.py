@@ -1,4 +1,4 @@
-"""A module that runs a pipeline in processes as it is imported: its workers, which import it, refuse."""
+"""A module that runs a pipeline in processes as it is imported: workers that import it refuse."""
 
 import pytest
 from own_process import finished

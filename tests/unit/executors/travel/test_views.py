@@ -46,7 +46,7 @@ def carried(array):
 
 
 def computed(x):
-    """What depends on how an array lies in memory: orders of sums, loops for what is side by side."""
+    """What depends on how an array lies in memory: the order of sums, and which loop is taken."""
     weights = np.linspace(0, 1, x.shape[-1] * 3, dtype=x.dtype).reshape(-1, 3)
     yield from (x.sum(), x.mean(), x.std(), x.prod(), np.linalg.norm(x), np.cumsum(x))
     yield from (x.sum(axis=axis) for axis in range(x.ndim))
