@@ -9,7 +9,7 @@ memory after the run.
   the view shows; and the time that a copy takes.
 - `many_batches`: 100,000 batches with 40 KB each are kept. Required: that it ends. (A process has
   65,530 maps.)
-- `columns`: `x=table[:, :-1], y=table[:, -1]` of a table of 200 MB are sent to workers. Required: that
+- `columns`: `x=table[:, :-1], y=table[:, -1]` of a table of 200 MB go to workers. Required: that
   the table is sent once.
 - `mapped_file`: a mapped array of 800 MB is sent to workers. Required: nothing of it.
 
