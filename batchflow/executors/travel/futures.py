@@ -4,8 +4,8 @@
 
 Guarantees:
     - A result is unpacked once, by the thread that asks for it first: the pool's thread never does.
-    - An array of a result that is kept keeps at most `PARTS` times its own memory: smaller ones are
-      copied out of what the result came in.
+    - A small array of a result that is kept keeps nothing else: below `SMALL` bytes, or one of
+      `PARTS` parts of the result, it is copied out of the memory in which the result has come.
     - A task that is given up says so to all who wait for it, whether it was begun or not.
 """
 
