@@ -67,3 +67,10 @@ def test_columns_of_one_table_travel_to_workers_once(cut):
     batch = unpacked_call(plan.payload, buffers)[0](np.array([7, 3]))
     assert batch.x.tolist() == x[[7, 3]].tolist()
     assert batch.y.tolist() == y[[7, 3]].tolist()
+
+
+def test_mapped_arrays_travel_as_a_path_to_pools_of_others_too(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((1000, 100)))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    plan = Plan.of(pack(Dataset.from_arrays(Rows, x=rows[10:], y=rows[10:, 0]).create_batch))
+    assert plan.n_bytes < 10_000
