@@ -18,8 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError, ItemTimeoutError
@@ -92,19 +91,21 @@ def is_worker() -> bool:
     return _is_worker
 
 
-@contextmanager
-def unpacking() -> Iterator[None]:
+class _Unpacking:
     """While a worker process unpacks its work in this thread, no other process gets work.
 
     What is unpacked may import a module which runs a pipeline in processes as it is imported. Their
     workers would import it again, and start others without end.
     """
-    before = getattr(_here, "is_unpacking", False)
-    _here.is_unpacking = True
-    try:
-        yield
-    finally:
-        _here.is_unpacking = before
+
+    def __enter__(self) -> None:
+        _here.n_unpacking = getattr(_here, "n_unpacking", 0) + 1
+
+    def __exit__(self, *args: object) -> None:
+        _here.n_unpacking -= 1
+
+
+unpacking = _Unpacking()
 
 
 def refuse_while_unpacking() -> None:
@@ -113,7 +114,7 @@ def refuse_while_unpacking() -> None:
     Raises:
         BatchflowError: It does.
     """
-    if not getattr(_here, "is_unpacking", False):
+    if not getattr(_here, "n_unpacking", 0):
         return
     frame = sys._getframe()
     while frame.f_code.co_name != "<module>" and frame.f_back is not None:

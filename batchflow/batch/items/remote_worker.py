@@ -83,7 +83,7 @@ def work(task: bytes, calls: bytes) -> bytes:
         A packed `Answer`.
     """
     try:
-        with unpacking():
+        with unpacking:
             outpost, chunk = _Outpost(pickle.loads(task)), pickle.loads(calls)
     except Exception as error:  # noqa: BLE001  the main process raises it
         return packed(Answer([], problem=f"{type(error).__name__}: {error}"))

@@ -118,7 +118,7 @@ class _HeldPlan:
         thread = threading.current_thread()
         if thread not in self._calls:
             try:
-                with unpacking():
+                with unpacking:
                     self._calls[thread] = unpacked_call(self._payload, self._buffers)
             except BaseException as error:
                 error.add_note("while the function was unpacked in a worker process")
@@ -163,7 +163,7 @@ def far_call(
 
 
 def _unpacked(item: bytes) -> Any:
-    with unpacking():
+    with unpacking:
         return pickle.loads(item)
 
 

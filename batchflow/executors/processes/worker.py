@@ -132,7 +132,7 @@ class _Job:
         if self._function is None:
             self._opened = self._opened or self._frame.open(READ)
             try:
-                with unpacking():
+                with unpacking:
                     function, self.classes = unpacked_call(
                         self._opened.payload, self._opened.buffers
                     )
@@ -144,8 +144,9 @@ class _Job:
 
 
 def _item(received: Frame) -> Any:
-    with unpacking():
-        return received.open(COPY).load()
+    opened = received.open(COPY)
+    with unpacking:
+        return opened.load()
 
 
 class _Worker:

@@ -108,6 +108,8 @@ class ResultFuture(Future[Any]):
 
 def _with_own_arrays(opened: Opened) -> Opened:
     """Copy the small ones of the buffers, which all lie in one piece of memory."""
+    if not opened.buffers:
+        return opened
     size = len(opened.payload) + sum(buffer.nbytes for buffer in opened.buffers)
     least = max(SMALL, size // PARTS)
     buffers = [b if b.nbytes >= least else memoryview(bytearray(b)) for b in opened.buffers]
