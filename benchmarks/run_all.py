@@ -14,6 +14,7 @@ SCRIPTS = (
     "ahead",
     "large_order",
     "data",
+    "memory",
     "import_time",
     "training_loop",
     "keras_step",

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from batchflow.errors import ItemTimeoutError
+from batchflow.errors import BatchflowError, ItemTimeoutError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -36,7 +37,9 @@ __all__ = [
     "in_threads",
     "is_worker",
     "mark_worker",
+    "refuse_while_unpacking",
     "shutdown",
+    "unpacking",
 ]
 
 MAX_THREADS = 32
@@ -86,6 +89,43 @@ def mark_worker() -> None:
 def is_worker() -> bool:
     """Tell whether this is one of the worker processes."""
     return _is_worker
+
+
+class _Unpacking:
+    """While a worker process unpacks its work in this thread, no other process gets work.
+
+    What is unpacked may import a module which runs a pipeline in processes as it is imported. Their
+    workers would import it again, and start others without end.
+    """
+
+    def __enter__(self) -> None:
+        _here.n_unpacking = getattr(_here, "n_unpacking", 0) + 1
+
+    def __exit__(self, *args: object) -> None:
+        _here.n_unpacking -= 1
+
+
+unpacking = _Unpacking()
+
+
+def refuse_while_unpacking() -> None:
+    """Refuse to begin work in other processes while a worker unpacks its own.
+
+    Raises:
+        BatchflowError: It does.
+    """
+    if not getattr(_here, "n_unpacking", 0):
+        return
+    frame = sys._getframe()
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    name, path = frame.f_globals.get("__name__"), frame.f_code.co_filename
+    raise BatchflowError(
+        f"the module {name!r} runs work in processes while it is imported ({path}, line "
+        f"{frame.f_lineno}), and worker processes import it for what is defined in it: they would "
+        "start workers without end. Run the pipeline below "
+        'if __name__ == "__main__": or in a function'
+    )
 
 
 def in_this_thread(work: Work, n_items: int, timeout: float | None = None) -> None:

@@ -44,6 +44,17 @@ class Travel:
             assert batch.nested["ids"][0].tolist() == batch.indices.tolist()
             assert batch.nested["of"] is dataset.batch_class
 
+    def test_what_is_computed_of_views_has_the_same_bits(self, executor):
+        def cut(number):
+            return np.random.default_rng(number).normal(size=(50, 40, 300))[::3, 5:, ::7]
+
+        pipeline = make_dataset().p.call(cut, B.number, save_to=B.part)
+        for batch in self.batches(pipeline, executor):
+            here, there = cut(batch.number), batch.part
+            assert there.sum() == here.sum()
+            assert np.array_equal(there @ there[0].T, here @ here[0].T)
+            assert np.einsum("ijk,ijk", there, there) == np.einsum("ijk,ijk", here, here)
+
     def test_a_batch_class_with_slots_and_a_constructor(self, executor):
         class Slotted(ArrayBatch):
             __slots__ = ("note", "unset")

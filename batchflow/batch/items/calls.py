@@ -26,7 +26,7 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
-from batchflow.executors.pool import in_this_thread, in_threads, is_worker
+from batchflow.executors.pool import in_this_thread, in_threads, is_worker, refuse_while_unpacking
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
@@ -153,6 +153,8 @@ class ItemCalls:
             if how.target == "async":
                 with collected_writes(self.batch):
                     return self._in_loop(how)
+            if how.target == "processes":
+                refuse_while_unpacking()
             if how.target == "processes" and not is_worker():
                 from batchflow.batch.items.remote import (
                     call_in_processes,  # an extra: only where used

@@ -3,6 +3,8 @@
 Guarantees:
     - An error arrives as what it is, with the traceback of the other process as one more note: see
       executors/travel/errors.py.
+    - Arrays of files travel to a worker as the path of the file, and views as they lie in memory:
+      see executors/travel/files.py and views.py.
     - Of an item its own values are packed, not its batch; of a batch class everything but models.
 """
 
@@ -14,25 +16,35 @@ import pickle
 import types
 from typing import Any, NoReturn
 
+import numpy as np
+
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
 from batchflow.errors import ArgumentTypeError
 from batchflow.executors.travel import errors
 from batchflow.executors.travel.code import reduced_code
-from batchflow.executors.travel.packing import needs_cloudpickle
+from batchflow.executors.travel.files import reduced_to_file
+from batchflow.executors.travel.packing import INLINE, needs_cloudpickle
+from batchflow.executors.travel.views import has_gaps, reduced_view
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
 
 
-def packed(value: Any) -> bytes:
-    """Pack a value; `pickle.loads` unpacks it."""
+def packed(value: Any, *, is_for_worker: bool = False) -> bytes:
+    """Pack a value; `pickle.loads` unpacks it.
+
+    Args:
+        value: The value.
+        is_for_worker: Whether arrays of files travel as their paths. A worker that sends one back
+            may delete the file.
+    """
     with io.BytesIO() as file:
-        _pickler()(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        _pickler(is_for_worker=is_for_worker)(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
         return file.getvalue()
 
 
 @functools.cache
-def _pickler() -> type[Any]:
+def _pickler(*, is_for_worker: bool) -> type[Any]:
     """Make the class of the pickler; its package comes with the extra `processes`."""
     needs_cloudpickle()
     import cloudpickle
@@ -45,6 +57,12 @@ def _pickler() -> type[Any]:
                 return _lone_item, _of_item(value)
             if type(value) is ModelSlot:
                 return ModelSlot, (value._name,)
+            if is_for_worker and getattr(value, "nbytes", 0) > INLINE:
+                by_file = reduced_to_file(value)
+                if by_file is not None:
+                    return by_file
+            if type(value) is np.ndarray and has_gaps(value):
+                return reduced_view(value)
             if type(value) is types.CodeType:
                 return reduced_code(value, self.dispatch_table[types.CodeType])
             return super().reducer_override(value)

@@ -84,8 +84,9 @@ def _send(
 ) -> list[Answer]:
     """Let workers make the calls of some chunks, each as far as it comes."""
     try:
-        task = packed(desk.task())
-        sent = [(task, packed([(i, *calls.calls[i]) for i in chunk])) for chunk in chunks]
+        task = packed(desk.task(), is_for_worker=True)
+        parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
+        sent = [(task, packed(part, is_for_worker=True)) for part in parts]
     except Exception as error:
         raise ArgumentTypeError(
             f"{calls.name}(): the function, an argument, or what it asks of the batch cannot be "

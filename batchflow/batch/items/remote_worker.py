@@ -19,6 +19,7 @@ from batchflow.batch.items.calls import Failed
 from batchflow.batch.items.packing import FixedList, packed, refuse_writing, sendable
 from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError
+from batchflow.executors.pool import unpacking
 from batchflow.generators import GeneratorWatch
 
 __all__ = ["SEED", "Answer", "Far", "Key", "Task", "work"]
@@ -82,7 +83,8 @@ def work(task: bytes, calls: bytes) -> bytes:
         A packed `Answer`.
     """
     try:
-        outpost, chunk = _Outpost(pickle.loads(task)), pickle.loads(calls)
+        with unpacking:
+            outpost, chunk = _Outpost(pickle.loads(task)), pickle.loads(calls)
     except Exception as error:  # noqa: BLE001  the main process raises it
         return packed(Answer([], problem=f"{type(error).__name__}: {error}"))
     return contextvars.copy_context().run(outpost.work, chunk)

@@ -22,6 +22,7 @@ from typing import Any
 from batchflow.errors import RunClosedError
 from batchflow.executors.foreign.desk import KILL_SECONDS, Desk, Task
 from batchflow.executors.foreign.homes import Home, home_of
+from batchflow.executors.pool import refuse_while_unpacking
 from batchflow.executors.travel.futures import ResultFuture
 from batchflow.executors.travel.packing import PackedCall, packed_whole
 
@@ -41,7 +42,9 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> ForeignJob:
     Raises:
         ArgumentTypeError: What the function makes is no executor.
         ArgumentValueError: The executor forks.
+        BatchflowError: A worker asks for it while it imports a module for its own work.
     """
+    refuse_while_unpacking()
     home = home_of(executor)
     home.begin()
     return ForeignJob(home, packed, n_workers)

@@ -23,8 +23,14 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError
 from batchflow.executors.foreign.board import Address, noted
-from batchflow.executors.pool import mark_worker
-from batchflow.executors.travel.packing import Classes, PackedCall, packed_error, packed_whole
+from batchflow.executors.pool import mark_worker, unpacking
+from batchflow.executors.travel.packing import (
+    Classes,
+    PackedCall,
+    packed_error,
+    packed_whole,
+    unpacked_call,
+)
 
 __all__ = ["DONE", "FAILED", "MISSING", "Plan", "PlanKey", "far_call"]
 
@@ -112,14 +118,11 @@ class _HeldPlan:
         thread = threading.current_thread()
         if thread not in self._calls:
             try:
-                function, pairs = pickle.loads(self._payload, buffers=self._buffers)
+                with unpacking:
+                    self._calls[thread] = unpacked_call(self._payload, self._buffers)
             except BaseException as error:
                 error.add_note("while the function was unpacked in a worker process")
                 raise
-            classes = Classes()
-            for cls, token in pairs:
-                classes.add(cls, token)
-            self._calls[thread] = function, classes
         return self._calls[thread]
 
 
@@ -152,11 +155,16 @@ def far_call(
         mark_worker()
         function, classes = held.call()
         with noted(key.board, number):
-            return DONE, packed_whole(function(pickle.loads(item)), classes, "the result")
+            return DONE, packed_whole(function(_unpacked(item)), classes, "the result")
     except BaseException as error:
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
         return FAILED, packed_error(error, classes)
+
+
+def _unpacked(item: bytes) -> Any:
+    with unpacking:
+        return pickle.loads(item)
 
 
 def _held(name: str, plan: Plan | None, ended: Sequence[str]) -> _HeldPlan | None:

@@ -11,7 +11,8 @@ Guarantees:
     - Nothing is written to memory while an array of it lives in the main process, or may live in a
       process that was forked from it.
     - At most `PLACES` pieces are kept by a worker, `MAX_KEPT` bytes altogether, and none after the
-      end of a job. Who keeps more results gets fresh memory for each.
+      end of a job. Who keeps more results gets fresh memory for each; beyond `MOST_MAPS` pieces it
+      is memory of the main process, as the system maps 65,530 pieces for a process and no more.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from typing import Any
 
 from batchflow.errors import BatchflowError
 from batchflow.executors.processes.transport import (
+    COPIED,
     OWN,
     Frame,
     Parcel,
     is_small,
     map_file,
     memory_file,
+    n_maps,
     sizes_of,
     spread_out,
     write_file,
@@ -42,6 +45,7 @@ __all__ = ["PLACES", "Borrower", "Lender"]
 PLACES = 8
 MAX_KEPT = 256 << 20
 MAX_WASTE = 4  # times the size that is needed
+MOST_MAPS = 16_384
 
 # What a flag says.
 FREE, LENT, SPOILED = 0, 1, 2  # spoiled: free, but a forked process may still see the memory
@@ -130,7 +134,7 @@ class Borrower:
             OSError: Its memory cannot be mapped.
         """
         if not received.place:
-            return received.open(OWN)
+            return received.open(OWN if n_maps() < MOST_MAPS else COPIED)
         number = received.place - 1
         try:
             if received.has_file:

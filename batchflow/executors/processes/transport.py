@@ -22,6 +22,7 @@ import pickle
 import socket
 import struct
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ from batchflow.errors import BatchflowError
 from batchflow.executors.travel.packing import INLINE, Opened
 
 __all__ = [
+    "COPIED",
     "COPY",
     "OWN",
     "READ",
@@ -42,6 +44,7 @@ __all__ = [
     "is_small",
     "map_file",
     "memory_file",
+    "n_maps",
     "send",
     "sizes_of",
     "spread_out",
@@ -57,6 +60,7 @@ MAX_WRITE = 1 << 30  # one call of the system writes less than 2 GiB
 OWN = "own"  # readable and writable: nobody else has it
 COPY = "copy"  # writable, and what is written stays here
 READ = "read"  # read-only
+COPIED = "copied"  # not at all, but read into memory of this process
 
 _HEADER = struct.Struct("<BBBxIQQd")
 _MAP_FIXED = 0x10  # the same on Linux (x86, Arm, RISC-V), macOS and the BSDs
@@ -155,12 +159,30 @@ def map_file(fd: int, size: int, how: str) -> memoryview:
     # open files. A map of nothing keeps none, and the file is put into its place.
     held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(held))
+    _maps.add(held)
     access = mmap.PROT_READ if how == READ else mmap.PROT_READ | mmap.PROT_WRITE
     kind = mmap.MAP_PRIVATE if how == COPY else mmap.MAP_SHARED
     if _map_function()(address, size, access, kind | _MAP_FIXED, fd, 0) != address:
         raise OSError(ctypes.get_errno(), "shared memory cannot be mapped")
     view = memoryview(held)
     return view.toreadonly() if how == READ else view
+
+
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def n_maps() -> int:
+    """Return how many maps there are in this process."""
+    return len(_maps)
+
+
+def read_file(fd: int, size: int) -> memoryview:
+    """Read a file into memory."""
+    memory = memoryview(bytearray(size))
+    place = 0
+    while place < size:
+        place += os.preadv(fd, [memory[place : place + MAX_WRITE]], place)
+    return memory
 
 
 @functools.cache
@@ -210,13 +232,14 @@ class Frame:
         return self.opened(self.memory(how)) if self.has_file else Opened(self.body)
 
     def memory(self, how: str) -> memoryview:
-        """Map the shared memory, and close its file. Raises what `open` raises."""
+        """Map the shared memory, or read it, and close its file. Raises what `open` raises."""
         if self.fd is None:
             raise BatchflowError(
                 "shared memory did not arrive: too many files are open in this process (ulimit -n)"
             )
         try:
-            return map_file(self.fd, os.fstat(self.fd).st_size, how)
+            size = os.fstat(self.fd).st_size
+            return read_file(self.fd, size) if how == COPIED else map_file(self.fd, size, how)
         finally:
             self.close()
 

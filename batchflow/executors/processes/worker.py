@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from batchflow.executors.pool import mark_worker
+from batchflow.executors.pool import mark_worker, unpacking
 from batchflow.executors.processes.lending import PLACES, Lender
 from batchflow.executors.processes.transport import (
     COPY,
@@ -41,7 +41,13 @@ from batchflow.executors.processes.transport import (
     map_file,
     send,
 )
-from batchflow.executors.travel.packing import Classes, Opened, packed_apart, packed_error
+from batchflow.executors.travel.packing import (
+    Classes,
+    Opened,
+    packed_apart,
+    packed_error,
+    unpacked_call,
+)
 
 __all__ = [
     "DONE",
@@ -126,14 +132,21 @@ class _Job:
         if self._function is None:
             self._opened = self._opened or self._frame.open(READ)
             try:
-                function, pairs = self._opened.load()
+                with unpacking:
+                    function, self.classes = unpacked_call(
+                        self._opened.payload, self._opened.buffers
+                    )
             except BaseException as error:
                 error.add_note("while the function was unpacked in a worker process")
                 raise
-            for cls, token in pairs:
-                self.classes.add(cls, token)
             self._function, self._opened = function, None
         return self._function
+
+
+def _item(received: Frame) -> Any:
+    opened = received.open(COPY)
+    with unpacking:
+        return opened.load()
 
 
 class _Worker:
@@ -225,7 +238,7 @@ class _Worker:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
             try:
-                result = job.function()(received.open(COPY).load())
+                result = job.function()(_item(received))
             finally:
                 if os.getpid() != self._pid:  # the task has forked, and this is not the worker
                     os._exit(1)  # before it touches memory that is lent

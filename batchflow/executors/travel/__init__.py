@@ -2,6 +2,7 @@
 
     packing.py   functions, items and results into pickles, and out of them; big arrays apart
     views.py     arrays that lie in memory with gaps, or backwards
+    buffers.py   arrays of a function that lie in the same memory
     files.py     arrays of files: as the path of the file
     closed.py    functions of a class that workers may not need: unpacked by whoever calls them
     code.py      code of functions, with the place where its user wrote it

@@ -4,6 +4,8 @@
 
 Guarantees:
     - A result is unpacked once, by the thread that asks for it first: the pool's thread never does.
+    - A small array of a result that is kept keeps nothing else: below `SMALL` bytes, or one of
+      `PARTS` parts of the result, it is copied out of the memory in which the result has come.
     - A task that is given up says so to all who wait for it, whether it was begun or not.
 """
 
@@ -19,6 +21,9 @@ from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.travel.packing import Opened, PackedCall
 
 __all__ = ["Arrived", "Promise", "ResultFuture"]
+
+PARTS = 4
+SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back
 
 
 class Promise:
@@ -101,10 +106,20 @@ class ResultFuture(Future[Any]):
             self._packed = self._result = None
 
 
+def _with_own_arrays(opened: Opened) -> Opened:
+    """Copy the small ones of the buffers, which all lie in one piece of memory."""
+    if not opened.buffers:
+        return opened
+    size = len(opened.payload) + sum(buffer.nbytes for buffer in opened.buffers)
+    least = max(SMALL, size // PARTS)
+    buffers = [b if b.nbytes >= least else memoryview(bytearray(b)) for b in opened.buffers]
+    return Opened(opened.payload, buffers)
+
+
 def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
     """Give a result and no error, or an error."""
     try:
-        value = arrived.opened.load()
+        value = _with_own_arrays(arrived.opened).load()
     except Exception as error:
         failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
         failure.__cause__ = error

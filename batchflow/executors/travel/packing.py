@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
+from batchflow.executors.travel.buffers import merged, spread_again
 from batchflow.executors.travel.closed import Absent, Closing, Late, opened
 from batchflow.executors.travel.code import reduced_code
 from batchflow.executors.travel.errors import culprit, said_by, sendable
@@ -46,6 +47,7 @@ __all__ = [
     "packed_apart",
     "packed_error",
     "packed_whole",
+    "unpacked_call",
 ]
 
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
@@ -86,7 +88,7 @@ class PackedCall:
     Attributes:
         function: The function itself, which keeps its classes alive.
         payload: Its pickle.
-        buffers: The big arrays in it, not copied yet.
+        buffers: The big arrays in it, not copied yet; memory that several share is there once.
         classes: The classes that travel with it.
     """
 
@@ -115,7 +117,18 @@ def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall
         dumps = functools.partial(dumps_late, late=late)
         where = culprit(function, dumps, "the function", error)
         raise ArgumentTypeError(f"cannot be sent to a worker process: {where}") from error
-    return PackedCall(function, payload, buffers, classes)
+    return PackedCall(function, payload, merged(buffers), classes)
+
+
+def unpacked_call(
+    payload: bytes | memoryview, buffers: Sequence[memoryview]
+) -> tuple[Callable[[Any], Any], Classes]:
+    """Unpack a function, and the classes that have come with it."""
+    function, pairs = pickle.loads(payload, buffers=spread_again(buffers))
+    classes = Classes()
+    for cls, token in pairs:
+        classes.add(cls, token)
+    return function, classes
 
 
 def packed_apart(

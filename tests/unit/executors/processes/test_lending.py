@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.processes import lending
+from batchflow.executors.processes import lending, transport
 from batchflow.executors.processes.lending import FREE, LENT, PLACES, SPOILED, Borrower, Lender
 from batchflow.executors.processes.transport import Receiver, frame, send
 
@@ -103,6 +103,20 @@ def test_the_bytes_that_are_kept_are_bounded(line, monkeypatch):
     assert [array[0] for array in arrays] == list(range(PLACES))
     assert sum(map(len, line.lender._kept.values())) <= 3 * SIZE
     assert bytes(line.flags).count(LENT) == len(line.lender._kept)
+
+
+def test_beyond_many_maps_results_are_read_into_ordinary_memory(line, monkeypatch):
+    monkeypatch.setattr(lending, "MOST_MAPS", transport.n_maps() + 2 * PLACES + 3)
+    before = maps()
+    arrays = [line.carry(value) for value in range(50)]
+    assert maps() == before + 2 * PLACES + 3  # each lent piece is mapped twice: both sides are here
+    assert all((array == value).all() for value, array in enumerate(arrays))
+    assert all(array.flags.writeable for array in arrays)
+    del arrays
+    assert maps() == before + 2 * PLACES
+    again = [line.carry(value) for value in range(PLACES + 1)]
+    assert maps() == before + 2 * PLACES + 1
+    assert again[-1][0] == PLACES
 
 
 def test_nothing_is_kept_when_both_sides_forget(line):

@@ -132,6 +132,37 @@ def test_memory_of_results_is_freed_with_them(open_job):
     assert shared_maps() == before
 
 
+@pytest.mark.parametrize("n_bytes", [BIG // 20, BIG // 5], ids=["small", "a fifth"])
+def test_a_small_array_that_is_kept_keeps_nothing_else(open_job, n_bytes):
+    before = shared_maps()
+    job = open_job(lambda item: (np.full(BIG, item, "u1"), np.full(n_bytes, item, "u1")), 1)
+    kept = [job.submit(i).result(DEADLINE)[1] for i in range(20)]
+    job.close(1)
+    shutdown()
+    assert shared_maps() == before
+    for number, array in enumerate(kept):
+        assert (array == number).all()
+        assert array.flags.writeable
+
+
+def test_a_small_array_beside_much_else_keeps_nothing_of_it(open_job):
+    before = shared_maps()
+    job = open_job(lambda item: (b"x" * BIG, [item] * BIG, np.full(BIG // 5, item, "u1")), 1)
+    kept = job.submit(1).result(DEADLINE)[2]
+    job.close(1)
+    shutdown()
+    assert shared_maps() == before
+    assert (kept == 1).all()
+
+
+def test_small_results_that_are_kept_need_no_maps(open_job):
+    before = shared_maps()
+    job = open_job(lambda item: np.full(40_000, item, "u1"), 1)
+    kept = results([job.submit(i) for i in range(200)])
+    assert shared_maps() <= before + 8  # that are lent
+    assert [int(array[-1]) for array in kept] == list(range(200))
+
+
 def test_memory_of_results_that_are_dropped_is_used_again(open_job):
     job = open_job(lambda item: np.full(BIG, item), 1)
     job.submit(0).result(DEADLINE)
