@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batchflow.batch import Batch
 from batchflow.batch.directory import ModelSlot
 from batchflow.engine.again import note_training
-from batchflow.engine.count import Counted, EpochSize, Length, is_as_counted
+from batchflow.engine.count import Counted, EpochSize, Length, is_as_counted, none_is_missing
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.notes import ReplayNotes
 from batchflow.engine.options import RunOptions, derived_seed
@@ -360,13 +360,12 @@ class Machine:
         schedule = self._made_schedule if place <= self._start.n_remade else self.schedule
         if place == 1 and isinstance(bound.what, Rebatch) and self._sizes[0].is_known:
             made = is_as_counted(made, schedule, self.length, bound.step)
+        if place == 1 and isinstance(bound.what, Merge) and schedule.first:
+            made = none_is_missing(made, schedule, bound.step)
         machines = self._others_of(bound)
         others = [machine.ordered(machine.ahead(workers), workers) for machine in machines]
-        merge, first_epoch = (
-            merging(self._plan.batch_class),
-            schedule.first // schedule.batches_per_epoch,
-        )
-        stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, first_epoch)
+        merge, epoch = merging(self._plan.batch_class), schedule.first_epoch
+        stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, epoch)
         return workers.also_close(stage)
 
     def _others_of(self, bound: BoundRegrouping) -> list[Machine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, inf
 from typing import NamedTuple
@@ -12,7 +13,14 @@ from batchflow.errors import ActionResultError
 from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import discard_batch, filter_items
 
-__all__ = ["Counted", "EpochSize", "Length", "is_as_counted", "keeps_items"]
+__all__ = [
+    "Counted",
+    "EpochSize",
+    "Length",
+    "is_as_counted",
+    "keeps_items",
+    "none_is_missing",
+]
 
 
 class EpochSize(NamedTuple):
@@ -97,6 +105,30 @@ def is_as_counted(
         return item
 
     return map(checked, stream)  # which, other than a generator, keeps no batch
+
+
+def none_is_missing(
+    stream: Iterator[Batch | EpochEnd], schedule: Schedule, step: object
+) -> Iterator[Batch | EpochEnd]:
+    """Pass on source batches that come to a merge in a run that begins at a later epoch.
+
+    Raises:
+        ActionResultError: An action has skipped one. It would have skipped some before, too, and
+            nobody knows how many.
+    """
+    numbers = itertools.count(schedule.first)
+
+    def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
+        number = next(numbers)
+        if isinstance(item, EpochEnd) or item.number != number:
+            raise ActionResultError(
+                f"an action ahead of {step} skipped the batch {number}, so with first_epoch it is "
+                "not known which batches are merged with which. Leave items out by filter, or "
+                "begin at epoch 0"
+            )
+        return item
+
+    return map(checked, stream)
 
 
 class Counted(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -160,6 +161,8 @@ class RunOptions:
             shuffle = shuffle.function
         if isinstance(shuffle, int) and not isinstance(shuffle, bool):
             shuffle = derived_seed(shuffle, number)
+        elif callable(shuffle):  # what it counts, it counts for this pipeline alone
+            shuffle = copied_function(shuffle)
         inherited: dict[str, Any] = {
             "drop_last": outer.drop_last,
             "seed": outer.seed,
@@ -265,6 +268,17 @@ class RunOptions:
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
 
 
+def copied_function(function: Any) -> Any:
+    """Return an order with the state of `function` now, and no part in what it becomes."""
+    try:
+        return copy.deepcopy(function)
+    except Exception as error:
+        raise ArgumentValueError(
+            f"shuffle={function!r:.60} is for the pipelines inside of this one, too, and cannot be "
+            f"copied ({error}); give each its own: pipeline.run_later(shuffle=...)"
+        ) from error
+
+
 def derived_seed(seed: int, path: int) -> int:
     """Give the seed of a pipeline inside of another: the one of this number, from 0 on."""
     return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
@@ -306,6 +320,11 @@ def _checked_executor(executor: Any) -> Any:
 
     if isinstance(executor, Executor):
         return executor
+    if isinstance(executor, Expression):
+        raise ArgumentTypeError(
+            f"executor (target, by its old name) is no late value, got {executor!r:.60}. What a "
+            "feed gives beside x is y and sample_weight"
+        )
     if not isinstance(executor, type) and callable(getattr(executor, "get_executor", None)):
         raise ArgumentValueError(
             f"executor is a {type(executor).__name__}, which is not one itself: pass what its "

@@ -121,10 +121,10 @@ class Run(Generic[BatchT_co]):
             BatchflowError: Batches have been taken from it.
         """
         self._refuse_used_up()
-        if self._has_begun:
+        if self._has_begun or self._course.tells_ends:
             raise BatchflowError(
-                "epochs() goes through a run from its first batch on, and batches have been taken "
-                "from this one: call it before, on another run: gen_batch(...).epochs()"
+                "epochs() goes through a run from its first batch on, and batches or epochs "
+                "have been taken from this one: call it once: gen_batch(...).epochs()"
             )
         self._course.tells_ends = True
         self._machine.marks_epochs = self._machine.prefix.marks_epochs = True

@@ -93,6 +93,11 @@ class Schedule(NamedTuple):
     end: int | None = None
 
     @property
+    def first_epoch(self) -> int:
+        """The epoch of the first batch."""
+        return self.first // self.batches_per_epoch
+
+    @property
     def batches_per_epoch(self) -> int:
         """How many batches an epoch has."""
         whole, rest = divmod(self.n_items, self.batch_size)

@@ -131,8 +131,11 @@ def _refuse_collisions(ids: list[str], paths: list[str], *, is_cut: bool) -> Non
             root = os.path.commonpath([os.path.dirname(found) for found in paths]) or "."
         except ValueError:  # some begin at the root of all, others do not
             root = "..."
+        endings = {os.path.splitext(found)[1] for found in paths}
+        ending = endings.pop() if len(endings) == 1 else ""
         raise ArgumentValueError(
             f"{twice}. Where folders hold files of the same names, let paths be the ids, with the "
             f"folders in them: root = Path({root!r}); ids = [str(path.relative_to(root)) for path "
-            'in sorted(root.glob("*/*"))]; Dataset(ids, MyBatch).p.load(src=root, fmt=read)'
+            f'in sorted(root.glob("*/*{ending}"))]; Dataset(ids, MyBatch).p.load(src=root, '
+            "fmt=read)"
         )

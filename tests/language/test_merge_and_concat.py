@@ -18,6 +18,7 @@ from laws.conftest import (
 )
 
 from batchflow import (
+    ActionResultError,
     ArrayBatch,
     B,
     Batch,
@@ -1092,3 +1093,43 @@ def test_two_threads_may_run_one_pipeline_with_an_ordered_inner_one(left, right)
 def test_execute_for_says_that_it_cannot(left, right):
     with pytest.raises(ValueError, match=r"execute_for: merge\(.*run the pipeline instead"):
         left.p.merge(right).execute_for(left.create_batch([1]))
+
+
+# ---- orders that keep a state, and epochs that begin later
+
+
+class _Counting:
+    """An order that draws on from where it was."""
+
+    def __init__(self):
+        self._rng = np.random.default_rng(0)
+
+    def __call__(self, positions):
+        return self._rng.permutation(positions)
+
+
+@pytest.mark.parametrize("word", ["concat", "merge"])
+def test_an_order_with_a_state_is_each_pipelines_own(word):
+    one, other = Dataset(12).p, Dataset(8).p
+    pipeline = getattr(one, word)(other.run_later(3, n_epochs=None) if word == "merge" else other)
+
+    def ids(**options):
+        batches = pipeline.gen_batch(3, shuffle=_Counting(), **options)
+        return [(batch.epoch, batch.source_ids.tolist()) for batch in batches]
+
+    whole = ids(n_epochs=3)
+    assert all(ids(n_epochs=3, prefetch=prefetch) == whole for prefetch in (1, 4, 8))
+    assert ids(n_epochs=2, first_epoch=1) == [pair for pair in whole if pair[0] >= 1]
+
+
+def test_a_skip_ahead_of_a_merge_is_told_where_epochs_begin_later():
+    def skip(batch):
+        if batch.number % 2:
+            raise SkipBatch
+        return batch
+
+    skipping = Dataset(12).p.map(skip, over="batches")
+    pipeline = skipping.merge(Dataset(8).p.run_later(2, n_epochs=None))
+    assert len(list(pipeline.gen_batch(3, n_epochs=2))) == 4
+    with pytest.raises(ActionResultError, match="skipped the batch 5, so with first_epoch"):
+        list(pipeline.gen_batch(3, first_epoch=1))

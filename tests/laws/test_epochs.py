@@ -12,6 +12,7 @@ from batchflow import (
     ArgumentValueError,
     ArrayBatch,
     B,
+    BatchflowError,
     Dataset,
     R,
     RunClosedError,
@@ -433,7 +434,7 @@ def test_an_epoch_that_was_left_says_so():
 def test_epochs_begin_with_the_run():
     run = rows(8).p.gen_batch(4)
     next(run)
-    with pytest.raises(Exception, match=r"batches have been taken from this one.*another run"):
+    with pytest.raises(BatchflowError, match="taken from this one: call it once"):
         run.epochs()
 
 

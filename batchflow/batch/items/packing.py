@@ -57,10 +57,10 @@ def _pickler(*, is_for_worker: bool) -> type[Any]:
                 return _lone_item, _of_item(value)
             if type(value) is ModelSlot:
                 return ModelSlot, (value._name,)
-            if is_for_worker and getattr(value, "nbytes", 0) > INLINE:
-                by_file = reduced_to_file(value)
-                if by_file is not None:
-                    return by_file
+            is_small = isinstance(value, np.ndarray) and value.nbytes <= INLINE
+            by_file = reduced_to_file(value) if is_for_worker and not is_small else None
+            if by_file is not None:
+                return by_file
             if type(value) is np.ndarray and has_gaps(value):
                 return reduced_view(value)
             if type(value) is types.CodeType:
