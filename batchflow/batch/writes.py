@@ -53,17 +53,22 @@ def write_item(batch: Batch, name: str, position: int, value: Any) -> None:
         ArgumentValueError: The value has another shape than the items.
     """
     component, shown = getattr(batch, name), f"{type(batch).__name__}.{name.lstrip('_')}"
+    if isinstance(component, np.ndarray):
+        _check_item(component, position, value, shown)
     writes = batch.__dict__.get("_writes")
-    if writes is None:
-        if isinstance(component, np.ndarray):
-            _check_item(component, position, value, shown)
-        new = written(component, position, value, shown)
-        if new is not component:
-            setattr(batch, name, new)
-    else:
-        if isinstance(component, np.ndarray):
-            _check_item(component, position, value, shown)
-        writes[name, position] = value
+    if writes is not None:
+        writes[name, position] = _as_kept(value, component)
+        return
+    new = written(component, position, value, shown)
+    if new is not component:
+        setattr(batch, name, new)
+
+
+def _as_kept(value: Any, component: Any) -> Any:
+    """Return a copy, where the component would have one: a call may use its memory again."""
+    if isinstance(component, np.ndarray) and component.dtype.kind != "O":
+        return value.copy() if isinstance(value, np.ndarray) else value
+    return value.clone() if package_of(component) == package_of(value) == "torch" else value
 
 
 @contextmanager

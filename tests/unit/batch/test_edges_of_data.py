@@ -208,6 +208,18 @@ def test_what_is_masked_is_written_as_that(dtype):
     assert batch.x.mask.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("cls", [Strict, Loose])
+def test_a_buffer_may_be_used_for_the_next_item(cls):
+    buffer = np.zeros(2)
+
+    def write(item):
+        buffer[:] = item.y
+        item.x = buffer
+
+    dataset = Dataset.from_arrays(cls, x=np.zeros((3, 2)), y=[1, 2, 3])
+    assert dataset.p.map(write).next_batch(3).x.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
 def test_a_smaller_shape_is_not_spread_over_an_item():
     dataset = Dataset.from_arrays(Strict, x=np.arange(6.0).reshape(2, 3))
     for function in (lambda x: x[:1], lambda x: x.max()):
