@@ -36,6 +36,7 @@ from typing import Any
 
 from batchflow.errors import ArgumentValueError
 from batchflow.extras import imported
+from batchflow.files import replacing
 from batchflow.models.build import build
 from batchflow.models.keras import (
     assign_state,
@@ -53,7 +54,6 @@ from batchflow.models.state_file import (
     read_arrays,
     read_shapes,
     reading,
-    replacing,
     write_arrays,
 )
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tokenize
 import zipfile
 import zlib
@@ -35,7 +34,6 @@ __all__ = [
     "read_arrays",
     "read_shapes",
     "reading",
-    "replacing",
     "write_arrays",
 ]
 
@@ -160,28 +158,3 @@ def reading(file: str) -> Iterator[zipfile.ZipFile]:
             raise ArgumentValueError(
                 f"{file} is damaged or no state of a model: {error}"
             ) from error
-
-
-@contextlib.contextmanager
-def replacing(file: str, suffix: str = "") -> Iterator[str]:
-    """Give a temporary path beside a file, and put what was written there in the file's place."""
-    folder, name = os.path.split(file)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")
-    try:
-        yield temporary
-        _flush(temporary, os.O_RDWR)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _flush(folder, os.O_RDONLY)
-
-
-def _flush(path: str, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

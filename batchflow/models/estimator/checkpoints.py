@@ -35,6 +35,7 @@ from batchflow.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from batchflow.files import replacing
 from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
 from batchflow.models.keras import state_variables
@@ -244,18 +245,11 @@ class Checkpoints:
     def pack(self, path: str | os.PathLike[str]) -> None:
         """Put the newest checkpoint, or the fact that there is none, into one file, atomically."""
         latest = self.latest()
-        temporary = f"{os.fspath(path)}.{os.urandom(4).hex()}.tmp"
-        try:
-            with zipfile.ZipFile(temporary, "x") as archive:
-                archive.writestr(_PACKED, "" if latest is None else os.path.basename(latest))
-                if latest is not None:
-                    archive.write(latest, "state.npz")
-                    archive.write(f"{latest.removesuffix('.npz')}.json", "notes.json")
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+            archive.writestr(_PACKED, "" if latest is None else os.path.basename(latest))
+            if latest is not None:
+                archive.write(latest, "state.npz")
+                archive.write(f"{latest.removesuffix('.npz')}.json", "notes.json")
 
     def unpack(self, path: str | os.PathLike[str]) -> None:
         """Make the checkpoint of such a file the newest one. Later ones are removed.
@@ -273,9 +267,12 @@ class Checkpoints:
                 for part in ("npz", "json") if name else ():
                     entry = "state.npz" if part == "npz" else "notes.json"
                     target = os.path.join(self._folder, f"{name}.{part}")
-                    with archive.open(entry) as source, open(f"{target}.0.tmp", "wb") as stream:
+                    with (
+                        replacing(target) as temporary,
+                        open(temporary, "xb") as stream,
+                        archive.open(entry) as source,
+                    ):
                         shutil.copyfileobj(source, stream)
-                    os.replace(f"{target}.0.tmp", target)
         except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
             raise ArgumentValueError(
                 f"{os.fspath(path)} is damaged, or no saved Estimator: {error}"
@@ -326,16 +323,5 @@ def _entries(program: Program) -> dict[str, str]:
 
 def _write(path: str, notes: dict[str, Any]) -> None:
     """Write a file of notes, atomically."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
-    with open(temporary, "x", encoding="utf-8") as stream:
+    with replacing(path) as temporary, open(temporary, "x", encoding="utf-8") as stream:
         json.dump(notes, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
