@@ -45,7 +45,7 @@ if _typing.TYPE_CHECKING:
 # The name that users of an older batchflow know.
 SkipBatchException = SkipBatch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "ActionResultError",
