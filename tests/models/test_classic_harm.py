@@ -55,7 +55,7 @@ def run(chain, prefetch=N_WORKERS):
 
 def is_far(weights):
     """Tell whether weights are nowhere near those that made the data, or no numbers at all."""
-    return not np.abs(weights.ravel() - [1.0, -2.0, 3.0]).max() < 100
+    return not np.abs(weights.ravel() - [1.0, -2.0, 3.0]).max() < 10
 
 
 @pytest.fixture
