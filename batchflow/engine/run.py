@@ -138,14 +138,7 @@ class Run(Generic[BatchT_co]):
         self._was_iterated = True
         return self
 
-    def __next__(self) -> BatchT_co:
-        batch = self._take()
-        while isinstance(batch, EpochEnd):
-            batch = self._take()
-        return batch
-
-    def _take(self) -> BatchT_co | EpochEnd:
-        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
+    def __next__(self, *, tells_ends: bool = False) -> BatchT_co:
         self._refuse_its_own_actions()
         with self._turn:
             self._reader = threading.get_ident()
@@ -163,7 +156,13 @@ class Run(Generic[BatchT_co]):
                 raise
             finally:
                 self._reader = None
-            return batch
+        if batch.__class__ is EpochEnd and not tells_ends:
+            return next(self)
+        return batch  # type: ignore[return-value]
+
+    def _take(self) -> BatchT_co | EpochEnd:
+        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
+        return self.__next__(tells_ends=True)
 
     def _leave(self, epoch: int) -> None:
         """Let an epoch come next, whatever is left of those before it."""
