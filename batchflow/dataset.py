@@ -205,18 +205,16 @@ class Dataset(Generic[BatchT_co]):
     def __iter__(self) -> Iterator[Any]:
         """Refuse: items come in batches."""
         raise ArgumentTypeError(
-            "a dataset is not iterated itself; its batches are: for batch in "
-            "dataset.gen_batch(batch_size), or dataset.p.some_action().gen_batch(batch_size). "
-            "Tuples for a training loop: dataset.p.feed(batch_size, B.x, B.y); the ids: "
-            "dataset.indices"
+            "a dataset is not iterated itself; its batches are: for batch in dataset.gen_batch("
+            "batch_size), or dataset.p.some_action().gen_batch(batch_size). Tuples for a training "
+            "loop: dataset.p.feed(batch_size, B.x, B.y); the ids: dataset.indices"
         )
 
     def __getitem__(self, item: Any) -> Any:
         """Refuse: what an item is, the batch knows."""
         raise ArgumentTypeError(
-            f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of the items "
-            "with some ids: dataset.create_batch(ids); the dataset of them: "
-            "dataset.create_subset(ids)"
+            f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of some ids: "
+            "dataset.create_batch(ids); the dataset of them: dataset.create_subset(ids)"
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -348,11 +346,12 @@ class Dataset(Generic[BatchT_co]):
 
     def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
-        arrays, index = None, self.index._take(positions)
-        if self._data is not None:
-            arrays = self._data.copy_rows(rows_at(self._rows, positions), index)
+        held = self.__dict__  # quicker than attributes, where a class has __getattr__
+        index, data = held["index"]._take(positions), held["_data"]
+        rows = positions if held["_rows"] is None else rows_at(held["_rows"], positions)
+        arrays = None if data is None else data.copy_rows(rows, index)
         facts["dataset"] = self
-        return self.batch_class._make(index, arrays, facts)
+        return held["batch_class"]._make(index, arrays, facts)  # type: ignore[no-any-return]
 
     def positions(self, ids: Any) -> npt.NDArray[np.int64]:
         """Give the positions of the items with these ids, or with this one, as an array.

@@ -47,8 +47,14 @@ def in_order(
     Yields:
         The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
     """
+    held: list[Batch | EpochEnd] = []  # what is given away is held by nothing here
     if not section and not rest:
-        yield from map(partial(_in_pipeline, pipeline), batches)
+        for batch in batches:
+            if batch.__class__ is not EpochEnd:
+                batch.pipeline = pipeline  # type: ignore[union-attr]
+            held.append(batch)
+            del batch
+            yield held.pop()
         return
     for batch in batches:
         if isinstance(batch, EpochEnd):
@@ -65,15 +71,9 @@ def in_order(
             if batch._closes:
                 yield EpochEnd()
             continue
-        held = [done]
+        held.append(done)  # type: ignore[arg-type]
         del batch, done
-        yield held.pop()  # type: ignore[misc]
-
-
-def _in_pipeline(pipeline: Any, item: Batch | EpochEnd) -> Batch | EpochEnd:
-    if isinstance(item, Batch):
-        item.pipeline = pipeline
-    return item
+        yield held.pop()
 
 
 def holding(locks: Sequence[Any], work: Callable[[], T]) -> T:
