@@ -100,6 +100,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the model 'net' has been trained on epoch 0:UserWarning")
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_state_that_is_loaded_goes_on_with_the_same_bits(kind, tmp_path):
     def make():
