@@ -301,7 +301,9 @@ def take_rows(value: Any, positions: Positions, shown: str) -> Any:
 
 
 def row_at(value: Any, position: int) -> Any:
-    """Return one row of a container."""
+    """Return one row of a container: of a sparse matrix, a matrix of one row."""
+    if is_sparse(value):
+        return value.tocsr()[[position]]
     return value.iloc[position] if hasattr(value, "iloc") else value[position]
 
 

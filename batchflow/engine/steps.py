@@ -122,9 +122,13 @@ def _add_notes(
             add_note_once(error, replay_note(sources))
 
 
+_NAMES = frozenset({"src", "dst", "components", "model", "name"})  # take names of components, too
+
+
 def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
     """Go through what a newcomer may not see in an error of a step."""
-    for value in (*step.args, *step.kwargs.values()):
+    named = (value for name, value in step.kwargs.items() if name not in _NAMES)
+    for value in (*step.args, *named):
         if isinstance(value, str) and value in batch.components and value in str(error):
             yield f"{value!r} is a text here; the component of the batch is B.{value}"
     empty = [name for name in batch.components if getattr(batch, name, None) is None]
