@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.batch.joins import join_rows
 from batchflow.batch.rows import check_rows, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
@@ -149,6 +148,8 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
             f"{shown}: batch {empty[0]} of the {len(values)} to merge has no data (None), others "
             "have; fill it, or set it to None in all of them"
         )
+    from batchflow.batch.joins import join_rows  # on use, for a light import
+
     for value, n_items in pieces:
         check_rows(value, n_items, shown)
     return join_rows(values, shown)
