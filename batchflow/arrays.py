@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMMUTABLE",
+    "TEXT_BYTES",
     "column_array",
     "column_items",
     "common_dtype",
@@ -49,7 +50,7 @@ _TEXTS = (frozenset({str, np.str_}), frozenset({bytes, np.bytes_}))
 _TENSORS = frozenset({"torch", "tensorflow", "jax", "jaxlib"})
 # Kinds of dtypes whose values are of one kind: numbers, bools, texts, bytes, dates, durations.
 _GROUPS = {kind: name for name in ("iufc", "b", "UT", "S", "M", "m") for kind in name}
-_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
+TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 # Types whose values nobody can change, so that a reference is as good as a copy.
 IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
@@ -283,7 +284,7 @@ def common_dtype(arrays: Iterable[npt.NDArray[Any]]) -> np.dtype[Any] | None:
 def _is_compact(dtype: np.dtype[Any], arrays: Sequence[npt.NDArray[Any]]) -> bool:
     """Tell whether texts of fixed width take at most about twice their content, and 80 bytes."""
     n_texts = sum(array.size for array in arrays)
-    room = dtype.itemsize - _TEXT_BYTES
+    room = dtype.itemsize - TEXT_BYTES
     if room <= 0:
         return True
     content = sum(int(np.strings.str_len(array).sum()) for array in arrays)

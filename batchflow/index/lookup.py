@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import object_array
+from batchflow.arrays import TEXT_BYTES, object_array
 from batchflow.index.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ __all__ = ["Lookup", "compact_texts", "find_duplicates", "make_lookup", "plain"]
 
 # Above this size a sorted order (16 bytes per id) takes the place of a dict (some 150).
 _DICT_UP_TO = 2**16
-_TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
 
 
 def plain(ids: npt.NDArray[Any]) -> list[Any]:
@@ -160,7 +159,7 @@ def _as_array_of(kinds: str, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDA
 def compact_texts(items: Sequence[str]) -> npt.NDArray[Any]:
     """Make an array of texts: of fixed width, unless that takes too much or cuts an end."""
     longest, total = max(map(len, items), default=0), sum(map(len, items))
-    is_compact = 4 * longest * len(items) <= 2 * total + _TEXT_BYTES * len(items)
+    is_compact = 4 * longest * len(items) <= 2 * total + TEXT_BYTES * len(items)
     if is_compact and not any(item.endswith("\0") for item in items):
         return np.array(items)
     return object_array(items)

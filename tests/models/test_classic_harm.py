@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 N_WORKERS = 8
-N_EPOCHS = 40  # of 8 batches
+N_EPOCHS = 60  # of 8 batches; fewer do not always suffice to get far
 PATIENCE = 60  # seconds
 
 
@@ -55,7 +55,7 @@ def run(chain, prefetch=N_WORKERS):
 
 def is_far(weights):
     """Tell whether weights are nowhere near those that made the data, or no numbers at all."""
-    return not np.abs(weights.ravel() - [1.0, -2.0, 3.0]).max() < 10
+    return not np.abs(weights.ravel() - [1.0, -2.0, 3.0]).max() < 100
 
 
 @pytest.fixture
