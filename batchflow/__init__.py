@@ -31,7 +31,7 @@ from batchflow.errors import (
     UnknownNameError,
     WorkerDiedError,
 )
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.index import DatasetIndex, FilesIndex, Split
 from batchflow.pipeline import Pipeline
 from batchflow.plan import PP, B, C, Config, D, F, I, L, P, R, V, W

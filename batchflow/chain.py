@@ -19,7 +19,7 @@ from batchflow.errors import (
 from batchflow.plan import BoundPlan, Config, Plan, Step, Where
 from batchflow.plan.builtin import BUILTINS
 from batchflow.plan.names import Names
-from batchflow.plan.plan import Moment
+from batchflow.plan.plan import HookName
 from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
 
@@ -39,7 +39,7 @@ class Chain(Declarations, Generic[BatchT_co]):
     _plan: Plan
     _ahead: tuple[int | None, RunKeywords] | None  # the options that `run_later` has set
     _bound: BoundPlan | None  # once it is asked for
-    _moment: Moment | None  # where the next step goes, if not into the stream of batches
+    _moment: HookName | None  # where the next step goes, if not into the stream of batches
 
     def __init__(
         self, source: Source[BatchT_co] | None = None, config: Mapping[str, Any] | None = None
@@ -53,7 +53,7 @@ class Chain(Declarations, Generic[BatchT_co]):
         source: Source[BatchT_co] | None,
         plan: Plan,
         ahead: Any,
-        moment: Moment | None = None,
+        moment: HookName | None = None,
     ) -> None:
         fields = {
             "_source": source,
@@ -71,7 +71,7 @@ class Chain(Declarations, Generic[BatchT_co]):
         source: Source[BatchT_co] | None,
         plan: Plan,
         ahead: Any = None,
-        moment: Moment | None = None,
+        moment: HookName | None = None,
     ) -> Self:
         chain = cls.__new__(cls)
         chain._set(source, plan, ahead, moment)
@@ -120,13 +120,13 @@ class Chain(Declarations, Generic[BatchT_co]):
         source = self._source
         return self._plan.names(Batch if source is None else source.batch_class, source)
 
-    def _with_step(self, step: Step, moment: Moment | None = None) -> Self:
+    def _with_step(self, step: Step, moment: HookName | None = None) -> Self:
         moment = moment or self._moment
         if self._source is not None:
             self._plan.check_step(step, self._names(), moment)
         return self._with(self._plan.with_step(step, moment))
 
-    def _at(self, moment: Moment | None) -> Self:
+    def _at(self, moment: HookName | None) -> Self:
         """Give this chain, with the next steps at another moment."""
         return self._of(self._source, self._plan, self._ahead, moment)
 

@@ -17,9 +17,9 @@ from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
     from batchflow.engine import PipelineModels, Source
-    from batchflow.plan.plan import Moment
+    from batchflow.plan.plan import HookName
 
-__all__ = ["Declarations", "word"]
+__all__ = ["Declarations", "overridable_by_action"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 _INIT_ARGUMENTS = {"default", "init", "init_on_each_run"}
@@ -46,7 +46,7 @@ def _made_by_expression(name: str, default: Any, init: Any) -> tuple[Any, Any]:
     return default, init
 
 
-def word(method: Method) -> Method:
+def overridable_by_action(method: Method) -> Method:
     """Let an action of the batch class with the same name take the place of a method."""
     name = method.__name__
 
@@ -68,14 +68,14 @@ class Declarations:
         _source: Source[Any] | None
         _plan: Plan
         _ahead: Any
-        _moment: Moment | None
+        _moment: HookName | None
 
         @property
         def models(self) -> PipelineModels:
             """The models of the pipeline."""
 
         def _with(self, plan: Plan) -> Self: ...
-        def _with_step(self, step: Step, moment: Moment | None = None) -> Self: ...
+        def _with_step(self, step: Step, moment: HookName | None = None) -> Self: ...
 
     def init_variable(
         self,
@@ -143,7 +143,7 @@ class Declarations:
         """
         return self.delete_variables([name])
 
-    @word
+    @overridable_by_action
     def delete_variables(self, names: Iterable[str] | None = None) -> Self:
         """Take the declarations of some variables back, or of all; gives a new pipeline.
 
@@ -178,7 +178,7 @@ class Declarations:
         model = DeclaredModel(name, builder, mode, config)
         return self._with(self._plan.with_model(model))
 
-    @word
+    @overridable_by_action
     def import_model(self, name: str, pipeline: Declarations) -> Self:
         """Use a model of another pipeline, under its name there.
 
@@ -201,7 +201,7 @@ class Declarations:
         model = DeclaredModel(name, imported_from=pipeline)
         return self._with(self._plan.with_model(model))
 
-    @word
+    @overridable_by_action
     def load_model(
         self,
         name: str,
@@ -242,7 +242,7 @@ class Declarations:
         declared = {model.name for model in self._plan.models}
         return name in declared or name in source.batch_class.models
 
-    @word
+    @overridable_by_action
     def concat(self, *others: Any) -> Self:
         """Let the batches of other pipelines follow, or append steps.
 
@@ -258,7 +258,7 @@ class Declarations:
             return reduce(operator.add, others, self)
         return self._with_step(Step("concat", others, {}, Where.of_caller(2)))
 
-    @word
+    @overridable_by_action
     def add_namespace(self, *namespaces: Any) -> Self:
         """Let functions of modules, or of other objects, be steps: `add_namespace(np)`.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.engine import Machine, Program, Run, RunKeywords, RunOptions, Source, shows_options
+from batchflow.engine import Program, Run, RunGraph, RunKeywords, RunOptions, Source, shows_options
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
 from batchflow.engine.stream import NEVER
@@ -17,7 +17,7 @@ from batchflow.plan import Plan
 if TYPE_CHECKING:
     from batchflow.engine.state import PipelineState
     from batchflow.insight.check import Report
-    from batchflow.plan.plan import Moment
+    from batchflow.plan.plan import HookName
 
 __all__ = ["Inspection"]
 
@@ -39,7 +39,7 @@ class Inspection(Generic[BatchT_co]):
             source: Source[BatchT_co] | None,
             plan: Plan,
             ahead: Any = None,
-            moment: Moment | None = None,
+            moment: HookName | None = None,
         ) -> Self: ...
         def _options(
             self, batch_size: int | None, options: RunKeywords, *, endless: bool
@@ -68,7 +68,7 @@ class Inspection(Generic[BatchT_co]):
         """
         chosen = self._options(batch_size, options, endless=True)
         program = self._program()
-        machine = Machine(program, chosen)
+        machine = RunGraph(program, chosen)
         ticket = machine.schedule.ticket(number)
         machine.prefix.marks_epochs = False
         batch = machine.alone(lambda: machine.prefix.work(ticket, NEVER))
@@ -120,7 +120,7 @@ class Inspection(Generic[BatchT_co]):
         try:
             if batch_number is not None:
                 _refuse_regrouping("debug", program)
-                machine, number = Machine(program, chosen), batch_number
+                machine, number = RunGraph(program, chosen), batch_number
                 batch = _through(machine, lambda: machine.source_batch(number), program.pipeline)
                 return cast("BatchT_co | None", batch)
             with self._open(chosen) as run:
@@ -182,14 +182,14 @@ class Inspection(Generic[BatchT_co]):
         seed = checked_seed(seed)
         if seed is not None:
             batch._rng, batch._rng_key = None, (seed, 0, 0)
-        machine = Machine(program, None, seed=seed)
+        machine = RunGraph(program, None, seed=seed)
         try:
             return _through(machine, lambda: batch, program.pipeline)
         finally:
             batch.pipeline = program.pipeline  # also where it was dropped before the last step
 
 
-def _through(machine: Machine, make: Callable[[], OtherT], pipeline: Any) -> OtherT | None:
+def _through(machine: RunGraph, make: Callable[[], OtherT], pipeline: Any) -> OtherT | None:
     """Take one batch through all steps; None if one drops it."""
     done: OtherT | None = machine.alone(lambda: machine.through(make(), pipeline))
     return done

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import Chain, is_source
-from batchflow.declarations import word
+from batchflow.declarations import overridable_by_action
 from batchflow.engine import (
     Length,
     PipelineModels,
@@ -28,7 +28,7 @@ from batchflow.insight import ProgressBar
 from batchflow.inspection import Inspection
 from batchflow.plan import B, Plan, Where
 from batchflow.plan.bound import variables_in
-from batchflow.plan.plan import Moment
+from batchflow.plan.plan import HookName
 
 if TYPE_CHECKING:
     from batchflow.interop import Feed
@@ -80,12 +80,12 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         source: Source[BatchT_co] | None,
         plan: Plan,
         ahead: Any,
-        moment: Moment | None = None,
+        moment: HookName | None = None,
     ) -> None:
         super()._set(source, plan, ahead, moment)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
 
-    def _at(self, moment: Moment | None) -> Self:
+    def _at(self, moment: HookName | None) -> Self:
         same = super()._at(moment)
         object.__setattr__(same, "_state", self._state)  # it is this pipeline
         return same
@@ -271,7 +271,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         """Give the value of a variable: the same as `v`."""
         return self._state.get(name)
 
-    @word
+    @overridable_by_action
     def set_v(self, name: str, value: Any) -> None:
         """Give a variable another value: the same as `set_variable`."""
         self._state.set(name, value)

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.engine import pace
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 
 __all__ = ["digest", "hand_over_every_batch", "nothing_left"]
 

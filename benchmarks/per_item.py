@@ -17,7 +17,7 @@ from measure import interleaved, ratios, report, spread
 
 from batchflow import ArrayBatch
 from batchflow.batch import inbatch_parallel
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.executors.processes.items import in_processes
 
 ROUNDS = 40

@@ -27,7 +27,7 @@ from measure import interleaved, report, spread
 
 from batchflow import shutdown
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import pack
+from batchflow.executors.serialization.pickling import pack
 
 N_BATCHES, N_WORKERS, AHEAD, ROUNDS = 64, 2, 6, 21
 SHAPE, DTYPE = (64, 64, 64, 3), np.dtype("f4")

@@ -25,7 +25,7 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
-from batchflow.executors.pool import is_worker
+from batchflow.executors.item_threads import is_worker
 from batchflow.extras import advice_on
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from batchflow.engine.late import awaited, taking
-from batchflow.engine.moment import Moment
+from batchflow.engine.preparation.arguments import awaited, make_step
+from batchflow.engine.preparation.no_batch import NoBatch
+from batchflow.engine.preparation.ready import is_awaited
 from batchflow.engine.program import Program
-from batchflow.engine.ready import is_awaited
 from batchflow.engine.section import holding
 from batchflow.errors import SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep, Hooks
@@ -34,7 +34,7 @@ def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: An
     if not steps:
         return
     key = (*rng_key, Hooks._fields.index(moment))
-    at: Any = Moment(program.pipeline, program.source, key)
+    at: Any = NoBatch(program.pipeline, program.source, key)
     for bound in steps:
         try:
             _take(bound, program, at, loop)
@@ -56,4 +56,4 @@ def _take(bound: BoundStep, program: Program, at: Any, loop: Any) -> None:
         model = program.models[bound.model]
         model_for = lambda _: model  # noqa: E731
         locks = [program.models.slot(bound.model).lock]
-    holding(locks, partial(taking(bound, function, bound.args, model_for), at))
+    holding(locks, partial(make_step(bound, function, bound.args, model_for), at))

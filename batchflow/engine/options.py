@@ -12,7 +12,7 @@ import numpy as np
 
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.executors.pool import cpu_count
+from batchflow.executors.item_threads import cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
@@ -307,7 +307,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _workers_of(executor: Any) -> int | None:
     """Refuse an executor that forks, and give the number of its workers, if it tells."""
-    from batchflow.executors.foreign.homes import refuse_fork, worker_count  # on use
+    from batchflow.executors.backends.base import refuse_fork, worker_count  # on use
 
     refuse_fork(executor)
     return worker_count(executor)

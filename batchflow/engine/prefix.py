@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from batchflow.batch import Batch
-from batchflow.engine.notes import ReplayNotes
+from batchflow.engine.preparation.notes import ReplayNotes
 from batchflow.engine.source import EpochEnd, Schedule, Source
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import ReadyStep, batch_facts, run_steps

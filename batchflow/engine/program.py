@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from batchflow.engine.models import PipelineModels
 from batchflow.engine.options import RunOptions
+from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError
@@ -15,7 +15,7 @@ from batchflow.plan.expressions import expressions_in
 
 __all__ = [
     "NestedProgram",
-    "Piece",
+    "Stage",
     "Program",
     "cut_plan",
     "joined_in",
@@ -43,7 +43,7 @@ class Program(NamedTuple):
     pipeline: Any
 
 
-class Piece(NamedTuple):
+class Stage(NamedTuple):
     """Steps between two regroupings: ahead of the ordered section, in it and behind it."""
 
     regrouping: BoundRegrouping | None
@@ -101,14 +101,14 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
         )
 
 
-def cut_plan(plan: BoundPlan) -> tuple[list[Piece], int]:
+def cut_plan(plan: BoundPlan) -> tuple[list[Stage], int]:
     """Cut a plan at its regroupings; give the pieces, and how many are ahead of the section."""
     section = plan.section
-    pieces = [Piece(None, [], [], [])]
+    pieces = [Stage(None, [], [], [])]
     n_ahead = 1
     for i, bound in enumerate(plan.steps):
         if isinstance(bound, BoundRegrouping):
-            pieces.append(Piece(bound, [], [], []))
+            pieces.append(Stage(bound, [], [], []))
             n_ahead += i < section.start
         elif i < section.start:
             pieces[-1].ahead.append(bound)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, cast
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.typevars import BatchT_co
-from batchflow.engine.build import Machine
-from batchflow.engine.count import Length
 from batchflow.engine.epochs import Epochs
+from batchflow.engine.graph import RunGraph
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
-from batchflow.engine.regroup import Flow
+from batchflow.engine.regrouping.count import Length
+from batchflow.engine.regrouping.regroup import Flow
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
@@ -77,7 +77,7 @@ class Run(Generic[BatchT_co]):
         numbers: range | None = None,
         length: Length | None = None,
     ) -> None:
-        self._machine = Machine(program, options, length=length)
+        self._machine = RunGraph(program, options, length=length)
         self._observer = observer
         self._end: str | None = None
         self._has_begun = False
@@ -293,7 +293,7 @@ class _Course:
         self.tells_ends = False
         self.target: int | None = None
 
-    def goes_on(self, machine: Machine) -> bool:
+    def goes_on(self, machine: RunGraph) -> bool:
         """Let the batches begin at the target, if there is one; tell whether there are any."""
         if self.target is not None:
             target, self.target = self.target, None
@@ -305,12 +305,12 @@ def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
     return PrivateLoop() if options.executor == "serial" else EventLoop()
 
 
-def _workers_for(options: RunOptions, machine: Machine, context: contextvars.Context) -> Workers:
+def _workers_for(options: RunOptions, machine: RunGraph, context: contextvars.Context) -> Workers:
     n_segments = machine.n_segments
     if options.is_far and options.prefetch:
-        from batchflow.engine.far_workers import FarWorkers  # on use
+        from batchflow.engine.remote.workers import RemoteWorkers  # on use
 
-        return FarWorkers(options, machine.prefixes, n_segments, context)
+        return RemoteWorkers(options, machine.prefixes, n_segments, context)
     executor = _executor_for(options) if options.prefetch else None
     return Workers(executor, options.prefetch, n_segments, context)
 
@@ -323,7 +323,7 @@ def _executor_for(options: RunOptions) -> ThreadExecutor | Borrowed:
 
 
 def _stream(
-    machine: Machine,
+    machine: RunGraph,
     workers: Workers,
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
@@ -363,7 +363,7 @@ def _stream(
         _finish(machine, type(loop))
 
 
-def _finish(machine: Machine, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
+def _finish(machine: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
     Args:

@@ -19,9 +19,9 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
-from batchflow.engine import Machine, Program, RunOptions
-from batchflow.engine.far import late_of, run_travel_problem, step_travel_problem
+from batchflow.engine import Program, RunGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
+from batchflow.engine.remote.work import late_of, run_travel_problem, step_travel_problem
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.errors import (
@@ -88,7 +88,7 @@ class _Check:
         self._steps = program.plan.steps
         plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
-        self._machine = Machine(self._program, RunOptions.parse(n_there, keywords, endless=False))
+        self._machine = RunGraph(self._program, RunOptions.parse(n_there, keywords, endless=False))
         self._left_out: str | None = None  # what was not run first
 
     def report(self) -> Report:
@@ -288,7 +288,7 @@ def _has_effects(plan: Any) -> bool:
     )
 
 
-def _why_it_stays(bound: Any, machine: Machine) -> str | None:
+def _why_it_stays(bound: Any, machine: RunGraph) -> str | None:
     for leaf in bound.leaves:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"

@@ -24,7 +24,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from batchflow.batch.directory import ModelDirectory
-from batchflow.engine.models import PipelineModels
+from batchflow.engine.preparation.models import PipelineModels
 from batchflow.errors import SkipBatch
 
 __all__ = ["Copies", "CopiedModels", "NoCopyError", "watched"]

@@ -18,7 +18,7 @@ from batchflow.plan.variables import Variable
 
 __all__ = ["BoundPlan", "Hooks", "Plan"]
 
-Moment = Literal["once", "before", "after"]
+HookName = Literal["once", "before", "after"]
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 
 
@@ -59,7 +59,7 @@ class Plan:
     def __hash__(self) -> int:
         return hash((self.steps, self.variables, self.models))
 
-    def with_step(self, step: Step, moment: Moment | None = None) -> Plan:
+    def with_step(self, step: Step, moment: HookName | None = None) -> Plan:
         """Make the plan that goes on with `step`: in the stream, or at another moment."""
         if moment is None:
             return replace(self, steps=(*self.steps, step))
@@ -120,7 +120,7 @@ class Plan:
         """Tell what names in this chain mean over a dataset."""
         return Names(batch_class, dataset, self.namespaces, self.models)
 
-    def check_step(self, step: Step, names: Names, moment: Moment | None = None) -> None:
+    def check_step(self, step: Step, names: Names, moment: HookName | None = None) -> None:
         """Check a step that is to be chained behind these; takes the errors of `bind`."""
         if moment is not None:
             _bind_hook(step, names, moment)

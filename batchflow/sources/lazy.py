@@ -4,8 +4,8 @@ Guarantees:
     - Only the rows that are asked for are read, in one call, sorted, each once: that is what
       chunked files are quick at, and all that h5py can do.
 
-How they reach worker processes: see executors/travel/files.py. h5py reads under one lock: in
-threads reading takes turns, in processes it does not.
+How they reach worker processes: executors/serialization/mapped_files.py. h5py reads under one lock:
+in threads reading takes turns, in processes it does not.
 """
 
 from __future__ import annotations

@@ -88,13 +88,13 @@ class Answers:
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
     def test_preloaded_arrays_stay_as_they_are(self, executor):
-        def spoil(batch):
+        def quarantine(batch):
             batch.x[:] = -1
             batch.y += 1
 
         dataset = make_dataset()
         before = digest(dataset.create_batch(dataset.index).x)
-        pipeline = dataset.p.call(spoil, B())
+        pipeline = dataset.p.call(quarantine, B())
         first = told(pipeline, executor=executor, prefetch=3)
         assert told(pipeline, executor=executor, prefetch=3) == first
         assert digest(dataset.create_batch(dataset.index).x) == before

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 import batchflow
-from batchflow.executors.foreign.homes import worker_count
-from batchflow.executors.pool import cpu_count
+from batchflow.executors.backends.base import worker_count
+from batchflow.executors.item_threads import cpu_count
 
 from .chains import BATCH, make_dataset, told
 from .suite import FarSuite

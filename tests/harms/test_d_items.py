@@ -8,7 +8,7 @@ import pytest
 
 from batchflow import ArrayBatch, Batch, Dataset, action
 from batchflow.batch import apply_parallel, inbatch_parallel
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.testing import nothing_left
 
 from .conftest import PREFETCH, run_program

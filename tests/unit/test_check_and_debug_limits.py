@@ -106,14 +106,14 @@ def test_a_dataset_that_cannot_travel_is_told(dataset):
 
 
 def test_without_cloudpickle_each_step_says_what_to_install(dataset, monkeypatch):
-    from batchflow.executors.travel import packing
+    from batchflow.executors.serialization import pickling
 
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    packing._pickler.cache_clear()
+    pickling._pickler.cache_clear()
     try:
         report = dataset.p.scale(2).map(np.negative, src="rows").check()
     finally:
-        packing._pickler.cache_clear()
+        pickling._pickler.cache_clear()
     assert not report.can_use_processes
     for step in report.steps:
         assert step.stays.startswith("work in processes needs the package cloudpickle")

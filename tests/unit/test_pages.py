@@ -18,11 +18,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # ---- batchflow/engine/README.md
 
-IN_ORDER = re.findall(r"^  (\w+)\.py +\S", (ENGINE / "README.md").read_text(), re.MULTILINE)
+IN_ORDER = re.findall(r"^  (\w+)(?:\.py|/) +\S", (ENGINE / "README.md").read_text(), re.MULTILINE)
 
 
 def _engine_files():
-    return sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")
+    return sorted(path.stem for path in ENGINE.iterdir() if path.stem.isalpha() and _is_code(path))
+
+
+def _is_code(path):
+    return path.suffix == ".py" or (path / "__init__.py").exists()
 
 
 def _imports(node):
@@ -46,9 +50,13 @@ def test_the_map_of_the_engine_names_its_files():
 
 @pytest.mark.parametrize("name", _engine_files())
 def test_a_file_of_the_engine_imports_only_those_above_it_in_the_map(name):
-    imported = set(_imports(ast.parse((ENGINE / f"{name}.py").read_text())))
-    above = IN_ORDER[: IN_ORDER.index(name)]
-    assert imported & set(IN_ORDER) <= set(above)
+    room = ENGINE / name
+    files = room.glob("*.py") if room.is_dir() else [ENGINE / f"{name}.py"]
+    imported = {above for file in files for above in _imports(ast.parse(file.read_text()))}
+    assert imported & set(IN_ORDER) <= {
+        *IN_ORDER[: IN_ORDER.index(name)],
+        *([name] * room.is_dir()),
+    }
 
 
 def test_the_import_contract_of_the_engine_has_all_its_files():

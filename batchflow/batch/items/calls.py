@@ -26,7 +26,12 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
-from batchflow.executors.pool import in_this_thread, in_threads, is_worker, refuse_while_unpacking
+from batchflow.executors.item_threads import (
+    in_this_thread,
+    in_threads,
+    is_worker,
+    refuse_while_unpacking,
+)
 
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch

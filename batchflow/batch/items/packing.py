@@ -2,9 +2,9 @@
 
 Guarantees:
     - An error arrives as what it is, with the traceback of the other process as one more note: see
-      executors/travel/errors.py.
+      executors/exceptions.py.
     - Arrays of files travel to a worker as the path of the file, and views as they lie in memory:
-      see executors/travel/files.py and views.py.
+      see executors/serialization/mapped_files.py and views.py.
     - Of an item its own values are packed, not its batch; of a batch class everything but models.
 """
 
@@ -21,11 +21,11 @@ import numpy as np
 from batchflow.batch.directory import ModelSlot
 from batchflow.batch.item import Item
 from batchflow.errors import ArgumentTypeError
-from batchflow.executors.travel import errors
-from batchflow.executors.travel.code import reduced_code
-from batchflow.executors.travel.files import reduced_to_file
-from batchflow.executors.travel.packing import INLINE, needs_cloudpickle
-from batchflow.executors.travel.views import has_gaps, reduced_view
+from batchflow.executors import exceptions
+from batchflow.executors.serialization.code import reduced_code
+from batchflow.executors.serialization.mapped_files import reduced_to_file
+from batchflow.executors.serialization.pickling import INLINE, needs_cloudpickle
+from batchflow.executors.serialization.strided import has_gaps, reduced_view
 
 __all__ = ["FixedList", "packed", "refuse_writing", "sendable"]
 
@@ -75,7 +75,7 @@ def _pickler(*, is_for_worker: bool) -> type[Any]:
 
 def sendable(error: Exception) -> Any:
     """Make of an error what can be packed and is the error again when it is unpacked."""
-    return errors.sendable(error, packed)
+    return exceptions.sendable(error, packed)
 
 
 # ---- items

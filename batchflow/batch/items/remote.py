@@ -28,7 +28,7 @@ from batchflow.batch.items.packing import packed, sendable
 from batchflow.batch.items.remote_worker import SEED, Answer, Far, Key, Task, work
 from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
-from batchflow.executors.pool import cpu_count
+from batchflow.executors.item_threads import cpu_count
 from batchflow.executors.processes.items import in_processes
 from batchflow.generators import noticed
 

@@ -19,7 +19,7 @@ from batchflow.batch.items.calls import Failed
 from batchflow.batch.items.packing import FixedList, packed, refuse_writing, sendable
 from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError
-from batchflow.executors.pool import unpacking
+from batchflow.executors.item_threads import unpacking
 from batchflow.generators import GeneratorWatch
 
 __all__ = ["SEED", "Answer", "Far", "Key", "Task", "work"]

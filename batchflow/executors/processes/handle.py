@@ -20,20 +20,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.processes.lending import Borrower
-from batchflow.executors.processes.transport import (
+from batchflow.executors.exit_codes import describe_exit
+from batchflow.executors.futures import Arrived
+from batchflow.executors.processes.channel import (
     OWN,
     Frame,
-    Parcel,
+    Message,
     Receiver,
     frame,
     map_file,
     memory_file,
     send,
 )
+from batchflow.executors.processes.shared_memory import SegmentReader
 from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
-from batchflow.executors.travel.exits import exit_words
-from batchflow.executors.travel.futures import Arrived
 
 if TYPE_CHECKING:
     from batchflow.executors.processes.tasks import Task
@@ -65,13 +65,13 @@ class Handle:
         self.is_ready = False
         self.since = time.monotonic()
         self._is_killed = False
-        self._outbox: deque[tuple[memoryview, list[int], Parcel | None]] = deque()
+        self._outbox: deque[tuple[memoryview, list[int], Message | None]] = deque()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `end`
         self.connection, theirs = socket.socketpair()
         status = memory_file(STATUS_SIZE)
         try:
             self._status, flags = divided(map_file(status, STATUS_SIZE, OWN))
-            self.borrower = Borrower(flags)
+            self.borrower = SegmentReader(flags)
             self._process = _started(theirs.fileno(), status, self._errors)
         except BaseException:
             self.connection.close()
@@ -98,19 +98,21 @@ class Handle:
         """Whether something waits until the socket takes it."""
         return bool(self._outbox)
 
-    def send(self, kind: int, number: int = 0, job: int = 0, parcel: Parcel | None = None) -> None:
+    def send(
+        self, kind: int, number: int = 0, job: int = 0, message: Message | None = None
+    ) -> None:
         """Send a frame, now or when the socket takes it."""
-        self._outbox.append((*frame(kind, number, job, parcel=parcel), parcel))
+        self._outbox.append((*frame(kind, number, job, message=message), message))
         self.flush()
 
     def flush(self) -> None:
         """Send what the socket takes."""
         with suppress(OSError):  # it is full, or broken, which will be seen when it is read
             while self._outbox:
-                data, fds, parcel = self._outbox[0]
+                data, fds, message = self._outbox[0]
                 data = data[send(self.connection, data, fds) :]
                 if data:
-                    self._outbox[0] = (data, [], parcel)
+                    self._outbox[0] = (data, [], message)
                 else:
                     self._outbox.popleft()
 
@@ -156,7 +158,7 @@ class Handle:
         self._outbox.clear()
         code = self._code()
         has_hung_up = code == HUNG_UP
-        how = "it closed its connection to the main process" if has_hung_up else exit_words(code)
+        how = "it closed its connection to the main process" if has_hung_up else describe_exit(code)
         words = how + self._said()
         self._errors.close()
         return words

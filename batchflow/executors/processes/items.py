@@ -16,9 +16,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import ItemTimeoutError, WorkerDiedError
-from batchflow.executors.pool import WAKE_UP, cpu_count, end_of, is_worker
+from batchflow.executors.item_threads import WAKE_UP, cpu_count, end_of, is_worker
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import PackedCall, pack
+from batchflow.executors.serialization.pickling import PackedCall, pack
 
 __all__ = ["in_processes"]
 

@@ -32,12 +32,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
-from batchflow.executors.pool import at_shutdown, refuse_while_unpacking
+from batchflow.executors.futures import ResultFuture
+from batchflow.executors.item_threads import at_shutdown, refuse_while_unpacking
+from batchflow.executors.processes.channel import Message
 from batchflow.executors.processes.service import Service
 from batchflow.executors.processes.tasks import JobState, Task, program_ends
-from batchflow.executors.processes.transport import Parcel
-from batchflow.executors.travel.futures import ResultFuture
-from batchflow.executors.travel.packing import PackedCall, needs_cloudpickle, packed_apart
+from batchflow.executors.serialization.pickling import PackedCall, needs_cloudpickle, packed_apart
 
 __all__ = ["Job", "ProcessPool", "process_pool"]
 
@@ -137,8 +137,8 @@ class Job:
         self._service = service
         self._packed = packed
         self._is_closed = False
-        parcel = Parcel.of(packed.payload, packed.buffers)
-        self._state = JobState(next(_numbers), parcel, Parcel(_setting()), n_workers)
+        message = Message.of(packed.payload, packed.buffers)
+        self._state = JobState(next(_numbers), message, Message(_setting()), n_workers)
         if not service.is_over:
             service.thread.post(service.add_job, self._state)
 
@@ -156,9 +156,9 @@ class Job:
         """
         if self._is_closed:
             raise RunClosedError("this job is closed: it takes no more items")
-        parcel = Parcel.of(*packed_apart(item, self._packed.classes, "the item"))
+        message = Message.of(*packed_apart(item, self._packed.classes, "the item"))
         future = ResultFuture(self._packed)
-        task = Task(next(_numbers), self._state, future, parcel)
+        task = Task(next(_numbers), self._state, future, message)
         if self._service.is_over:
             task.fail(program_ends())
         else:

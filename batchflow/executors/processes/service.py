@@ -26,11 +26,12 @@ from contextlib import suppress
 from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors.pool import WAKE_UP
+from batchflow.executors.futures import Arrived
+from batchflow.executors.item_threads import WAKE_UP
+from batchflow.executors.processes.channel import Frame, Message
+from batchflow.executors.processes.event_thread import EventLoopThread
 from batchflow.executors.processes.handle import Handle
 from batchflow.executors.processes.tasks import JobState, Task, program_ends
-from batchflow.executors.processes.thread import ServiceThread
-from batchflow.executors.processes.transport import Frame, Parcel
 from batchflow.executors.processes.worker import (
     DONE,
     FAILED,
@@ -41,7 +42,6 @@ from batchflow.executors.processes.worker import (
     SETTING,
     TASK,
 )
-from batchflow.executors.travel.futures import Arrived
 
 __all__ = ["ATTEMPTS", "Service"]
 
@@ -63,7 +63,7 @@ class Service:
     """
 
     def __init__(self) -> None:
-        self.thread = ServiceThread(self, "batchflow-processes")
+        self.thread = EventLoopThread(self, "batchflow-processes")
         self._workers: list[Handle] = []
         self._leaving: list[Handle] = []
         self._jobs: dict[int, JobState] = {}
@@ -119,7 +119,7 @@ class Service:
         for task in job.queue:
             task.drop()
         job.queue.clear()
-        job.parcel = job.setting = Parcel(b"")  # memory that is sent is held by what is sent
+        job.message = job.setting = Message(b"")  # memory that is sent is held by what is sent
         for worker in self._workers:
             if job.number in worker.jobs:
                 worker.send(FORGET, job=job.number)
@@ -130,7 +130,7 @@ class Service:
         for worker in (*self._workers, *self._leaving):
             worker.kill()
         while self._workers:
-            self._bury(self._workers[-1], is_free=True)
+            self._on_worker_death(self._workers[-1], is_free=True)
         while self._leaving:
             self._leaving.pop().end()
         done.set()
@@ -217,10 +217,10 @@ class Service:
         job = task.job
         if job.number not in worker.jobs:
             worker.jobs.add(job.number)
-            worker.send(SETTING, parcel=job.setting)
-            worker.send(JOB, job=job.number, parcel=job.parcel)
+            worker.send(SETTING, message=job.setting)
+            worker.send(JOB, job=job.number, message=job.message)
         worker.tasks.append(task)
-        worker.send(TASK, task.number, job.number, task.parcel)
+        worker.send(TASK, task.number, job.number, task.message)
         self.thread.watch(worker.connection, also_room=worker.has_mail)
 
     def _start_workers(self) -> None:
@@ -279,7 +279,7 @@ class Service:
             frames = worker.receive()
         except EOFError:
             if worker in self._workers:
-                self._bury(worker)
+                self._on_worker_death(worker)
             return
         for received in frames:
             self._take(received, worker)
@@ -304,7 +304,7 @@ class Service:
                 self._settle(answered, received.seconds, outcome)
 
     def _settle(self, task: Task, seconds: float, outcome: Arrived | Exception) -> None:
-        task.parcel.close()
+        task.message.close()
         task.job.took(seconds)
         if task.job.deadline is not None:
             self._next_look = 0.0
@@ -325,12 +325,12 @@ class Service:
                     while frames := worker.receive():
                         for received in frames:
                             self._take(received, worker)
-                self._bury(worker)
+                self._on_worker_death(worker)
             elif not worker.is_ready and now > worker.since + START_SECONDS:
                 worker.kill()
-                self._bury(worker)
+                self._on_worker_death(worker)
             elif worker.is_ready and not worker.tasks and now > worker.since + IDLE_SECONDS:
-                self._dismiss(worker)
+                self._retire(worker)
         for worker in list(self._leaving):
             if worker.is_over:
                 self._leaving.remove(worker)
@@ -353,19 +353,19 @@ class Service:
     def _break_off(self, worker: Handle, tasks: list[Task]) -> None:
         if any(task.number == worker.status for task in tasks):
             worker.kill()
-            self._bury(worker, is_free=True)
+            self._on_worker_death(worker, is_free=True)
             return
         for task in tasks:  # the worker has been told not to begin them
             worker.tasks.remove(task)
             task.drop()
 
-    def _dismiss(self, worker: Handle) -> None:
+    def _retire(self, worker: Handle) -> None:
         self._workers.remove(worker)
         self.thread.unregister(worker.connection)
         worker.hang_up()
         self._leaving.append(worker)
 
-    def _bury(self, worker: Handle, *, is_free: bool = False) -> None:
+    def _on_worker_death(self, worker: Handle, *, is_free: bool = False) -> None:
         """Take leave of a worker that has died, and see what becomes of its tasks."""
         self._workers.remove(worker)
         self.thread.unregister(worker.connection)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.processes.transport import Parcel
-from batchflow.executors.travel.futures import Promise
+from batchflow.executors.futures import Promise
+from batchflow.executors.processes.channel import Message
 
 __all__ = ["JobState", "Task", "program_ends"]
 
@@ -28,7 +28,7 @@ class Task(Promise):
     number: int
     job: JobState
     future: Future[Any]
-    parcel: Parcel
+    message: Message
     deaths: int = 0
     returns: int = 0
 
@@ -38,7 +38,7 @@ class JobState:
     """A job.
 
     Attributes:
-        parcel: Its function.
+        message: Its function.
         setting: What workers take over from the main process for it.
         queue: The tasks that no worker has, a heap.
         seconds: How long its tasks take: the recent ones count most. None: not known yet.
@@ -47,8 +47,8 @@ class JobState:
     """
 
     number: int
-    parcel: Parcel
-    setting: Parcel
+    message: Message
+    setting: Message
     n_workers: int
     queue: list[Task] = field(default_factory=list)
     seconds: float | None = None

@@ -28,20 +28,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from batchflow.executors.pool import mark_worker, unpacking
-from batchflow.executors.processes.lending import PLACES, Lender
-from batchflow.executors.processes.transport import (
+from batchflow.executors.item_threads import mark_worker, unpacking
+from batchflow.executors.processes.channel import (
     COPY,
     OWN,
     READ,
     Frame,
-    Parcel,
+    Message,
     Receiver,
     frame,
     map_file,
     send,
 )
-from batchflow.executors.travel.packing import (
+from batchflow.executors.processes.shared_memory import PLACES, SegmentPool
+from batchflow.executors.serialization.pickling import (
     Classes,
     Opened,
     packed_apart,
@@ -160,7 +160,7 @@ class _Worker:
     def __init__(self, connection: socket.socket, status: memoryview) -> None:
         self._connection = connection
         self._status, flags = divided(status)
-        self._lender = Lender(flags)
+        self._lender = SegmentPool(flags)
         self._pid = os.getpid()
         self._inode = os.fstat(connection.fileno()).st_ino
         # While a thread waits for a socket, the system keeps it open even if a task closes it.
@@ -234,7 +234,7 @@ class _Worker:
             self._send(*self._outcome(received), number=received.number)
             self._status[0] = 0
 
-    def _outcome(self, received: Frame) -> tuple[int, Parcel, float]:
+    def _outcome(self, received: Frame) -> tuple[int, Message, float]:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
             try:
@@ -243,26 +243,26 @@ class _Worker:
                 if os.getpid() != self._pid:  # the task has forked, and this is not the worker
                     os._exit(1)  # before it touches memory that is lent
             kind = DONE
-            parcel = self._lender.parcel(*packed_apart(result, job.classes, "the result"))
+            message = self._lender.message(*packed_apart(result, job.classes, "the result"))
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
-            kind, parcel = FAILED, Parcel.of(packed_error(error, job.classes))
+            kind, message = FAILED, Message.of(packed_error(error, job.classes))
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        return kind, parcel, time.perf_counter() - start
+        return kind, message, time.perf_counter() - start
 
     def _send(
         self,
         kind: int,
-        parcel: Parcel | None = None,
+        message: Message | None = None,
         seconds: float = 0.0,
         *,
         number: int = 0,
         job: int = 0,
     ) -> None:
-        data, fds = frame(kind, number, job, seconds=seconds, parcel=parcel)
+        data, fds = frame(kind, number, job, seconds=seconds, message=message)
         self._check()
         try:
             while data:

@@ -20,7 +20,7 @@ from batchflow import (
 from batchflow.batch import apply_parallel, inbatch_parallel
 from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.items.streams import PerItem
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.testing import hand_over_every_batch
 
 TARGETS = ("for", "threads", "async", "processes")

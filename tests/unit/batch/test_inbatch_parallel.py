@@ -23,7 +23,7 @@ from batchflow import (
 from batchflow.batch import any_action_failed, inbatch_parallel
 from batchflow.batch.items.parallel import check_per_item
 from batchflow.batch.items.streams import PerItem
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.testing import digest, hand_over_every_batch, nothing_left
 
 DEADLINE = 20

@@ -697,7 +697,7 @@ def test_asking_too_early_does_not_spoil_the_model():
 
 def test_asking_too_early_from_another_thread_does_not_fail_the_run(monkeypatch):
     """The question is held up until the run, too, has come to the model, or has gone by."""
-    from batchflow.engine import models
+    from batchflow.engine.preparation import models
 
     pipeline = Dataset(2, Base).p.use_dynamic()
     asking, done = threading.Event(), threading.Event()

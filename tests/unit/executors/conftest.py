@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import pack
+from batchflow.executors.serialization.pickling import pack
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from own_process import run_alone
 
 ROOMS = [
     "batchflow.executors",
-    "batchflow.executors.foreign",
+    "batchflow.executors.backends",
     "batchflow.executors.processes",
-    "batchflow.executors.travel",
+    "batchflow.executors.serialization",
 ]
 
 
@@ -34,7 +34,7 @@ def test_the_map_of_a_room_names_all_that_is_in_it(name):
 def test_import_batchflow_loads_nothing_for_other_processes():
     assert loaded_by("import batchflow") == {
         "batchflow.executors.loop",
-        "batchflow.executors.pool",
+        "batchflow.executors.item_threads",
     }
 
 
@@ -42,32 +42,32 @@ def test_a_worker_process_loads_only_its_own_side():
     new = loaded_by("import batchflow.executors.processes.worker") - loaded_by("import batchflow")
     assert new == {
         "batchflow.executors.processes",
-        "batchflow.executors.processes.lending",
-        "batchflow.executors.processes.transport",
+        "batchflow.executors.processes.shared_memory",
+        "batchflow.executors.processes.channel",
         "batchflow.executors.processes.worker",
-        "batchflow.executors.travel",
-        "batchflow.executors.travel.buffers",
-        "batchflow.executors.travel.closed",
-        "batchflow.executors.travel.code",
-        "batchflow.executors.travel.errors",
-        "batchflow.executors.travel.files",
-        "batchflow.executors.travel.packing",
-        "batchflow.executors.travel.views",
+        "batchflow.executors.serialization",
+        "batchflow.executors.serialization.buffers",
+        "batchflow.executors.serialization.closed",
+        "batchflow.executors.serialization.code",
+        "batchflow.executors.exceptions",
+        "batchflow.executors.serialization.mapped_files",
+        "batchflow.executors.serialization.pickling",
+        "batchflow.executors.serialization.strided",
     }
 
 
 def test_a_worker_of_others_loads_only_its_own_side():
-    new = loaded_by("import batchflow.executors.foreign.worker") - loaded_by("import batchflow")
+    new = loaded_by("import batchflow.executors.backends.call") - loaded_by("import batchflow")
     assert new == {
-        "batchflow.executors.foreign",
-        "batchflow.executors.foreign.board",
-        "batchflow.executors.foreign.worker",
-        "batchflow.executors.travel",
-        "batchflow.executors.travel.buffers",
-        "batchflow.executors.travel.closed",
-        "batchflow.executors.travel.code",
-        "batchflow.executors.travel.errors",
-        "batchflow.executors.travel.files",
-        "batchflow.executors.travel.packing",
-        "batchflow.executors.travel.views",
+        "batchflow.executors.backends",
+        "batchflow.executors.backends.board",
+        "batchflow.executors.backends.call",
+        "batchflow.executors.serialization",
+        "batchflow.executors.serialization.buffers",
+        "batchflow.executors.serialization.closed",
+        "batchflow.executors.serialization.code",
+        "batchflow.executors.exceptions",
+        "batchflow.executors.serialization.mapped_files",
+        "batchflow.executors.serialization.pickling",
+        "batchflow.executors.serialization.strided",
     }

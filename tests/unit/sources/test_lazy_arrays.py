@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchflow import ArgumentTypeError, ArgumentValueError, ArrayBatch, Batch, Dataset
-from batchflow.executors.travel.files import reduced_to_file
+from batchflow.executors.serialization.mapped_files import reduced_to_file
 
 VALUES = np.arange(60.0).reshape(20, 3)
 
@@ -171,7 +171,7 @@ def test_results_of_computations_on_mapped_arrays_travel_as_they_are(mapped):
 
 
 def test_a_worker_maps_the_file_instead_of_having_a_copy(mapped):
-    import batchflow.executors.travel.packing as packing
+    import batchflow.executors.serialization.pickling as packing
 
     size = os.path.getsize(mapped.filename)
     dataset = Dataset.from_arrays(Strict, x=np.asarray(mapped))

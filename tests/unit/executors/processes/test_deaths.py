@@ -12,7 +12,7 @@ import pytest
 from unit.executors.waiting import DEADLINE, results, until
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.executors.processes.pool import process_pool
 from batchflow.executors.processes.service import ATTEMPTS
 from batchflow.testing import nothing_left

@@ -13,7 +13,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from batchflow import shutdown
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import pack
+from batchflow.executors.serialization.pickling import pack
 print("main", flush=True)
 folder = Path(sys.argv[1])
 

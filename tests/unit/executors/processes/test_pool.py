@@ -12,10 +12,10 @@ import pytest
 from unit.executors.waiting import DEADLINE, lives, results, until, waits
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
-from batchflow.executors.pool import is_worker, shutdown
+from batchflow.executors.item_threads import is_worker, shutdown
 from batchflow.executors.processes import pool
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import pack
+from batchflow.executors.serialization.pickling import pack
 from batchflow.testing import nothing_left
 
 BIG = 1_000_000  # bytes, far beyond what goes through the socket

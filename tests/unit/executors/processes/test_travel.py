@@ -10,9 +10,9 @@ import pytest
 from unit.executors.waiting import DEADLINE, results, until, waits
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
-from batchflow.executors.pool import shutdown
+from batchflow.executors.item_threads import shutdown
 from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.travel.packing import pack
+from batchflow.executors.serialization.pickling import pack
 
 BIG = 1_000_000  # bytes, far beyond what goes through the socket
 

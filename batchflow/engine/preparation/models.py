@@ -1,0 +1,151 @@
+"""The models of a pipeline: the batch class's, those that its chain declares, and imported ones."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.engine.preparation.no_batch import NoBatch
+from batchflow.engine.state import PipelineState
+from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.models.build import build, is_builder
+from batchflow.plan import DeclaredModel
+from batchflow.plan.expressions import resolved
+
+__all__ = ["PipelineModels"]
+
+_MODEL = 1  # the key word of what is drawn for a model's config
+
+# By id, the places of the models that were given as objects.
+_given: dict[int, ModelSlot] = {}
+_guard = threading.Lock()
+
+
+def slot_of_object(given: Any, declared: DeclaredModel) -> ModelSlot:
+    """Give the place of a model that was given as an object: one for each object.
+
+    So all pipelines that were given it exclude each other. (Of an object to which there are no
+    weak references, such as a dictionary: all that have the same declaration.)
+    """
+    with _guard:
+        slot = _given.get(id(given)) or declared.__dict__.get("_slot")
+        if slot is None:
+            slot = ModelSlot(declared.name)
+            try:
+                weakref.finalize(given, _given.pop, id(given), None)
+                _given[id(given)] = slot
+            except TypeError:
+                declared.__dict__["_slot"] = slot
+        return slot
+
+
+class PipelineModels:
+    """The models of a pipeline by name: `pipeline.models["net"]`.
+
+    Static models of the batch class are shared by all its pipelines; dynamic ones, and those that
+    the chain declares with `init_model`, are the pipeline's own; an imported model is the other
+    pipeline's.
+    """
+
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        declared: Iterable[DeclaredModel],
+        state: PipelineState,
+        pipeline: Any,
+    ) -> None:
+        self._directory = directory
+        self._declared = {model.name: model for model in declared}
+        self._state = state
+        self._pipeline = pipeline
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, sorted."""
+        return tuple(sorted({*self._directory.names, *self._declared}))
+
+    def __getitem__(self, name: str) -> Any:
+        """Give a model. A static one is made if it is not there yet.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
+                has reached it yet.
+            ModelDefinitionError: It is not there yet, and a parallel action asks.
+        """
+        declared = self._declared.get(name)
+        is_given = declared is not None and not is_builder(declared.builder)
+        if not self.is_dynamic(name) or is_given:
+            if not is_given:
+                self.slot(name).refuse_in_parallel()
+            return self.get(name)
+        made = self.slot(name).look()
+        if made is None:
+            raise UnknownNameError(
+                f"the dynamic model {name!r} is made from the first batch that reaches a step "
+                "with it; the pipeline has not run yet"
+            )
+        return made.result()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._declared or name in self._directory
+
+    def __repr__(self) -> str:
+        return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
+
+    def is_dynamic(self, name: str) -> bool:
+        """Tell whether a model is made from the first batch.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such model.
+        """
+        declared = self._declared.get(name)
+        if declared is not None:
+            return declared.mode == "dynamic"
+        if name not in self._directory:
+            raise UnknownNameError(
+                f"the pipeline has no model {name!r}.{did_you_mean(name, self.names)}"
+            )
+        return self._directory.definition(name).mode == "dynamic"
+
+    def slot(self, name: str) -> ModelSlot:
+        """Give the place of a model, and its lock."""
+        declared = self._declared.get(name)
+        if declared is not None and declared.imported_from is not None:
+            slot: ModelSlot = declared.imported_from.models.slot(name)
+            return slot
+        if declared is None and not self.is_dynamic(name):
+            return self._directory.definition(name).slot
+        if declared is not None and not is_builder(declared.builder):
+            return slot_of_object(declared.builder, declared)
+        return self._state.model_slot(name)
+
+    def get(self, name: str, batch: Any = None) -> Any:
+        """Give a model, made now if it is not there yet.
+
+        Args:
+            name: Its name.
+            batch: The batch that a dynamic model is made from.
+        """
+        declared = self._declared.get(name)
+        if declared is None:
+            define: Callable[..., Any] = self._directory.definition(name).function
+            make = partial(define, batch) if self.is_dynamic(name) else define
+            return self.slot(name).get(make)
+        if declared.imported_from is not None:
+            return declared.imported_from.models[name]
+        if not is_builder(declared.builder):
+            return self._make(declared, batch)  # it is there; its place would keep it for ever
+        return self.slot(name).get(partial(self._make, declared, batch))
+
+    def _make(self, declared: DeclaredModel, batch: Any) -> Any:
+        at = batch
+        if at is None:
+            seed = self._state.seed
+            key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
+            at = NoBatch(self._pipeline, self._pipeline.dataset, key)
+        return build(declared.builder, resolved(declared.config, at), batch)

@@ -1,0 +1,198 @@
+"""Steps with everything that they need in a run: models, joined batches, an event loop."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from batchflow.batch import Batch
+from batchflow.engine.preparation.arguments import arguments_of, awaited, make_step, with_chance
+from batchflow.engine.steps import ReadyStep, ReplayNote
+from batchflow.errors import ArgumentValueError, SkipBatch
+from batchflow.models.keras import is_keras_model, share_state
+from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.models.tf1 import initialize_sessions
+from batchflow.plan import Bound, BoundChance, BoundStep, Joined
+from batchflow.plan.builtin import call, predict_model
+from batchflow.plan.expressions import Expression, freeze
+
+if TYPE_CHECKING:
+    from batchflow.engine.preparation.grouped import GroupedStep, Phase
+
+__all__ = ["ReadySteps", "is_awaited", "needs_loop"]
+
+# From a batch to the batch of another pipeline with the same ids; None if that is skipped.
+JoinedTo = Callable[[Batch], Batch | None]
+
+
+class ReadySteps:
+    """The steps of a plan, made ready in the thread that starts the run.
+
+    Args:
+        steps: The steps.
+        model_of: Gives a model by its name; a dynamic one for a batch. Static ones are made now.
+        joined: By the id of a `Joined`, what makes the joined batches.
+        loop: What runs coroutines, or None.
+        replay_note: See `run_steps`.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[BoundStep | BoundChance],
+        model_of: Callable[..., Any],
+        joined: Mapping[int, JoinedTo],
+        loop: Any,
+        replay_note: ReplayNote,
+    ) -> None:
+        bound_steps = list(steps)
+        leaves = [leaf for bound in bound_steps for leaf in bound.leaves]
+        self._model_of = model_of
+        self._joined = joined
+        self._loop = loop
+        self._replay_note = replay_note
+        static = {leaf.model: None for leaf in leaves if not (leaf.model is None or leaf.dynamic)}
+        self._descriptors = {name: model_of(name) for name in static}
+        self._steps = {id(bound): self._ready(bound) for bound in bound_steps}
+        initialize_sessions(
+            value
+            for bound in leaves
+            if bound.model is not None
+            for value in (*bound.args, *bound.kwargs.values())
+        )
+
+    def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
+        """Give some of the steps."""
+        return [self._steps[id(bound)] for bound in steps]
+
+    def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
+        """Give the steps of an ordered section, cut behind those that take several batches."""
+        from batchflow.engine.preparation.grouped import Phase  # on use, for a light import
+
+        phases: list[Phase] = []
+        first = 0
+        leaves = [leaf for bound in steps for leaf in bound.leaves]
+        self._refuse_shared_weights([leaf for leaf in leaves if leaf.model is not None])
+        for place, bound in enumerate(steps):
+            if isinstance(bound, BoundStep) and bound.group > 1:
+                phases.append(Phase(self.of(steps[first:place]), self._grouped(bound)))
+                first = place + 1
+        return [*phases, Phase(self.of(steps[first:]), None)]
+
+    def _grouped(self, bound: BoundStep) -> GroupedStep:
+        from batchflow.engine.preparation.grouped import GroupedStep
+
+        arguments = arguments_of(bound, tuple(map(self._with_joined, bound.args)))
+        return GroupedStep(bound, arguments, self._model_for(bound))  # type: ignore[arg-type]
+
+    def _refuse_shared_weights(self, leaves: Sequence[BoundStep]) -> None:
+        """Refuse models of different names that are one, or have variables in common."""
+        known = {leaf.model: leaf for leaf in leaves if leaf.model in self._descriptors}
+        for one, other in combinations(known.values(), 2):
+            models = [self._descriptors[leaf.model] for leaf in (one, other)]  # type: ignore[index]
+            if share_state(*models):
+                grouped = next(leaf for leaf in leaves if leaf.group > 1)
+                raise ArgumentValueError(
+                    f"{grouped.step}, chained at {grouped.step.where}, takes {grouped.group} "
+                    f"batches in one call, and the models {one.model!r} and {other.model!r} of "
+                    "this section have weights in common; leave steps_per_call out"
+                )
+
+    def _model_for(self, bound: BoundStep) -> Callable[[Batch], Any] | None:
+        """Make what gives a step's model for a batch; None if it has no model."""
+        name = bound.model
+        if name is None:
+            return None
+        if bound.dynamic:
+            return _dynamic(partial(self._model_of, name), (*bound.args, *bound.kwargs.values()))
+        descriptor = self._descriptors[name]
+        return lambda _: descriptor
+
+    def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
+        """Warn of steps that several threads take on one Keras model."""
+        for bound in (leaf for step in steps for leaf in step.leaves):
+            if bound.model is None or bound.function is predict_model:
+                continue
+            descriptor = self._descriptors[bound.model]
+            if is_keras_model(descriptor) or is_tf_keras_model(descriptor):
+                warnings.warn(
+                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
+                    "several threads at once, which loses updates or breaks the model. Mark it "
+                    f'@action(model="{bound.model}", singleton=True)',
+                    stacklevel=2,
+                )
+
+    def _ready(self, bound: BoundStep | BoundChance) -> ReadyStep:
+        if isinstance(bound, BoundChance):
+            steps = [self._ready(step) for step in bound.steps]
+            take = with_chance(steps, bound.step.probability, self._replay_note)
+            return ReadyStep(take, bound.step)
+        function = awaited(bound.function, self._loop) if is_awaited(bound) else bound.function
+        args = tuple(map(self._with_joined, bound.args))
+        return ReadyStep(make_step(bound, function, args, self._model_for(bound)), bound.step)
+
+    def _with_joined(self, value: Any) -> Any:
+        """Put what makes the batches of this run into the place of a joined pipeline."""
+        if isinstance(value, Joined):
+            return _ReadyJoin(self._joined[id(value)])
+        if type(value) is tuple:
+            return tuple(map(self._with_joined, value))
+        return value
+
+
+class _ReadyJoin(Expression):
+    """In the place of `Joined`: the batch that a function makes."""
+
+    __slots__ = ("_make",)
+    _has_late_parts = False
+    _make: JoinedTo
+
+    def __init__(self, make: JoinedTo) -> None:
+        freeze(self, _make=make)
+
+    def _resolve(self, batch: Batch) -> Any:
+        joined = self._make(batch)
+        if joined is None:
+            raise SkipBatch
+        return joined
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._make,)
+
+    def __repr__(self) -> Any:
+        return "the joined batch"
+
+
+def needs_loop(bound: BoundStep) -> bool:
+    """Tell whether a step needs an event loop."""
+    given = [*bound.args, *bound.kwargs.values()]
+    return (
+        is_awaited(bound)
+        or bool(getattr(bound.function, "is_async", False))
+        or bound.kwargs.get("target") in ("async", "a")
+        or any(map(inspect.iscoroutinefunction, given))
+    )
+
+
+def is_awaited(bound: BoundStep) -> bool:
+    """Tell whether a step gives a coroutine."""
+    called = bound.args[0] if bound.function is call and bound.args else bound.function
+    return inspect.iscoroutinefunction(called)
+
+
+def _dynamic(model_of: Callable[[Batch], Any], given: Iterable[Any]) -> Callable[[Batch], Any]:
+    """Make what gives a dynamic model, which is made from the first batch that asks."""
+    is_ready = False
+
+    def model_for(batch: Batch) -> Any:
+        nonlocal is_ready
+        descriptor = model_of(batch)
+        if not is_ready:  # the sessions of a graph to which the model was only now added
+            initialize_sessions(given)
+            is_ready = True
+        return descriptor
+
+    return model_for

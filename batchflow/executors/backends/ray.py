@@ -1,0 +1,229 @@
+"""Ray as an executor: `executor="ray"`.
+
+Guarantees:
+    - A Ray that is running is joined: one that this program has initialised, or the one at
+      `RAY_ADDRESS`. Otherwise one is started on this machine: it listens on loopback only, and
+      without a dashboard, or it is an error.
+    - It is begun with the first run, once for the program. `batchflow.shutdown()` and the exit end
+      it, or leave it, if it was begun here.
+    - Ray itself tries nothing again: a worker that dies is told of.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from batchflow.errors import BatchflowError
+from batchflow.executors.item_threads import at_shutdown, cpu_count
+from batchflow.extras import imported
+
+__all__ = ["RayExecutor", "cpus_of"]
+
+# Ray reads it when it decides which address a node of its has: "0" is loopback, on every system.
+_LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_LOOPBACK = ("127.0.0.1", "::1")
+
+_guard = threading.Lock()
+_begun: _Begun | None = None
+
+
+class RayExecutor(Executor):
+    """Hands tasks to Ray, each to one of its CPUs.
+
+    Raises:
+        BatchflowError: Ray is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._ray = _imported()
+        self._remote: dict[Callable[..., Any], Any] = {}
+
+    def begin(self) -> None:
+        """Join Ray, or start it, if this has not been done. To be called before all that follows.
+
+        Raises:
+            BatchflowError: It cannot be started on loopback.
+        """
+        _begin(self._ray)
+
+    @property
+    def n_workers(self) -> int:
+        """The number of CPUs of the cluster."""
+        return cpus_of(self._ray)
+
+    def share(self, value: Any) -> Any:
+        """Put a value where all workers find it; what is given back stands for it in `submit`."""
+        return self._ray.put(value)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let a worker call a function."""
+        if fn not in self._remote:
+            self._remote[fn] = self._ray.remote(max_retries=0, num_cpus=1)(fn)
+        return _RayFuture(self._ray, self._remote[fn].remote(*args, **kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: Ray stays for the next one. `batchflow.shutdown()` ends it."""
+
+
+def cpus_of(ray: Any) -> int:
+    """Give the number of CPUs of the cluster that Ray is connected to."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+class _RayFuture(Future[Any]):
+    """What has become of a task of Ray.
+
+    Args:
+        ray: The package.
+        ref: What Ray has given for the task.
+    """
+
+    def __init__(self, ray: Any, ref: Any) -> None:
+        super().__init__()
+        self._ray = ray
+        self._ref = ref
+        ref.future().add_done_callback(self._settle)
+
+    def cancel(self) -> bool:
+        """Break the task off, wherever it is."""
+        is_cancelled = super().cancel()
+        if is_cancelled:
+            self._break_off(force=False)
+        return is_cancelled
+
+    def kill(self) -> None:
+        """End the worker that is at it."""
+        self._break_off(force=True)
+
+    def _break_off(self, *, force: bool) -> None:
+        with suppress(Exception):  # it has ended
+            self._ray.cancel(self._ref, force=force)
+
+    def _settle(self, done: Future[Any]) -> None:
+        if self.set_running_or_notify_cancel():
+            error = done.exception()
+            if error is None:
+                self.set_result(done.result())
+            else:
+                self.set_exception(error)
+        self._ref = None  # Ray may forget the result
+
+
+def _imported() -> Any:
+    return imported("ray", 'executor="ray"')
+
+
+def _begin(ray: Any) -> None:
+    """Join Ray, or start it, if neither has been done.
+
+    The system kills what Ray starts when the *thread* that started it ends. So it is the main
+    thread that does it, or one that waits for the end of Ray.
+    """
+    global _begun
+    if ray.is_initialized():
+        return
+    with _guard:
+        if ray.is_initialized():
+            return
+        begun = _Begun(ray)
+        if threading.current_thread() is threading.main_thread():
+            begun.begin()
+        else:
+            threading.Thread(target=begun.hold, name="batchflow-ray", daemon=True).start()
+        begun.address.result()
+        if _begun is None:
+            at_shutdown(_end)
+        _begun = begun
+
+
+class _Begun:
+    """A Ray that was begun here.
+
+    Attributes:
+        address: The future of the address by which it is known.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._is_over = threading.Event()
+        self.address: Future[str] = Future()
+
+    def begin(self) -> None:
+        """Join it, or start it."""
+        try:
+            if os.environ.get("RAY_ADDRESS"):
+                self._ray.init(logging_level="warning")
+            else:
+                _start(self._ray)
+            self.address.set_result(self._ray.get_runtime_context().gcs_address)
+        except BaseException as error:
+            self.address.set_exception(error)
+
+    def hold(self) -> None:
+        """The same, and wait for its end."""
+        self.begin()
+        if self.address.exception() is None:
+            self._is_over.wait()
+
+    def end(self) -> None:
+        """End it, or leave it."""
+        ray = self._ray
+        if ray.is_initialized() and ray.get_runtime_context().gcs_address == self.address.result():
+            ray.shutdown()
+        self._is_over.set()
+
+
+def _end() -> None:
+    """End the Ray that was begun here. At exit Ray does so by itself."""
+    if _begun is not None:
+        _begun.end()
+
+
+def _start(ray: Any) -> None:
+    with _on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=cpu_count(),
+            include_dashboard=False,
+            logging_level="warning",
+        )
+        address = ray.util.get_node_ip_address()
+    if address not in _LOOPBACK:
+        ray.shutdown()
+        raise BatchflowError(
+            f"Ray would listen on {address}, where others can reach it, and not on loopback: start "
+            "it yourself, as your network allows, with ray.init(...) or RAY_ADDRESS"
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray, which may have read its settings already, take loopback as its address.
+
+    Its workers are to find the modules that this process finds.
+    """
+    from ray._private import ray_constants
+
+    settings = {
+        _LOOPBACK_SWITCH: "0",
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    was_open = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(settings)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = was_open
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

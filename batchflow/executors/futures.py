@@ -1,0 +1,133 @@
+"""Both ends of a future whose result comes from another process.
+
+    a pool's thread: Promise ---> Arrived, packed ---> whoever asks: ResultFuture.result()
+
+Guarantees:
+    - A result is unpacked once, by the thread that asks for it first: the pool's thread never does.
+    - A small array of a result that is kept keeps nothing else: below `SMALL` bytes, or one of
+      `PARTS` parts of the result, it is copied out of the memory in which the result has come.
+    - A task that is given up says so to all who wait for it, whether it was begun or not.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from batchflow.errors import BatchflowError, RunClosedError
+from batchflow.executors.serialization.pickling import Opened, PackedCall
+
+__all__ = ["Arrived", "Promise", "ResultFuture"]
+
+PARTS = 4
+SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back
+
+
+class Promise:
+    """What all tasks of pools have: a turn, and a future that has to end.
+
+    Attributes:
+        number: Where its turn is.
+        future: What the consumer has.
+    """
+
+    number: int
+    future: Future[Any]
+
+    def __lt__(self, other: Promise) -> bool:
+        return self.number < other.number
+
+    def begin(self) -> bool:
+        """Take note that it is handed over. Returns False if it has been cancelled."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error."""
+        if not self.future.cancelled() and self.begin():
+            self.future.set_exception(error)
+
+    def drop(self) -> None:
+        """Cancel it, or, if it was begun, say that its job was closed."""
+        if self.future.running():
+            self.fail(RunClosedError("the job was closed before this task was finished"))
+        elif self.future.cancel():
+            self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
+
+
+@dataclass(eq=False)
+class Arrived:
+    """What the future of a task holds: packed still.
+
+    Attributes:
+        opened: The result, or the error.
+        is_error: Which of the two.
+    """
+
+    opened: Opened
+    is_error: bool
+
+
+class ResultFuture(Future[Any]):
+    """A future whose result arrives packed, and is unpacked once, by the first who asks."""
+
+    def __init__(self, packed: PackedCall) -> None:
+        super().__init__()
+        self._packed: PackedCall | None = packed  # keeps the classes of the result alive
+        self._unpacking = threading.Lock()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result, and give it; see `concurrent.futures.Future`."""
+        self._unpack(super().result(timeout))
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._value
+        finally:
+            del self  # or the error would hold this frame, which holds the error
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end, and give the error, or None."""
+        error = super().exception(timeout)
+        if error is None:
+            self._unpack(super().result(timeout))
+            return self._error
+        return error
+
+    def _unpack(self, arrived: Any) -> None:
+        with self._unpacking:
+            if self._packed is None:
+                return
+            self._value, self._error = _unpacked(arrived)
+            self._packed = self._result = None
+
+
+def _with_own_arrays(opened: Opened) -> Opened:
+    """Copy the small ones of the buffers, which all lie in one piece of memory."""
+    if not opened.buffers:
+        return opened
+    size = len(opened.payload) + sum(buffer.nbytes for buffer in opened.buffers)
+    least = max(SMALL, size // PARTS)
+    buffers = [b if b.nbytes >= least else memoryview(bytearray(b)) for b in opened.buffers]
+    return Opened(opened.payload, buffers)
+
+
+def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
+    """Give a result and no error, or an error."""
+    try:
+        value = _with_own_arrays(arrived.opened).load()
+    except Exception as error:
+        failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
+        failure.__cause__ = error
+        return None, failure
+    if not arrived.is_error:
+        return value, None
+    said, packed = value
+    try:
+        return None, pickle.loads(packed)
+    except Exception as error:
+        return None, BatchflowError(f"{said} (it cannot be unpacked here: {error!r})")

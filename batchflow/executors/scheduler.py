@@ -1,0 +1,388 @@
+"""The thread that hands the tasks of one job to somebody else's executor.
+
+    post(...) from any thread ---> the scheduler ---> executor.submit ---> callback: post(...)
+
+Guarantees:
+    - Only this thread touches the executor: callbacks come from threads that hold its locks, so
+      they leave word and do nothing else.
+    - Tasks are handed over in order.
+    - The plan travels about once to each worker: a small one with each task; a big one at the
+      beginning and when a worker has missed it, with so few tasks that each worker gets one.
+    - What was under way when a worker died is done again. Pools of this machine show whose work it
+      was. With others, all who may have killed it are tried alone; when one of them is found out,
+      the others are in doubt no more. Who kills `ATTEMPTS` workers is given up, and nobody else.
+      (If the user gives such an executor other work at the same time, its deaths are taken for
+      those of the task that is tried.)
+    - Every future gets a result or an exception, even if this code fails.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from batchflow.errors import BatchflowError, WorkerDiedError
+from batchflow.executors.backends.base import Backend, n_deaths
+from batchflow.executors.backends.board import Board
+from batchflow.executors.backends.call import FAILED, MISSING, FunctionKey, SentFunction
+from batchflow.executors.futures import Arrived, Promise
+from batchflow.executors.serialization.pickling import Opened, PackedCall
+
+__all__ = ["KILL_SECONDS", "RetryScheduler", "Task"]
+
+ATTEMPTS = 3
+MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
+SMALL = 64 * 1024  # bytes of a plan that travels with each task
+KILL_SECONDS = 2.0
+WORD_SECONDS = 1.0  # from a pool's first refusal to its last future
+
+_numbers = itertools.count(1)
+_ended: deque[str] = deque(maxlen=8)  # names of plans that workers may forget
+
+
+@dataclass(eq=False)
+class Task(Promise):
+    """One item.
+
+    Attributes:
+        item: The item, packed.
+        future: What the consumer has.
+        number: Where its turn is.
+        inner: What the executor has given for it, while it is there.
+        has_plan: Whether the plan has gone with it.
+        deaths: How many workers have died of it.
+        doubt: How many more may have, if it was not one of those at work beside it.
+        losses: How often the executor has lost it without a death.
+    """
+
+    item: bytes
+    future: Future[Any]
+    number: int = field(default_factory=_numbers.__next__)
+    inner: Future[Any] | None = None
+    has_plan: bool = False
+    deaths: int = 0
+    doubt: int = 0
+    losses: int = 0
+
+
+class _Death(NamedTuple):
+    """What can be told of a death while the executor has just noticed it.
+
+    Attributes:
+        cause: What has become of the worker.
+        beside: The tasks that were at work, if the executor has broken down.
+        known: The numbers of those that the dead were at, if that is known.
+    """
+
+    cause: str = ""
+    beside: Sequence[Task] = ()
+    known: frozenset[int] = frozenset()
+
+
+class RetryScheduler:
+    """Hands tasks to the executor, one thread for one job. All but `post` is for that thread.
+
+    Args:
+        backend: The executor.
+        packed: The function.
+        n_workers: The most tasks at once.
+    """
+
+    def __init__(self, backend: Backend, packed: PackedCall, n_workers: int) -> None:
+        self.backend = backend
+        self._plan = SentFunction.of(packed)
+        self._board = Board() if backend.has_board else None
+        self._key = FunctionKey.of(uuid.uuid4().hex, self._board.address if self._board else None)
+        self._is_big = self._plan.n_bytes > SMALL
+        self._shared: Any = None
+        self._n_workers = n_workers
+        self._limit: float | None = None
+        self._is_bringing = True  # whether the plan goes along: somebody does not have it
+        self._n_renewals = 0
+        self._posted: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
+        self._waiting: list[Task] = []  # a heap
+        self._suspects: list[Task] = []  # in order; to be tried alone
+        self._alone: Task | None = None
+        self._at_work: dict[Task, None] = {}
+        self._deadline: float | None = None
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Let the thread call a function. For any thread; never waits."""
+        self._posted.put((function, args))
+
+    def serve(self) -> None:
+        """Do what is posted, until the job is closed."""
+        try:
+            while self._deadline is None:
+                function, args = self._posted.get()
+                function(*args)
+                del function, args
+                if self._deadline is None:
+                    self._hand_over_what_may_go()
+            self._wind_up(self._deadline)
+        except BaseException as error:  # a mistake in here must not leave anybody waiting
+            failure = BatchflowError(f"work on the executor has broken down: {error!r}")
+            failure.__cause__ = error
+            self._collapse(failure)
+        finally:
+            if self._board is not None:
+                self._board.close()
+
+    # ---- what is posted
+
+    def add(self, task: Task) -> None:
+        """Take a task."""
+        heapq.heappush(self._waiting, task)
+
+    def close(self, deadline: float) -> None:
+        """Begin nothing any more."""
+        self._deadline = deadline
+        for task in (*self._waiting, *self._suspects):
+            task.drop()
+        self._waiting.clear()
+        self._suspects.clear()
+        self.backend.stop([task.inner for task in self._at_work if task.inner is not None])
+
+    def _take(self, task: Task, inner: Future[Any], death: _Death) -> None:
+        """See what has become of a task.
+
+        Args:
+            task: The task.
+            inner: What the executor has given for it.
+            death: What is known of it, if a worker has died.
+        """
+        if task.inner is not inner:
+            return  # it was given up, with its executor
+        error = _TakenAwayError() if inner.cancelled() else inner.exception()
+        was_alone = self._alone is task
+        self._take_back(task)
+        if error is None:
+            self._n_renewals = 0
+            self._settle(task, *inner.result(), was_alone=was_alone)
+        elif self._deadline is not None:
+            task.drop()
+        elif died := n_deaths(error):
+            self._blame(task, died, death, was_alone=was_alone)
+            if isinstance(error, BrokenExecutor):
+                self._renew(error)
+        elif isinstance(error, _TakenAwayError) and task.losses < ATTEMPTS:
+            task.losses += 1
+            self._shared = None  # it may be this that was lost
+            self._put_back(task, was_alone=was_alone)
+        else:
+            error.add_note(
+                "the executor has raised this, before the work on the task or after it: its "
+                "workers need batchflow and the modules of this program"
+            )
+            task.fail(error)
+
+    def _settle(self, task: Task, kind: int, answer: bytes, *, was_alone: bool) -> None:
+        if kind == MISSING:
+            self._is_bringing = True
+            self._put_back(task, was_alone=was_alone)
+            return
+        if task.has_plan:
+            self._is_bringing = False
+        if not task.future.cancelled():
+            task.future.set_result(Arrived(Opened(answer), kind == FAILED))
+
+    # ---- to the executor
+
+    def _hand_over_what_may_go(self) -> None:
+        while (task := self._next()) is not None:
+            is_alone = self._alone is task
+            if not task.begin():
+                self._take_back(task)
+                continue
+            try:
+                self._submit(task)
+            except BrokenExecutor as error:
+                self._take_back(task)
+                self._put_back(task, was_alone=is_alone)
+                self._hear_of_death(self.backend, error)
+            except Exception as error:
+                self._take_back(task)
+                error.add_note(f"the executor {self.backend.executor!r:.80} did not take the task")
+                task.fail(error)
+
+    def _next(self) -> Task | None:
+        """Give the next task that may be handed over, if any may."""
+        if self._suspects and not self._at_work:
+            self._alone = self._suspects.pop(0)
+            return self._alone
+        if self._suspects or self._alone is not None or len(self._at_work) >= self._most():
+            return None
+        return heapq.heappop(self._waiting) if self._waiting else None
+
+    def _most(self) -> float:
+        """How many tasks may be at work: few, if they are to bring a big plan."""
+        if self._is_big and self._is_bringing:
+            return self._n_workers
+        if self._limit is None:
+            count = self.backend.n_workers
+            is_narrower = count is not None and self._n_workers < count
+            self._limit = self._n_workers if is_narrower else float("inf")
+        return self._limit
+
+    def _submit(self, task: Task) -> None:
+        plan: Any = None
+        task.has_plan = self._is_bringing
+        if not self._is_big:
+            plan = self._plan
+        elif task.has_plan:
+            if self._shared is None:
+                self._shared = self.backend.share(self._plan)
+            plan = self._shared
+        ended = tuple(_ended)
+        task.inner = inner = self.backend.submit(self._key, plan, task.item, ended, task.number)
+        self._at_work[task] = None
+        inner.add_done_callback(lambda inner: self._leave_word(task, inner, self.backend))
+
+    def _leave_word(self, task: Task, inner: Future[Any], backend: Backend) -> None:
+        """Post what has become of a task. In any thread: the first to hear of a death.
+
+        Only now can be told who else was at work, and who has died by himself; the executor is
+        about to end them all.
+        """
+        death = _Death()
+        error = None if inner.cancelled() else inner.exception()
+        if error is not None and n_deaths(error):
+            known = self._board.at_work(backend.ended()) if self._board is not None else frozenset()
+            beside = [task]
+            if isinstance(error, BrokenExecutor):
+                for other in list(self._at_work):
+                    theirs = other.inner
+                    if other is not task and theirs is not None and theirs.running():
+                        beside.append(other)
+            death = _Death(backend.cause(error), beside, known)
+        self.post(self._take, task, inner, death)
+
+    # ---- deaths
+
+    def _blame(self, task: Task, died: int, death: _Death, *, was_alone: bool) -> None:
+        """Let those who may have killed a worker be tried alone, or give up who has."""
+        known = [one for one in (task, *self._at_work) if one.number in death.known]
+        blamed = known or [one for one in death.beside if one is task or one in self._at_work]
+        if task not in blamed:
+            self._put_back(task, was_alone=was_alone)
+        if known or was_alone:  # so it was nobody else
+            for other in self._suspects:
+                other.doubt = 0
+        for one in blamed:
+            self._take_back(one)
+            if known or was_alone:
+                one.deaths += died
+            else:
+                one.doubt = max(one.doubt, died)
+            n_times = one.deaths + one.doubt
+            if one.deaths and n_times >= ATTEMPTS:
+                self._n_renewals = 0
+                one.fail(WorkerDiedError.after(n_times, death.cause))
+            else:
+                self._suspects.append(one)
+        self._suspects.sort()
+
+    def _hear_of_death(self, broken: Backend, error: BaseException) -> None:
+        """Wait for the word, which is on its way, that tells whose work it was; then go on."""
+        end = time.monotonic() + WORD_SECONDS
+        while self.backend is broken and self._at_work and self._deadline is None:
+            try:
+                function, args = self._posted.get(timeout=max(0.0, end - time.monotonic()))
+            except Empty:
+                break
+            function(*args)
+        if self.backend is broken and self._deadline is None:
+            self._renew(error)
+
+    def _renew(self, error: BaseException) -> None:
+        """Go on with another executor: this one is broken. What it has is taken back."""
+        for task in list(self._at_work):
+            self._take_back(task)
+            heapq.heappush(self._waiting, task)
+        self._n_renewals += 1
+        try:
+            if self._n_renewals > MOST_RENEWALS:
+                raise BatchflowError(
+                    f"the executor {self.backend.executor!r:.80} has broken down {MOST_RENEWALS} "
+                    f"times in a row before it gave one answer: {error}"
+                )
+            broken, self.backend = self.backend, self.backend.renewed()
+        except Exception as failure:
+            self._fail_all(failure, error)
+            return
+        broken.end(is_busy=True)
+        self._shared, self._limit, self._is_bringing = None, None, True
+
+    def _take_back(self, task: Task) -> None:
+        """Take note that the executor does not have it any more."""
+        self._at_work.pop(task, None)
+        task.inner = None
+        if self._alone is task:
+            self._alone = None
+
+    def _put_back(self, task: Task, *, was_alone: bool) -> None:
+        """Let a task wait for its turn again."""
+        if was_alone:
+            self._suspects.insert(0, task)
+        else:
+            heapq.heappush(self._waiting, task)
+
+    def _fail_all(self, failure: BaseException, cause: BaseException | None) -> None:
+        if failure.__cause__ is None and cause is not failure:
+            failure.__cause__ = cause
+        for task in (*self._waiting, *self._suspects, *self._at_work):
+            task.inner = None
+            task.fail(failure)
+        self._waiting.clear()
+        self._suspects.clear()
+        self._at_work.clear()
+
+    # ---- the end
+
+    def _wind_up(self, deadline: float) -> None:
+        """Wait for what is at work, break off what can be, and end the executor if it is ours."""
+        self._wait_until(deadline)
+        is_busy = bool(self._at_work)
+        for task in self._at_work:
+            if task.inner is not None:
+                self.backend.kill(task.inner)
+        self.backend.end(is_busy=is_busy)
+        self._wait_until(time.monotonic() + (KILL_SECONDS if self.backend.may_kill else 0.0))
+        for task in self._at_work:
+            task.drop()
+        _ended.append(self._key.name)
+        self._shared = None
+
+    def _wait_until(self, deadline: float) -> None:
+        while self._at_work and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                function, args = self._posted.get(timeout=left)
+                if function == self.add:
+                    args[0].drop()
+                else:
+                    function(*args)
+
+    def _collapse(self, failure: BatchflowError) -> None:
+        self._fail_all(failure, None)
+        while self._deadline is None:
+            function, args = self._posted.get()
+            if function == self.add:
+                args[0].fail(failure)
+            elif function == self.close:
+                self._deadline = args[0]
+
+
+class _TakenAwayError(BatchflowError):
+    """The executor has cancelled a task, such as when what it needs was lost."""
+
+    def __init__(self) -> None:
+        super().__init__("the executor has cancelled this task, which nobody here has asked for")
