@@ -215,21 +215,40 @@ def culprit(value: Any, dumps: Dumps, name: str, problem: Exception) -> str:
     Returns:
         Such as "the result.extra['a'], of type generator (TypeError: cannot pickle ...)".
     """
-    seen = {id(value)}  # a function of a class may mention the class
-    for _ in range(MAX_DEPTH):
-        for suffix, part in _parts(value):
-            if id(part) in seen:
-                continue
-            found = _problem(part, dumps)
-            if isinstance(problem, BatchflowError) and not isinstance(found, BatchflowError):
-                continue  # it was refused as a whole, in words
-            if found is not None:
-                name, value, problem = name + suffix, part, found
-                seen.add(id(part))
-                break
-        else:
-            break
+    name, value, problem = _found(value, dumps, name, problem, {id(value)}) or (
+        name,
+        value,
+        problem,
+    )
     return f"{name}, of type {type(value).__name__} ({error_line(problem)})"
+
+
+def _found(
+    value: Any, dumps: Dumps, name: str, problem: Exception, seen: set[int], depth: int = 1
+) -> tuple[str, Any, Exception] | None:
+    """Return the name of the innermost part that cannot be packed, the part, and its problem.
+
+    None: it can be packed but for parts that have been seen, as functions of a class mention the
+    class: then another of its parts is the one.
+    """
+    mentions_seen = False
+    for suffix, part in _parts(value):
+        if id(part) in seen:
+            mentions_seen = True
+            continue
+        found = _problem(part, dumps)
+        if isinstance(problem, BatchflowError) and not isinstance(found, BatchflowError):
+            continue  # it was refused as a whole, in words
+        if found is None:
+            continue
+        seen.add(id(part))
+        if depth == MAX_DEPTH:
+            return name + suffix, part, found
+        inside = _found(part, dumps, name + suffix, found, seen, depth + 1)
+        if inside is not None:
+            return inside
+        mentions_seen = True
+    return None if mentions_seen else (name, value, problem)
 
 
 def _problem(value: Any, dumps: Dumps) -> Exception | None:

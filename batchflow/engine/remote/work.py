@@ -21,7 +21,7 @@ import copyreg
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
-from batchflow.engine.remote.members import late_members
+from batchflow.engine.remote.stubs import guard_ordered, refuse_model, stubs_for
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
@@ -39,9 +39,9 @@ from batchflow.executors.exceptions import culprit
 from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.serialization.pickling import (
     Classes,
-    Late,
     PackedCall,
-    dumps_late,
+    Stubs,
+    dumps_call,
     dumps_whole,
     pack,
 )
@@ -54,7 +54,6 @@ __all__ = [
     "RemoteWork",
     "SerializedBatch",
     "check_travel",
-    "late_of",
     "packed_work",
     "deserialize_batch",
     "run_travel_problem",
@@ -230,6 +229,7 @@ class RemoteWork:
 
 def _make_ready(prefix: Prefix) -> None:
     """Let a prefix that has arrived work here."""
+    guard_ordered(prefix.batch_class)
     bounds = [bound for row in prefix.segments for bound in row]
     steps = [bound for bound in bounds if hasattr(bound, "leaves")]
     leaves = [leaf for bound in steps for leaf in bound.leaves]
@@ -238,12 +238,8 @@ def _make_ready(prefix: Prefix) -> None:
         _make_ready(other)
         joined[id(value)] = other.joined_to
     loop = PrivateLoop() if any(map(needs_loop, leaves)) else None
-    ready = ReadySteps(steps, _refuse_model, joined, loop, prefix.notes.ahead)  # type: ignore[arg-type]
+    ready = ReadySteps(steps, refuse_model, joined, loop, prefix.notes.ahead)  # type: ignore[arg-type]
     prefix.ready([ready.of(row) for row in prefix.segments], prefix.view, loop)
-
-
-def _refuse_model(name: str, batch: Any = None) -> NoReturn:  # noqa: ARG001  as a model is asked for
-    raise ArgumentTypeError(f"the model {name!r} is not here: it stays with its process")
 
 
 def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
@@ -252,27 +248,20 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
     Raises:
         ArgumentTypeError: Something in it cannot travel; the message says what, and where.
     """
-    late = late_of(prefixes)
-    late.spares = False  # to find out costs time, so it is done if need be
+    stubs = _stubs_of(prefixes)
     try:
-        return pack(RemoteWork(prefixes), late)
+        return pack(RemoteWork(prefixes), stubs)
     except ArgumentTypeError:
-        late.spares = True
-        _name_culprit(prefixes, late)
-        return pack(RemoteWork([_without_what_stays(prefix) for prefix in prefixes]), late)
+        _name_culprit(prefixes, stubs)
+        return pack(RemoteWork([_without_what_stays(prefix) for prefix in prefixes]), stubs)
 
 
-def late_of(prefixes: Sequence[Prefix]) -> Late:
-    """Tell which members of classes the parallel steps do not need in workers."""
-    every = list(_with_joined(prefixes))
-    steps = (leaf for prefix in every for leaf in _leaves_of(prefix))
-    late = late_members(steps, [prefix.batch_class for prefix in every])
-    late.spares = True
-    return late
+def _stubs_of(prefixes: Sequence[Prefix]) -> Stubs:
+    return stubs_for([prefix.batch_class for prefix in _with_joined(prefixes)])
 
 
 def _without_what_stays(prefix: Prefix) -> Prefix:
-    """Give the prefix with those variables that can travel."""
+    """Return the prefix with those variables and settings that can travel."""
     view: Any = prefix.view
     variables = [name for name, value in view.values.items() if travel_problem(value, name)]
     settings = [name for name, value in view.config.items() if travel_problem(value, name)]
@@ -280,14 +269,14 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     return prefix.travelling(view.without(variables, settings), joined)
 
 
-def _name_culprit(prefixes: Sequence[Prefix], late: Late) -> None:
-    """Say which step cannot travel, or which source."""
+def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
+    """Raise an error that names the step or the source which cannot travel, if one cannot."""
     for prefix in _with_joined(prefixes):
-        if (problem := travel_problem(prefix.source, repr(prefix.source), late)) is not None:
+        if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
             raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
         for leaf in _leaves_of(prefix):
             step = f"{leaf.step}, chained at {leaf.step.where},"
-            if (problem := step_travel_problem(leaf, prefix.view, late)) is not None:
+            if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
 
 
@@ -304,29 +293,24 @@ def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, 
                 yield f"the entry {name!r} of the config", view.config[name]
 
 
-def step_travel_problem(
-    leaf: BoundStep, view: PipelineView | None, late: Late | None = None
-) -> str | None:
-    """Tell why a step cannot travel to a worker process; None if it can.
+def step_travel_problem(leaf: BoundStep, prefix: Prefix) -> str | None:
+    """Return why a step of a prefix cannot travel to a worker process; None if it can."""
+    return _step_problem(leaf, prefix.view, _stubs_of([prefix]))
 
-    Args:
-        leaf: The step.
-        view: The variables and the config that it reads.
-        late: Which members of classes travel closed; None: what this step does not need.
-    """
+
+def _step_problem(leaf: BoundStep, view: PipelineView | None, stubs: Stubs) -> str | None:
     parts = {
         f"the action {leaf.step.name}": leaf.function,
         **{f"its argument {place}": value for place, value in enumerate(leaf.args, start=1)},
         **{f"its argument {name}": value for name, value in leaf.kwargs.items()},
         **dict(_read_by(leaf, view)),
     }
-    late = late or late_members([leaf], [])
-    problems = (travel_problem(value, name, late) for name, value in parts.items())
+    problems = (travel_problem(value, name, stubs) for name, value in parts.items())
     return next((problem for problem in problems if problem is not None), None)
 
 
 def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
-    """Tell why the work of a run cannot travel to worker processes; None if it can."""
+    """Return why the work of a run cannot travel to worker processes; None if it can."""
     try:
         check_travel(prefixes, "'processes'")
         packed_work(prefixes)
@@ -336,7 +320,7 @@ def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
 
 
 def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
-    """Tell which step can be packed and not be unpacked; None if it is none of them."""
+    """Return which step can be packed and not be unpacked; None if it is none of them."""
     for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
         try:
             pickle.loads(dumps_whole((leaf.function, leaf.args, dict(leaf.kwargs)), Classes()))
@@ -345,22 +329,22 @@ def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
     return None
 
 
-def travel_problem(value: Any, name: str, late: Late | None = None) -> str | None:
-    """Tell why a value cannot travel to a worker process; None if it can.
+def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | None:
+    """Return why a value cannot travel to a worker process; None if it can.
 
     Args:
         value: The value.
         name: How to call it.
-        late: Which members of classes travel closed.
+        stubs: What stays here of its classes.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
     """
     try:
-        pack(partial(_give, value), late)
+        pack(partial(_give, value), stubs)
     except ArgumentTypeError as error:
         cause = error.__cause__
-        dumps = partial(dumps_late, late=late)
+        dumps = partial(dumps_call, stubs=stubs)
         return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
     return None
 

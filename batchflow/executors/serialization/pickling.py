@@ -2,11 +2,11 @@
 
 Guarantees:
     - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
-      once, with the function. Their instances come back with the very same class. What of a class
-      no worker needs may travel closed: see closed.py.
+      once, with the function. Their instances come back with the very same class.
+    - What shall stay here of a class has a stub, which travels in its place: see `pack`.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
-    - An array of a file travels to a worker as the path of the file: see files.py.
+    - An array of a file travels to a worker as the path of the file: see mapped_files.py.
     - What cannot be packed is named.
 """
 
@@ -28,7 +28,6 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.serialization.buffers import merged, spread_again
-from batchflow.executors.serialization.closed import Absent, Closing, Late, opened
 from batchflow.executors.serialization.code import reduced_code
 from batchflow.executors.serialization.mapped_files import reduced_to_file
 from batchflow.executors.serialization.strided import has_gaps, reduced_view
@@ -37,10 +36,10 @@ from batchflow.extras import imported
 __all__ = [
     "INLINE",
     "Classes",
-    "Late",
     "Opened",
     "PackedCall",
-    "dumps_late",
+    "Stubs",
+    "dumps_call",
     "dumps_whole",
     "needs_cloudpickle",
     "pack",
@@ -53,6 +52,9 @@ __all__ = [
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
 Token = tuple[int, int]
+
+# Reduces a value to its stub, as `reducer_override` of a pickler does; None: it has none.
+Stubs = Callable[[Any], tuple[Any, ...] | None]
 
 
 class Classes:
@@ -98,12 +100,12 @@ class PackedCall:
     classes: Classes = field(repr=False)
 
 
-def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall:
+def pack(function: Callable[[Any], Any], stubs: Stubs | None = None) -> PackedCall:
     """Pack a function of one item.
 
     Args:
         function: The function.
-        late: Which members of its classes travel closed; None: none of them.
+        stubs: What travels in the place of some values; None: all travels as it is.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
@@ -112,9 +114,9 @@ def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall
     needs_cloudpickle()
     classes = Classes()
     try:
-        payload, buffers = _dumps_with_classes(function, classes, late)
+        payload, buffers = _dumps_with_classes(function, classes, stubs)
     except Exception as error:
-        dumps = functools.partial(dumps_late, late=late)
+        dumps = functools.partial(dumps_call, stubs=stubs)
         where = culprit(function, dumps, "the function", error)
         raise ArgumentTypeError(f"cannot be sent to a worker process: {where}") from error
     return PackedCall(function, payload, merged(buffers), classes)
@@ -197,9 +199,9 @@ def dumps_whole(value: Any, classes: Classes) -> bytes:
     return _dumps(value, classes, None)
 
 
-def dumps_late(value: Any, late: Late | None) -> bytes:
+def dumps_call(value: Any, stubs: Stubs | None) -> bytes:
     """Pack a value as `pack` does, to find out whether it can be packed."""
-    return _dumps_with_classes(value, Classes(), late)[0]
+    return _dumps_with_classes(value, Classes(), stubs)[0]
 
 
 def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
@@ -210,48 +212,14 @@ def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | No
 
 
 def _dumps_with_classes(
-    function: Any, classes: Classes, late: Late | None, known: Classes | None = None
+    function: Any, classes: Classes, stubs: Stubs | None
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """Pack a function, and after it the list of the classes that were met on the way."""
     file, met = io.BytesIO(), _Met(classes)
     buffers: list[pickle.PickleBuffer] = []
     out_of_band = functools.partial(_stays_in_band, buffers)
-    closing = None
-    if late is not None:
-        close = functools.partial(_closed, classes)
-        closing = Closing(late, close, functools.partial(_why, classes))
-    tokens = {} if known is None else known.tokens
-    pickler = _pickler()(file, tokens, met.add, out_of_band, closing)
-    pickler.dump((function if closing is None else _Before(function, closing), met.pairs))
+    _pickler()(file, {}, met.add, out_of_band, stubs).dump((function, met.pairs))
     return file.getvalue(), buffers
-
-
-class _Before:
-    """Unpacks as a function, with what closes behind it packed after it."""
-
-    def __init__(self, function: Any, closing: Closing) -> None:
-        self._parts = function, closing
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _first, self._parts
-
-
-def _first(function: Any, closed: None) -> Any:  # noqa: ARG001  it has been filled on the way
-    return function
-
-
-def _closed(
-    classes: Classes, function: Any, closing: Closing
-) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    file = io.BytesIO()
-    buffers: list[pickle.PickleBuffer] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    _pickler(packets=True)(file, classes.tokens, None, out_of_band, closing).dump(function)
-    return file.getvalue(), buffers
-
-
-def _why(classes: Classes, function: Any, error: Exception) -> str:
-    return culprit(function, functools.partial(dumps_whole, classes=classes), "it", error)
 
 
 class _Met:
@@ -289,44 +257,41 @@ else:
 
 
 @functools.cache
-def _pickler(*, packets: bool = False) -> type[Any]:
-    """Make the class of the pickler, or of that of the packets of closed functions."""
+def _pickler() -> type[Any]:
+    """Make the class of the pickler."""
     needs_cloudpickle()
     import cloudpickle
 
-    mixin = _PacketReductions if packets else _Reductions
-    return type("Pickler", (mixin, cloudpickle.Pickler), {})
+    return type("Pickler", (_Reductions, cloudpickle.Pickler), {})
 
 
 class _Reductions(_Pickler):
-    """Packs classes that the other side has as their numbers, closed functions apart.
+    """Packs classes that the other side has as their numbers.
 
     A mixin for the pickler of cloudpickle, which is imported on use.
     """
 
     def __init__(
-        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, closing: Any = None
+        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, stubs: Stubs | None = None
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._known = tokens
         self._meets = meets
-        self._closing = closing
+        self._stubs = stubs
 
     def reducer_override(self, value: Any, /) -> Any:
+        if self._stubs is not None and (stub := self._stubs(value)) is not None:
+            return stub
         if self._meets is not None and (by_file := reduced_to_file(value)) is not None:
             return by_file
         if type(value) is np.ndarray and has_gaps(value):
             return reduced_view(value)
         if isinstance(value, type):
             return self._reduced_class(value)
-        if isinstance(value, types.FunctionType):
-            return self._reduced_function(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
             return _cached_property, (value.func, value.attrname)
-        if self._closing is not None and type(value) is types.CellType:
-            self._closing.see(value, None)
         return super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
@@ -336,62 +301,10 @@ class _Reductions(_Pickler):
         reduced: Any = super().reducer_override(cls)
         if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
             self._meets(cls)  # it travels by value
-            if self._closing is not None:
-                self._closing.late.meet(cls)
-                _spare(cls, reduced[2][0], self._closing.late)
         return reduced
-
-    def _reduced_function(self, function: Any) -> Any:
-        closing = self._closing
-        if closing is not None and function in closing.late:
-            return closing.stand_in(function)
-        real = opened(function)
-        reduced = super().reducer_override(real)
-        if reduced is NotImplemented:
-            return reduced if real is function else (_itself, (real,))
-        if closing is not None:
-            closing.see(real, reduced)
-        return reduced
-
-
-class _PacketReductions(_Reductions):
-    """Packs a closed function, for whom what has travelled openly is there."""
-
-    def reducer_override(self, value: Any, /) -> Any:
-        closing, self._closing = self._closing, None
-        try:
-            reduced = super().reducer_override(value)
-        finally:
-            self._closing = closing
-        if isinstance(value, types.FunctionType) and isinstance(reduced, tuple):
-            return closing.sharing(value, reduced)
-        return reduced
-
-    def persistent_id(self, value: Any, /) -> Any:
-        shared = self._closing.shared(value)
-        return None if shared is None else tuple(shared)
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
     made = functools.cached_property(function)
     made.attrname = name
     return made
-
-
-def _spare(cls: type, members: dict[str, Any], late: Late) -> None:
-    """Leave here what cannot be packed of the attributes of a class that no worker needs."""
-    if not late.spares:
-        return
-    known = Classes()
-    known.tokens.update(_tokens)  # the class itself and its like are no obstacle
-    for name, value in members.items():
-        if late.needs(cls, name):
-            continue
-        try:
-            _dumps_with_classes(value, Classes(), late, known)
-        except Exception as error:
-            members[name] = Absent(f"{cls.__qualname__}.{name}", error_line(error))
