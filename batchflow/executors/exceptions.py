@@ -6,6 +6,7 @@ Guarantees:
     - A part of it that cannot be packed arrives as its text, and a note names it. Where that is the
       class itself, the nearest base class that can be packed takes its place.
     - What cannot be packed is named, down to the attribute.
+    - How a worker process has ended is said in words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import copyreg
 import functools
 import itertools
 import pickle
+import signal
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from typing import Any
 
 from batchflow.errors import BatchflowError, add_note_once
 
-__all__ = ["culprit", "error_line", "sendable"]
+__all__ = ["culprit", "describe_exit", "error_line", "sendable"]
 
 Dumps = Callable[[Any], bytes]
 
@@ -301,3 +303,23 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
     for part in code.co_consts:  # functions and comprehensions inside
         if isinstance(part, types.CodeType):
             yield from _names_in(part)
+
+
+# ---- deaths
+
+
+def describe_exit(code: int) -> str:
+    """Say how a process has ended, by its exit code."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    guess = {
+        "SIGKILL": " (out of memory?)",
+        "SIGSEGV": " (a crash in native code)",
+        "SIGABRT": " (a crash in native code)",
+        "SIGBUS": " (no memory left for what is shared?)",
+    }
+    return f"it was killed by {name}{guess.get(name, '')}"

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError, ItemTimeoutError
+from batchflow.executors.waiting import WAKE_UP
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 MAX_THREADS = 32
-WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
 
 Work = Callable[[int], None]
 

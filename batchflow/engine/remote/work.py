@@ -58,18 +58,18 @@ __all__ = [
     "deserialize_batch",
     "run_travel_problem",
     "serialize_batch",
+    "sources_of",
     "step_travel_problem",
     "unpacking_problem",
 ]
 
 
 class _Reference(NamedTuple):
-    """Stands in the attributes of a batch for something that both processes have.
+    """Stands in a serialized batch for an object that both processes have.
 
     Attributes:
-        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: what a prefix
-            reads from.
-        place: Of which prefix.
+        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: a source.
+        place: Which of the sources of the run.
     """
 
     kind: str
@@ -81,23 +81,30 @@ class SerializedBatch(NamedTuple):
 
     Attributes:
         kind: Its class.
-        state: Its attributes; in the place of a batch among them there is a `SerializedBatch` one.
+        state: Its attributes; in the place of a batch among them there is a `SerializedBatch`.
         slots: Those that a class keeps in `__slots__`.
+        tied: The names of attributes that hold a `_Reference` or a `SerializedBatch`.
     """
 
     kind: type[Batch]
     state: dict[str, Any]
     slots: dict[str, Any]
+    tied: tuple[str, ...]
+
+
+def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
+    """Return what the prefixes of a run read from: both processes have it."""
+    return [prefix.source for prefix in _with_joined(prefixes)]
 
 
 def serialize_batch(
-    batch: Batch, prefixes: Sequence[Prefix], inside: Sequence[Batch] = ()
+    batch: Batch, sources: Sequence[Any], inside: Sequence[Batch] = ()
 ) -> SerializedBatch:
     """Make a batch ready to travel.
 
     Args:
         batch: The batch.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         inside: The batches that hold it.
     """
     state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
@@ -105,100 +112,107 @@ def serialize_batch(
     slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
     if batch.dataset is not None:
         state["dataset"] = batch.dataset
+    tied = []
     for held in (state, slots):
         for name, value in held.items():
-            if any(isinstance(part, Batch) for part in _parts(value)):
-                held[name] = _over(
-                    value, partial(_with_references, prefixes=prefixes, on=(batch, *inside))
-                )
-            else:
-                held[name] = _with_references(value, prefixes, (batch, *inside))
-    return SerializedBatch(type(batch), state, slots)
+            given = _with_references(value, sources, (batch, *inside))
+            if given is not value:
+                held[name] = given
+                tied.append(name)
+    return SerializedBatch(type(batch), state, slots, tuple(tied))
 
 
-def _with_references(value: Any, prefixes: Sequence[Prefix], on: Sequence[Batch]) -> Any:
-    """Give what stands for an attribute, or for a part of one.
+def _with_references(
+    value: Any, sources: Sequence[Any], on: Sequence[Batch], *, is_part: bool = False
+) -> Any:
+    """Return what stands for an attribute, or for a part of one; most stand for themselves.
 
     Args:
         value: The attribute.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         on: The batch, what holds it, and so on.
+        is_part: Whether it is a part of one.
     """
     if value is on[0]:
         return _Reference("batch")
     if isinstance(value, Batch):  # in a circle, it is packed as it is
-        return (
-            value if any(value is other for other in on) else serialize_batch(value, prefixes, on)
-        )
+        is_circle = any(value is other for other in on)
+        return value if is_circle else serialize_batch(value, sources, on)
     if isinstance(value, PipelineView):
         return _Reference("pipeline")
-    for place, prefix in enumerate(_with_joined(prefixes)):
-        if value is prefix.source and value is not None:
-            return _Reference("source", place)
+    if value is not None:
+        for place, source in enumerate(sources):
+            if value is source:
+                return _Reference("source", place)
+    if not is_part and any(isinstance(part, Batch) for part in _parts(value)):
+        return _over(value, partial(_with_references, sources=sources, on=on, is_part=True))
     return value
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """Give what lies in a list, tuple or dict; of anything else nothing."""
+    """Return the parts of a list, tuple or dict; of anything else nothing."""
     if type(value) is dict:
         return value.values()
     return value if type(value) in (list, tuple) else ()
 
 
 def _over(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Give a list, tuple or dict with changed parts."""
+    """Return a list, tuple or dict with changed parts."""
     if type(value) is dict:
         return {name: change(part) for name, part in value.items()}
     return type(value)(map(change, value))
 
 
-def deserialize_batch(given: SerializedBatch, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
+def deserialize_batch(given: SerializedBatch, sources: Sequence[Any], prefix: Prefix) -> Batch:
     """Make the batch that has arrived.
 
     Args:
         given: What was sent.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         prefix: The one that the batch comes from, or goes to.
     """
-    batch = given.kind.__new__(given.kind)
-    tied = partial(_dereferenced, on=batch, prefixes=prefixes, prefix=prefix)
-    batch.__dict__.update({name: tied(value) for name, value in given.state.items()})
-    for name, value in given.slots.items():
-        setattr(batch, name, tied(value))
+    kind, state, slots, tied = given
+    batch = kind.__new__(kind)
+    for name in tied:
+        held = state if name in state else slots
+        held[name] = _dereferenced(held[name], batch, sources, prefix)
+    batch.__dict__.update(state)
+    for name, value in slots.items():
+        setattr(batch, name, value)
     batch.__dict__["pipeline"] = prefix.view
     if prefix.loop is not None:
         batch.__dict__["_loop"] = prefix.loop
     return batch
 
 
-def _dereferenced(value: Any, on: Batch, prefixes: Sequence[Prefix], prefix: Prefix) -> Any:
+def _dereferenced(value: Any, on: Batch, sources: Sequence[Any], prefix: Prefix) -> Any:
     """Return an attribute of a batch that has arrived, or a part of one, with its ties.
 
-    A function of the module: one inside `received` that calls itself would be a circle with the
-    batch in it, which lives until the garbage collector runs.
+    A function of the module: one inside of `deserialize_batch` that calls itself would be a circle
+    with the batch in it, which lives until the garbage collector runs.
 
     Args:
         value: What was sent.
         on: The batch.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         prefix: That of the batch.
     """
+    if isinstance(value, _Reference):
+        if value.kind == "source":
+            return sources[value.place]
+        return on if value.kind == "batch" else prefix.view
     if isinstance(value, SerializedBatch):
-        return deserialize_batch(value, prefixes, prefix)
+        return deserialize_batch(value, sources, prefix)
     if any(isinstance(part, SerializedBatch | _Reference) for part in _parts(value)):
-        return _over(value, partial(_dereferenced, on=on, prefixes=prefixes, prefix=prefix))
-    if not isinstance(value, _Reference):
-        return value
-    if value.kind == "source":
-        return list(_with_joined(prefixes))[value.place].source
-    return on if value.kind == "batch" else prefix.view
+        return _over(value, partial(_dereferenced, on=on, sources=sources, prefix=prefix))
+    return value
 
 
 class RemoteWork:
     """The parallel work of a run, for a worker process: called with an item, it does it.
 
-    An item is the number of a prefix, the place of a segment, and a ticket or a `SerializedBatch`.
-    What is given back is a `SerializedBatch`, an `EpochEnd`, or None.
+    An item is the number of a prefix, the place of a segment, and a `SerializedBatch`, or number,
+    epoch and positions of a ticket.
 
     Args:
         prefixes: The prefixes of the run.
@@ -207,24 +221,25 @@ class RemoteWork:
     def __init__(self, prefixes: Sequence[Prefix]) -> None:
         self._prefixes = list(prefixes)
         self._numpy_errors = np.geterr()
-        self._is_ready = False
+        self._sources: list[Any] | None = None
 
-    def __call__(self, item: tuple[int, int, Any]) -> SerializedBatch | EpochEnd | None:
-        """Do one piece of work."""
+    def __call__(self, item: tuple[Any, ...]) -> SerializedBatch | EpochEnd | None:
+        """Do one piece of work. Return a `SerializedBatch`, an `EpochEnd`, or None."""
         return contextvars.copy_context().run(self._work, *item)
 
-    def _work(self, number: int, place: int, given: Any) -> SerializedBatch | EpochEnd | None:
+    def _work(self, number: int, place: int, *given: Any) -> SerializedBatch | EpochEnd | None:
         in_parallel.set(True)
         np.seterr(**self._numpy_errors)
-        if not self._is_ready:
+        if self._sources is None:
             for prefix in self._prefixes:
                 _make_ready(prefix)
-            self._is_ready = True
+            self._sources = sources_of(self._prefixes)
         prefix = self._prefixes[number]
-        if isinstance(given, SerializedBatch):
-            given = deserialize_batch(given, self._prefixes, prefix)
-        made = Segment(prefix, place).work(given, Halt())
-        return serialize_batch(made, self._prefixes) if isinstance(made, Batch) else made
+        item: Any = given
+        if isinstance(given[0], SerializedBatch):
+            item = deserialize_batch(given[0], self._sources, prefix)
+        made = Segment(prefix, place).work(item, Halt())
+        return serialize_batch(made, self._sources) if isinstance(made, Batch) else made
 
 
 def _make_ready(prefix: Prefix) -> None:

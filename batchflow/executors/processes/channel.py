@@ -41,7 +41,6 @@ __all__ = [
     "Message",
     "Receiver",
     "frame",
-    "is_small",
     "map_file",
     "memory_file",
     "n_maps",
@@ -88,7 +87,7 @@ class Message:
     @classmethod
     def of(cls, payload: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> Message:
         """Put a pickle and its out-of-band buffers into a message: copied once, if they are big."""
-        if is_small(payload, buffers):
+        if not buffers and len(payload) <= INLINE:
             return cls(payload)
         return cls.of_pieces([memoryview(payload), *(buffer.raw() for buffer in buffers)])
 
@@ -110,11 +109,6 @@ class Message:
     def __del__(self) -> None:
         with suppress(OSError):
             self.close()
-
-
-def is_small(payload: bytes, buffers: Sequence[pickle.PickleBuffer]) -> bool:
-    """Tell whether a pickle goes through the socket as it is."""
-    return not buffers and len(payload) <= INLINE
 
 
 def sizes_of(pieces: Sequence[memoryview]) -> bytes:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.exit_codes import describe_exit
+from batchflow.executors.exceptions import describe_exit
 from batchflow.executors.futures import Arrived
 from batchflow.executors.processes.channel import (
     OWN,

@@ -26,8 +26,7 @@ from contextlib import suppress
 from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors.futures import Arrived
-from batchflow.executors.item_threads import WAKE_UP
+from batchflow.executors.futures import ATTEMPTS, Arrived
 from batchflow.executors.processes.channel import Frame, Message
 from batchflow.executors.processes.event_thread import EventLoopThread
 from batchflow.executors.processes.handle import Handle
@@ -42,10 +41,10 @@ from batchflow.executors.processes.worker import (
     SETTING,
     TASK,
 )
+from batchflow.executors.waiting import WAKE_UP
 
-__all__ = ["ATTEMPTS", "Service"]
+__all__ = ["Service"]
 
-ATTEMPTS = 3
 RETURNS = 30  # deaths of a worker in which a task was not to blame; a bound, never met
 START_ATTEMPTS = 3
 START_SECONDS = 120.0

@@ -30,7 +30,6 @@ from batchflow.executors.processes.channel import (
     OWN,
     Frame,
     Message,
-    is_small,
     map_file,
     memory_file,
     n_maps,
@@ -38,7 +37,7 @@ from batchflow.executors.processes.channel import (
     spread_out,
     write_file,
 )
-from batchflow.executors.serialization.pickling import Opened
+from batchflow.executors.serialization.pickling import INLINE, Opened
 
 __all__ = ["PLACES", "SegmentReader", "SegmentPool"]
 
@@ -67,7 +66,7 @@ class SegmentPool:
 
         It takes what `Message.of` takes.
         """
-        if is_small(payload, buffers):
+        if not buffers and len(payload) <= INLINE:
             return Message(payload)
         return self._lent([memoryview(payload), *(buffer.raw() for buffer in buffers)])
 
