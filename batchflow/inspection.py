@@ -17,7 +17,7 @@ from batchflow.plan import Plan
 if TYPE_CHECKING:
     from batchflow.engine.state import PipelineState
     from batchflow.insight.check import Report
-    from batchflow.plan.plan import HookName
+    from batchflow.plan import HookName
 
 __all__ = ["Inspection"]
 
