@@ -1,10 +1,10 @@
-"""Per-item work in the worker processes of the program: see pool.py.
+"""Per-item work in the worker processes of the program: see processes/pool.py.
 
 Guarantees:
-    - However a call ends, no chunk of it is begun afterwards, and no process works for nobody: when
-      a timeout, Ctrl-C or an error ends a call, those at work for it are killed.
+    - However a call ends, no chunk of it begins afterwards, and no process works for nobody: when a
+      timeout, Ctrl-C or an error ends a call, the processes at work for it are killed.
     - A chunk whose process was killed runs again in another one: three times in all.
-    - What runs in a worker process does per-item work of its own in place.
+    - A worker process does per-item work of its own in place.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from batchflow.errors import ItemTimeoutError, WorkerDiedError
 from batchflow.executors.item_threads import WAKE_UP, cpu_count, end_of, is_worker
-from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.serialization.pickling import PackedCall, pack
+from batchflow.executors.job import open_job
+from batchflow.executors.serialization.pickling import pack
 
 __all__ = ["in_processes"]
 
@@ -35,8 +35,8 @@ def in_processes(
     In a worker process it calls them in place.
 
     Args:
-        work: A function that can be imported there. It should not raise.
-        chunks: The arguments of each call; they must be picklable.
+        work: The function, which is packed once for all chunks. It should not raise.
+        chunks: The arguments of each call.
         n_workers: The most chunks at work at once, by default one for each CPU.
         timeout: Seconds for the whole call. Processes at work when it ends are killed.
 
@@ -51,7 +51,7 @@ def in_processes(
     if is_worker():
         return [work(*chunk) for chunk in chunks]
     end = end_of(timeout)
-    job = process_pool().open(_packed(work), n_workers or cpu_count())
+    job = open_job("processes", pack(functools.partial(_call, work)), n_workers or cpu_count())
     try:
         futures = [job.submit(chunk) for chunk in chunks]
         results = []
@@ -69,11 +69,6 @@ def in_processes(
     finally:
         futures = future = None  # type: ignore[assignment]  # their errors hold this frame
         job.close(0.0)
-
-
-@functools.lru_cache(maxsize=8)
-def _packed(work: Callable[..., Any]) -> PackedCall:
-    return pack(functools.partial(_call, work))
 
 
 def _call(work: Callable[..., Any], chunk: tuple[Any, ...]) -> Any:
