@@ -197,6 +197,7 @@ def _apply(
             )
     parts = [elements(batch, name) for name in sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
+    calls.gives_items = not sources
     calls.calls = with_arguments(first, args, kwargs, calls.name)
     calls.ids = ids_of_calls(batch, len(first))
     outcomes = make_calls(calls, target)

@@ -115,6 +115,7 @@ class ItemCalls:
         wrapper: What the function is the `__wrapped__` of, or None. Where a decorator has taken the
             function's place, worker processes find the function by way of what is there now.
         keeps_results: Whether anybody wants what the function returns.
+        gives_items: Whether each call is given an `Item` of its own, which nobody else has.
     """
 
     batch: Batch
@@ -125,6 +126,7 @@ class ItemCalls:
     ids: list[Any] | None = None
     wrapper: Any = None
     keeps_results: bool = True
+    gives_items: bool = False
 
     @property
     def first(self) -> tuple[Any, ...]:

@@ -224,6 +224,7 @@ def _call(
         ids=None if spec.init == "run_once" else ids_of_calls(batch, len(first)),
         wrapper=wrapper,
         keeps_results=post is not None,
+        gives_items=spec.init == "items",
     )
     if spec.makes_function and target.kind == "processes":
         _let_make_function(calls, args, kwargs)

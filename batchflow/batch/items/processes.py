@@ -27,12 +27,13 @@ import numpy as np
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import item_reducer
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
+from batchflow.batch.items.reads import names_read
 from batchflow.batch.items.snapshot import Snapshot, lone_item
 from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.exceptions import error_line, sendable
-from batchflow.executors.item_threads import cpu_count, unpacking
 from batchflow.executors.item_processes import in_processes
+from batchflow.executors.item_threads import cpu_count, unpacking
 from batchflow.executors.serialization.pickling import (
     Classes,
     Opened,
@@ -85,7 +86,7 @@ def _packed(
 ) -> tuple[_Work, list[tuple[Opened]]]:
     """Pack everything before the first call begins."""
     try:
-        with _lone_items():
+        with _lone_items(_item_names(calls)):
             snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
             task = _Task(
                 calls.wrapper or calls.function,
@@ -105,9 +106,14 @@ def _packed(
         ) from error
 
 
+def _item_names(calls: ItemCalls) -> frozenset[str] | None:
+    """Return the components that the function reads of the item that it is given; None: all."""
+    return names_read(calls.function, len(calls.first)) if calls.gives_items else None
+
+
 @contextmanager
-def _lone_items() -> Iterator[None]:
-    token = item_reducer.set(lone_item)
+def _lone_items(names: frozenset[str] | None = None) -> Iterator[None]:
+    token = item_reducer.set(partial(lone_item, names=names))
     try:
         yield
     finally:

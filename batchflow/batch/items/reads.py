@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["ITEM", "NAME_TAKERS", "Path", "paths_read"]
+__all__ = ["ITEM", "NAME_TAKERS", "Path", "names_read", "paths_read"]
 
 # Attributes, one behind the other; behind a method that takes a name, the name.
 Path = tuple[str, ...]
@@ -60,10 +60,21 @@ def paths_read(function: Any, cls: Any) -> frozenset[Path] | None:
     return frozenset(found)
 
 
-def _paths_of(function: Any) -> frozenset[Path] | None:
-    if not isinstance(function, types.FunctionType) or not function.__code__.co_argcount:
+def names_read(function: Any, place: int) -> frozenset[str] | None:
+    """Return the attributes that a function reads of an argument; None if that cannot be told.
+
+    Args:
+        function: The function.
+        place: Which argument it is, from 0 on.
+    """
+    paths = _paths_of(function, place)
+    return None if paths is None else frozenset(path[0] for path in paths)
+
+
+def _paths_of(function: Any, place: int = 0) -> frozenset[Path] | None:
+    if not isinstance(function, types.FunctionType) or function.__code__.co_argcount <= place:
         return None
-    paths = _paths_in(function.__code__, function.__code__.co_varnames[0])
+    paths = _paths_in(function.__code__, function.__code__.co_varnames[place])
     return None if "len" in function.__globals__ else paths
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,7 +26,12 @@ import numpy as np
 from batchflow.batch.item import Item
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.batch.preloaded import Given, Preloaded
-from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.executors.exceptions import error_line
 from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.pickling import Opened, packed_for_worker
@@ -46,7 +51,7 @@ class Snapshot:
 
     Attributes:
         batch_class: The class of the batch.
-        plain: Small attributes, as they are.
+        plain: Small attributes of the batch's dictionary, as they are.
         parts: The other attributes.
         reads_rng: Whether the function may draw from the batch's generator.
     """
@@ -64,7 +69,7 @@ class Snapshot:
         plain: dict[str, Any] = {}
         parts: dict[str, _Part] = {}
         for name, value in _attributes(batch).items():
-            if type(value) in _SMALL or name in _ALWAYS:
+            if name in batch.__dict__ and (type(value) in _SMALL or name in _ALWAYS):
                 plain[name] = value
             elif names is not None and name not in names:
                 parts[name] = _Part.refused(f"self.{name} is not here: no code is seen to read it")
@@ -168,6 +173,14 @@ class _ReadOnly:
     def __setitem__(self, item_id: Any, value: Any) -> NoReturn:
         refuse_writing(item_id)
 
+    def create_subset(self, ids: Any) -> NoReturn:  # noqa: ARG002  refused
+        """Refuse.
+
+        Raises:
+            ArgumentTypeError: Always.
+        """
+        raise ArgumentTypeError(f"a worker process cannot make a batch of some items. {_ADVICE}")
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("self stays in the worker process; return what was computed")
 
@@ -208,24 +221,35 @@ def _fixed(value: Any) -> Any:
 class _OneItem:
     """Holds the components of one item, as its batch does."""
 
-    def __init__(self, components: tuple[str, ...], values: list[Any]) -> None:
+    def __init__(self, components: tuple[str, ...], values: dict[str, Any]) -> None:
         self.components = components
-        for name, value in zip(components, values, strict=True):
+        for name, value in values.items():
             setattr(self, name, None if value is None else FixedList(value))
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnknownAttributeError(f"item.{name} is not here: no code is seen to read it")
 
     def __repr__(self) -> str:
         return "<a batch of one item in a worker process>"
 
 
-def lone_item(item: Item) -> tuple[Any, ...]:
-    """Reduce an item for a pickler: to its own values, without its batch."""
+def lone_item(item: Item, names: Collection[str] | None = None) -> tuple[Any, ...]:
+    """Reduce an item for a pickler: to its own values, without its batch.
+
+    Args:
+        item: The item.
+        names: The components that are read of it; None: all.
+    """
     batch, position = item._batch, item._position
-    parts = [getattr(batch, name) for name in batch.components]
-    values = [part if part is None else [part[position]] for part in parts]
+    values = {}
+    for name in batch.components:
+        if names is None or name in names:
+            part = getattr(batch, name)
+            values[name] = part if part is None else [part[position]]
     return _lone_item, (tuple(batch.components), values)
 
 
-def _lone_item(components: tuple[str, ...], values: list[Any]) -> Item:
+def _lone_item(components: tuple[str, ...], values: dict[str, Any]) -> Item:
     return Item(_OneItem(components, values), 0)  # type: ignore[arg-type]
 
 
@@ -278,7 +302,7 @@ class _PipelineSnapshot:
             raise AttributeError(name)
         if name in self._parts:
             return self._parts[name].read()
-        raise ArgumentTypeError(
+        raise UnknownAttributeError(
             f"self.pipeline.{name} is not here: in a worker process the items read variables, "
             f"config, dataset and seed of their pipeline. {_ADVICE}"
         )

@@ -340,7 +340,8 @@ class _Reductions(_Pickler):
         self._closing = closing
 
     def reducer_override(self, value: Any, /) -> Any:
-        if self._meets is not None and getattr(value, "nbytes", 0) >= self._least_mapped:
+        is_small = isinstance(value, np.ndarray) and value.nbytes < self._least_mapped
+        if self._meets is not None and not is_small:
             by_file = reduced_to_file(value)
             if by_file is not None:
                 return by_file
