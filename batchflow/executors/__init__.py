@@ -9,6 +9,7 @@ In this process:
 
 In other processes:
 
+    item_processes.py the processes that all per-item work shares
     job.py            a function that workers call, wherever they are: `open_job`
     scheduled_job.py  the same on an executor of somebody else's
     scheduler.py      the thread that hands tasks over, and finds out whose work kills workers

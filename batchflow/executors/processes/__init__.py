@@ -1,6 +1,5 @@
 """Our own worker processes: a pool that lasts, results through shared memory.
 
-    items.py          per-item work on the pool: `in_processes`
     pool.py           the pool of the program and its jobs: `process_pool`
     tasks.py          tasks and jobs, as the service thread sees them
     service.py        deals out tasks to workers, and sees who dies
@@ -17,5 +16,5 @@ The way of one task:
     ResultFuture     <--- Service <--- Handle.receive <==shared memory=    result, or error
 
 Nothing is exported from here: a worker imports the modules that it needs, and no others. Others
-use `pool.process_pool` and `items.in_processes`.
+use `pool.process_pool`.
 """

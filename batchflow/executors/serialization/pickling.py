@@ -47,6 +47,7 @@ __all__ = [
     "pack",
     "packed_apart",
     "packed_error",
+    "packed_for_worker",
     "packed_whole",
     "unpacked_call",
     "unpacked_item",
@@ -207,6 +208,30 @@ def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> Argum
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
 
+def packed_for_worker(value: Any, name: str) -> Opened:
+    """Pack a value for a worker; it can lie in something else that is packed, without a copy.
+
+    Big arrays of files travel as the paths of the files.
+
+    Args:
+        value: The value.
+        name: What it is called if it cannot be packed.
+
+    Raises:
+        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    """
+    file = io.BytesIO()
+    buffers: list[Any] = []
+    out_of_band = functools.partial(_stays_in_band, buffers)
+    pickler = _pickler()(file, {}, _Met(Classes()).add, out_of_band)
+    pickler._least_mapped = INLINE
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        raise _refusal(value, Classes(), name, error) from None
+    return Opened(pickle.PickleBuffer(file.getvalue()), buffers)  # type: ignore[arg-type]
+
+
 def packed_error(error: BaseException, classes: Classes) -> bytes:
     """Pack an error of a worker's task, and its last line, should it not be unpacked here.
 
@@ -317,6 +342,8 @@ class _Reductions(_Pickler):
     A mixin for the pickler of cloudpickle, which is imported on use.
     """
 
+    _least_mapped = 0  # bytes of arrays of files that travel as paths
+
     def __init__(
         self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, stubs: Stubs | None = None
     ) -> None:
@@ -328,8 +355,11 @@ class _Reductions(_Pickler):
     def reducer_override(self, value: Any, /) -> Any:
         if self._stubs is not None and (stub := self._stubs(value)) is not None:
             return stub
-        if self._meets is not None and (by_file := reduced_to_file(value)) is not None:
-            return by_file
+        is_small = isinstance(value, np.ndarray) and value.nbytes < self._least_mapped
+        if self._meets is not None and not is_small:
+            by_file = reduced_to_file(value)
+            if by_file is not None:
+                return by_file
         if type(value) is np.ndarray and has_gaps(value):
             return reduced_view(value)
         if isinstance(value, type):
