@@ -129,7 +129,7 @@ class RetryScheduler:
     # ---- what is posted
 
     def add(self, task: Task) -> None:
-        """Take a task."""
+        """Add a task."""
         heapq.heappush(self._waiting, task)
 
     def close(self, deadline: float) -> None:
