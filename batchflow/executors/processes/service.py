@@ -208,6 +208,8 @@ class Service:
             if worker.is_ready and rank < least:
                 best, least = worker, rank
         if best is not None and best.tasks:
+            # A second task waits behind the first, though another worker may be free before: that
+            # pays where both are so short that the hand-over between them is felt.
             is_felt = job.is_short and all(task.job.is_short for task in best.tasks)
             return best if is_felt else None
         return best
