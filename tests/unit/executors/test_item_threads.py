@@ -12,6 +12,7 @@ from own_process import finished_strictly
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors import item_threads
+from batchflow.executors.item_processes import in_processes
 from batchflow.executors.item_threads import (
     MAX_THREADS,
     ItemTimeoutError,
@@ -19,7 +20,6 @@ from batchflow.executors.item_threads import (
     in_threads,
     shutdown,
 )
-from batchflow.executors.item_processes import in_processes
 from batchflow.testing import nothing_left
 
 DEADLINE = 20
