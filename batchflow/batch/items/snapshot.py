@@ -91,14 +91,12 @@ class Snapshot:
 
 
 def _members_that_stay(cls: Any) -> dict[str, _Part]:
-    """Return the members of a class that are refused: models; for parallel actions, ordered ones."""
+    """Return the members that are refused: models, and ordered actions in parallel ones."""
     stay = {"models": "self.models is not here: models stay in the main process"}
     for name, function, spec in cls._actions.values() if in_parallel.get() else ():
         if spec.singleton or spec.model is not None:
-            reason = (
-                f"{function.__qualname__} is not here: ordered actions stay in the main process"
-            )
-            stay[name] = reason
+            shown = function.__qualname__
+            stay[name] = f"{shown} is not here: ordered actions stay in the main process"
     return {name: _Part("", reason) for name, reason in stay.items()}
 
 
