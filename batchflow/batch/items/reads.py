@@ -154,15 +154,14 @@ def _path_at(steps: list[dis.Instruction], place: int, variable: str) -> Path | 
     is_len = (before.opname, before.argval) == ("LOAD_GLOBAL", "len") and loaded == (variable,)
     if is_len and not steps[place].is_jump_target and _is_call_of_one(step):
         return ("__len__",)
-    if loaded[-1] == variable and step.opname in _SIMPLE_LOADS:
-        step = next(rest)
+    has_index = loaded[-1] != variable  # by an instruction for two variables
+    if not has_index and step.opname in _SIMPLE_LOADS:
+        has_index, step = True, next(rest)
+    if has_index:
         if not _is_subscript(step):
             return None
-    if _is_subscript(step):
         path.append(ITEM)
         step = next(rest)
-    elif loaded[-1] != variable:
-        return None
     while step.opname in _ATTRIBUTES:
         path.append(step.argval)
         step = next(rest)
