@@ -34,7 +34,7 @@ def in_processes(
     In a worker process it calls them in place.
 
     Args:
-        work: The function, which is packed once for all chunks. It should not raise.
+        work: The function, which is packed once for all chunks.
         chunks: The arguments of each call.
         n_workers: The most chunks at work at once, by default one for each CPU.
         timeout: Seconds for the whole call. Processes at work when it ends are killed.
@@ -43,6 +43,7 @@ def in_processes(
         What the calls returned, in the order of the chunks.
 
     Raises:
+        Exception: What the first chunk that failed has raised.
         BatchflowError: The extra `processes` is not installed.
         ItemTimeoutError: Some chunks were not finished in time.
         WorkerDiedError: A chunk lost three processes.

@@ -113,9 +113,9 @@ class ItemCalls:
         takes_batch: Whether the batch is the first argument of each call.
         ids: The ids of the items that the calls are for; None where they are for no single item.
         wrapper: What the function is the `__wrapped__` of, or None. Where a decorator has taken the
-            function's place, worker processes find the function by way of what is there now.
-        keeps_results: Whether anybody wants what the function returns.
-        gives_items: Whether each call is given an `Item` of its own, which nobody else has.
+            function's place, worker processes find the function by its wrapper.
+        keeps_results: Whether the results are used.
+        gives_items: Whether each call is given an `Item` that no other call has.
     """
 
     batch: Batch

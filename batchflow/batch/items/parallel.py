@@ -1,13 +1,13 @@
-"""Actions written for one item: `inbatch_parallel`, and what goes with it.
+"""Actions that are written for one item: `inbatch_parallel`.
 
 The decorator gives a plain function that takes the batch: `@action` can be put above it, and a unit
 test can call it.
 
 Guarantees:
-    - The result depends neither on the target, nor on the number of workers, nor on who finishes
-      first. (A worker process cannot write to the batch; there it is refused.)
-    - Without `post` the error of the first item that failed, in the order of the items, is raised:
-      what the item raised, with a note that names the item.
+    - The result depends neither on the target, nor on the number of workers, nor on the order in
+      which they finish. (Writing to the batch is refused in a worker process.)
+    - Without `post` the error of the first item that failed, in the order of the items, is raised,
+      with a note that names the item.
     - `SkipBatch` and `StopPipeline` in an item skip the batch or stop the run.
 """
 

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import item_reducer
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
 from batchflow.batch.items.reads import names_read
@@ -98,7 +97,7 @@ def _packed(
             )
             parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
             packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
-            return _Work(packed_for_worker(task, "the call")), packed
+            return _Work(calls.name, packed_for_worker(task, "the call")), packed
     except ArgumentTypeError as error:
         raise ArgumentTypeError(
             f"{calls.name}(): the function or an argument cannot be sent to a worker process: "
@@ -130,7 +129,7 @@ def _answers(
 ) -> list[_Answer]:
     """Let workers make the calls of the chunks."""
     try:
-        answers: list[_Answer] = in_processes(work, parts, n_workers=n_workers, timeout=timeout)
+        return in_processes(work, parts, n_workers=n_workers, timeout=timeout)
     except ItemTimeoutError as error:
         raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
     except WorkerDiedError as error:
@@ -141,14 +140,6 @@ def _answers(
             attempts=error.attempts,
             cause=error.cause,
         ) from error
-    for answer in answers:
-        if answer.problem is not None:
-            raise ArgumentTypeError(
-                f"{calls.name}(): a worker process cannot unpack what it was sent: "
-                f"{answer.problem}. Functions and classes must be defined in a module that can be "
-                'imported there, or within a function; or write target="threads"'
-            )
-    return answers
 
 
 # ---- in a worker
@@ -156,15 +147,15 @@ def _answers(
 
 @dataclass
 class _Task:
-    """What the calls of all chunks have in common.
+    """The common part of the calls of all chunks.
 
     Attributes:
         function: The function, or what it is the `__wrapped__` of.
         is_wrapped: Which of the two.
         snapshot: Of the batch; None if the function takes no batch.
         seed: Of the random streams of the items; None if they draw no numbers.
-        keeps_results: Whether anybody wants what the function returns.
-        is_watched: Whether draws from global random generators are of interest.
+        keeps_results: Whether the results are used.
+        is_watched: Whether draws from global random generators are reported.
         numpy_errors: The setting of `np.errstate`.
     """
 
@@ -179,35 +170,39 @@ class _Task:
 
 @dataclass
 class _Answer:
-    """What comes back for a chunk.
+    """The answer of a worker to a chunk.
 
     Attributes:
         outcomes: What each call returned, or `Failed`: packed.
         drew: Whether a call has drawn random numbers.
-        drawn: The global random generators that the calls have drawn from, where that is watched.
-        problem: Why no call could be made, or None.
+        drawn: The global random generators that the calls have drawn from, where they are watched.
     """
 
-    outcomes: Opened = field(default_factory=lambda: _packed_outcomes([]))
-    drew: bool = False
-    drawn: list[str] = field(default_factory=list)
-    problem: str | None = None
+    outcomes: Opened
+    drew: bool
+    drawn: list[str]
 
 
 class _Work:
     """Makes the calls of chunks, in a worker.
 
     Args:
+        name: The name of the function in messages.
         packed: The task, which is unpacked for the first chunk.
     """
 
-    def __init__(self, packed: Opened) -> None:
+    def __init__(self, name: str, packed: Opened) -> None:
+        self._name = name
         self._packed: Opened | None = packed
         self._task: Any = None
         self._first: list[Any] = []
 
     def __call__(self, chunk: Opened) -> _Answer:
-        """Make the calls of a chunk. Raises nothing."""
+        """Make the calls of a chunk.
+
+        Raises:
+            ArgumentTypeError: It cannot be unpacked here.
+        """
         try:
             with unpacking:
                 if self._packed is not None:
@@ -215,13 +210,16 @@ class _Work:
                     snapshot = self._task.snapshot
                     self._first = [] if snapshot is None else [snapshot.batch()]
                 calls = chunk.load()
-        except Exception as error:  # noqa: BLE001  the main process raises it
-            return _Answer(problem=error_line(error))
+        except Exception as error:
+            raise ArgumentTypeError(
+                f"{self._name}(): a worker process cannot unpack what it was sent: "
+                f"{error_line(error)}. Functions and classes must be defined in a module that can "
+                'be imported there, or within a function; or write target="threads"'
+            ) from error
         return contextvars.copy_context().run(self._answer, calls)
 
     def _answer(self, calls: list[tuple[int, Any, Any]]) -> _Answer:
         task = self._task
-        in_parallel.set(True)
         streams = _Streams(self._first[0], task.seed) if self._first else None
         drawn: list[str] = []
         with np.errstate(**task.numpy_errors):

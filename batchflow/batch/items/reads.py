@@ -143,22 +143,25 @@ def _variables(step: dis.Instruction) -> tuple[Any, ...]:
 def _path_at(steps: list[dis.Instruction], place: int, variable: str) -> Path | None:
     """Return the path that begins where a variable is loaded; None if something else happens."""
     loaded = _variables(steps[place])
-    if not steps[place].opname.startswith("LOAD_") or loaded.count(variable) > 1:
+    is_load = steps[place].opname.startswith("LOAD_") or (
+        steps[place].opname == "STORE_FAST_LOAD_FAST" and loaded[-1] == variable
+    )
+    if not is_load or loaded.count(variable) > 1:
         return None
     before, rest = steps[max(place - 1, 0)], iter(steps[place + 1 :])
     step = next(rest)
     path: list[str] = []
-    if before.argval == "len" and loaded == (variable,) and _is_call_of_one(step):
+    is_len = (before.opname, before.argval) == ("LOAD_GLOBAL", "len") and loaded == (variable,)
+    if is_len and not steps[place].is_jump_target and _is_call_of_one(step):
         return ("__len__",)
-    if loaded[-1] == variable and step.opname in _SIMPLE_LOADS:
-        step = next(rest)
+    has_index = loaded[-1] != variable  # by an instruction for two variables
+    if not has_index and step.opname in _SIMPLE_LOADS:
+        has_index, step = True, next(rest)
+    if has_index:
         if not _is_subscript(step):
             return None
-    if _is_subscript(step):
         path.append(ITEM)
         step = next(rest)
-    elif loaded[-1] != variable:
-        return None
     while step.opname in _ATTRIBUTES:
         path.append(step.argval)
         step = next(rest)

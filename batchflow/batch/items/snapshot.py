@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.batch.preloaded import Given, Preloaded
@@ -67,12 +68,12 @@ class Snapshot:
         paths = paths_read(function, type(batch))
         names = None if paths is None else {path[path[0] == ITEM] for path in paths}
         plain: dict[str, Any] = {}
-        parts: dict[str, _Part] = {}
+        parts = _members_that_stay(type(batch))
         for name, value in _attributes(batch).items():
             if name in batch.__dict__ and (type(value) in _SMALL or name in _ALWAYS):
                 plain[name] = value
             elif names is not None and name not in names:
-                parts[name] = _Part.refused(f"self.{name} is not here: no code is seen to read it")
+                parts[name] = _Part("", f"self.{name} is not here: no code is seen to read it")
             elif name == "pipeline":
                 parts[name] = _Part.of(f"self.{name}", _PipelineSnapshot, value, paths)
             else:
@@ -87,6 +88,16 @@ class Snapshot:
         batch = object.__new__(kind)
         batch.__dict__.update(self.plain)
         return batch
+
+
+def _members_that_stay(cls: Any) -> dict[str, _Part]:
+    """Return the members that are refused: models, and ordered actions in parallel ones."""
+    stay = {"models": "self.models is not here: models stay in the main process"}
+    for name, function, spec in cls._actions.values() if in_parallel.get() else ():
+        if spec.singleton or spec.model is not None:
+            shown = function.__qualname__
+            stay[name] = f"{shown} is not here: ordered actions stay in the main process"
+    return {name: _Part("", reason) for name, reason in stay.items()}
 
 
 def _attributes(batch: Any) -> dict[str, Any]:
@@ -104,36 +115,28 @@ class _Part:
 
     Args:
         name: How to call it.
-        packed: The value; or the error that reading it raises.
-        is_error: Which of the two.
+        packed: The value; or the error, or the reason of one, that reading it raises.
+        is_error: Whether it is an error.
     """
 
-    def __init__(self, name: str, packed: Opened, is_error: bool = False) -> None:
+    def __init__(self, name: str, packed: Opened | str, is_error: bool = False) -> None:
         self._name = name
-        self._packed: Opened | None = packed
+        self._packed: Opened | str | None = packed
         self._is_error = is_error
         self._value: Any = None
 
     @classmethod
     def of(cls, name: str, make: Callable[..., Any], *args: Any) -> _Part:
-        """Pack what a function returns, or the error that it raises."""
+        """Pack the value that a function returns, or the error that it raises."""
+        value, is_error = None, False
         try:
             value = make(*args)
         except Exception as error:  # noqa: BLE001  raised where it is read
-            try:
-                return cls(name, packed_for_worker(error, name), is_error=True)
-            except ArgumentTypeError:
-                return cls.refused(f"{name}: {error_line(error)}")
+            value, is_error = error.with_traceback(None), True
         try:
-            return cls(name, packed_for_worker(value, name))
+            return cls(name, packed_for_worker(value, name), is_error)
         except ArgumentTypeError as error:
-            return cls.refused(f"{error}")
-
-    @classmethod
-    def refused(cls, reason: str) -> _Part:
-        """Return a part that cannot be read."""
-        error = ArgumentTypeError(f"{reason}. {_ADVICE}")
-        return cls("", packed_for_worker(error, "the reason"), is_error=True)
+            return cls(name, f"{name}: {error_line(value)}" if is_error else str(error))
 
     def read(self) -> Any:
         """Return the value.
@@ -141,18 +144,23 @@ class _Part:
         Raises:
             ArgumentTypeError: It has not travelled, or cannot be unpacked here.
         """
+        if isinstance(self._packed, str):
+            raise ArgumentTypeError(f"{self._packed}. {_ADVICE}")
         if self._packed is not None:
-            try:
-                with unpacking:
-                    value = self._packed.load()
-            except Exception as error:
-                raise ArgumentTypeError(
-                    f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
-                ) from error
+            value = self._unpacked(self._packed)
             if self._is_error:
                 raise value
             self._value, self._packed = _fixed(value), None
         return self._value
+
+    def _unpacked(self, packed: Opened) -> Any:
+        try:
+            with unpacking:
+                return packed.load()
+        except Exception as error:
+            raise ArgumentTypeError(
+                f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
+            ) from error
 
     def __get__(self, batch: Any, owner: Any = None) -> Any:
         return self.read()
@@ -265,16 +273,15 @@ class _PipelineSnapshot:
     """
 
     def __init__(self, pipeline: Any, paths: frozenset[Path] | None) -> None:
+        read = {path[1:] for path in paths or [("pipeline",)] if path[0] == "pipeline"}
+        named = {path[1] for path in read if len(path) > 1 and path[0] in NAME_TAKERS}
         self._names = frozenset((getattr(pipeline, "_state", None) or pipeline).names)
         self.seed = pipeline.seed
-        read = [path[1:] for path in paths or [("pipeline",)] if path[0] == "pipeline"]
         is_all = () in read
-        names = {path[1] for path in read if len(path) > 1 and path[0] in NAME_TAKERS}
-        if is_all or any(path in read for path in (("v",), ("get_variable",))):
-            names = set(self._names)
+        is_any_name = is_all or not read.isdisjoint((name,) for name in NAME_TAKERS)
         self._variables = {
             name: _Part.of(f"the variable {name!r}", pipeline.v, name)
-            for name in names & self._names
+            for name in (self._names if is_any_name else self._names & named)
         }
         self._parts = {
             name: _Part.of(f"self.pipeline.{name}", make, getattr(pipeline, name))

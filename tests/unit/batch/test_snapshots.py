@@ -353,6 +353,37 @@ def test_models_stay_with_their_process():
         Rows(2).work()
 
 
+class Ordered(ArrayBatch):
+    @action(singleton=True)
+    def note(self):
+        return 5
+
+    @inbatch_parallel("indices", post="keep", target="processes")
+    def work(self, item_id):
+        return self.note()
+
+    @action
+    def at_once(self):
+        return self.work()
+
+    @action(singleton=True)
+    def in_order(self):
+        return self.work()
+
+    def keep(self, results):
+        self.results = results_of(self, results)
+        return self
+
+
+def test_an_ordered_action_is_refused_in_the_items_of_a_parallel_one():
+    with pytest.raises(ArgumentTypeError, match=r"Ordered\.note is not here: ordered actions st"):
+        Dataset(2, Ordered).p.at_once().run(2)
+
+
+def test_an_ordered_action_may_be_called_in_the_items_of_an_ordered_one():
+    assert Dataset(2, Ordered).p.in_order().next_batch(2).results == [5, 5]
+
+
 # ---- pipeline and dataset
 
 
