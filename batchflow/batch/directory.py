@@ -15,7 +15,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,16 @@ from batchflow.extras import advice_on
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
+__all__ = [
+    "ModelDefinition",
+    "ModelDirectory",
+    "ModelSlot",
+    "in_parallel",
+    "lookup_hook",
+    "looked_up",
+    "model",
+    "without_hook",
+]
 
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
@@ -39,10 +49,35 @@ _serial_numbers = itertools.count()
 # Whether the code is part of a parallel action, which may run in any thread.
 in_parallel: ContextVar[bool] = ContextVar("in_parallel", default=False)
 
+# Called with the name and the model that code of this context asks for by name; what it returns is
+# what the code gets. None: the model itself.
+lookup_hook: ContextVar[Callable[[str, Any], Any] | None]
+lookup_hook = ContextVar("lookup_hook", default=None)
+
 # Who waits for which descriptor, to see a circle before it closes. While the guard is held nothing
 # else is locked and no other code is called.
 _guard = threading.Lock()
 _waiting: dict[int, ModelSlot] = {}
+
+
+def looked_up(name: str, find: Callable[[str], Any]) -> Any:
+    """Return a model for code that asks for it by name, as `lookup_hook` has it."""
+    hook = lookup_hook.get()
+    if hook is None:
+        return find(name)
+    with without_hook():  # a definition may ask for models, and one directory asks another
+        found = find(name)
+    return hook(name, found)
+
+
+@contextmanager
+def without_hook() -> Iterator[None]:
+    """Let the code of this context get the models themselves for a while."""
+    token = lookup_hook.set(None)
+    try:
+        yield
+    finally:
+        lookup_hook.reset(token)
 
 
 class ModelSlot:
@@ -216,6 +251,9 @@ class ModelDirectory:
             ModelDefinitionError: The model is dynamic; or it is not there yet, and a parallel
                 action asks.
         """
+        return looked_up(name, self._find)
+
+    def _find(self, name: str) -> Any:
         definition = self.definition(name)
         if definition.mode == "dynamic":
             raise ModelDefinitionError(

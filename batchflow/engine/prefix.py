@@ -2,7 +2,7 @@
 
 Guarantees:
     - What a prefix makes of a ticket, or of a regrouped batch, depends on nothing else.
-    - Once it has been readied, nothing here changes: any number of threads may work with it.
+    - It never changes, and what is made ready is a copy: any number of threads may work with it.
     - It can travel to another process, with all that its steps need and nothing else; there it is
       readied again.
 """
@@ -42,10 +42,10 @@ class Prefix:
         rng_key: What the randomness of source batches is derived from.
         n_batches: The number of source batches of the run; None if it is endless.
         schedule: The source batches, or None.
-        marks_epochs: Whether somebody has to know where epochs end.
         notes: Makes the notes of errors.
 
     Attributes:
+        marks_epochs: Whether somebody has to know where epochs end.
         view: What the batches get as their `pipeline`.
         loop: What runs coroutines, or None.
     """
@@ -60,7 +60,6 @@ class Prefix:
         rng_key: tuple[int, ...],
         n_batches: int | None,
         schedule: Schedule | None,
-        marks_epochs: bool,
         notes: ReplayNotes,
     ) -> None:
         self.source = source
@@ -70,7 +69,7 @@ class Prefix:
         self.rng_key = rng_key
         self.n_batches = n_batches
         self.schedule = schedule
-        self.marks_epochs = marks_epochs
+        self.marks_epochs = False
         self.notes = notes
         self.view: PipelineView | None = None
         self.loop: Any = None
@@ -85,25 +84,36 @@ class Prefix:
         return {**self.__dict__, **bare, "schedule": schedule}
 
     def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
-        """Give the same prefix with another view and other joined pipelines."""
+        """Return the same prefix with another view and other joined pipelines."""
         other = copy.copy(self)
         other.view, other.joined = view, joined
         return other
 
-    def ready(self, steps: Sequence[Sequence[ReadyStep]], view: Any, loop: Any) -> None:
-        """Give it what it needs to work.
+    def readied(
+        self,
+        steps: Sequence[Sequence[ReadyStep]],
+        view: Any,
+        loop: Any,
+        joined: Sequence[tuple[Joined, Prefix]],
+        *,
+        marks_epochs: bool,
+    ) -> Prefix:
+        """Return the same prefix with what it needs to work.
 
         Args:
             steps: The ready steps of each segment.
             view: What the batches get as their `pipeline`.
             loop: What runs coroutines, or None.
+            joined: The joined pipelines, ready.
+            marks_epochs: Whether somebody has to know where epochs end.
         """
-        self._steps, self.view, self.loop = steps, view, loop
-        self._facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
-        if loop is not None:
-            self._facts["_loop"] = loop
+        ready = self.travelling(view, joined)
+        ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
+        facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
+        ready._facts = facts if loop is None else {**facts, "_loop": loop}
         if self.source is not None:
-            self._read = self.source.make_batch
+            ready._read = self.source.make_batch
+        return ready
 
     @property
     def given_source(self) -> Source:

@@ -142,6 +142,13 @@ class PipelineState(Generic[BatchT_co]):
         with self._guard:
             return self._models.setdefault(name, ModelSlot(name))
 
+    def share_models(self, other: PipelineState[Any]) -> None:
+        """Own the models that another pipeline has made, too: the same places, the same locks."""
+        with other._guard:
+            made = {name: slot for name, slot in other._models.items() if slot.is_made}
+        with self._guard:
+            self._models.update(made)
+
     def reset(self, what: Collection[str]) -> None:
         """Forget what runs have left; the next need, or the next run, makes it anew.
 
