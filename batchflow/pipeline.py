@@ -25,9 +25,8 @@ from batchflow.engine import (
     warn_of_repeated_training,
 )
 from batchflow.insight import ProgressBar
-from batchflow.plan import B, Plan, Where
+from batchflow.plan import B, HookName, Plan, Where, check_plan
 from batchflow.plan.bound import variables_in
-from batchflow.plan.plan import HookName
 
 if TYPE_CHECKING:
     from batchflow.inspection.report import Report
@@ -434,7 +433,7 @@ class Pipeline(Chain[BatchT_co]):
         """
         if self._source is None and batch_class is not None:
             plan = self._plan.bind(batch_class, end=True)
-            plan.check()
+            check_plan(plan)
         else:
             plan = self._bound_plan()
         return Program(plan, self._source, self._state, self._models(plan.batch_class), self)

@@ -86,7 +86,7 @@ class _Check:
         self._generators = GeneratorWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
-        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
+        plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
         options = RunOptions.parse(n_there, keywords, endless=False)
         self._inspector = Inspector(self._program, options)
@@ -117,7 +117,7 @@ class _Check:
                         self._left_out or f"the step {left_out.step.name!r} of .{moment}"
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
-                plan = program.plan._replace(hooks=hooks)
+                plan = replace(program.plan, hooks=hooks)
                 take_hooks(program._replace(plan=plan), moment, (graph.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"
