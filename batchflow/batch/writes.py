@@ -30,14 +30,14 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 _FILLS = frozenset({bool, int, float, complex})
 
 __all__ = ["collected_writes", "read_item", "write_item", "written"]
 
 
-def read_item(batch: Batch, name: str, position: int) -> Any:
+def read_item(batch: BaseBatch, name: str, position: int) -> Any:
     """Return an item's part of a component, as the current calls have written it."""
     writes = batch.__dict__.get("_writes") if hasattr(batch, "__dict__") else None
     if writes and (name, position) in writes:
@@ -45,7 +45,7 @@ def read_item(batch: Batch, name: str, position: int) -> Any:
     return row_at(getattr(batch, name), position)
 
 
-def write_item(batch: Batch, name: str, position: int, value: Any) -> None:
+def write_item(batch: BaseBatch, name: str, position: int, value: Any) -> None:
     """Write an item's part of a component; while calls for items are made, at their end.
 
     Raises:
@@ -72,7 +72,7 @@ def _as_kept(value: Any, component: Any) -> Any:
 
 
 @contextmanager
-def collected_writes(batch: Batch) -> Iterator[None]:
+def collected_writes(batch: BaseBatch) -> Iterator[None]:
     """Collect what is written to items of the batch, and put it in at the end, also of an error.
 
     Inside of another such context it does nothing: the outer one puts it in.

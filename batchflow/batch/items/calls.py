@@ -34,7 +34,7 @@ from batchflow.executors.item_threads import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["Call", "Failed", "How", "ItemCalls"]
 
@@ -135,7 +135,7 @@ class ItemCalls:
         keeps_results: Whether anybody wants what the function returns.
     """
 
-    batch: Batch
+    batch: BaseBatch
     name: str
     function: Callable[..., Any]
     calls: list[Call] = field(default_factory=list)
