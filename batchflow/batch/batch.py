@@ -172,7 +172,7 @@ class Batch(BaseBatch):
         return copy.deepcopy(self)
 
     def get_model_by_name(self, name: str) -> Any:
-        """Give the descriptor of a model of this batch's class or pipeline."""
+        """Return the descriptor of a model of this batch's class or pipeline."""
         models = self.models if self.pipeline is None else self.pipeline.models
         return models[name]
 
@@ -200,7 +200,7 @@ class Batch(BaseBatch):
         return twin
 
     def __getitem__(self, item_id: Any) -> Any:
-        """Give the item with this id: its data, or an `Item` with the components as attributes.
+        """Return the item with this id: its data, or an `Item` with the components as attributes.
 
         For several ids (a list, an array, an index), give the sub-batch: see `create_subset`.
 

@@ -36,7 +36,7 @@ _WITHOUT_LABELS = frozenset({np.ndarray, list, tuple, type(None)})
 
 
 def checked_components(cls: type[BaseBatch], taken: frozenset[str]) -> tuple[str, ...]:
-    """Give the names of the components that a batch class declares, as a tuple.
+    """Return the names of the components that a batch class declares, as a tuple.
 
     Args:
         cls: The class.

@@ -54,8 +54,8 @@ in_parallel: ContextVar[bool] = ContextVar("in_parallel", default=False)
 lookup_hook: ContextVar[Callable[[str, Any], Any] | None]
 lookup_hook = ContextVar("lookup_hook", default=None)
 
-# Who waits for which descriptor, to see a circle before it closes. While the guard is held nothing
-# else is locked and no other code is called.
+# The place that each waiting thread waits for, to see a circle before it closes. While the guard is
+# held nothing else is locked and no other code is called.
 _guard = threading.Lock()
 _waiting: dict[int, ModelSlot] = {}
 
@@ -81,7 +81,7 @@ def without_hook() -> Iterator[None]:
 
 
 class ModelSlot:
-    """The place of one descriptor: made once, and locked by whoever trains it.
+    """The place of one descriptor: made once, and locked while it is trained.
 
     Attributes:
         lock: Held by an ordered section while it works on a batch.
@@ -104,7 +104,7 @@ class ModelSlot:
         return self._made is not None and self._maker is None
 
     def look(self) -> Future[Any] | None:
-        """Give what holds the descriptor, or will; None if nobody has asked for it."""
+        """Return the future of the descriptor; None if nobody has asked for it."""
         return self._made
 
     def refuse_in_parallel(self) -> None:
@@ -131,7 +131,7 @@ class ModelSlot:
             )
 
     def get(self, make: Callable[[], Any]) -> Any:
-        """Give the descriptor; the first to ask makes it, whoever asks meanwhile waits.
+        """Return the descriptor; the first caller makes it, others wait meanwhile.
 
         Raises:
             ModelDefinitionError: The definition needs the model that it is to make.
@@ -244,7 +244,7 @@ class ModelDirectory:
         return tuple(sorted(self._definitions))
 
     def __getitem__(self, name: str) -> Any:
-        """Give the descriptor of a static model, made now if it is not there yet.
+        """Return the descriptor of a static model, made now if it is not there yet.
 
         Raises:
             UnknownNameError: (a `KeyError`) The class has no such model.
@@ -274,7 +274,7 @@ class ModelDirectory:
         return f"{self._owner_name}.models({', '.join(shown)})"
 
     def definition(self, name: str) -> ModelDefinition:
-        """Give the definition of a model.
+        """Return the definition of a model.
 
         Raises:
             UnknownNameError: (a `KeyError`) The class has no such model.

@@ -184,7 +184,7 @@ def _one_each(src: Any, names: tuple[str, ...]) -> Sequence[Any]:
 
 
 def _rows_in_source(batch: BaseBatch) -> tuple[Positions, int]:
-    """Give the rows of the batch's items in a source, and how many rows that must have."""
+    """Return the rows of the batch's items in a source, and how many rows that must have."""
     if batch._mixed:
         raise ArgumentValueError(
             f"load: the items of {batch!r} come from several datasets, so their rows are not "
@@ -297,7 +297,7 @@ def _reader(fmt: Any, names: tuple[str, ...]) -> Reader:
 
 
 def _paths(batch: BaseBatch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
-    """Give the ids of the items and the paths of their files."""
+    """Return the ids of the items and the paths of their files."""
     ids = plain(_source_ids(batch))
     if src is None:
         index = batch.index
@@ -357,7 +357,7 @@ def _read_npz(path: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _spread(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Give the parts of items by component: of a tuple, where there are several."""
+    """Return the parts of items by component: of a tuple, where there are several."""
     if len(names) == 1:
         return {names[0]: items}
     for item in items:

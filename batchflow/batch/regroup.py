@@ -143,7 +143,7 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
 
 
 def _merged_ids(batches: Sequence[BaseBatch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:
-    """Give the index of a merged batch, and the source ids where they are not its ids."""
+    """Return the index of a merged batch, and the source ids where they are not its ids."""
     ids = _ids_in_a_row(batch.indices for batch in batches)
     collide = len(batches) > 1 and bool(find_duplicates(ids, most=1))
     source_ids = None
@@ -184,7 +184,7 @@ def _refuse_lost(batch: BaseBatch, what: str) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two values are one object, or plain values that are equal."""
+    """Check whether two values are one object, or plain values that are equal."""
     if one is other:
         return True
     if type(one) is not type(other):

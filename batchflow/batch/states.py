@@ -17,7 +17,7 @@ TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
 
 
 def without_ties(state: Any) -> Any:
-    """Give the state that `object.__getstate__` has made of a batch, without its ties."""
+    """Return the state that `object.__getstate__` has made of a batch, without its ties."""
     if isinstance(state, tuple):  # with slots
         held, slots = state
         return without_ties(held), slots

@@ -163,7 +163,7 @@ def _as_array(value: Any, beside: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _fits_as_scalar(value: Any, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a number of Python's, which has no width of its own, is exact in a dtype."""
+    """Check whether a number of Python's, which has no width of its own, is exact in a dtype."""
     kinds = {int: "iufc", float: "fc", complex: "c"}.get(type(value), "")
     if dtype.kind not in kinds:
         return False

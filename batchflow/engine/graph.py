@@ -49,7 +49,7 @@ class RunGraph:
         seed: The seed where there are no options; None: a new one.
         is_regrouped: Whether a pipeline outside of this one regroups its batches.
         is_nested: Whether there is a pipeline outside of this one.
-        length: Who counts on the number of batches that come out.
+        length: Whether somebody counts on the number of batches that come out.
 
     Attributes:
         program: The pipeline.

@@ -145,7 +145,7 @@ class RunOptions:
         number: int,
         n_epochs: int | None,
     ) -> RunOptions:
-        """Give the options of a pipeline whose batches another one reads.
+        """Return the options of a pipeline whose batches another one reads.
 
         Args:
             ahead: What its `run_later` has set.
@@ -190,7 +190,7 @@ class RunOptions:
         return not isinstance(self.executor, ThreadPoolExecutor)
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
-        """Give the same options with what `seeds` has found out."""
+        """Return the same options with the seeds that `seeds` has found."""
         return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
 
     def seeds(self) -> tuple[int, Any]:
@@ -280,7 +280,7 @@ def copied_function(function: Any) -> Any:
 
 
 def derived_seed(seed: int, path: int) -> int:
-    """Give the seed of a pipeline inside of another: the one of this number, from 0 on."""
+    """Return the seed of a pipeline inside of another: the one of this number, from 0 on."""
     return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 

@@ -56,7 +56,7 @@ class Pace:
         self._worked = float("inf")
 
     def record(self, seconds: float, worked: float) -> None:
-        """Take note of one batch.
+        """Record one batch.
 
         Args:
             seconds: What it cost the consumer: working, or handing over and waiting.

@@ -47,10 +47,10 @@ class Observer(Protocol):
         """Stand between the parallel steps and the rest: waiting here is waiting for data."""
 
     def delivered(self, batch: Batch) -> None:
-        """Take note of a batch that goes to the consumer."""
+        """Record a batch that goes to the consumer."""
 
     def closed(self) -> None:
-        """Take note of the end."""
+        """Record the end."""
 
 
 class Run(Generic[BatchT_co]):
@@ -62,9 +62,9 @@ class Run(Generic[BatchT_co]):
     Args:
         program: The pipeline.
         options: What was asked for.
-        observer: Who watches, or None.
+        observer: What watches the run, or None.
         numbers: Of the source batches that are made, in a row; None: all that the options say.
-        length: Who counts on the number of batches; None: nobody yet.
+        length: Whether somebody counts on the number of batches; None: nobody yet.
 
     Raises:
         ArgumentValueError: The options do not fit the source.
@@ -188,14 +188,14 @@ class Run(Generic[BatchT_co]):
 
     @property
     def length(self) -> Length:
-        """Who counts on the number of batches."""
+        """Whether somebody counts on the number of batches."""
         return self._graph.length
 
     def __bool__(self) -> bool:
         return True
 
     def __len__(self) -> int:
-        """Give the number of batches, skipped ones included.
+        """Return the number of batches, skipped ones included.
 
         Where an action then changes it, by changing the number of items ahead of `rebatch`, the run
         ends in an error.

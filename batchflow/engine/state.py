@@ -28,7 +28,7 @@ class Reader(Protocol[BatchT_co]):
     """An open run, as far as it is of interest here."""
 
     def __next__(self) -> BatchT_co:
-        """Give the next batch."""
+        """Return the next batch."""
 
     def close(self) -> None:
         """End it."""
@@ -75,11 +75,11 @@ class PipelineState(Generic[BatchT_co]):
         self.trained: dict[Any, Any] | None = {}
 
     def has(self, name: str) -> bool:
-        """Tell whether a variable is declared."""
+        """Check whether a variable is declared."""
         return name in self._declared
 
     def get(self, name: str) -> Any:
-        """Give the value of a variable, made now if it is not there yet.
+        """Return the value of a variable, made now if it is not there yet.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -93,7 +93,7 @@ class PipelineState(Generic[BatchT_co]):
                 return self._values[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Give a variable another value.
+        """Set the value of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -112,7 +112,7 @@ class PipelineState(Generic[BatchT_co]):
     def open_reader(
         self, options: RunOptions, make: Callable[[], Reader[BatchT_co]]
     ) -> Reader[BatchT_co]:
-        """Give the open run of `next_batch`, made now if there is none.
+        """Return the open run of `next_batch`, made now if there is none.
 
         Raises:
             ArgumentValueError: It was made with other options.
@@ -138,7 +138,7 @@ class PipelineState(Generic[BatchT_co]):
         return PipelineView(pipeline, constant, written)
 
     def model_slot(self, name: str) -> ModelSlot:
-        """Give the place of one of the pipeline's own models."""
+        """Return the place of one of the pipeline's own models."""
         with self._guard:
             return self._models.setdefault(name, ModelSlot(name))
 
@@ -181,7 +181,7 @@ class PipelineState(Generic[BatchT_co]):
             reader[1].close()
 
     def declaration(self, name: str) -> Variable:
-        """Give the declaration of a variable.
+        """Return the declaration of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -212,7 +212,7 @@ class PipelineView:
         self._written = written
 
     def v(self, name: str) -> Any:
-        """Give the value that a variable had when the run started.
+        """Return the value that a variable had when the run started.
 
         Raises:
             ArgumentValueError: Some step writes it.
@@ -318,7 +318,7 @@ class _PipelineAway:
 
 
 def _frozen(value: Any) -> Any:
-    """Give a copy of a container that nobody can change, to the depth; other values as they are."""
+    """Return a copy of a container that nobody can change, to the depth; other values unchanged."""
     if isinstance(value, np.ndarray):
         value = value.copy()
         value.flags.writeable = False

@@ -175,7 +175,7 @@ class _Tickets:
         self.seconds = 0.0
 
     def take(self) -> Any:
-        """Give the next ticket; None if there is none, or none that could be made."""
+        """Return the next ticket; None if there is none, or none that could be made."""
         if self._error is not None:
             return None
         try:

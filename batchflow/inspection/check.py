@@ -191,8 +191,8 @@ class _Check:
     ) -> Batch | None:
         """Run one step, and note what it does. Return the batch that goes on, if one does."""
         before, states = _kinds(batch), self._generators.states()
-        far: set[str] = set()
-        noted = noticed.set(far)
+        drawn: set[str] = set()
+        noted = noticed.set(drawn)
         digests = _digests(batch)
         self._copies.asked.clear()
         done: Batch | None = None
@@ -216,7 +216,7 @@ class _Check:
             step.changes = _differences(before, _kinds(done), digests, _digests(done))
         if self._copies.asked or any(leaf.model is not None for leaf in bound.leaves):
             self._note_models(step, is_ahead)
-        for name in sorted({*self._generators.drawn(states), *far}):
+        for name in sorted({*self._generators.drawn(states), *drawn}):
             _note_draws(name, step)
         return done
 
@@ -275,7 +275,7 @@ def _mark(model: str | None) -> str:
 
 
 def _surely(bound: Bound) -> Bound:
-    """Give a step that is taken whatever the coins say, so that it is seen."""
+    """Return a step that is taken whatever the coins say, so that it is seen."""
     if not isinstance(bound, BoundChance) or not bound.step.probability:
         return bound
     steps: Any = tuple(map(_surely, bound.steps))
@@ -283,7 +283,7 @@ def _surely(bound: Bound) -> Bound:
 
 
 def _has_effects(plan: Any) -> bool:
-    """Tell whether a joined pipeline's steps may have effects that last, or need ones before."""
+    """Check whether a joined pipeline's steps may have effects that last, or need ones before."""
     models = (leaf for leaf in plan.leaves if leaf.model is not None)
     joined = (other for leaf in plan.leaves for other in leaf.joined)
     return (

@@ -142,7 +142,7 @@ class CopiedModels(PipelineModels):
 
 @contextmanager
 def watched(copies: Copies) -> Iterator[None]:
-    """Give copies to the code of this context that asks for models by name, and note what it asks.
+    """Let the code of this context that asks for models by name get copies, and note what it asks.
 
     Whoever takes a model by `MyBatch.models["net"]`, `self.net()` or `pipeline.models["net"]` comes
     through one of the two directories, which ask the hook.

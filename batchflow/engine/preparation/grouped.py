@@ -39,8 +39,8 @@ class GroupedStep(NamedTuple):
 
     Attributes:
         bound: The step.
-        arguments: Gives its arguments for a batch.
-        model_for: Gives its model for a batch, from which a dynamic one is made.
+        arguments: Returns its arguments for a batch.
+        model_for: Returns its model for a batch, from which a dynamic one is made.
     """
 
     bound: BoundStep

@@ -35,7 +35,7 @@ MergeBatches = Callable[[list[Batch]], Any]
 
 
 class Naming:
-    """Gives regrouped batches their place in the run.
+    """Sets the place of regrouped batches in the run.
 
     Args:
         rng_key: What their randomness is derived from, with epoch and number.
@@ -102,7 +102,7 @@ class Naming:
 
 
 def _own_numbers(parts: Sequence[Batch]) -> tuple[int, ...]:
-    """Give the numbers of the source batches, as far as they are of this pipeline."""
+    """Return the numbers of the source batches, as far as they are of this pipeline."""
     own = (number for p in parts if p._foreign is None for number in p.source_numbers)
     return tuple(dict.fromkeys(own))
 

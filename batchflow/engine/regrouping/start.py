@@ -88,7 +88,7 @@ def refuse_ended(counted: Counted) -> None:
 
 
 def _is_plain(other: Counted) -> bool:
-    """Tell whether each source batch of a pipeline comes out as one batch, as far as is known."""
+    """Check whether each source batch of a pipeline comes out as one batch, as far as is known."""
     return not other.plan.regroupings and all(map(keeps_items, other.plan.steps))
 
 
