@@ -65,7 +65,7 @@ RESERVED = frozenset(
 
 
 class ActionSpec(NamedTuple):
-    """What `@action` was told.
+    """The arguments of `@action`.
 
     Attributes:
         model: The name of the model whose descriptor comes first after `self`, or None.

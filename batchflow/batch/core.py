@@ -1,4 +1,4 @@
-"""What a batch holds: the index, the components, its place in a run, its random generator.
+"""The data of a batch: index, components, place in a run, random generator.
 
 Everything that works on batches is typed against this class; `Batch` adds what users call.
 """

@@ -197,7 +197,7 @@ class ModelSlot:
 
 
 class ModelDefinition:
-    """What `@model` makes of a method; as an attribute of the class, a way to the descriptor."""
+    """A method marked by `@model`; as an attribute of the class, a way to the descriptor."""
 
     def __init__(self, function: Callable[..., Any], mode: Mode) -> None:
         self.function = function

@@ -38,7 +38,7 @@ __all__ = ["Given", "Preloaded", "Rows", "check_batch_class", "n_given", "rows_a
 
 
 class Rows(Protocol):
-    """What a dataset reads its batches from."""
+    """The data that a dataset reads its batches from."""
 
     labels: Labels | None
 
@@ -57,7 +57,7 @@ class Preloaded:
     Args:
         columns: The containers: arrays, tensors, sparse matrices, tables, lazy arrays.
         class_name: The name of the batch class, for messages.
-        labels: Those that the rows of tables had, where nobody gave ids.
+        labels: The labels that the rows of tables had, where nobody gave ids.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     """Return the rows of some items of a part of a dataset.
 
     Args:
-        rows: Those of all items of the part; None: the positions are the rows.
+        rows: The rows of all items of the part; None: the positions are the rows.
         positions: Of the items in the part.
     """
     if rows is None:

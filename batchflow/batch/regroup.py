@@ -30,7 +30,7 @@ __all__ = ["merge_batches", "part", "rows_of"]
 
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed")
-# What the framework itself keeps in a batch, beside the components.
+# Attributes that the framework itself keeps in a batch, beside the components.
 _FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "_labels", "_writes", "index"])
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
@@ -69,7 +69,7 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
         value: A container with `n_items` rows (see `batch/rows.py`), or None.
         positions: Which rows: a slice with step 1 or an int64 array.
         n_items: How many rows there are.
-        shown: What to call `value` in a message.
+        shown: The name of `value` in messages.
 
     Returns:
         The same kind of container; None for None.

@@ -96,8 +96,8 @@ def written(container: Any, place: Any, value: Any, shown: str) -> Any:
     Args:
         container: An array, a list, a tensor of torch.
         place: A position, or whatever selects elements of an array.
-        value: What goes there.
-        shown: What to call the container in a message.
+        value: The new value.
+        shown: The name of the container in messages.
 
     Returns:
         The container; or, where its type cannot hold the value, a wider one with all its values.

@@ -30,7 +30,7 @@ def start(graph: RunGraph, loop: Any) -> ReadyGraph:
 
     Args:
         graph: The graph of a run.
-        loop: What runs coroutines, or None.
+        loop: The event loop for coroutines, or None.
     """
     graph.set_up(loop)
     ready = ReadyGraph(graph, loop)
@@ -44,11 +44,11 @@ class ReadyGraph:
 
     Args:
         graph: The graph.
-        loop: What runs coroutines, or None.
+        loop: The event loop for coroutines, or None.
 
     Attributes:
         steps: The steps, ready.
-        prefix: What happens ahead of the ordered section, ready.
+        prefix: The steps ahead of the ordered section, ready.
     """
 
     def __init__(self, graph: RunGraph, loop: Any) -> None:
@@ -72,7 +72,7 @@ class ReadyGraph:
 
     @property
     def prefixes(self) -> list[Prefix]:
-        """What happens ahead of the ordered section, here and in the pipelines that are merged."""
+        """The prefixes of this pipeline and of those that are merged into it."""
         nested = (ready for ready in self._nested.values() if ready._graph.options is not None)
         return [self.prefix, *(prefix for ready in nested for prefix in ready.prefixes)]
 
@@ -102,7 +102,7 @@ class ReadyGraph:
 
         Args:
             batch: The batch.
-            pipeline: What it has as its `pipeline` behind the parallel steps.
+            pipeline: Its `pipeline` behind the parallel steps.
         """
         stage, note = self._graph.stages[0], self._graph.notes.in_section
         done = self.prefix.through(batch)

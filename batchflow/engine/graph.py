@@ -45,7 +45,7 @@ class RunGraph:
 
     Args:
         program: The pipeline.
-        options: What was asked for; None where no batches are read.
+        options: The options of the run; None where no batches are read.
         seed: The seed where there are no options; None: a new one.
         is_regrouped: Whether a pipeline outside of this one regroups its batches.
         is_nested: Whether there is a pipeline outside of this one.
@@ -62,8 +62,8 @@ class RunGraph:
         stages: The steps, cut at the regroupings.
         n_parallel: How many stages begin ahead of the ordered section.
         nested: The graphs of the pipelines inside of this one, by what stands for them in the plan.
-        prefix: What happens ahead of the ordered section.
-        rng_key: What the randomness of source batches is derived from.
+        prefix: The steps ahead of the ordered section.
+        rng_key: The key of the randomness of source batches.
         start: Where the streams begin.
     """
 
@@ -146,7 +146,7 @@ class RunGraph:
 
     @property
     def prefixes(self) -> list[Prefix]:
-        """What happens ahead of the ordered section, here and in the pipelines that are merged."""
+        """The prefixes of this pipeline and of those that are merged into it."""
         nested = (graph for graph in self.nested.values() if graph.options is not None)
         return [self.prefix, *(prefix for graph in nested for prefix in graph.prefixes)]
 
@@ -183,12 +183,12 @@ class RunGraph:
 
     @cached_property
     def sizes(self) -> Sequence[EpochSize]:
-        """What an epoch has ahead of each regrouping, and at the end."""
+        """The size of an epoch ahead of each regrouping, and at the end."""
         return self.counted.epoch_sizes()
 
     @property
     def counted(self) -> Counted:
-        """What the number of batches follows from."""
+        """The facts from which the number of batches follows."""
         others = {
             id(step): [graph.counted for graph in self._others_of(step)]
             for step in self._plan.regroupings
@@ -207,7 +207,7 @@ class RunGraph:
         """Make the variables, and take the steps that come before the first batch.
 
         Args:
-            loop: What runs coroutines, or None.
+            loop: The event loop for coroutines, or None.
             done: The states of the pipelines for which this is done: each is set up once.
         """
         done = set() if done is None else done
@@ -233,7 +233,7 @@ class RunGraph:
     def finish(self, loop: Any = None) -> None:
         """Take the steps that come after the last batch, if those before the first have begun.
 
-        Those of all pipelines, whatever fails.
+        The steps of all pipelines are taken, whatever fails.
         """
         with ExitStack() as stack:
             for graph in reversed(self.nested.values()):

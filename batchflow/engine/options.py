@@ -37,7 +37,7 @@ _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """What a run was asked for.
+    """The options of a run, checked.
 
     Attributes:
         batch_size: Items in a batch; a smaller dataset has one short batch.
@@ -61,7 +61,7 @@ class RunOptions:
             processes the number of CPUs; for another executor its own number, if it tells.
         bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
             expression, or several of them.
-        seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
+        seed: The seed of all randomness of the run: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
@@ -148,7 +148,7 @@ class RunOptions:
         """Return the options of a pipeline whose batches another one reads.
 
         Args:
-            ahead: What its `run_later` has set.
+            ahead: The options that its `run_later` has set.
             outer: The settled options of the other, which hold for what is not set.
             number: Which of the pipelines inside of the other it is: its randomness is another than
                 theirs, whatever the seeds.
@@ -224,7 +224,7 @@ class RunOptions:
 
         Args:
             n_items: The items in an epoch.
-            shuffle: What `seeds` has found out.
+            shuffle: The shuffle that `seeds` has returned.
             shard: Of which share they are; None: all.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What happens to a batch ahead of the ordered section: the part that any worker can do.
+"""The parallel steps of a pipeline, ahead of its ordered section: any worker can take them.
 
 Guarantees:
     - What a prefix makes of a ticket, or of a regrouped batch, depends on nothing else.
@@ -35,19 +35,19 @@ class Prefix:
     """The parallel steps of one pipeline in one run.
 
     Args:
-        source: What it reads from; None where the batches are given.
+        source: The source of its batches; None where they are given.
         batch_class: The class of its batches.
         segments: The steps, in rows: up to the first regrouping, behind it, and so on.
         joined: The pipelines whose batches the steps get, by what stands for them in the steps.
-        rng_key: What the randomness of source batches is derived from.
+        rng_key: The key of the randomness of source batches.
         n_batches: The number of source batches of the run; None if it is endless.
         schedule: The source batches, or None.
         notes: Makes the notes of errors.
 
     Attributes:
         marks_epochs: Whether somebody has to know where epochs end.
-        view: What the batches get as their `pipeline`.
-        loop: What runs coroutines, or None.
+        view: The `pipeline` of its batches.
+        loop: The event loop for coroutines, or None.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Prefix:
 
         Args:
             steps: The ready steps of each segment.
-            view: What the batches get as their `pipeline`.
-            loop: What runs coroutines, or None.
+            view: The `pipeline` of its batches.
+            loop: The event loop for coroutines, or None.
             joined: The joined pipelines, ready.
             marks_epochs: Whether somebody has to know where epochs end.
         """
@@ -117,7 +117,7 @@ class Prefix:
 
     @property
     def given_source(self) -> Source:
-        """What it reads from.
+        """The source of its batches.
 
         Raises:
             ArgumentValueError: There is no dataset.
@@ -213,7 +213,7 @@ class Segment(NamedTuple):
 
     @property
     def work(self) -> Work:
-        """What is done to each ticket, or to each batch."""
+        """The function that is called for each ticket, or for each batch."""
         if self.place == 0:
             return self.prefix.work
         work: Callable[..., Any] = partial(self.prefix.go_on, self.place)

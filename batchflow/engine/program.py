@@ -1,4 +1,4 @@
-"""What a run is made of, before it runs: the pipelines in it, and where their plans are cut."""
+"""The parts of a run before it runs: the pipelines in it, and where their plans are cut."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Program(NamedTuple):
 
     Attributes:
         plan: Its steps.
-        source: What to read from; None where the batches are given.
-        state: What it owns.
+        source: The source of the batches; None where they are given.
+        state: Its variables and models.
         models: Its models.
-        pipeline: What the batches get as their `pipeline`.
+        pipeline: The `pipeline` of the batches.
     """
 
     plan: BoundPlan
@@ -47,7 +47,7 @@ class Stage(NamedTuple):
     """A regrouping, and the steps up to the next one.
 
     Attributes:
-        regrouping: What the stage begins with; None: it makes source batches.
+        regrouping: The step that makes its batches; None: they are source batches.
         prefix: The parallel steps, ahead of the ordered section.
         section: The ordered section, or its part.
         suffix: The steps behind the section.

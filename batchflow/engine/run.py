@@ -61,7 +61,7 @@ class Run(Generic[BatchT_co]):
 
     Args:
         program: The pipeline.
-        options: What was asked for.
+        options: The options of the run.
         observer: What watches the run, or None.
         numbers: Of the source batches that are made, in a row; None: all that the options say.
         length: Whether somebody counts on the number of batches; None: nobody yet.
@@ -283,7 +283,7 @@ class Run(Generic[BatchT_co]):
 
 
 class _Course:
-    """What the reader of a run wants of it.
+    """The epoch that the reader of a run wants next.
 
     Attributes:
         tells_ends: Whether the ends of epochs are told, where no batch marks them.

@@ -48,7 +48,7 @@ def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
 
 
 class Source(Protocol[BatchT_co]):
-    """What a pipeline reads from. `Dataset` is one."""
+    """A source of batches. `Dataset` is one."""
 
     mark: Shard | None  # which share of the items it reads
 
@@ -117,7 +117,7 @@ class Schedule(NamedTuple):
         """Name the batches one after the other.
 
         Args:
-            numbers: Those of some batches in a row, whether the run has them or not; None: all.
+            numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)

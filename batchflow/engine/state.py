@@ -1,4 +1,4 @@
-"""What a pipeline value owns while the program lives: variables, dynamic models, its open run."""
+"""The state of a pipeline value while the program lives: variables, models, its open run."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class PipelineState(Generic[BatchT_co]):
             return self.reader[1]
 
     def view(self, pipeline: Any, written: Collection[str]) -> PipelineView:
-        """Make what parallel actions see: the variables as they are now.
+        """Make the view that parallel actions get: the variables as they are now.
 
         Args:
             pipeline: The pipeline.
@@ -197,7 +197,7 @@ class PipelineState(Generic[BatchT_co]):
 
 
 class PipelineView:
-    """What parallel actions see as `batch.pipeline`: a pipeline that they can only read.
+    """The `batch.pipeline` of parallel actions: a pipeline that they can only read.
 
     Batches run ahead of the ordered steps by an amount that depends on timing. So variables have
     here the values with which the run started, and writing is refused: either would otherwise make

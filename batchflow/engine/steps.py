@@ -26,7 +26,7 @@ class ReadyStep(NamedTuple):
 
     Attributes:
         take: Takes a batch through it, and gives what the action gives.
-        step: What was chained.
+        step: The step as it was chained.
     """
 
     take: Callable[[Batch], Any]

@@ -74,7 +74,7 @@ def parallel(
     """Work on up to `ahead` batches that have not been taken yet.
 
     Args:
-        work: What is done to each batch.
+        work: The function that is called for each batch.
         tickets: The source batches, or the batches of the stage before. Read in the consumer's
             thread only.
         context: Each task runs in a copy of it.

@@ -53,8 +53,8 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
     Args:
         program: A copy of the pipeline: its variables change.
         n_items: The number of items in the batch, if there are as many.
-        seed: What its randomness is derived from; None: something new.
-        made: What the pipeline itself owns, for the models that it has made.
+        seed: The seed of its randomness; None: a new one.
+        made: The state of the pipeline itself, for the models that it has made.
 
     Raises:
         ArgumentValueError: The dataset has no items.
@@ -75,7 +75,7 @@ class _Check:
     Args:
         program: A copy of the pipeline.
         n_items: The number of items that is asked for.
-        seed: What randomness is derived from, or None.
+        seed: The seed of its randomness, or None.
     """
 
     def __init__(self, program: Program, n_items: int, seed: int | None) -> None:

@@ -26,7 +26,7 @@ class Inspector:
 
     Args:
         program: The pipeline.
-        options: What was asked for; None where no batches are read.
+        options: The options of the run; None where no batches are read.
         seed: The seed where there are no options; None: a new one.
 
     Attributes:

@@ -30,8 +30,8 @@ class ReplayNotes(NamedTuple):
     Attributes:
         options: The options of the run; None where no batches are read.
         seed: Its seed.
-        shuffle: What its order is made from.
-        source: What it reads from.
+        shuffle: The option from which its order is made.
+        source: The source of its batches.
         is_nested: Whether the pipeline is inside of another.
     """
 

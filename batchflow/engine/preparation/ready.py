@@ -36,7 +36,7 @@ class ReadySteps:
         steps: The steps.
         model_of: Returns a model by its name; a dynamic one for a batch. Static ones are made now.
         joined: By the id of a `Joined`, what makes the joined batches.
-        loop: What runs coroutines, or None.
+        loop: The event loop for coroutines, or None.
         replay_note: See `run_steps`.
     """
 

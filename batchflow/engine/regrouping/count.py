@@ -24,7 +24,7 @@ __all__ = [
 
 
 class EpochSize(NamedTuple):
-    """What an epoch has somewhere in a chain, if no step leaves out or adds something.
+    """The size of an epoch somewhere in a chain, if no step leaves out or adds something.
 
     Attributes:
         batches: The number of batches; where they come together, the most there can be.
@@ -44,7 +44,7 @@ class Length:
 
     Attributes:
         is_counted_on: Whether it was asked for.
-        changed_by: What the first action that changed it did; None: none has.
+        changed_by: A text that names the first action that changed it; None: none has.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def is_as_counted(
 
     Args:
         stream: The batches that come to a step that regroups them.
-        schedule: What was counted.
+        schedule: The source batches.
         length: Is told when they differ.
         step: The step.
     """
@@ -132,7 +132,7 @@ def none_is_missing(
 
 
 class Counted(NamedTuple):
-    """What the number of batches follows from.
+    """The facts from which the number of batches follows.
 
     Attributes:
         plan: The steps.

@@ -45,8 +45,8 @@ class Start(NamedTuple):
 
         Args:
             n_epochs: How many.
-            counted: What is known of the pipeline.
-            sizes: What an epoch has ahead of each of its regroupings.
+            counted: The known sizes of the pipeline.
+            sizes: The size of an epoch ahead of each of its regroupings.
 
         Raises:
             ArgumentValueError: They would have to be made again, with ordered steps.
