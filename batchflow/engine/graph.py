@@ -89,8 +89,8 @@ class RunGraph:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            mark = self._source.mark
-            self.schedule = options.schedule(len(self._source), self._shuffle, mark)
+            spec = self._source.shard_spec
+            self.schedule = options.schedule(len(self._source), self._shuffle, spec)
         shard = shard_word(self._source)
         self._rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length

@@ -82,7 +82,7 @@ def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:
 
 def shard_word(source: Source | None) -> int:
     """Return the word that a shard has in the keys of its randomness: 0 for all items."""
-    return 0 if source is None or source.mark is None else source.mark.number + 1
+    return 0 if source is None or source.shard_spec is None else source.shard_spec.number + 1
 
 
 def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
@@ -94,7 +94,7 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
     ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
     own = ahead.get("shuffle", True)
     is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
-    if pipeline._source.mark is not None and options.shuffle is not False and not is_own:
+    if pipeline._source.shard_spec is not None and options.shuffle is not False and not is_own:
         raise ArgumentValueError(
             "a shard inside of another pipeline has an order derived from that one's, so that "
             "shards overlap; give it one of its own: .run_later(shuffle=1)"

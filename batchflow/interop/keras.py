@@ -52,10 +52,10 @@ class KerasFeed(Protocol):
     seed: int
 
     def __len__(self) -> int:
-        """Give the number of batches in an epoch."""
+        """Return the number of batches in an epoch."""
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Give the values of a batch of the current epoch."""
+        """Return the values of a batch of the current epoch."""
 
     def on_epoch_begin(self) -> None:
         """Begin the next epoch."""
@@ -67,7 +67,7 @@ class KerasFeed(Protocol):
         """Clear away what was made ahead. Keras has it done at the end of each epoch."""
 
     def __enter__(self) -> Self:
-        """Give itself: `with feed.to_keras() as data:` closes it at the end."""
+        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
 
     def __exit__(self, *raised: object) -> None:
         """Close it."""
@@ -164,7 +164,7 @@ def _class() -> Any:
 
 
 def _is_a_look() -> bool:
-    """Tell whether Keras begins an epoch only to see what batches look like."""
+    """Check whether Keras begins an epoch only to see what batches look like."""
     frame = sys._getframe(1)
     for _ in range(8):  # a few calls of Keras's own lie between
         if frame.f_back is None:

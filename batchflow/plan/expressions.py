@@ -58,7 +58,7 @@ class Expression:
     __array_ufunc__ = None  # an array on the left leaves the operation to the expression
 
     def get(self, batch: Batch | None = None) -> Any:
-        """Give the value for a batch.
+        """Return the value for a batch.
 
         Args:
             batch: The batch; not needed where the expression uses none.
@@ -88,7 +88,7 @@ class Expression:
     def _resolve(self, batch: Batch) -> Any:
         raise NotImplementedError
 
-    def _store(self, batch: Batch, value: Any) -> None:  # noqa: ARG002  for those that can
+    def _store(self, batch: Batch, value: Any) -> None:  # noqa: ARG002  places override it
         raise ArgumentTypeError(
             f"{self!r} is no place to store a value; use V('name'), B.name or B.name[item]"
         )
@@ -255,7 +255,7 @@ def call(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def resolved(value: Any, batch: Batch) -> Any:
-    """Give a value with the expressions in it resolved, lists, tuples and dictionaries included."""
+    """Return a value with the expressions in it resolved, in lists and dictionaries as well."""
     if isinstance(value, Expression):
         return value._resolve(batch)
     kind = type(value)

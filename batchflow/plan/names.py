@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from inspect import Parameter, Signature
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import RESERVED, Action, ActionSpec
@@ -15,8 +16,11 @@ from batchflow.batch.items.parallel import per_item_signature
 from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.steps import Step, Where
 
-__all__ = ["Names"]
+__all__ = ["Names", "overridable_by_action"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
@@ -39,7 +43,7 @@ class Names:
     models: tuple[DeclaredModel, ...] = ()
 
     def find(self, name: str) -> tuple[Action, Builtin | None] | None:
-        """Give what a step of this name does, and its kind unless it is an action."""
+        """Return the action or function of a name, and its kind unless it is an action."""
         action = self.batch_class._actions.get(name)
         if action is not None:
             return action, None
@@ -78,12 +82,36 @@ class Names:
             own.insert(place, Parameter("save_to", Parameter.KEYWORD_ONLY, default=None))
         return Signature(own, return_annotation=returns)
 
+    def document(
+        self,
+        chained: Any,
+        action: Action,
+        builtin: Builtin | None,
+        n_joined: int,
+        returns: type,
+    ) -> None:
+        """Let a function that chains a step show the docstring and the arguments of that step.
+
+        Args:
+            chained: The function.
+            action: See `signature`, as for the others.
+            builtin: The same.
+            n_joined: The same.
+            returns: The same.
+        """
+        chained.__doc__, chained.__module__ = action.function.__doc__, action.function.__module__
+        chained.__signature__ = self.signature(action, builtin, n_joined, returns)
+
     def known(self) -> Iterable[str]:
-        """Give all names that mean something here, those of namespaces left out."""
+        """Return all names that mean something here, without those of namespaces."""
         return {*BUILTINS, *self.batch_class._actions, *self._dataset_methods()}
 
+    def has_model(self, name: str) -> bool:
+        """Check whether the chain declares a model, or the batch class defines it."""
+        return name in self.batch_class.models or any(m.name == name for m in self.models)
+
     def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
-        """Tell when a model is made: of the chain's declarations, or of the batch class.
+        """Return when a model is made. The chain's declarations come before those of the class.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no such model.
@@ -116,6 +144,19 @@ class Names:
         members = inspect.getmembers_static(type(self.dataset))
         methods = (name for name, value in members if inspect.isfunction(value))
         return {n for n in methods if not n.startswith("_") and n not in _OF_DATASETS_ONLY}
+
+
+def overridable_by_action(method: Method) -> Method:
+    """Let an action of the batch class with the same name take the place of a chain's method."""
+    name = method.__name__
+
+    @wraps(method)
+    def chained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._has_action(name):
+            return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
+        return method(self, *args, **kwargs)
+
+    return cast(Method, chained)
 
 
 def _without_batch(function: Any) -> Any:
