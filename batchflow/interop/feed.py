@@ -45,7 +45,7 @@ class Feed:
     Args:
         program: The pipeline, whose last step is that of `feeding`.
         options: Those of its runs.
-        open_run: Starts a run of both, with a `Length`.
+        open_run: Starts a run of both.
 
     Raises:
         ArgumentValueError: The batch size does not fit the dataset.
@@ -55,7 +55,7 @@ class Feed:
         self,
         program: Program,
         options: RunOptions,
-        open_run: Callable[[RunOptions, Program, Length], Run],
+        open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
         n_items = len(program.source or ())
         shard = None if program.source is None else program.source.shard_spec
@@ -90,7 +90,7 @@ class Feed:
 
     def _values(self, options: RunOptions) -> Iterator[tuple[Any, ...]]:
         self._was_iterated = False
-        with self._open_run(options, self._program, self._length) as run:
+        with self._open_run(self._program, options, self._length) as run:
             for batch in run:
                 if options.is_endless:
                     self._epoch = max(self._epoch, 1 + (batch.epoch or 0))

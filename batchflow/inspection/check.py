@@ -33,8 +33,8 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
-from batchflow.insight.copies import CopiedModels, Copies, NoCopyError, watched
-from batchflow.insight.report import Report, StepReport
+from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.report import Report, StepReport
 from batchflow.models.keras import is_keras_model
 from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
