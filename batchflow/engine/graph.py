@@ -21,7 +21,6 @@ from batchflow.engine.program import (
     Program,
     Stage,
     cut_plan,
-    joined_in,
     nested_in,
     refuse_derived_shard,
     shard_word,
@@ -50,6 +49,7 @@ from batchflow.errors import (
 from batchflow.executors.loop import EventLoop
 from batchflow.index.order import drawn_seed
 from batchflow.plan import Bound, BoundRegrouping, Merge, Rebatch
+from batchflow.plan.several import joined_in
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers

@@ -10,15 +10,14 @@ from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Joined
-from batchflow.plan.expressions import expressions_in
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep
+from batchflow.plan.several import joined_in
 
 __all__ = [
     "NestedProgram",
     "Stage",
     "Program",
     "cut_plan",
-    "joined_in",
     "nested_in",
     "refuse_derived_shard",
     "shard_word",
@@ -73,11 +72,6 @@ def nested_in(plan: BoundPlan) -> Iterator[NestedProgram]:
 
 def _where(bound: BoundStep | BoundRegrouping) -> str:
     return f"{bound.step.name}, chained at {bound.step.where}"
-
-
-def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:
-    """Go through the joined batches among the arguments of a step."""
-    return (value for value in expressions_in(list(args)) if isinstance(value, Joined))
 
 
 def shard_word(source: Source | None) -> int:

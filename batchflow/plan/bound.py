@@ -11,7 +11,7 @@ from batchflow.batch import Batch
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
-from batchflow.plan.several import Joined, Nested, Regrouping
+from batchflow.plan.several import Nested, Regrouping, joined_in
 from batchflow.plan.steps import Chance, Hooks, Step
 from batchflow.plan.variables import Variable
 
@@ -63,7 +63,7 @@ class BoundStep:
     @property
     def joined(self) -> tuple[Nested, ...]:
         """The pipelines whose batches it gets."""
-        return tuple([value._pipeline for value in self.args if isinstance(value, Joined)])
+        return tuple([value._pipeline for value in joined_in(self.args)])
 
     @cached_property
     def has_expressions(self) -> bool:

@@ -8,7 +8,7 @@ cut the chain there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +19,17 @@ from batchflow.plan.expressions import Expression, freeze, shown
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["Concat", "Join", "Joined", "Merge", "Nested", "NestedPlan", "Rebatch", "Regrouping"]
+__all__ = [
+    "Concat",
+    "Join",
+    "Joined",
+    "Merge",
+    "Nested",
+    "NestedPlan",
+    "Rebatch",
+    "Regrouping",
+    "joined_in",
+]
 
 # From the batches that belong together (parts of them, for `rebatch`) to one batch.
 MergeBatches = Callable[[list[Any]], Any]
@@ -78,6 +88,15 @@ class Joined(Expression):
 
     def __repr__(self) -> Any:
         return "the joined batch"
+
+
+def joined_in(args: Iterable[Any]) -> Iterator[Joined]:
+    """Go through the joined batches among the arguments of a step, those in tuples included."""
+    for value in args:
+        if isinstance(value, Joined):
+            yield value
+        elif type(value) is tuple:
+            yield from joined_in(value)
 
 
 class Join(NamedTuple):
