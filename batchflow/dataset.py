@@ -1,4 +1,4 @@
-"""A dataset: which items there are, what a batch of them is, and where their data comes from."""
+"""A dataset: an index of items, the class of their batches, and their data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Dataset(Generic[BatchT_co]):
             batch class without components; for one with components a tuple in their order, a
             mapping from their names, or a table with such columns. What may be given beside
             arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
-        source: What the data are read from instead, by rows: any object with `len(source)` and
+        source: The object that data are read from instead, by rows: anything with `len(source)` and
             `source.read(positions)`; see `Source`.
 
     Attributes:
@@ -52,7 +52,7 @@ class Dataset(Generic[BatchT_co]):
         train: The part of the last `split` or `cv_split`, a dataset; None before.
         validation: The same.
         test: The same.
-        shard_spec: Which shard it is; None: all items.
+        shard_spec: The shard that it is; None: all items.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
@@ -154,7 +154,7 @@ class Dataset(Generic[BatchT_co]):
         deals all items out anew. Each shard has random numbers of its own.
 
         Args:
-            index: Which share, from 0 on.
+            index: The number of the share, from 0 on.
             count: How many there are.
             equal: Whether all have the same number of items. Those that do not divide are left out
                 of the epoch, others in each shuffled one. Without it the sizes differ by one at

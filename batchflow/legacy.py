@@ -22,7 +22,7 @@ __all__ = ["OF_DATASETS", "OF_PIPELINES", "cv_split", "of_dataset"]
 
 
 class _Pipeline(Protocol):
-    """What the words of pipelines stand for."""
+    """What the words of pipelines use of it."""
 
     _plan: Plan
 
@@ -150,7 +150,7 @@ def cv_split(
     Returns:
         The `Split`, also set as `train`, `validation` and `test`; or, for cross-validation,
         the list of splits, also set as `cv0`, `cv1`, ..., each with `.train` and `.test`.
-        What an earlier split has set is gone.
+        The parts and folds of an earlier split are gone.
 
     Raises:
         ArgumentTypeError: The shares are no numbers, or given beside `n_splits`.

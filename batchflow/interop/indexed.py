@@ -1,4 +1,4 @@
-"""The batches of a feed by index, epoch by epoch, for loops that ask in an order of their own.
+"""The batches of a feed by index, epoch by epoch, for loops that read in an order of their own.
 
     begin_epoch() ... read(0), read(1), ... ---> a run of one epoch, made ahead
                       read(any other)       ---> a run of that batch alone
@@ -104,7 +104,7 @@ class IndexedFeed:
         Raises:
             IndexError: An epoch has no batch of this index.
             ActionResultError: An action skipped the batch or stopped the run.
-            BaseException: Whatever an action raises.
+            BaseException: An action raised it.
         """
         index = operator.index(index)
         if not 0 <= index < self._n_batches:
@@ -152,7 +152,7 @@ class IndexedFeed:
         )
 
     def close(self) -> None:
-        """End the run that is under way, if there is one. Later reads give the same as ever."""
+        """End the run that is under way, if there is one. Later reads return the same values."""
         with self._guard:
             self._is_closed = True
             if self._n_begun:  # Keras ends an epoch when it has looked

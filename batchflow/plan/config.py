@@ -43,7 +43,7 @@ class Config(Mapping[str, Any]):
 
         Args:
             path: Its name, or a path of names.
-            default: What to return if there is none.
+            default: The value to return if there is none.
             strict: Whether that is an error instead.
 
         Raises:

@@ -20,7 +20,7 @@ class DeclaredModel:
 
     Attributes:
         name: Its name.
-        builder: What makes it: a class or a function; or the model itself.
+        builder: The class or function that makes it; or the model itself.
         mode: `"static"`: made before the first batch; `"dynamic"`: from the first batch.
         config: The arguments of the builder, in which expressions may stand; or an expression.
         imported_from: The pipeline whose model of this name it is, or None.
@@ -114,7 +114,7 @@ def _load(path: Any, model_class: Any, trust: bool, batch: Any = None) -> Any:
 
 
 def _own(config: Any) -> Any:
-    """Copy the containers of a config, so that what is changed in it later changes nothing here."""
+    """Copy the containers of a config, so that later changes of it change nothing here."""
     if type(config) in (list, tuple):
         return type(config)(map(_own, config))
     if isinstance(config, dict):

@@ -69,7 +69,7 @@ class Expression:
         """Store a value where the expression reads it.
 
         Args:
-            value: What to store.
+            value: The value.
             batch: The batch.
 
         Raises:
@@ -94,7 +94,7 @@ class Expression:
         )
 
     def _parts(self) -> tuple[Any, ...]:
-        """What the expression is made of: with the type, what it is compared by."""
+        """Return the parts of the expression. They and its type are compared."""
         raise NotImplementedError
 
     # ---- what makes other expressions
@@ -250,7 +250,7 @@ def _format(value: Any, template: Any) -> Any:
 
 
 def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function: what an operation of calls does."""
+    """Call a function: the function of an operation that is a call."""
     return function(*args, **kwargs)
 
 

@@ -268,7 +268,7 @@ class L(_Wrapped):
         return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf
 
     def __init__(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        """The fields are set already: an expression that is no `L` may be what was made."""
+        """Do nothing: `__new__` has set the fields, or made another expression."""
 
 
 class P(Expression):

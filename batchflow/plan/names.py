@@ -1,4 +1,4 @@
-"""What a name in a chain means: an action, a built-in step, a dataset's method, a function."""
+"""The meaning of a name in a chain: an action, a built-in step, a dataset's method, a function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """What the names in a chain mean. The first that has a name wins, in the order of this list.
+    """The meaning of the names in a chain. The first in this list that has a name wins.
 
     Attributes:
         batch_class: The class whose actions they are; beside them, the built-in steps.
@@ -61,10 +61,10 @@ class Names:
         """Return how a step is called in a chain: without its batch, its model and joined batches.
 
         Args:
-            action: What `find` has found.
-            builtin: The same.
+            action: The action that `find` has returned.
+            builtin: The built-in step that it has returned.
             n_joined: How many batches a `join` ahead of it passes to it.
-            returns: What the call gives.
+            returns: The type that the call returns.
         """
         function = action.function
         signature = per_item_signature(function, self.batch_class) or inspect.signature(function)

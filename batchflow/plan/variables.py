@@ -1,4 +1,4 @@
-"""The declaration of pipeline variables."""
+"""Variables as a chain declares them."""
 
 from __future__ import annotations
 
