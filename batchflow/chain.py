@@ -291,7 +291,7 @@ class Chain(Generic[BatchT_co]):
         if model_class is None and is_there:
             step = Step("load_model", (name, path), {"trust": trust}, Where.of_caller(2))
             return self._with_step(step, self._moment or "once")
-        model = DeclaredModel.of_file(name, path, model_class, mode, trust=trust)
+        model = DeclaredModel.of_file(name, path, model_class, mode, trust)
         return self._with(self._plan.with_model(model))
 
     @overridable_by_action

@@ -47,9 +47,7 @@ def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True
         end: Whether nothing follows them.
 
     Raises:
-        UnknownAttributeError: A name means nothing.
-        ArgumentTypeError: A step cannot be called with its arguments.
-        UnknownNameError: A step's model is not defined.
+        ArgumentTypeError: No action takes a joined batch. And the errors of `bind_step`.
     """
     result: list[Bound] = []
     joined: list[Joined] = []
@@ -180,9 +178,7 @@ def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
         moment: When it is taken.
 
     Raises:
-        UnknownAttributeError: The name means nothing.
-        ArgumentTypeError: It needs a batch, or cannot be called with these arguments.
-        UnknownNameError: Its model is not defined.
+        ArgumentTypeError: It needs a batch. And the errors of `bind_step`.
     """
     bound = bind_step(step, names)
     problem = ""

@@ -73,23 +73,9 @@ class DeclaredModel:
 
     @classmethod
     def of_file(
-        cls,
-        name: str,
-        path: Any,
-        model_class: Any = None,
-        mode: Literal["static", "dynamic"] = "static",
-        *,
-        trust: bool = False,
+        cls, name: str, path: Any, model_class: Any, mode: Literal["static", "dynamic"], trust: bool
     ) -> DeclaredModel:
-        """Declare a model that is read from a file.
-
-        Args:
-            name: Its name.
-            path: The file.
-            model_class: Its class, where the file does not tell.
-            mode: See the class.
-            trust: Whether the file may execute code.
-        """
+        """Declare a model that is read from a file: see `Chain.load_model`."""
         return cls(name, partial(_load, path, model_class, trust), mode)
 
     def __eq__(self, other: object) -> bool:

@@ -83,22 +83,9 @@ class Names:
         return Signature(own, return_annotation=returns)
 
     def document(
-        self,
-        chained: Any,
-        action: Action,
-        builtin: Builtin | None,
-        n_joined: int,
-        returns: type,
+        self, chained: Any, action: Action, builtin: Builtin | None, n_joined: int, returns: type
     ) -> None:
-        """Let a function that chains a step show the docstring and the arguments of that step.
-
-        Args:
-            chained: The function.
-            action: See `signature`, as for the others.
-            builtin: The same.
-            n_joined: The same.
-            returns: The same.
-        """
+        """Let a function that chains a step show the step's docstring and `signature`."""
         chained.__doc__, chained.__module__ = action.function.__doc__, action.function.__module__
         chained.__signature__ = self.signature(action, builtin, n_joined, returns)
 
