@@ -12,16 +12,34 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["replacing"]
+from batchflow.errors import ArgumentValueError
+
+__all__ = ["checked_path", "replacing"]
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Return the file behind a path, links followed, if it can be written.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) The path is a folder, or its folder does not exist.
+    """
+    file = os.path.realpath(path)
+    if os.path.isdir(file):
+        raise ArgumentValueError(f"{file} is a folder: give the path of a file")
+    if not os.path.isdir(os.path.dirname(file)):
+        raise ArgumentValueError(
+            f"the folder {os.path.dirname(file)} does not exist: make it first"
+        )
+    return file
 
 
 @contextlib.contextmanager
 def replacing(file: str | os.PathLike[str], suffix: str = "") -> Iterator[str]:
-    """Give a temporary path beside a file, and put what was written there in the file's place.
+    """Write a file as a whole: yield a temporary path beside it, and move that into its place.
 
     Args:
         file: The path.
-        suffix: How the temporary path ends, for what looks at that.
+        suffix: The end of the temporary path, for writers that choose a format by it.
     """
     folder, name = os.path.split(os.path.abspath(file))
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")

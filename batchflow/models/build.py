@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, did_you_mean
-from batchflow.models.keras import is_keras_model
+from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters.objects import signature_of
 
-__all__ = ["build", "is_builder", "signature_of", "title"]
+__all__ = ["build", "is_builder", "title"]
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -76,17 +76,6 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
     return builder(**arguments)
 
 
-def signature_of(builder: Callable[..., Any]) -> inspect.Signature | None:
-    """Give the signature of a builder, or None if it is built in and does not tell."""
-    if inspect.isclass(builder) and inspect.isfunction(builder.__init__):
-        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
-        return inspect.signature(types.MethodType(builder.__init__, builder))
-    try:
-        return inspect.signature(builder)
-    except ValueError:
-        return None
-
-
 def _check(
     builder: Callable[..., Any],
     signature: inspect.Signature,
@@ -123,11 +112,4 @@ def _check(
 
 def title(value: Any) -> str:
     """Name a builder or a model in a message."""
-    if isinstance(value, functools.partial):
-        return title(value.func)
-    name = getattr(value, "__qualname__", None)
-    if isinstance(name, str):
-        return name.rpartition("<locals>.")[2]
-    if is_keras_model(value):
-        return f"the Keras model {value.name!r}"
-    return f"an object of the class {type(value).__name__}"
+    return adapter_of(value).title

@@ -19,23 +19,11 @@ in `batchflow.models.checkpoint`.
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from types import GeneratorType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownNameError,
-    did_you_mean,
-)
-from batchflow.models import keras_legacy
-from batchflow.models.build import signature_of, title
-from batchflow.models.keras import alone, is_keras_model, named_outputs
-from batchflow.models.keras_legacy import is_tf_keras_model
-from batchflow.models.keras_step import Call, train_on_batch, train_on_batches
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.models.adapters import Adapter, Call, Fetches, adapter_of
 
 __all__ = [
     "Fetches",
@@ -46,8 +34,6 @@ __all__ = [
     "train_steps",
     "trains_several",
 ]
-
-Fetches = str | int | Sequence[str | int] | None
 
 
 def train(
@@ -80,40 +66,12 @@ def train(
         ModelDefinitionError: (a `TypeError`) The Keras model is not compiled.
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
-    if is_keras_model(model):
-        with alone(model):
-            logs = train_on_batch(model, args, kwargs)
-        return _of_logs(logs, kwargs, fetches, model)
-    if is_tf_keras_model(model):
-        logs = keras_legacy.train_on_batch(model, args, kwargs)
-        return _of_logs(logs, kwargs, fetches, model)
-    if _is_torch_module(model):
-        raise ArgumentTypeError(
-            f"{title(model)} is a torch module: its train() is a switch, not a training step. "
-            "Write the step in an @action(model=..., singleton=True), or wrap the module in an "
-            "object with a method train(...) that does the step"
-        )
-    for name in ("train_on_batch", "train"):
-        if callable(step := getattr(model, name, None)):
-            return _call(step, args, kwargs, fetches, model)
-    if callable(step := getattr(model, "partial_fit", None)):
-        step(*args, **kwargs)
-        # Copied: the next step changes the arrays of an estimator in place.
-        return (
-            None
-            if fetches is None
-            else copy.deepcopy(_choose(model, fetches, model, "partial_fit"))
-        )
-    raise ArgumentTypeError(
-        f"{title(model)} cannot be trained: a model that is trained by a pipeline is a Keras "
-        "model or an object with a method train(...) or partial_fit(...). For anything else write "
-        "the step in an @action(model=..., singleton=True)"
-    )
+    return adapter_of(model).train(args, kwargs, fetches)
 
 
 def trains_several(model: Any) -> bool:
-    """Tell whether several steps of a model can be done in one call."""
-    return is_keras_model(model)
+    """Check whether several steps of a model can be done in one call."""
+    return adapter_of(model).trains_several
 
 
 def train_several(
@@ -141,21 +99,32 @@ def train_several(
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
     named = [None] * len(calls) if fetches is None else fetches
-    if not is_keras_model(model):
-        steps = zip(calls, named, strict=True)
-        return [train(model, args, kwargs, names) for (args, kwargs), names in steps]
-    with alone(model):
-        several = train_on_batches(model, calls, n_per_call)
-    return [
-        _of_logs(logs, kwargs, names, model)
-        for logs, (_, kwargs), names in zip(several, calls, named, strict=True)
-    ]
+    return adapter_of(model).train_several(calls, named, n_per_call)
 
 
-def _of_logs(logs: Any, kwargs: Mapping[str, Any], fetches: Fetches, model: Any) -> Any:
-    if fetches is None:
-        return logs if kwargs.get("return_dict") else _choose(logs, "loss", model, "train")
-    return _choose(logs, fetches, model, "train")
+def predict(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
+) -> Any:
+    """Predict.
+
+    Args:
+        model: A Keras model: `predict_on_batch`. An object with `predict`: that is called. A torch
+            module without it: called in eval mode without gradients; arrays become tensors of the
+            module's device and, if they hold floats, of its dtype; every submodule gets the mode
+            back that it had. Any other callable: called.
+        args: The arguments.
+        kwargs: Those given by name.
+        fetches: Which of several outputs to return: one or a list of names (or positions, where
+            the outputs are a list). Passed on to a `predict` that has a parameter `fetches`.
+
+    Returns:
+        The prediction. Of Keras and torch models: an array, or a list or dict of arrays.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) There is nothing to predict with.
+        UnknownNameError: (a `KeyError`) There is no output of that name.
+    """
+    return adapter_of(model).predict(args, kwargs, fetches)
 
 
 def train_step(
@@ -196,9 +165,9 @@ def train_step(
             self.loss = train_step(net, self.images, self.labels)
             return self
     """
-    _check_keras(model)
-    logs = train_on_batch(model, (x, y, sample_weight), {"reset_metrics": reset_metrics})
-    return _choose(logs, "loss" if fetches is None else fetches, model, "train")
+    names = "loss" if fetches is None else fetches
+    kwargs = {"reset_metrics": reset_metrics}
+    return _compiled(model).train((x, y, sample_weight), kwargs, names)
 
 
 def train_steps(
@@ -232,145 +201,18 @@ def train_steps(
         ModelDefinitionError: (a `TypeError`) The model is not compiled.
         UnknownNameError: (a `KeyError`) There is no value of that name.
     """
-    _check_keras(model)
+    adapter = _compiled(model)
     if not all(1 <= len(batch) <= 3 for batch in batches):
         raise ArgumentValueError("each batch is (x, y) or (x, y, sample_weight)")
     kwargs = {"reset_metrics": reset_metrics}
     calls = [(batch, kwargs) for batch in batches]
     names = "loss" if fetches is None else fetches
-    return train_several(model, calls, [names] * len(calls), n_per_call)
+    return adapter.train_several(calls, [names] * len(calls), n_per_call)
 
 
-def _check_keras(model: Any) -> None:
-    if not is_keras_model(model):
-        raise ArgumentTypeError(f"a Keras model was expected, got {title(model)}")
-
-
-def predict(
-    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
-) -> Any:
-    """Predict.
-
-    Args:
-        model: A Keras model: `predict_on_batch`. An object with `predict`: that is called. A torch
-            module without it: called in eval mode without gradients; arrays become tensors of the
-            module's device and, if they hold floats, of its dtype; every submodule gets the mode
-            back that it had. Any other callable: called.
-        args: The arguments.
-        kwargs: Those given by name.
-        fetches: Which of several outputs to return: one or a list of names (or positions, where
-            the outputs are a list). Passed on to a `predict` that has a parameter `fetches`.
-
-    Returns:
-        The prediction. Of Keras and torch models: an array, or a list or dict of arrays.
-
-    Raises:
-        ArgumentTypeError: (a `TypeError`) There is nothing to predict with.
-        UnknownNameError: (a `KeyError`) There is no output of that name.
-    """
-    if is_keras_model(model) or is_tf_keras_model(model):
-        with alone(model):
-            outputs = model.predict_on_batch(*args, **kwargs)
-        if fetches is None:
-            return outputs
-        return _choose(named_outputs(model, outputs), fetches, model, "predict")
-    if callable(method := getattr(model, "predict", None)):
-        return _call(method, args, kwargs, fetches, model)
-    if _is_torch_module(model):
-        outputs = _call_torch(model, args, kwargs)
-    elif callable(model):
-        outputs = model(*args, **kwargs)
-    else:
-        raise ArgumentTypeError(
-            f"{title(model)} cannot predict: a model that predicts in a pipeline is a Keras "
-            "model, an object with a method predict(...) or anything that can be called"
-        )
-    return outputs if fetches is None else _choose(outputs, fetches, model, "predict")
-
-
-def _call(
-    method: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    fetches: Fetches,
-    model: Any,
-) -> Any:
-    """Call a method of a user's object, and let it choose, or choose from its result."""
-    signature = None if fetches is None else signature_of(method)
-    if signature is not None and "fetches" in signature.parameters:
-        return _read(method(*args, fetches=fetches, **kwargs))
-    result = _read(method(*args, **kwargs))
-    return result if fetches is None else _choose(result, fetches, model, method.__name__)
-
-
-def _read(result: Any) -> Any:
-    """Read what a generator gives, as long as nobody else works on the model."""
-    return list(result) if isinstance(result, GeneratorType) else result
-
-
-def _choose(result: Any, fetches: Fetches, model: Any, verb: str) -> Any:
-    """Choose from a result one value by its name, or a list of them by theirs."""
-    if isinstance(fetches, list | tuple):
-        return [_choose_one(result, name, model, verb) for name in fetches]
-    return _choose_one(result, fetches, model, verb)
-
-
-def _choose_one(result: Any, name: Any, model: Any, verb: str) -> Any:
-    known: Any = ()
-    if isinstance(result, Mapping):
-        if name in result:
-            return result[name]
-        known = result
-    elif isinstance(name, str):
-        if hasattr(result, name):
-            return getattr(result, name)
-        known = (key for key in getattr(result, "__dict__", ()) if not key.startswith("_"))
-    elif isinstance(result, list | tuple):
-        known = range(len(result))
-        if name in known:
-            return result[name]
-    raise UnknownNameError(
-        f"{title(model)} gives no {name!r} in {verb}: the result is a {type(result).__name__}."
-        + did_you_mean(name, map(str, known))
-    )
-
-
-# ---- torch
-
-
-def _is_torch_module(model: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and hasattr(torch, "nn") and isinstance(model, torch.nn.Module)
-
-
-def _call_torch(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    torch = sys.modules["torch"]
-    parameter = next(module.parameters(), None)
-
-    def tensor(value: Any) -> Any:
-        if not (hasattr(value, "__array__") and hasattr(value, "dtype")) or torch.is_tensor(value):
-            return value
-        made = torch.tensor(value)  # a copy: an array may be read-only
-        if parameter is None:
-            return made
-        return made.to(
-            device=parameter.device, dtype=parameter.dtype if made.is_floating_point() else None
-        )
-
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            outputs = module(*map(tensor, args), **{k: tensor(v) for k, v in kwargs.items()})
-    finally:
-        for part, mode in modes:
-            part.training = mode
-    return _to_numpy(outputs)
-
-
-def _to_numpy(outputs: Any) -> Any:
-    if isinstance(outputs, Mapping):
-        return {name: _to_numpy(value) for name, value in outputs.items()}
-    if isinstance(outputs, list | tuple):
-        return [_to_numpy(value) for value in outputs]
-    return outputs.detach().cpu().numpy() if hasattr(outputs, "detach") else outputs
+def _compiled(model: Any) -> Adapter:
+    """Return the adapter of a Keras model."""
+    adapter = adapter_of(model)
+    if not adapter.trains_several:
+        raise ArgumentTypeError(f"a Keras model was expected, got {adapter.title}")
+    return adapter

@@ -35,11 +35,10 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
+from batchflow.models.adapters.base import Call
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
-__all__ = ["Call", "train_on_batch", "train_on_batches"]
-
-Call = tuple[Sequence[Any], Mapping[str, Any]]  # the arguments of one step
+__all__ = ["train_on_batch", "train_on_batches"]
 
 
 class _Asked(NamedTuple):

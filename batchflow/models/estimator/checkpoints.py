@@ -38,7 +38,7 @@ from batchflow.errors import (
 from batchflow.files import replacing
 from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
-from batchflow.models.keras import state_variables
+from batchflow.models.keras_state import state_variables
 
 __all__ = ["Checkpoints", "Progress", "Saved"]
 

@@ -29,7 +29,7 @@ from batchflow.models.estimator.config import RunConfig
 from batchflow.models.estimator.hooks import Hooks
 from batchflow.models.estimator.inputs import Epoch
 from batchflow.models.estimator.program import Program
-from batchflow.models.keras import assign_state, state_arrays, state_variables
+from batchflow.models.keras_state import assign_state, state_arrays, state_variables
 
 __all__ = ["Trainer"]
 
