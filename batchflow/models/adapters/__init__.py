@@ -37,11 +37,12 @@ _KINDS = {
 
 def adapter_of(model: Any) -> Adapter:
     """Return the adapter of a model, which is any object."""
-    for module, name, adapter in _places():
-        # A thread may be importing the framework at this moment: then it has no such class yet.
-        if isinstance(model, getattr(sys.modules.get(module), name, ())):
-            return _adapter(adapter)(model)
-    raise AssertionError("everything is an object")
+    # A thread may be importing the framework at this moment: then it has no such class yet.
+    return next(
+        _adapter(adapter)(model)
+        for module, name, adapter in _places()
+        if isinstance(model, getattr(sys.modules.get(module), name, ()))
+    )
 
 
 @cache
