@@ -1,4 +1,4 @@
-"""Making a model of a builder and a config."""
+"""Models made by a builder and a config."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def is_builder(value: Any) -> bool:
-    """Tell whether something makes a model when it is called, or is the model itself."""
+    """Check whether a value makes a model when it is called; otherwise it is the model itself."""
     return inspect.isroutine(value) or isinstance(value, type | functools.partial)
 
 
 def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = None) -> Any:
-    """Make a model.
+    """Return the model that a builder makes.
 
     Args:
-        builder: A class, function, method or `functools.partial`: it is called. Anything else is
-            the model itself, also where it can be called, as a Keras model can.
-        config: Settings for the builder: given as `config=` where it has a parameter of that name,
-            otherwise each as an argument of its own.
-        batch: The first batch, if there is one: given to a builder that has a parameter `batch`.
+        builder: A class, function, method or `functools.partial`, which is called. Anything else is
+            the model itself, even if it can be called, as a Keras model can.
+        config: Settings for the builder. They are passed as `config=` if it has a parameter of that
+            name, and otherwise each as an argument of its own.
+        batch: The first batch, if there is one. It is passed to a builder with a parameter `batch`.
 
     Returns:
-        What the builder returns, or the builder.
+        The result of the builder, or the builder itself.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is nothing
-            that it could go to.
+        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is no
+            builder to take it.
         ModelDefinitionError: (a `TypeError`) The builder needs a batch, and there is none.
 
     Example:
@@ -82,7 +82,7 @@ def _check(
     by_name: set[str],
     arguments: Mapping[str, Any],
 ) -> None:
-    """Refuse arguments that do not fit, before the builder is called."""
+    """Refuse arguments that do not fit the builder, before it is called."""
     called = f"{title(builder)}{signature}"
     parameters = signature.parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -111,5 +111,5 @@ def _check(
 
 
 def title(value: Any) -> str:
-    """Name a builder or a model in a message."""
+    """Return the name of a builder or a model for messages."""
     return adapter_of(value).title

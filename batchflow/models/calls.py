@@ -1,6 +1,6 @@
-"""What a pipeline does with a model: it trains it by one step, and predicts.
+"""The calls that a pipeline makes on a model: train it by one step, and predict.
 
-A model is any object. What can be done to it follows from what it is:
+A model is any object. Its kind decides how it is called:
 
 | the model | `train` | `predict` |
 |---|---|---|
@@ -13,8 +13,8 @@ A model is any object. What can be done to it follows from what it is:
 | an object with `predict` | | `predict(...)` |
 | another callable | | a call |
 
-The first row that fits decides. Making a model is in `batchflow.models.build`, saving and loading
-in `batchflow.models.checkpoint`.
+The first row that fits decides. Each kind has its file in `batchflow.models.adapters`. Models are
+made in `batchflow.models.build`, saved and loaded in `batchflow.models.checkpoint`.
 """
 
 from __future__ import annotations
@@ -44,21 +44,20 @@ def train(
     Args:
         model: A compiled Keras model: one step of its optimizer on exactly this batch
             (`x, y=None, sample_weight=None, class_weight=None`). With `reset_metrics=False` its
-            metrics go on from the last step: `model.reset_metrics()` begins anew. An object with
-            `train`: that is called; an object with `partial_fit`, such as a scikit-learn
-            estimator: that.
-        args: The arguments of the step.
-        kwargs: Those given by name.
-        fetches: What to return: a name, or several in a list. Of a Keras model: `"loss"` and the
-            names of its metrics, of this batch alone if they were reset. Passed on to a `train`
+            metrics go on from the last step; `model.reset_metrics()` begins anew. Of another object
+            `train` is called, or `partial_fit`, as scikit-learn estimators have it.
+        args: The positional arguments of the step.
+        kwargs: Its keyword arguments.
+        fetches: The name of a value to return, or a list of names. Of a Keras model: `"loss"` and
+            the names of its metrics, of this batch alone if they were reset. Passed on to a `train`
             that has a parameter `fetches`; of the result of any other: keys of a mapping, positions
             in a list, or attributes. Of an object with `partial_fit`: its attributes after the
             step, copied.
 
     Returns:
         With `fetches`: the value, or a list of values in the order of the names. Without: the loss
-        of a Keras model (with `return_dict=True`, all values by name), what `train` returned, or
-        None after a `partial_fit`. Numbers of a Keras model are `LazyValue`s: they do as floats do,
+        of a Keras model (with `return_dict=True`, all values by name), the result of `train`, or
+        None after a `partial_fit`. Numbers of a Keras model are `LazyValue`s: they work as floats,
         and are read from the device when they are first used.
 
     Raises:
@@ -80,18 +79,18 @@ def train_several(
     fetches: Sequence[Fetches] | None = None,
     n_per_call: int | None = None,
 ) -> list[Any]:
-    """Do several training steps, one after the other: of a Keras model in one call where possible.
+    """Do several training steps in order; those of a Keras model in one call where possible.
 
     Args:
         model: As for `train`.
         calls: The positional and the keyword arguments of each step.
-        fetches: What to return of each step, one after the other; None: nothing is named.
+        fetches: The `fetches` of each step, in order. None: no step has any.
         n_per_call: How many steps of a Keras model one compiled call is made of. Another number of
             calls than this, such as the rest of an epoch, is done in single steps, so that nothing
             is compiled for it. None: as many as there are.
 
     Returns:
-        What `train` gives for each call, in order.
+        The result of `train` for each call, in order.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) There is nothing to train the object with.
@@ -105,17 +104,17 @@ def train_several(
 def predict(
     model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
 ) -> Any:
-    """Predict.
+    """Return the predictions of a model.
 
     Args:
-        model: A Keras model: `predict_on_batch`. An object with `predict`: that is called. A torch
-            module without it: called in eval mode without gradients; arrays become tensors of the
-            module's device and, if they hold floats, of its dtype; every submodule gets the mode
-            back that it had. Any other callable: called.
-        args: The arguments.
-        kwargs: Those given by name.
-        fetches: Which of several outputs to return: one or a list of names (or positions, where
-            the outputs are a list). Passed on to a `predict` that has a parameter `fetches`.
+        model: Of a Keras model `predict_on_batch` is called, of another object its `predict`. A
+            torch module without it is called in eval mode without gradients: arrays become tensors
+            on the module's device and, if they hold floats, of its dtype; every submodule gets its
+            mode back. Any other callable is called.
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        fetches: The name of an output, or a list of names; positions, where the outputs are a list.
+            Passed on to a `predict` that has a parameter `fetches`.
 
     Returns:
         The prediction. Of Keras and torch models: an array, or a list or dict of arrays.
@@ -136,10 +135,10 @@ def train_step(
     fetches: Fetches = None,
     reset_metrics: bool = True,
 ) -> Any:
-    """Do one compiled training step of a Keras model: for actions of one's own.
+    """Do one compiled training step of a Keras model, in an action of your own.
 
-    The same weights as `model.train_on_batch(x, y, sample_weight)`, sooner; and the values stay on
-    the device until they are read.
+    It gives the same weights as `model.train_on_batch(x, y, sample_weight)` in less time, and its
+    values stay on the device until they are read.
 
     Args:
         model: A compiled Keras model.
@@ -147,14 +146,14 @@ def train_step(
         y: The targets, likewise.
         sample_weight: A weight for each item.
         fetches: `"loss"`, the name of a metric, or a list of them.
-        reset_metrics: Whether the values are those of this batch alone; if not, they go on from
-            the last step. `model.reset_metrics()` begins anew.
+        reset_metrics: Whether the values are of this batch alone. Otherwise they go on from the
+            last step, and `model.reset_metrics()` begins anew.
 
     Returns:
-        The loss, or what `fetches` names: `batchflow.models.LazyValue`s.
+        The loss, or the values that `fetches` names: `batchflow.models.LazyValue`s.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) It is no Keras model.
+        ArgumentTypeError: (a `TypeError`) The model is no Keras model.
         ModelDefinitionError: (a `TypeError`) The model is not compiled.
         UnknownNameError: (a `KeyError`) There is no value of that name.
 
@@ -180,23 +179,23 @@ def train_steps(
 ) -> list[Any]:
     """Do one training step of a Keras model for each of several batches, in one call.
 
-    The same weights as `train_step` for one after the other. The call is compiled for each number
-    of batches, so keep to one, or name it in `n_per_call`. Batches of different shapes, and the
-    first of a model whose metrics are not built yet, are single steps.
+    It gives the same weights as `train_step` for each batch in order. The call is compiled for each
+    number of batches: keep to one, or name it in `n_per_call`. Batches of different shapes, and the
+    first ones of a model whose metrics are not built yet, are trained on in single steps.
 
     Args:
         model: A compiled Keras model.
         batches: `(x, y)` or `(x, y, sample_weight)` each, of one shape.
         fetches: As for `train_step`.
         reset_metrics: As for `train_step`.
-        n_per_call: The number of batches that a compiled call is made for: fewer, or more, are
-            single steps. None: any.
+        n_per_call: The number of batches that a compiled call is made for. Fewer or more are
+            trained on in single steps. None: any number is compiled.
 
     Returns:
-        What `train_step` gives for each batch, in order.
+        The result of `train_step` for each batch, in order.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) It is no Keras model.
+        ArgumentTypeError: (a `TypeError`) The model is no Keras model.
         ArgumentValueError: (a `ValueError`) A batch is not of that form.
         ModelDefinitionError: (a `TypeError`) The model is not compiled.
         UnknownNameError: (a `KeyError`) There is no value of that name.
