@@ -35,7 +35,6 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
-from batchflow.models.adapters.base import Call
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
 __all__ = ["train_on_batch", "train_on_batches"]
@@ -96,7 +95,9 @@ def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 
 def train_on_batches(
-    model: Any, calls: Sequence[Call], n_per_call: int | None = None
+    model: Any,
+    calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    n_per_call: int | None = None,
 ) -> list[Logs]:
     """Do one step of the optimizer on each of several batches, in one compiled call if possible.
 
