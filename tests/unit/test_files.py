@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from batchflow.files import making_folder, replacing
+from batchflow.errors import ArgumentValueError
+from batchflow.files import checked_path, making_folder, replacing
 
 
 def written(path, text):
@@ -48,6 +49,18 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path, kind):
         raise kind
     assert os.listdir(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_path_is_the_file_behind_its_links(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    assert checked_path(tmp_path / "link") == str((tmp_path / "file").resolve())
+
+
+def test_a_path_that_cannot_be_a_file_is_refused(tmp_path):
+    with pytest.raises(ArgumentValueError, match="is a folder: give the path of a file"):
+        checked_path(tmp_path)
+    with pytest.raises(ArgumentValueError, match="does not exist: make it first"):
+        checked_path(tmp_path / "no" / "file")
 
 
 # ---- folders
