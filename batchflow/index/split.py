@@ -30,18 +30,18 @@ class Split(NamedTuple, Generic[T]):
 
 
 def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tuple[int, int]]:
-    """Give the (start, stop) of train, validation and test among `n_items` items.
+    """Return the (start, stop) of train, validation and test among `n_items` items.
 
     Args:
-        n_items: How many items there are.
-        train: A share (a float up to 1) or a count (an int); or a tuple of up to three of them,
-            which stand for train, validation and test.
+        n_items: The number of items.
+        train: A share (a float up to 1) or a count (an int); or a tuple of up to three of them, for
+            train, validation and test.
         validation: A share, a count or None.
         test: A share, a count or None.
 
     Returns:
-        Three pairs. What is given is taken; the rest of the items goes to test if test is None,
-        otherwise to validation if that is None. Borders between shares are rounded.
+        Three pairs. The rest of the items goes to test if test is None, otherwise to validation if
+        that is None. Borders between shares are rounded.
 
     Raises:
         ArgumentValueError: The parts ask for more items than there are, or all three are given
@@ -80,11 +80,11 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
 
 
 def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
-    """Give the (start, stop) of the test parts of a cross-validation, the larger ones first.
+    """Return the (start, stop) of the test parts of a cross-validation, the larger ones first.
 
     Raises:
         ArgumentTypeError: `n_splits` is no whole number.
-        ArgumentValueError: It is below 2, or larger than the number of items.
+        ArgumentValueError: `n_splits` is below 2, or larger than the number of items.
     """
     if isinstance(n_splits, bool) or not hasattr(n_splits, "__index__"):
         raise ArgumentTypeError(f"kfold: n_splits is a whole number (5), got {n_splits!r:.60}")
