@@ -305,14 +305,13 @@ each_end = pytest.mark.parametrize("chain", ENDS.values(), ids=ENDS.keys())
 
 @contextmanager
 def no_collector():
-    """The garbage collector is off, and what is there already is not looked at."""
+    """The garbage collector is off, and what is there already is not looked at, now or later."""
     gc.collect()
     gc.disable()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
         gc.enable()
 
 
