@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import own_process
 import pytest
 
+from batchflow.executors.item_threads import shutdown
 from batchflow.testing import hand_over_every_batch
 
 own_process.can_be_interrupted()
@@ -36,3 +37,10 @@ def started():
         yield lambda command, **options: programs.enter_context(
             own_process.started(command, **options)
         )
+
+
+@pytest.fixture(scope="module")
+def no_pool_is_left():
+    """The pool of per-item work ends with the tests of a file."""
+    yield
+    shutdown()

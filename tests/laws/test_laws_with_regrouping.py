@@ -5,13 +5,13 @@ import textwrap
 import threading
 import time
 
+import kit
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchflow import (
-    ArrayBatch,
     B,
     Dataset,
     Pipeline,
@@ -28,22 +28,10 @@ PREFETCH = [0, 1, 2, 5]
 each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
 
 
-class Rows(ArrayBatch):
-    components = "x"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
+class Rows(kit.Rows):
     @action
     def jitter(self):
         time.sleep(np.random.default_rng().random() * 1e-3)
-        return self
-
-    @action
-    def add(self, other):
-        self.x = self.x + other.x
         return self
 
     @action
@@ -64,8 +52,7 @@ class Rows(ArrayBatch):
 
 
 def rows(n_items=12, first=0):
-    ids = np.arange(first, first + n_items)
-    return Dataset.from_arrays(Rows, ids, x=ids.astype(float))
+    return kit.rows(n_items, first, Rows)
 
 
 def noted(pipeline):
@@ -455,7 +442,9 @@ CTRL_C = """
         try:
             pipeline.run(1, prefetch=PREFETCH)
         except KeyboardInterrupt:
-            time.sleep(0.5)
+            end = time.monotonic() + 10
+            while threading.active_count() > 1 and time.monotonic() < end:
+                time.sleep(0.01)
             print("threads", threading.active_count(), flush=True)
 """
 
