@@ -102,7 +102,7 @@ test-tensorflow: $(VENV)/dev-installed
 
 # Every block of code and every output in README, docs and docstrings.
 docs: $(VENV)/dev-installed
-	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
+	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules $(TWO)
 
 notebooks: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests/notebooks

@@ -35,11 +35,15 @@ class Rows(ArrayBatch):
         return self
 
 
-@pytest.fixture
-def dataset():
+def make_dataset():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(24, 3)).astype("float32")
     return Dataset.from_arrays(Rows, x=x, y=x.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def dataset():
+    return make_dataset()
 
 
 def build(units=4, rate=0.1, dropout=0.5, compiled=True):
@@ -239,7 +243,7 @@ def test_a_new_pipeline_predicts_what_the_saved_one_does(dataset, tmp_path, name
     path = tmp_path / name
     chain = dataset.p.init_model("net", build).noise().train_model("net", B.x, B.y)
     chain.after.save_model("net", path).run(5, prefetch=4, seed=1)
-    old = prediction_of_a_plain_loop(dataset)
+    old = prediction_of_a_plain_loop()
     if way == "new":
         loaded = dataset.p.load_model("net", build, path=path)
     elif way == "before":
@@ -250,8 +254,9 @@ def test_a_new_pipeline_predicts_what_the_saved_one_does(dataset, tmp_path, name
     np.testing.assert_array_equal(batch.guess, old)
 
 
-def prediction_of_a_plain_loop(dataset):
-    net = build()
+@functools.cache
+def prediction_of_a_plain_loop():
+    net, dataset = build(), make_dataset()
     for batch in dataset.p.noise().gen_batch(5, seed=1):
         net.train_on_batch(batch.x, batch.y)
     return net.predict_on_batch(next(dataset.gen_batch(24)).x)
