@@ -1,4 +1,4 @@
-"""What the call for one item has of its own: its argument values, its random generator.
+"""What the call for one item has for itself: its argument values, its random generator.
 
 Guarantees:
     - The generator of an item is a function of the batch's generator and of the item's position in
@@ -46,21 +46,21 @@ class ItemStreams:
         self._guard = threading.Lock()
 
     def seed(self) -> int:
-        """Give the seed of the streams, drawn when it is first needed. For any thread."""
+        """Return the seed of the streams, drawn when it is first needed. For any thread."""
         with self._guard:
             if self._seed is None:
                 self._seed = self._context.run(_drawn, self.batch)
             return self._seed
 
     def peek(self) -> int:
-        """Give the seed without drawing it."""
+        """Return the seed without drawing it."""
         with self._guard:
             if self._seed is None:
                 return self._context.run(_drawn, self.batch, copy.deepcopy)
             return self._seed
 
     def enter(self, position: int) -> None:
-        """From here on, in this context, the code works on the item at `position`."""
+        """Let the code that follows in this context work on the item at `position`."""
         _current.set(_Item(self, position))
 
     def generator(self, position: int) -> np.random.Generator:
@@ -84,10 +84,10 @@ _current: contextvars.ContextVar[_Item | None] = contextvars.ContextVar("item", 
 
 
 def current_rng(batch: Batch) -> np.random.Generator | None:
-    """Give the generator of the item that the code works on; None outside of calls for items.
+    """Return the generator of the item that the code works on; None outside of calls for items.
 
     Args:
-        batch: The batch whose generator is asked for.
+        batch: The batch whose generator is read.
     """
     item = _current.get()
     if item is None or item.streams.batch is not batch:

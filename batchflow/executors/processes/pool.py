@@ -22,6 +22,7 @@ See service.py for the thread that deals out tasks, worker.py for the worker's s
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import pickle
@@ -33,7 +34,7 @@ from typing import Any
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
 from batchflow.executors.futures import ResultFuture
-from batchflow.executors.item_threads import at_shutdown, refuse_while_unpacking
+from batchflow.executors.item_threads import at_shutdown
 from batchflow.executors.processes.channel import Message
 from batchflow.executors.processes.service import Service
 from batchflow.executors.processes.tasks import JobState, Task, program_ends
@@ -62,9 +63,7 @@ class ProcessPool:
 
         Raises:
             ArgumentValueError: `n_workers` is less than 1.
-            BatchflowError: A worker asks for it while it imports a module for its own work.
         """
-        refuse_while_unpacking()
         if n_workers < 1:
             raise ArgumentValueError(f"n_workers={n_workers} must be 1 or more")
         if self._modules.have_changed() and not self._service.has_jobs:
@@ -106,7 +105,7 @@ class _Modules:
         self._installed: set[str] = set()  # these are not looked at again
 
     def have_changed(self) -> bool:
-        """Tell whether one has been, since this was asked before."""
+        """Check whether one has been, since this was asked before."""
         changed = False
         for name in [*sys.modules.keys() - self._installed]:
             spec = getattr(sys.modules.get(name), "__spec__", None)
@@ -120,8 +119,16 @@ class _Modules:
 
 
 def _is_installed(origin: str) -> bool:
-    installed = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
-    return "-packages" in origin or origin in ("built-in", "frozen") or origin.startswith(installed)
+    return (
+        "-packages" in origin
+        or origin in ("built-in", "frozen")
+        or origin.startswith(_standard_library())
+    )
+
+
+@functools.cache
+def _standard_library() -> tuple[str, str]:
+    return sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
 
 
 class Job:
@@ -197,7 +204,7 @@ _guard = threading.Lock()
 
 
 def process_pool() -> ProcessPool:
-    """Give the pool of this program.
+    """Return the pool of this program.
 
     Raises:
         BatchflowError: The system has no such processes, or the extra `processes` is missing.

@@ -21,7 +21,8 @@ from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.engine import Program, RunGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
-from batchflow.engine.remote.work import late_of, run_travel_problem, step_travel_problem
+from batchflow.engine.remote.stubs import ordered_calls
+from batchflow.engine.remote.work import run_travel_problem, step_travel_problem
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.errors import (
@@ -33,8 +34,8 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
-from batchflow.insight.copies import CopiedModels, Copies, NoCopyError, watched
-from batchflow.insight.report import Report, StepReport
+from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.report import Report, StepReport
 from batchflow.models.keras import is_keras_model
 from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
@@ -86,7 +87,7 @@ class _Check:
         self._generators = GeneratorWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
-        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
+        plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
         self._machine = RunGraph(self._program, RunOptions.parse(n_there, keywords, endless=False))
         self._left_out: str | None = None  # what was not run first
@@ -116,7 +117,7 @@ class _Check:
                         self._left_out or f"the step {left_out.step.name!r} of .{moment}"
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
-                plan = program.plan._replace(hooks=hooks)
+                plan = replace(program.plan, hooks=hooks)
                 take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"
@@ -192,7 +193,10 @@ class _Check:
         in_run = in_parallel.set(is_ahead)
         try:
             ready = self._machine.ready_steps([bound])
-            done = run_steps(batch, ready, self._machine.prefix.notes.ahead)
+            with ordered_calls(type(batch)) as called:
+                done = run_steps(batch, ready, self._machine.prefix.notes.ahead)
+            if is_ahead and called and step.stays is None:
+                step.stays = f"it calls the ordered action {min(called)!r}"
         except NoCopyError as signal:
             step.outcome = f"not run: it asks for the model {signal.name!r}"
             self._left_out = self._left_out or f"the step {bound.step.name!r}"
@@ -293,8 +297,7 @@ def _why_it_stays(bound: Any, machine: RunGraph) -> str | None:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            late = late_of([machine.prefix])
-            problem = step_travel_problem(leaf, machine.prefix.view, late)
+            problem = step_travel_problem(leaf, machine.prefix)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:
