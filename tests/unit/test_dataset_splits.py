@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from kit import Pair
 
 from batchflow import (
     ArgumentTypeError,
@@ -354,10 +355,6 @@ def test_empty_ranges_are_left_out():
 
 
 # ---- from_batch
-
-
-class Pair(ArrayBatch):
-    components = "images", "labels"
 
 
 class Items(Batch):
