@@ -6,9 +6,9 @@ import operator
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "fold_bounds", "parsed_cv_split", "part_bounds"]
+__all__ = ["Split", "fold_bounds", "part_bounds"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -96,43 +96,6 @@ def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
     size, larger = divmod(n_items, count)
     starts = [fold * size + min(fold, larger) for fold in range(count + 1)]
     return list(pairwise(starts))
-
-
-def parsed_cv_split(
-    shares: Any, method: Any, n_splits: int | None
-) -> tuple[tuple[Any, Any, Any], int | None]:
-    """Return the parts (train, validation, test) of a `cv_split`, and the number of folds or None.
-
-    Raises:
-        ArgumentTypeError: Shares are given for folds.
-        ArgumentValueError: The method is not known, or there are not 1 to 3 shares.
-    """
-    if isinstance(shares, str) and method is None:
-        shares, method = None, shares
-    if method not in (None, "kfold"):
-        raise ArgumentValueError(
-            f'cv_split: the method is "kfold" or left out, got {method!r}.'
-            f"{did_you_mean(method, ['kfold'], only_near=True)}"
-        )
-    if method is None and n_splits is None:
-        return _in_old_order(0.8 if shares is None else shares), None
-    if shares is not None:
-        raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
-    return (None, None, None), 5 if n_splits is None else n_splits
-
-
-def _in_old_order(shares: Any) -> tuple[Any, Any, Any]:
-    """Return train, validation and test of shares in the order train, test, validation."""
-    if hasattr(shares, "tolist"):
-        shares = shares.tolist()
-    if not isinstance(shares, (tuple, list)):
-        return shares, None, None
-    if not 1 <= len(shares) <= 3:
-        raise ArgumentValueError(
-            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
-        )
-    train, test, validation = (*shares, None, None)[:3]
-    return train, validation, test
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:
