@@ -47,7 +47,7 @@ class Labels(NamedTuple):
 
 
 def has_labels(value: Any) -> bool:
-    """Check whether the rows of a value have labels: those of pandas and what is like it do."""
+    """Check whether the rows of a value have labels, as in pandas and similar packages."""
     return hasattr(value, "iloc") and hasattr(value, "index") and not callable(value.index)
 
 
