@@ -15,7 +15,7 @@ from batchflow import B, Dataset, V
 from batchflow.errors import ArgumentTypeError, UnknownNameError
 from batchflow.models import LazyValue, step, train_step, train_steps
 from batchflow.models.calls import train
-from batchflow.models.keras import state_variables
+from batchflow.models.keras_state import state_variables
 
 pytestmark = pytest.mark.tensorflow
 keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

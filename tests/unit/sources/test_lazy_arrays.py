@@ -168,7 +168,7 @@ def test_a_worker_maps_the_file_instead_of_having_a_copy(mapped):
 
     size = os.path.getsize(mapped.filename)
     dataset = Dataset.from_arrays(Rows, x=np.asarray(mapped))
-    packed = packing.pack(dataset.make_batch)
+    packed = packing.pack(dataset._make_batch)
     assert len(packed.payload) + sum(b.raw().nbytes for b in packed.buffers) < size + 4000
     assert packed.buffers == []
     assert VALUES.tobytes() not in packed.payload
