@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.writes import read_item, write_item
@@ -10,7 +12,12 @@ from batchflow.errors import UnknownAttributeError, did_you_mean
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = ["Item"]
+__all__ = ["Item", "item_reducer"]
+
+# How items are pickled at the moment; None: each with its whole batch.
+item_reducer: ContextVar[Callable[[Item], tuple[Any, ...]] | None] = ContextVar(
+    "item_reducer", default=None
+)
 
 
 class Item:
@@ -40,7 +47,8 @@ class Item:
         return [*super().__dir__(), *self._batch.components]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Item, (self._batch, self._position)
+        reduced = item_reducer.get()
+        return (Item, (self._batch, self._position)) if reduced is None else reduced(self)
 
     def __repr__(self) -> str:
         shown = []

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from batchflow.arrays import is_table
-from batchflow.batch.array import ArrayBatch
-from batchflow.batch.batch import Batch
+from batchflow.batch.core import BaseBatch
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
@@ -73,7 +72,7 @@ class Preloaded:
         )
 
     @classmethod
-    def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
+    def of(cls, given: Any, batch_class: type[BaseBatch], index: DatasetIndex) -> Preloaded | None:
         """Check data against a batch class.
 
         Args:
@@ -97,14 +96,14 @@ class Preloaded:
         columns = {}
         for name, value in by_name.items():
             value = by_label(value, index, shown[name])
-            rows = as_rows(value, shown[name], reads_tensors=issubclass(batch_class, ArrayBatch))
+            rows = as_rows(value, shown[name], reads_tensors=batch_class._holds_arrays)
             if n_rows(rows) != len(index):
                 shape = getattr(rows, "shape", (n_rows(rows),))
                 raise ArgumentValueError(
                     f"{shown[name]}: the index has {len(index)} items, the preloaded data "
                     f"{n_rows(rows)} rows (shape {tuple(shape)})"
                 )
-            if issubclass(batch_class, ArrayBatch) and not is_lazy(rows):
+            if batch_class._holds_arrays and not is_lazy(rows):
                 rows = array_rows(rows, len(index), shown[name])
             columns[name] = rows
         return cls(columns, batch_class.__name__, labels)
@@ -134,7 +133,7 @@ class Given:
         ArgumentValueError: It has another number of rows than there are items.
     """
 
-    def __init__(self, source: Source, batch_class: type[Batch], n_items: int) -> None:
+    def __init__(self, source: Source, batch_class: type[BaseBatch], n_items: int) -> None:
         is_source = callable(getattr(source, "read", None)) and hasattr(source, "__len__")
         if isinstance(source, type) or not is_source:
             raise ArgumentTypeError(
@@ -190,7 +189,7 @@ class Given:
         return columns
 
     def _converted(self, value: Any, shown: str) -> Any:
-        if issubclass(self._class, ArrayBatch):
+        if self._class._holds_arrays:
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
             return value.copy()
@@ -234,7 +233,7 @@ def check_batch_class(batch_class: Any) -> None:
     Raises:
         ArgumentTypeError: It is none.
     """
-    if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
+    if not (isinstance(batch_class, type) and issubclass(batch_class, BaseBatch)):
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
         )
@@ -244,7 +243,7 @@ def _listed(positions: Any) -> str:
     return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
-def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
+def _by_name(given: Any, batch_class: type[BaseBatch]) -> dict[str, Any]:
     names: tuple[str, ...] = tuple(batch_class.components)
     class_name = batch_class.__name__
     if not names:

@@ -12,7 +12,7 @@ import numpy as np
 
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.executors.item_threads import cpu_count
+from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
     from batchflow.index.shard import Shard
 
 __all__ = [
-    "MOST_THREADS",
     "RunOptions",
     "checked_epoch",
     "checked_seed",
     "derived_seed",
 ]
 
-MOST_THREADS = 32
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
@@ -291,7 +289,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
     if executor in ("threads", "serial"):
         if prefetch is None:
             prefetch = 2 * (n_workers or 0)
-        n_workers = n_workers or max(1, min(prefetch, MOST_THREADS))
+        n_workers = n_workers or max(1, min(prefetch, MAX_THREADS))
         prefetch = 0 if executor == "serial" else prefetch
     else:
         count = _workers_of(executor)
@@ -307,7 +305,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _workers_of(executor: Any) -> int | None:
     """Refuse an executor that forks, and give the number of its workers, if it tells."""
-    from batchflow.executors.backends.base import refuse_fork, worker_count  # on use
+    from batchflow.executors.backends.kinds import refuse_fork, worker_count  # on use
 
     refuse_fork(executor)
     return worker_count(executor)

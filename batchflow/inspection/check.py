@@ -22,7 +22,8 @@ from batchflow.batch.directory import in_parallel
 from batchflow.engine import Program, ReadyGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.prefix import Prefix
-from batchflow.engine.remote.work import late_of, run_travel_problem, step_travel_problem
+from batchflow.engine.remote.stubs import ordered_calls
+from batchflow.engine.remote.work import run_travel_problem, step_travel_problem
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.errors import (
@@ -198,7 +199,10 @@ class _Check:
         done: Batch | None = None
         in_run = in_parallel.set(is_ahead)
         try:
-            done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
+            with ordered_calls(type(batch)) as called:
+                done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
+            if is_ahead and called and step.stays is None:
+                step.stays = f"it calls the ordered action {min(called)!r}"
         except NoCopyError as signal:
             step.outcome = f"not run: it asks for the model {signal.name!r}"
             self._left_out = self._left_out or f"the step {bound.step.name!r}"
@@ -299,8 +303,7 @@ def _why_it_stays(bound: Any, prefix: Prefix) -> str | None:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            late = late_of([prefix])
-            problem = step_travel_problem(leaf, prefix.view, late)
+            problem = step_travel_problem(leaf, prefix)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:

@@ -35,13 +35,13 @@ from batchflow.errors import (
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
-    from batchflow.batch.items.calls import Call, How, ItemCalls  # at run time on use: law 9
+    from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
 
 __all__ = ["apply_parallel", "apply_to_items"]
 
 
 class _Options(NamedTuple):
-    """What `apply_parallel` is told beside the function's own arguments."""
+    """The options of `apply_parallel` beside the function's own arguments."""
 
     src: Any = None
     dst: Any = None
@@ -51,10 +51,10 @@ class _Options(NamedTuple):
     timeout: Any = None
 
     @property
-    def how(self) -> How:
-        from batchflow.batch.items.calls import How
+    def where(self) -> Target:
+        from batchflow.batch.items.calls import Target
 
-        return How(self.target, self.n_workers, self.timeout)
+        return Target(self.target, self.n_workers, self.timeout)
 
 
 def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -96,18 +96,17 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(method):
             raise ArgumentTypeError(f"@apply_parallel decorates a method, got {method!r:.60}")
-        asked: set[Any] = set()
 
         @functools.wraps(method)
         def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in _Options._fields if name in kwargs}
             from batchflow.batch.items.calls import ItemCalls
 
-            calls = ItemCalls(self, method.__name__, method, wrapper=per_item, asked=asked)
+            calls = ItemCalls(self, method.__name__, method, wrapper=per_item)
             return _apply(calls, defaults._replace(**given), args, kwargs)
 
         signature = action_signature(method, len(sources) or None, _Options._fields)
-        is_async = defaults.how.for_function(method).target == "async"
+        is_async = defaults.where.for_function(method).kind == "async"
         marks = {"__signature__": signature, "is_async": is_async, PER_ITEM: defaults}
         per_item.__dict__.update(marks)
         return per_item if method.__name__.startswith("_") else action(per_item)
@@ -182,8 +181,10 @@ def apply_to_items(
 def _apply(
     calls: ItemCalls, options: _Options, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
+    from batchflow.batch.items.targets import make_calls
+
     batch = calls.batch
-    how = options.how.for_function(calls.function)
+    target = options.where.for_function(calls.function)
     post = post_function(type(batch), options.post, calls.name)
     sources = _names(options.src) or (() if batch.components else ("data",))
     targets = _names(options.dst) or sources
@@ -196,9 +197,10 @@ def _apply(
             )
     parts = [elements(batch, name) for name in sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
+    calls.gives_items = not sources
     calls.calls = with_arguments(first, args, kwargs, calls.name)
     calls.ids = ids_of_calls(batch, len(first))
-    outcomes = calls.run(how)
+    outcomes = make_calls(calls, target)
     if post is not None:
         return post(batch, calls.results_and_errors(outcomes), *args, **kwargs)
     _store(calls, sources, targets, calls.results(outcomes))

@@ -1,4 +1,4 @@
-"""What calls for items are made of: elements of components, arguments of the action, names."""
+"""The parts of calls for items: elements of components, arguments of the action, names."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
     "with_arguments",
 ]
 
-# The attribute of a decorated method that says what its decorator was told.
+# The attribute of a decorated method that holds the arguments of its decorator.
 PER_ITEM = "_batchflow_per_item"
 
 
 def elements(batch: BaseBatch, component: str) -> list[Any]:
-    """Give the elements of a component, one for each item.
+    """Return the elements of a component, one for each item.
 
     Raises:
         ArgumentValueError: It has no data, or not as many elements as there are items.
@@ -85,7 +85,7 @@ def with_arguments(
 
 
 def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
-    """Give the ids of the items, if there is one call for each."""
+    """Return the ids of the items, if there is one call for each."""
     ids: list[Any] = batch.indices.tolist()
     return ids if len(ids) == n_calls else None
 
@@ -93,13 +93,13 @@ def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
 def class_attribute(
     cls: type[BaseBatch], wanted: str, asker: str, words: Iterable[str] = ()
 ) -> Any:
-    """Give an attribute of a batch class by its name.
+    """Return an attribute of a batch class by its name.
 
     Args:
         cls: The class.
         wanted: The name.
-        asker: What needs it, for the message.
-        words: What could be written instead of an attribute.
+        asker: The place that names it, for the message.
+        words: Words that could be written instead of an attribute.
 
     Raises:
         UnknownNameError: (a `KeyError`) There is none.
@@ -116,7 +116,7 @@ def class_attribute(
 
 
 def post_function(cls: type[BaseBatch], post: Any, name: str) -> Callable[..., Any] | None:
-    """Give the function that gets the results, the batch first; None if there is none."""
+    """Return the function that gets the results, the batch first; None if there is none."""
     if post is not None and not isinstance(post, str) and not callable(post):
         raise ArgumentTypeError(
             f"{name}(): post is the name of a method or a function, got {post!r:.60}"
@@ -130,7 +130,7 @@ def post_function(cls: type[BaseBatch], post: Any, name: str) -> Callable[..., A
 def action_signature(
     method: Callable[..., Any], n_given: int | None, options: Iterable[str]
 ) -> inspect.Signature:
-    """Give the signature of an action whose method is written for one item.
+    """Return the signature of an action whose method is written for one item.
 
     Args:
         method: The method.

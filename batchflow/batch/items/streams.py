@@ -1,4 +1,4 @@
-"""What the call for one item has of its own: its argument values, its random generator.
+"""What the call for one item has for itself: its argument values, its random generator.
 
 Guarantees:
     - The generator of an item is a function of the batch's generator and of the item's position in
@@ -61,7 +61,7 @@ class ItemStreams:
             return self._seed
 
     def enter(self, position: int) -> None:
-        """From here on, in this context, the code works on the item at `position`."""
+        """Let the code that follows in this context work on the item at `position`."""
         current_item.set(CurrentItem(self, position))
 
     def generator(self, position: int) -> np.random.Generator:
