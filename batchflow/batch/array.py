@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,8 +35,6 @@ class ArrayBatch(Batch):
             ...
         batchflow.errors.ArgumentValueError: ArrayBatch.data: expected 2 items, got 3 (shape (3,))
     """
-
-    _holds_arrays: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

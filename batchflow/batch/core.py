@@ -15,7 +15,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import by_label
 
-__all__ = ["PLACE", "BaseBatch"]
+__all__ = ["PLACE", "BaseBatch", "BatchData"]
 
 # The place of a batch in a run.
 PLACE = (
@@ -36,11 +36,14 @@ PLACE = (
 _BATCH_KEY = 1
 
 
+class BatchData:
+    """What the batches of a dataset are filled from."""
+
+
 class BaseBatch:
     """The data of a few items: see `Batch`."""
 
     components: ClassVar[tuple[str, ...] | str] = ()
-    _holds_arrays: ClassVar[bool] = False  # whether what it is given becomes arrays
     number: int | None = None
     epoch: int | None = None
     dataset: Any = None

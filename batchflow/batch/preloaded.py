@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from batchflow.arrays import is_table
-from batchflow.batch.core import BaseBatch
+from batchflow.batch.array import ArrayBatch
+from batchflow.batch.batch import Batch
+from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
@@ -50,7 +52,7 @@ class Rows(Protocol):
         """
 
 
-class Preloaded:
+class Preloaded(BatchData):
     """Containers with one row for each item, by the attribute of the batch that they become.
 
     Args:
@@ -72,7 +74,7 @@ class Preloaded:
         )
 
     @classmethod
-    def of(cls, given: Any, batch_class: type[BaseBatch], index: DatasetIndex) -> Preloaded | None:
+    def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
         """Check data against a batch class.
 
         Args:
@@ -96,14 +98,14 @@ class Preloaded:
         columns = {}
         for name, value in by_name.items():
             value = by_label(value, index, shown[name])
-            rows = as_rows(value, shown[name], reads_tensors=batch_class._holds_arrays)
+            rows = as_rows(value, shown[name], reads_tensors=issubclass(batch_class, ArrayBatch))
             if n_rows(rows) != len(index):
                 shape = getattr(rows, "shape", (n_rows(rows),))
                 raise ArgumentValueError(
                     f"{shown[name]}: the index has {len(index)} items, the preloaded data "
                     f"{n_rows(rows)} rows (shape {tuple(shape)})"
                 )
-            if batch_class._holds_arrays and not is_lazy(rows):
+            if issubclass(batch_class, ArrayBatch) and not is_lazy(rows):
                 rows = array_rows(rows, len(index), shown[name])
             columns[name] = rows
         return cls(columns, batch_class.__name__, labels)
@@ -120,7 +122,7 @@ class Preloaded:
         }
 
 
-class Given:
+class Given(BatchData):
     """A source of the user's: what it reads is checked, and becomes components.
 
     Args:
@@ -133,7 +135,7 @@ class Given:
         ArgumentValueError: It has another number of rows than there are items.
     """
 
-    def __init__(self, source: Source, batch_class: type[BaseBatch], n_items: int) -> None:
+    def __init__(self, source: Source, batch_class: type[Batch], n_items: int) -> None:
         is_source = callable(getattr(source, "read", None)) and hasattr(source, "__len__")
         if isinstance(source, type) or not is_source:
             raise ArgumentTypeError(
@@ -189,7 +191,7 @@ class Given:
         return columns
 
     def _converted(self, value: Any, shown: str) -> Any:
-        if self._class._holds_arrays:
+        if issubclass(self._class, ArrayBatch):
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
             return value.copy()
@@ -233,7 +235,7 @@ def check_batch_class(batch_class: Any) -> None:
     Raises:
         ArgumentTypeError: It is none.
     """
-    if not (isinstance(batch_class, type) and issubclass(batch_class, BaseBatch)):
+    if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
         )
@@ -243,7 +245,7 @@ def _listed(positions: Any) -> str:
     return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
-def _by_name(given: Any, batch_class: type[BaseBatch]) -> dict[str, Any]:
+def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:
     names: tuple[str, ...] = tuple(batch_class.components)
     class_name = batch_class.__name__
     if not names:
