@@ -222,7 +222,7 @@ class _Turns:
         self.take()
 
     def wait_for_helpers(self, timeout: float | None) -> None:
-        """Wait for the helpers that have begun; the others need not come, unless there is a timeout.
+        """Wait for the helpers that have begun; without a timeout the others need not come.
 
         Raises:
             ItemTimeoutError: They are not done in time.
