@@ -12,7 +12,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["METHODS", "TAKEN", "Component", "checked_components"]
 
@@ -35,8 +35,8 @@ METHODS = frozenset({"apply_parallel", "load", "merge"})
 _WITHOUT_LABELS = frozenset({np.ndarray, list, tuple, type(None)})
 
 
-def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ...]:
-    """Give the names of the components that a batch class declares, as a tuple.
+def checked_components(cls: type[BaseBatch], taken: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of the components that a batch class declares, as a tuple.
 
     Args:
         cls: The class.
@@ -77,7 +77,7 @@ class Component:
         self._shown = shown
         self._name = name
 
-    def __set__(self, batch: Batch, value: Any) -> None:
+    def __set__(self, batch: BaseBatch, value: Any) -> None:
         if value.__class__ not in _WITHOUT_LABELS:
             value = by_label(value, batch.index, self._shown)
         batch.__dict__[self._name] = value

@@ -10,7 +10,7 @@ from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import UnknownAttributeError, did_you_mean
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["Item", "item_reducer"]
 
@@ -29,7 +29,7 @@ class Item:
 
     __slots__ = ("_batch", "_position")
 
-    def __init__(self, batch: Batch, position: int) -> None:
+    def __init__(self, batch: BaseBatch, position: int) -> None:
         object.__setattr__(self, "_batch", batch)
         object.__setattr__(self, "_position", position)
 
@@ -59,7 +59,7 @@ class Item:
         return f"Item({', '.join(shown)})"
 
     def _component(self, name: str) -> Any:
-        batch: Batch = object.__getattribute__(self, "_batch")
+        batch: BaseBatch = object.__getattribute__(self, "_batch")
         if name not in batch.components:
             raise UnknownAttributeError(
                 f"an item of {batch!r} has no component {name!r}."

@@ -35,7 +35,7 @@ _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """What a run was asked for.
+    """The options of a run, checked.
 
     Attributes:
         batch_size: Items in a batch; a smaller dataset has one short batch.
@@ -59,7 +59,7 @@ class RunOptions:
             processes the number of CPUs; for another executor its own number, if it tells.
         bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
             expression, or several of them.
-        seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
+        seed: The seed of all randomness of the run: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
@@ -143,10 +143,10 @@ class RunOptions:
         number: int,
         n_epochs: int | None,
     ) -> RunOptions:
-        """Give the options of a pipeline whose batches another one reads.
+        """Return the options of a pipeline whose batches another one reads.
 
         Args:
-            ahead: What its `run_later` has set.
+            ahead: The options that its `run_later` has set.
             outer: The settled options of the other, which hold for what is not set.
             number: Which of the pipelines inside of the other it is: its randomness is another than
                 theirs, whatever the seeds.
@@ -188,7 +188,7 @@ class RunOptions:
         return not isinstance(self.executor, ThreadPoolExecutor)
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
-        """Give the same options with what `seeds` has found out."""
+        """Return the same options with the seeds that `seeds` has found."""
         return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
 
     def seeds(self) -> tuple[int, Any]:
@@ -222,7 +222,7 @@ class RunOptions:
 
         Args:
             n_items: The items in an epoch.
-            shuffle: What `seeds` has found out.
+            shuffle: The shuffle that `seeds` has returned.
             shard: Of which share they are; None: all.
 
         Raises:
@@ -278,7 +278,7 @@ def copied_function(function: Any) -> Any:
 
 
 def derived_seed(seed: int, path: int) -> int:
-    """Give the seed of a pipeline inside of another: the one of this number, from 0 on."""
+    """Return the seed of a pipeline inside of another: the one of this number, from 0 on."""
     return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 

@@ -1,4 +1,4 @@
-"""What a run is made of, before it runs: the pipelines in it, and where their plans are cut."""
+"""The parts of a run before it runs: the pipelines in it, and where their plans are cut."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Joined
-from batchflow.plan.expressions import expressions_in
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep
+from batchflow.plan.several import joined_in
 
 __all__ = [
     "NestedProgram",
     "Stage",
     "Program",
     "cut_plan",
-    "joined_in",
     "nested_in",
     "refuse_derived_shard",
     "shard_word",
@@ -30,10 +29,10 @@ class Program(NamedTuple):
 
     Attributes:
         plan: Its steps.
-        source: What to read from; None where the batches are given.
-        state: What it owns.
+        source: The source of the batches; None where they are given.
+        state: Its variables and models.
         models: Its models.
-        pipeline: What the batches get as their `pipeline`.
+        pipeline: The `pipeline` of the batches.
     """
 
     plan: BoundPlan
@@ -44,12 +43,19 @@ class Program(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Steps between two regroupings: ahead of the ordered section, in it and behind it."""
+    """A regrouping, and the steps up to the next one.
+
+    Attributes:
+        regrouping: The step that makes its batches; None: they are source batches.
+        prefix: The parallel steps, ahead of the ordered section.
+        section: The ordered section, or its part.
+        suffix: The steps behind the section.
+    """
 
     regrouping: BoundRegrouping | None
-    ahead: list[Bound]
+    prefix: list[Bound]
     section: list[Bound]
-    rest: list[Bound]
+    suffix: list[Bound]
 
 
 class NestedProgram(NamedTuple):
@@ -75,14 +81,9 @@ def _where(bound: BoundStep | BoundRegrouping) -> str:
     return f"{bound.step.name}, chained at {bound.step.where}"
 
 
-def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:
-    """Go through the joined batches among the arguments of a step."""
-    return (value for value in expressions_in(list(args)) if isinstance(value, Joined))
-
-
 def shard_word(source: Source | None) -> int:
     """Return the word that a shard has in the keys of its randomness: 0 for all items."""
-    return 0 if source is None or source.mark is None else source.mark.number + 1
+    return 0 if source is None or source.shard_spec is None else source.shard_spec.number + 1
 
 
 def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
@@ -94,7 +95,7 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
     ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
     own = ahead.get("shuffle", True)
     is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
-    if pipeline._source.mark is not None and options.shuffle is not False and not is_own:
+    if pipeline._source.shard_spec is not None and options.shuffle is not False and not is_own:
         raise ArgumentValueError(
             "a shard inside of another pipeline has an order derived from that one's, so that "
             "shards overlap; give it one of its own: .run_later(shuffle=1)"
@@ -102,18 +103,22 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
 
 
 def cut_plan(plan: BoundPlan) -> tuple[list[Stage], int]:
-    """Cut a plan at its regroupings; give the pieces, and how many are ahead of the section."""
+    """Cut a plan at its regroupings.
+
+    Returns:
+        The stages, and how many of them begin ahead of the ordered section.
+    """
     section = plan.section
-    pieces = [Stage(None, [], [], [])]
-    n_ahead = 1
+    stages = [Stage(None, [], [], [])]
+    n_parallel = 1
     for i, bound in enumerate(plan.steps):
         if isinstance(bound, BoundRegrouping):
-            pieces.append(Stage(bound, [], [], []))
-            n_ahead += i < section.start
+            stages.append(Stage(bound, [], [], []))
+            n_parallel += i < section.start
         elif i < section.start:
-            pieces[-1].ahead.append(bound)
+            stages[-1].prefix.append(bound)
         elif i < section.stop:
-            pieces[-1].section.append(bound)
+            stages[-1].section.append(bound)
         else:
-            pieces[-1].rest.append(bound)
-    return pieces, n_ahead
+            stages[-1].suffix.append(bound)
+    return stages, n_parallel

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source", "without_epochs"]
+__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "without_epochs"]
 
 
 class EpochEnd:
@@ -48,29 +48,37 @@ def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
 
 
 class Source(Protocol[BatchT_co]):
-    """What a pipeline reads from. `Dataset` is one."""
+    """A source of batches. `Dataset` is one."""
 
-    mark: Shard | None  # which share of the items it reads
+    shard_spec: Shard | None  # which share of the items it reads
 
     @property
     def batch_class(self) -> type[BatchT_co]:
         """The class of its batches."""
 
     def __len__(self) -> int:
-        """Give the number of items in an epoch."""
+        """Return the number of items in an epoch."""
 
-    def ids(self, positions: Positions) -> Any:
-        """Give the ids of the items at `positions`, as an array."""
+    # Not part of what users see of a dataset:
 
-    def positions(self, ids: Any) -> Positions:
-        """Give the positions of the items with these ids.
+    def _ids_at(self, positions: Positions) -> Any:
+        """Return the ids of the items at `positions`, as an array."""
+
+    def _positions_of(self, ids: Any) -> Positions:
+        """Return the positions of the items with these ids.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no item with one of them.
+            ArgumentValueError: An id is given twice, or none.
         """
 
-    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
+    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         """Make the batch of the items at `positions`; `facts` become its attributes."""
+
+
+def is_source(value: Any) -> bool:
+    """Check whether a pipeline can be made over a value."""
+    return not isinstance(value, type) and isinstance(getattr(value, "batch_class", None), type)
 
 
 class Schedule(NamedTuple):
@@ -117,7 +125,7 @@ class Schedule(NamedTuple):
         """Name the batches one after the other.
 
         Args:
-            numbers: Those of some batches in a row, whether the run has them or not; None: all.
+            numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
@@ -130,7 +138,7 @@ class Schedule(NamedTuple):
                 number += 1
 
     def ends_epoch(self, number: int) -> bool:
-        """Tell whether a batch is the last of its epoch."""
+        """Check whether a batch is the last of its epoch."""
         return (number + 1) % self.batches_per_epoch == 0
 
     def ticket(self, number: int) -> Ticket:

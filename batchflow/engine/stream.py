@@ -73,7 +73,7 @@ def parallel(
     """Work on up to `ahead` batches that have not been taken yet.
 
     Args:
-        work: What is done to each batch.
+        work: The function that is called for each batch.
         tickets: The source batches, or the batches of the stage before. Read in the consumer's
             thread only.
         context: Each task runs in a copy of it.
@@ -174,7 +174,7 @@ class _Tickets:
         self.seconds = 0.0
 
     def take(self) -> Any:
-        """Give the next ticket; None if there is none, or none that could be made."""
+        """Return the next ticket; None if there is none, or none that could be made."""
         if self._error is not None:
             return None
         try:

@@ -84,7 +84,7 @@ def _form(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
 
 
 def _unpacked(form: Any, dumps: Dumps) -> Any:
-    """Give what arrives on the other side; None if nothing does."""
+    """Return what arrives on the other side; None if nothing does."""
     try:
         return pickle.loads(dumps(form))
     except Exception:  # whatever is wrong with it
@@ -92,7 +92,7 @@ def _unpacked(form: Any, dumps: Dumps) -> Any:
 
 
 def error_line(error: BaseException) -> str:
-    """Give the last line of an error's traceback: its type and message, even if it has none."""
+    """Return the last line of an error's traceback: its type and message, even if it has none."""
     said = traceback.TracebackException(type(error), error, None)
     said.__notes__ = None  # they would come last
     return list(said.format_exception_only())[-1].strip()
@@ -178,7 +178,7 @@ class _Parts:
             return f"<{type(value).__name__}>"
 
     def rebuilt_as(self, kind: type[BaseException]) -> _Rebuilt:
-        """Give what unpacks as an error of its class, or of a base class."""
+        """Return what unpacks as an error of its class, or of a base class."""
         args, notes, slots = self._args, list(self._state.get("__notes__", ())), self._slots
         if self._replaced:
             replaced = "; ".join(self._replaced)
@@ -262,7 +262,7 @@ def _problem(value: Any, dumps: Dumps) -> Exception | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Give the parts of a value with what is written behind it to reach them."""
+    """Yield the parts of a value, each with the text behind its name that reaches it."""
     parts: Iterator[tuple[str, Any]]
     if isinstance(value, dict):
         parts = ((f"[{key!r}]", part) for key, part in value.items())
@@ -284,7 +284,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _used_by(function: Any) -> Iterator[tuple[str, Any]]:
-    """Give the variables outside of a function that it uses."""
+    """Yield the variables outside of a function that it uses, with their names."""
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -309,7 +309,7 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process has ended, by its exit code."""
+    """Return how a process has ended, in words, by its exit code."""
     if code >= 0:
         return f"it ended with exit code {code}"
     try:

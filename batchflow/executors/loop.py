@@ -38,7 +38,7 @@ CLOSE_SECONDS = 1.0
 
 
 def runs_here() -> bool:
-    """Tell whether an event loop runs in this thread, such as Jupyter's own."""
+    """Check whether an event loop runs in this thread, such as Jupyter's own."""
     import asyncio
 
     try:

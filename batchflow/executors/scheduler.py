@@ -129,7 +129,7 @@ class RetryScheduler:
     # ---- what is posted
 
     def add(self, task: Task) -> None:
-        """Take a task."""
+        """Add a task."""
         heapq.heappush(self._waiting, task)
 
     def close(self, deadline: float) -> None:
@@ -233,9 +233,10 @@ class RetryScheduler:
             if self._shared is None:
                 self._shared = self.backend.share(self._function)
             function = self._shared
-        task.inner = inner = self.backend.submit(self._key, function, task.item, tuple(_ended))
+        backend = self.backend  # the one of this future, whichever there is when it ends
+        task.inner = inner = backend.submit(self._key, function, task.item, tuple(_ended))
         self._at_work[task] = None
-        inner.add_done_callback(lambda inner: self._post_end(task, inner, self.backend))
+        inner.add_done_callback(lambda inner: self._post_end(task, inner, backend))
 
     def _post_end(self, task: Task, inner: Future[Any], backend: Backend) -> None:
         """Post that a task has ended on the executor. In any thread.

@@ -1,7 +1,7 @@
-"""What a step of a chain means: the action that it calls, its arguments, where its value goes.
+"""The meaning of a step: the action that it calls, its arguments, where its value goes.
 
 A step is data (steps.py). Here its name is looked up for a batch class and a dataset, and its call
-is checked. What is found is a bound step (bound.py).
+is checked. The result is a bound step (bound.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from batchflow.plan.steps import Chance, HookName, Step, Where
 
 __all__ = ["bind_hook", "bind_step", "bind_steps", "unknown_action"]
 
-# What others chain, and where it is here.
+# Words of other frameworks, and what to write here.
 _ELSEWHERE = {
     "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",
     "fit": "To train: train_model(...) and run(...), or model.fit(pipeline.feed(...).to_keras()).",
@@ -43,13 +43,11 @@ def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True
 
     Args:
         steps: The steps.
-        names: What names mean.
+        names: The meaning of names.
         end: Whether nothing follows them.
 
     Raises:
-        UnknownAttributeError: A name means nothing.
-        ArgumentTypeError: A step cannot be called with its arguments.
-        UnknownNameError: A step's model is not defined.
+        ArgumentTypeError: No action takes a joined batch. And the errors of `bind_step`.
     """
     result: list[Bound] = []
     joined: list[Joined] = []
@@ -79,8 +77,8 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
 
     Args:
         step: The step.
-        names: What names mean.
-        joined: What stands before the arguments of an action behind a `join`.
+        names: The meaning of names.
+        joined: The joined batches that come before the arguments, behind a `join`.
 
     Raises:
         UnknownAttributeError: The name means nothing.
@@ -176,13 +174,11 @@ def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
 
     Args:
         step: The step.
-        names: What names mean.
+        names: The meaning of names.
         moment: When it is taken.
 
     Raises:
-        UnknownAttributeError: The name means nothing.
-        ArgumentTypeError: It needs a batch, or cannot be called with these arguments.
-        UnknownNameError: Its model is not defined.
+        ArgumentTypeError: It needs a batch. And the errors of `bind_step`.
     """
     bound = bind_step(step, names)
     problem = ""
@@ -270,9 +266,9 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
 
     Args:
         name: The name.
-        names: What names mean.
+        names: The meaning of names.
         where: Where it was written.
-        methods: What else of a pipeline it may be a misspelling of.
+        methods: Methods of pipelines that it may be a misspelling of.
     """
     batch_class = names.batch_class
     own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}

@@ -34,7 +34,7 @@ class _Place(Expression):
     _letter = ""
 
     def __call__(self, *names: Any, **kwargs: Any) -> Expression:
-        """Give the expression of an attribute by its name, or, without one, of the object."""
+        """Return the expression of an attribute by its name, or, without one, of the object."""
         if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
             raise ArgumentTypeError(
                 f"{self._letter}() takes the name of an attribute: {self._letter}('name')"
@@ -78,7 +78,7 @@ class RandomValue(_Place):
     _letter = "R"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Expression:
-        """Give the expression of a draw: the name of a method of `Generator` and its arguments.
+        """Return the expression of a draw: the name of a method of `Generator` and its arguments.
 
         A list instead of a name is chosen from.
         """
@@ -191,7 +191,7 @@ class ConfigValue(Expression):
         freeze(self, _name=name, _default=default)
 
     def __call__(self, name: Any = None, **default: Any) -> Expression:
-        """Give the expression of an entry, with a default where it may be missing."""
+        """Return the expression of an entry, with a default where it may be missing."""
         if name is not None and not isinstance(name, str):
             raise ArgumentTypeError(f"C() takes the name of an entry, got {name!r:.60}")
         if default and set(default) != {"default"}:
@@ -268,7 +268,7 @@ class L(_Wrapped):
         return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf
 
     def __init__(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        """The fields are set already: an expression that is no `L` may be what was made."""
+        """Do nothing: `__new__` has set the fields, or made another expression."""
 
 
 class P(Expression):
@@ -319,7 +319,7 @@ class P(Expression):
         return PerItem(values)
 
     def _is_anew(self) -> bool:
-        """Tell whether the value is resolved for each item: whether it is a draw."""
+        """Check whether the value is resolved for each item: whether it is a draw."""
         value = self._value
         if not isinstance(value, Operation) or value._symbol != "()":
             return False

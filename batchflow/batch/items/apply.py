@@ -34,7 +34,7 @@ from batchflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
 
 __all__ = ["apply_parallel", "apply_to_items"]
@@ -98,7 +98,7 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
             raise ArgumentTypeError(f"@apply_parallel decorates a method, got {method!r:.60}")
 
         @functools.wraps(method)
-        def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
+        def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in _Options._fields if name in kwargs}
             from batchflow.batch.items.calls import ItemCalls
 
@@ -115,7 +115,7 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
 
 
 def apply_to_items(
-    batch: Batch,
+    batch: BaseBatch,
     function: Any,
     *args: Any,
     src: Any = None,

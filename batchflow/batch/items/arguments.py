@@ -16,7 +16,7 @@ from batchflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 PER_ITEM = "_batchflow_per_item"
 
 
-def elements(batch: Batch, component: str) -> list[Any]:
+def elements(batch: BaseBatch, component: str) -> list[Any]:
     """Return the elements of a component, one for each item.
 
     Raises:
@@ -84,13 +84,15 @@ def with_arguments(
     ]
 
 
-def ids_of_calls(batch: Batch, n_calls: int) -> list[Any] | None:
+def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
     """Return the ids of the items, if there is one call for each."""
     ids: list[Any] = batch.indices.tolist()
     return ids if len(ids) == n_calls else None
 
 
-def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[str] = ()) -> Any:
+def class_attribute(
+    cls: type[BaseBatch], wanted: str, asker: str, words: Iterable[str] = ()
+) -> Any:
     """Return an attribute of a batch class by its name.
 
     Args:
@@ -113,7 +115,7 @@ def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[s
     return found
 
 
-def post_function(cls: type[Batch], post: Any, name: str) -> Callable[..., Any] | None:
+def post_function(cls: type[BaseBatch], post: Any, name: str) -> Callable[..., Any] | None:
     """Return the function that gets the results, the batch first; None if there is none."""
     if post is not None and not isinstance(post, str) and not callable(post):
         raise ArgumentTypeError(

@@ -18,7 +18,7 @@ from batchflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["Call", "Failed", "ItemCalls", "Target"]
 
@@ -118,7 +118,7 @@ class ItemCalls:
         gives_items: Whether each call is given an `Item` that no other call has.
     """
 
-    batch: Batch
+    batch: BaseBatch
     name: str
     function: Callable[..., Any]
     calls: list[Call] = field(default_factory=list)

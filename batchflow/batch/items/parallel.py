@@ -32,7 +32,7 @@ from batchflow.batch.items.arguments import (
 from batchflow.errors import ActionResultError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
 
 __all__ = [
@@ -152,7 +152,7 @@ def inbatch_parallel(
         spec = _Spec(method, init, post, where, own, is_maker, extra)
 
         @functools.wraps(method)
-        def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
+        def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
             return _call(spec, per_item, self, args, kwargs)
 
         marks = {
@@ -174,7 +174,7 @@ def _signature(spec: _Spec, components: Iterable[str] = ()) -> inspect.Signature
     )
 
 
-def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | None:
+def per_item_signature(function: Any, cls: type[BaseBatch]) -> inspect.Signature | None:
     """Return the signature of an `inbatch_parallel` action of a batch class; None of others.
 
     Which names are components only the class knows: each call is given one element of them.
@@ -183,7 +183,7 @@ def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | N
     return _signature(spec, cls.components) if isinstance(spec, _Spec) else None
 
 
-def check_per_item(cls: type[Batch]) -> None:
+def check_per_item(cls: type[BaseBatch]) -> None:
     """Check that a batch class has the attributes that its per-item methods name.
 
     Raises:
@@ -196,13 +196,13 @@ def check_per_item(cls: type[Batch]) -> None:
             post_function(cls, spec.post, spec.name)
 
 
-def _check_init(cls: type[Batch], spec: _Spec) -> None:
+def _check_init(cls: type[BaseBatch], spec: _Spec) -> None:
     if spec.init not in ("indices", "items", "run_once", *cls.components):
         class_attribute(cls, spec.init, f"{spec.name}(init={spec.init!r})", _INIT_WORDS)
 
 
 def _call(
-    spec: _Spec, wrapper: Any, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]
+    spec: _Spec, wrapper: Any, batch: BaseBatch, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Make the calls of a per-item method."""
     from batchflow.batch.items.calls import ItemCalls
@@ -252,7 +252,7 @@ def _let_make_function(calls: ItemCalls, args: tuple[Any, ...], kwargs: dict[str
 
 
 def _first_arguments(
-    batch: Batch, spec: _Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
+    batch: BaseBatch, spec: _Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Call]:
     """Return the arguments that each call gets before those of the action."""
     init = spec.init

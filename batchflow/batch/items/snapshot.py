@@ -23,10 +23,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from batchflow.batch.core import BatchData
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
-from batchflow.batch.preloaded import Given, Preloaded
 from batchflow.errors import (
     ArgumentTypeError,
     UnknownAttributeError,
@@ -317,7 +317,7 @@ class _PipelineSnapshot:
 
 def _without_data(value: Any) -> Any:
     """Return a dataset without its data, and its parts as well."""
-    if isinstance(value, Preloaded | Given):
+    if isinstance(value, BatchData):
         return _DataAtHome()
     if isinstance(value, Split):
         return Split(*map(_without_data, value))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.batch.directory import ModelDirectory, ModelSlot, looked_up
 from batchflow.engine.preparation.no_batch import NoBatch
 from batchflow.engine.state import PipelineState
 from batchflow.errors import UnknownNameError, did_you_mean
@@ -83,6 +83,9 @@ class PipelineModels:
                 has reached it yet.
             ModelDefinitionError: It is not there yet, and a parallel action asks.
         """
+        return looked_up(name, self._find)
+
+    def _find(self, name: str) -> Any:
         declared = self._declared.get(name)
         is_given = declared is not None and not is_builder(declared.builder)
         if not self.is_dynamic(name) or is_given:

@@ -13,8 +13,7 @@ from batchflow.batch import Batch
 from batchflow.engine.preparation.arguments import arguments_of, awaited, make_step, with_chance
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
-from batchflow.models.keras import is_keras_model, share_state
-from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.models.adapters import adapter_of
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
@@ -34,9 +33,9 @@ class ReadySteps:
 
     Args:
         steps: The steps.
-        model_of: Gives a model by its name; a dynamic one for a batch. Static ones are made now.
+        model_of: Returns a model by its name; a dynamic one for a batch. Static ones are made now.
         joined: By the id of a `Joined`, what makes the joined batches.
-        loop: What runs coroutines, or None.
+        loop: The event loop for coroutines, or None.
         replay_note: See `run_steps`.
     """
 
@@ -65,11 +64,11 @@ class ReadySteps:
         )
 
     def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
-        """Give some of the steps."""
+        """Return some of the steps."""
         return [self._steps[id(bound)] for bound in steps]
 
     def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
-        """Give the steps of an ordered section, cut behind those that take several batches."""
+        """Return the steps of an ordered section, cut behind those that take several batches."""
         from batchflow.engine.preparation.grouped import Phase  # on use, for a light import
 
         phases: list[Phase] = []
@@ -93,7 +92,7 @@ class ReadySteps:
         known = {leaf.model: leaf for leaf in leaves if leaf.model in self._descriptors}
         for one, other in combinations(known.values(), 2):
             models = [self._descriptors[leaf.model] for leaf in (one, other)]  # type: ignore[index]
-            if share_state(*models):
+            if adapter_of(models[0]).shares_state(models[1]):
                 grouped = next(leaf for leaf in leaves if leaf.group > 1)
                 raise ArgumentValueError(
                     f"{grouped.step}, chained at {grouped.step.where}, takes {grouped.group} "
@@ -116,8 +115,7 @@ class ReadySteps:
         for bound in (leaf for step in steps for leaf in step.leaves):
             if bound.model is None or bound.function is predict_model:
                 continue
-            descriptor = self._descriptors[bound.model]
-            if is_keras_model(descriptor) or is_tf_keras_model(descriptor):
+            if adapter_of(self._descriptors[bound.model]).needs_order:
                 warnings.warn(
                     f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
                     "several threads at once, which loses updates or breaks the model. Mark it "
@@ -167,7 +165,7 @@ class _ReadyJoin(Expression):
 
 
 def needs_loop(bound: BoundStep) -> bool:
-    """Tell whether a step needs an event loop."""
+    """Check whether a step needs an event loop."""
     given = [*bound.args, *bound.kwargs.values()]
     return (
         is_awaited(bound)
@@ -178,7 +176,7 @@ def needs_loop(bound: BoundStep) -> bool:
 
 
 def is_awaited(bound: BoundStep) -> bool:
-    """Tell whether a step gives a coroutine."""
+    """Check whether a step returns a coroutine."""
     called = bound.args[0] if bound.function is call and bound.args else bound.function
     return inspect.iscoroutinefunction(called)
 

@@ -231,8 +231,7 @@ class RemoteWork:
         in_parallel.set(True)
         np.seterr(**self._numpy_errors)
         if self._sources is None:
-            for prefix in self._prefixes:
-                _make_ready(prefix)
+            self._prefixes = list(map(_readied, self._prefixes))
             self._sources = sources_of(self._prefixes)
         prefix = self._prefixes[number]
         item: Any = given
@@ -242,19 +241,18 @@ class RemoteWork:
         return serialize_batch(made, self._sources) if isinstance(made, Batch) else made
 
 
-def _make_ready(prefix: Prefix) -> None:
-    """Let a prefix that has arrived work here."""
+def _readied(prefix: Prefix) -> Prefix:
+    """Return a prefix that has arrived, ready to work here."""
     guard_ordered(prefix.batch_class)
     bounds = [bound for row in prefix.segments for bound in row]
     steps = [bound for bound in bounds if hasattr(bound, "leaves")]
     leaves = [leaf for bound in steps for leaf in bound.leaves]
-    joined = {}
-    for value, other in prefix.joined:
-        _make_ready(other)
-        joined[id(value)] = other.joined_to
+    joined = [(value, _readied(other)) for value, other in prefix.joined]
+    joined_to = {id(value): other.joined_to for value, other in joined}
     loop = PrivateLoop() if any(map(needs_loop, leaves)) else None
-    ready = ReadySteps(steps, refuse_model, joined, loop, prefix.notes.ahead)  # type: ignore[arg-type]
-    prefix.ready([ready.of(row) for row in prefix.segments], prefix.view, loop)
+    ready = ReadySteps(steps, refuse_model, joined_to, loop, prefix.notes.ahead)  # type: ignore[arg-type]
+    segments = [ready.of(row) for row in prefix.segments]
+    return prefix.readied(segments, prefix.view, loop, joined, marks_epochs=prefix.marks_epochs)
 
 
 def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:

@@ -117,7 +117,7 @@ def sizes_of(pieces: Sequence[memoryview]) -> bytes:
 
 
 def spread_out(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
-    """Give each piece its start and end in shared memory, and the size of it all."""
+    """Return start and end of each piece in shared memory, and the size of it all."""
     places, start = [], 0
     for size in sizes:
         places.append((start, start + size))
@@ -238,7 +238,7 @@ class Frame:
             self.close()
 
     def opened(self, memory: memoryview) -> Opened:
-        """Find the pickle and its buffers in memory."""
+        """Return the pickle and its buffers, which lie in memory."""
         places, _ = spread_out(struct.unpack(f"<{len(self.body) // 8}Q", self.body))
         payload, *buffers = (memory[start:end] for start, end in places)
         return Opened(payload, buffers)

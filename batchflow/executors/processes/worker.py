@@ -159,7 +159,7 @@ class _Worker:
         os.register_at_fork(after_in_child=connection.close)
 
     def work(self) -> NoReturn:
-        """Take what comes, for ever."""
+        """Take frames from the queue, for ever."""
         threading.Thread(target=self._read, name="batchflow-reader", daemon=True).start()
         self._send(READY)
         is_tidy = True

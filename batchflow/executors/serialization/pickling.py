@@ -75,7 +75,7 @@ class Classes:
         self.tokens: dict[type, Token] = {}
 
     def add(self, cls: type, token: Token | None = None) -> None:
-        """Take a class in, under its number if it has one."""
+        """Add a class, under its number if it has one."""
         token = token or _tokens.get(cls) or (os.getpid(), next(_numbers))
         self.tokens[cls] = _tokens[cls] = token
         _classes[token] = cls
@@ -92,7 +92,7 @@ def _class_of(token: Token) -> type:
 
 @dataclass(eq=False)
 class PackedCall:
-    """A function that is ready for the journey.
+    """A function that is ready to be sent.
 
     Attributes:
         function: The function itself, which keeps its classes alive.
