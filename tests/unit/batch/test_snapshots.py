@@ -165,6 +165,22 @@ def test_a_result_that_is_kept_keeps_itself_and_not_its_neighbours():
     assert memoryview(root.base if root.base is not None else root).nbytes < 1000
 
 
+def test_a_worker_keeps_no_memory_of_earlier_calls():
+    def work(self, item_id):
+        import gc
+
+        gc.disable()
+        with open("/proc/self/maps") as maps:
+            n_maps = sum("memfd:batchflow" in line for line in maps)
+        return n_maps if self.images[0, 0, 0] == 0 else None
+
+    try:
+        n_maps = [max(batch_of(work, side=200).work(n_workers=1)) for _ in range(20)]
+    finally:
+        item_threads.shutdown()
+    assert max(n_maps[10:]) <= max(n_maps[:3])
+
+
 # ---- the same as elsewhere
 
 
