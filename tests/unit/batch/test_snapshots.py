@@ -141,6 +141,12 @@ def test_of_items_as_arguments_only_the_components_travel_that_are_read(sent, de
     assert sum(sent) < 0.1 * batch.images.nbytes
 
 
+def test_an_item_of_another_batch_has_all_components():
+    batch = batch_of(lambda self, item, other: int(item.labels + other.images.sum()), "items")
+    assert batch.work(next(iter(batch_of(label_of)))) == [0, 10, 20, 30, 40, 50]
+    assert batch.work(batch_of(label_of)[1])[0] == 4
+
+
 def test_an_item_that_is_passed_on_has_all_components():
     batch = batch_of(lambda self, item: label_of(item, ...), "items")
     assert batch.work() == [0, 10, 20, 30, 40, 50]
