@@ -75,14 +75,7 @@ class Workers:
         """Work on up to `ahead` items at once."""
         if self._executor is None:
             return in_turn(segment.work, items, self._context)
-        return parallel(
-            segment.work,
-            items,
-            self._context,
-            self._executor,
-            ahead,
-            is_staged=segment.place > 0,
-        )
+        return parallel(segment.work, items, self._context, self._executor, ahead)
 
     def also_close(self, stage: Generator[Any, None, None]) -> Iterator[Any]:
         """Let `close` end a generator."""
