@@ -35,7 +35,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
-from batchflow.inspection.inspector import Inspector
+from batchflow.inspection.debugging import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.adapters import adapter_of

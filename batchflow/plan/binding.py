@@ -6,7 +6,6 @@ is checked. The result is a bound step (bound.py).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from batchflow.errors import (
 from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
-from batchflow.plan.names import Names
+from batchflow.plan.names import Names, without_batch
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
@@ -138,7 +137,7 @@ def _bind_stream(step: Step, action: Action, save_to: Any, names: Names) -> Boun
             "give the value"
         )
     # The functions of these steps take no batch, and their arguments are checked now.
-    Action(step.name, _with_batch(action.function), action.spec).check_call(
+    Action(step.name, without_batch(action.function), action.spec).check_call(
         step.args, step.kwargs, step.where
     )
     try:
@@ -238,16 +237,6 @@ def _with_joined(
     if action.function is Batch.load:  # which takes several batches as one source
         return (tuple(joined) if len(joined) > 1 else joined[0], *args)
     return (*args[:place], *joined, *args[place:])
-
-
-def _with_batch(function: Callable[..., Any]) -> Callable[..., Any]:
-    def with_batch(batch: Any, *args: Any, **kwargs: Any) -> None: ...
-
-    signature = inspect.signature(function)
-    first = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
-    parameters = [first, *signature.parameters.values()]
-    with_batch.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_batch
 
 
 def _check_place(place: Any, step: Step) -> None:

@@ -236,4 +236,4 @@ def variables_in(values: Sequence[Any]) -> frozenset[str]:
 
 
 def _has_section(pipeline: Nested) -> bool:
-    return pipeline._bound_plan().has_section
+    return bool(pipeline._bound_plan().has_section)

@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.binding import bind_hook, bind_steps
-from batchflow.plan.bound import BoundPlan
-from batchflow.plan.checks import check_plan
+from batchflow.plan.bound import BoundPlan, BoundStep, variables_in
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.names import Names
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 from batchflow.plan.variables import Variable
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "check_plan"]
 
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 
@@ -187,6 +186,36 @@ class Plan:
             )
         steps = tuple(bind_steps(self.steps, names, end=end))
         return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
+
+
+def check_plan(plan: BoundPlan) -> None:
+    """Check a whole chain.
+
+    Raises:
+        UnknownNameError: A step or a model's config uses a variable that is not declared.
+        ArgumentValueError: A step cannot take several batches in one call.
+    """
+    declared = {variable.name for variable in plan.variables}
+    uses = [
+        (f"the config of the model {model.name!r}", variables_in([model.config]))
+        for model in plan.declared_models
+    ]
+    hooked: list[BoundStep] = [leaf for steps in plan.hooks for leaf in steps]
+    uses += [
+        (f"the step {leaf.step}, chained at {leaf.step.where},", leaf.reads | leaf.writes)
+        for leaf in (*plan.leaves, *hooked)
+    ]
+    for user, names in uses:
+        for name in sorted(names - declared):
+            raise UnknownNameError(
+                f"{user} uses the variable {name!r}, which is not declared."
+                f"{did_you_mean(name, declared)} "
+                f"Declare it with .init_variable({name!r}, ...) in the chain"
+            )
+    if plan.has_groups or plan.regroupings:
+        from batchflow.plan.groups import check_groups  # on use
+
+        check_groups(plan)
 
 
 def _declared(others: Iterable[Any], declaration: Any) -> tuple[Any, ...]:
