@@ -26,12 +26,7 @@ __all__ = ["ReadyGraph", "start"]
 
 
 def start(graph: RunGraph, loop: Any) -> ReadyGraph:
-    """Make variables and static models, in the thread that asks for the first batch.
-
-    Args:
-        graph: The graph of a run.
-        loop: The event loop for coroutines, or None.
-    """
+    """Make variables and static models, in the thread that asks for the first batch."""
     graph.set_up(loop)
     ready = ReadyGraph(graph, loop)
     if graph.options is not None:
@@ -41,10 +36,6 @@ def start(graph: RunGraph, loop: Any) -> ReadyGraph:
 
 class ReadyGraph:
     """The graph of a run, made ready in the thread that starts it.
-
-    Args:
-        graph: The graph.
-        loop: The event loop for coroutines, or None.
 
     Attributes:
         steps: The steps, ready.
@@ -98,12 +89,7 @@ class ReadyGraph:
         return made
 
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
-        """Take one batch through all steps. For any thread, but for ordered steps.
-
-        Args:
-            batch: The batch.
-            pipeline: Its `pipeline` behind the parallel steps.
-        """
+        """Take one batch through all steps. For any thread, but for ordered steps."""
         stage, note = self._graph.stages[0], self._graph.notes.in_section
         done = self.prefix.through(batch)
         if done is not None:

@@ -17,18 +17,9 @@ __all__ = ["take_hooks"]
 
 
 def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: Any) -> None:
-    """Take the steps of one moment, in this thread.
-
-    Args:
-        program: The pipeline.
-        moment: `"once"`, `"before"` or `"after"`.
-        rng_key: The key of their randomness.
-        loop: The event loop for coroutines, or None.
+    """Take the steps of one moment (`"once"`, `"before"` or `"after"`), in this thread.
 
     `SkipBatch` ends the steps of the moment: there is no batch to skip.
-
-    Raises:
-        Exception: Whatever a step raises, with a note that says where.
     """
     steps: tuple[BoundStep, ...] = getattr(program.plan.hooks, moment)
     if not steps:

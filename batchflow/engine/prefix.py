@@ -86,15 +86,7 @@ class Prefix:
         *,
         marks_epochs: bool,
     ) -> Prefix:
-        """Return the same prefix with what it needs to work.
-
-        Args:
-            steps: The ready steps of each segment.
-            view: The `pipeline` of its batches.
-            loop: The event loop for coroutines, or None.
-            joined: The joined pipelines, ready.
-            marks_epochs: Whether somebody has to know where epochs end.
-        """
+        """Return the same prefix with what it needs to work: see its attributes."""
         ready = self.travelling(view, joined)
         ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
         facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
@@ -105,11 +97,7 @@ class Prefix:
 
     @property
     def given_source(self) -> Source:
-        """The source of its batches.
-
-        Raises:
-            ArgumentValueError: There is no dataset.
-        """
+        """The source of its batches; an error where there is none."""
         return _no_source() if self.source is None else self.source
 
     # ---- for any thread

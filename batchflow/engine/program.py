@@ -87,11 +87,7 @@ def shard_word(source: Source | None) -> int:
 
 
 def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
-    """Refuse a shard inside of another pipeline whose order is derived from that one's.
-
-    Raises:
-        ArgumentValueError: It is one.
-    """
+    """Refuse a shard inside of another pipeline whose order is derived from that one's."""
     ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
     own = ahead.get("shuffle", True)
     is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))

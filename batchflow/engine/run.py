@@ -367,9 +367,7 @@ def _stream(
 def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
-    Args:
-        graph: The graph of the run.
-        make_loop: Makes what runs the coroutines among them; or gives None: there are none.
+    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
     """
     earlier = sys.exception()
     loop = make_loop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
@@ -177,13 +177,8 @@ class Plan:
             UnknownNameError: A step's model is not defined.
         """
         names = self.names(batch_class, dataset)
-        hooks = self.hooks
-        if any(hooks):
-            hooks = Hooks(
-                once=tuple(bind_hook(step, names, "once") for step in hooks.once),
-                before=tuple(bind_hook(step, names, "before") for step in hooks.before),
-                after=tuple(bind_hook(step, names, "after") for step in hooks.after),
-            )
+        moments = zip(get_args(HookName), self.hooks, strict=True)
+        hooks = Hooks(*[tuple([bind_hook(step, names, at) for step in own]) for at, own in moments])
         steps = tuple(bind_steps(self.steps, names, end=end))
         return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
 

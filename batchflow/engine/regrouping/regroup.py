@@ -155,19 +155,16 @@ def regroup(
     drop_last: bool,
     first_epoch: int,
 ) -> Stage:
-    """Make other batches of a stream.
+    """Make other batches of a stream; `EpochEnd` where an epoch ends behind the last of them.
 
     Args:
-        what: Which.
+        what: How.
         stream: The batches of the pipeline.
         others: The batches of the other pipelines.
-        merge: Makes one batch of a list of them.
+        merge: Makes one batch of a list of them, where `what` has no function.
         naming: Names the new ones.
         drop_last: Whether the run leaves out short last batches.
         first_epoch: The epoch that comes first.
-
-    Returns:
-        The new batches; `EpochEnd` where an epoch ends behind the last of them.
     """
     if isinstance(what, Concat):
         return _concat(stream, others, naming, first_epoch)
