@@ -162,7 +162,7 @@ class Run(Generic[BatchT_co]):
         return batch  # type: ignore[return-value]
 
     def _take(self) -> BatchT_co | EpochEnd:
-        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
+        """Return the next batch, or the end of an epoch whose last batch was skipped."""
         return self.__next__(tells_ends=True)
 
     def _leave(self, epoch: int) -> None:

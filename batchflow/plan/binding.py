@@ -40,23 +40,14 @@ _ELSEWHERE = {
 def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True) -> list[Bound]:
     """Bind steps in a row; a `join` becomes arguments of the step behind it.
 
-    Args:
-        steps: The steps.
-        names: The meaning of names.
-        end: Whether nothing follows them.
-
-    Raises:
-        ArgumentTypeError: No action takes a joined batch. And the errors of `bind_step`.
+    With `end` nothing follows them, and a `join` at the end is refused.
     """
     result: list[Bound] = []
     joined: list[Joined] = []
     last: Step | Chance | None = None
     for step in steps:
-        bound = (
-            _bind_chance(step, names, joined)
-            if isinstance(step, Chance)
-            else bind_step(step, names, joined)
-        )
+        bind = _bind_chance if isinstance(step, Chance) else bind_step
+        bound = bind(step, names, joined)  # type: ignore[arg-type]
         last = step
         if isinstance(bound, Join):
             joined.extend(Joined(pipeline) for pipeline in bound.others)
@@ -169,16 +160,7 @@ def _bind_chance(chance: Chance, names: Names, joined: Sequence[Joined]) -> Boun
 
 
 def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
-    """Bind a step that is taken outside of the stream of batches.
-
-    Args:
-        step: The step.
-        names: The meaning of names.
-        moment: When it is taken.
-
-    Raises:
-        ArgumentTypeError: It needs a batch. And the errors of `bind_step`.
-    """
+    """Bind a step that is taken outside of the stream of batches: it may need none."""
     bound = bind_step(step, names)
     problem = ""
     if not isinstance(bound, BoundStep) or bound.needs_batch:
@@ -251,14 +233,7 @@ def _check_place(place: Any, step: Step) -> None:
 
 
 def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str] = RESERVED) -> str:
-    """Return the message for a name that means nothing.
-
-    Args:
-        name: The name.
-        names: The meaning of names.
-        where: Where it was written.
-        methods: Methods of pipelines that it may be a misspelling of.
-    """
+    """Return the message for a name that means nothing; it may be a misspelt one of `methods`."""
     batch_class = names.batch_class
     own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}
     known = {*names.known(), *methods}

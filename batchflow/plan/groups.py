@@ -39,9 +39,6 @@ _ANYTHING = "state of their own"
 def check_groups(plan: BoundPlan) -> None:
     """Refuse steps that take several batches in one call, where that would change the result.
 
-    Args:
-        plan: The plan.
-
     Raises:
         ArgumentValueError: Such a step is left to a coin; two take groups of different sizes;
             another step of the ordered section uses its model or what it stores; steps before and
