@@ -122,12 +122,7 @@ class RunOptions:
         )
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, RunOptions):
-            return NotImplemented
-        return all(
-            same_value(getattr(self, field.name), getattr(other, field.name))
-            for field in fields(self)
-        )
+        return isinstance(other, RunOptions) and same_value(vars(self), vars(other))
 
     __hash__ = None  # type: ignore[assignment]
 

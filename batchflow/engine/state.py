@@ -27,11 +27,9 @@ from batchflow.plan import Variable
 class Reader(Protocol[BatchT_co]):
     """An open run, as far as it is of interest here."""
 
-    def __next__(self) -> BatchT_co:
-        """Return the next batch."""
+    def __next__(self) -> BatchT_co: ...
 
-    def close(self) -> None:
-        """End it."""
+    def close(self) -> None: ...
 
 
 __all__ = ["PipelineState", "PipelineView"]
@@ -58,7 +56,7 @@ class PipelineState(Generic[BatchT_co]):
         setting_up: Held while they are taken.
         reader: The open run of `next_batch` and its options, or None.
         trained: The runs that have trained models; None: a warning of them has been given. See
-            `again.py`.
+            `retraining.py`.
     """
 
     def __init__(self, declared: Iterable[Variable]) -> None:
@@ -104,11 +102,7 @@ class PipelineState(Generic[BatchT_co]):
     def open_reader(
         self, options: RunOptions, make: Callable[[], Reader[BatchT_co]]
     ) -> Reader[BatchT_co]:
-        """Return the open run of `next_batch`, made now if there is none.
-
-        Raises:
-            ArgumentValueError: It was made with other options.
-        """
+        """Return the open run of `next_batch`, made now if there is none."""
         with self._guard:
             if self.reader is None:
                 self.reader = options, make()
