@@ -73,13 +73,7 @@ class Epoch(Generic[BatchT_co]):
 
 
 class Epochs(Generic[BatchT_co]):
-    """Goes through the epochs of a run. Made by `run.epochs()`.
-
-    Args:
-        run: The run.
-        first: The number of its first epoch.
-        n_epochs: How many there are; None if there is no end.
-    """
+    """Goes through the epochs of a run. Made by `run.epochs()`."""
 
     def __init__(self, run: Reading[BatchT_co], first: int, n_epochs: int | None) -> None:
         self._run = run

@@ -126,12 +126,9 @@ def elsewhere(
 
     Args:
         submit: Hands a ticket over; never waits.
-        collect: Waits for what has become of a ticket, and gives the batch; None if it is skipped.
+        collect: Waits for what has become of a ticket: the batch; None if it is skipped.
         tickets: As for `parallel`.
-        ahead: As for `parallel`.
-
-    Yields:
-        The batches, in order.
+        ahead: The most batches that are begun and not taken.
     """
     pending: deque[tuple[Any, Future[Any]]] = deque()
     source = _Tickets(tickets)

@@ -70,13 +70,7 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
 
 
 class _Check:
-    """A batch on its way through the steps.
-
-    Args:
-        program: A copy of the pipeline.
-        n_items: The number of items that is asked for.
-        seed: The seed of its randomness, or None.
-    """
+    """A batch on its way through the steps: see `check_program`."""
 
     def __init__(self, program: Program, n_items: int, seed: int | None) -> None:
         keywords = {"seed": seed, "n_iters": 1, "executor": "serial"}

@@ -116,9 +116,6 @@ def debug_batch(program: Program, options: RunOptions, number: int) -> Any:
 
     Returns:
         The batch; None if a step skips it or stops.
-
-    Raises:
-        ArgumentValueError: A step regroups batches.
     """
     _refuse_regrouping("debug", program)
     keeping = keeps_batch.set([])
@@ -141,10 +138,6 @@ def execute_for(
 
     Returns:
         The batch; None if a step skips it or stops.
-
-    Raises:
-        ArgumentTypeError: It is not a batch.
-        ArgumentValueError: A step regroups batches.
     """
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(f"execute_for takes a batch, got {batch!r:.60}")

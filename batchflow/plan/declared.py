@@ -54,12 +54,7 @@ class DeclaredModel(Value):
 
     @classmethod
     def imported(cls, name: str, pipeline: Any) -> DeclaredModel:
-        """Declare the model of another pipeline.
-
-        Raises:
-            ArgumentTypeError: It is no pipeline.
-            UnknownNameError: (a `KeyError`) It has no such model.
-        """
+        """Declare the model of another pipeline."""
         if isinstance(pipeline, type) or not hasattr(pipeline, "_bound_plan"):
             raise ArgumentTypeError(
                 f"import_model({name!r}): expected a pipeline, got {pipeline!r:.60}"

@@ -58,11 +58,7 @@ class Plan:
         return replace(self, variables=_declared(self.variables, variable))
 
     def without_variables(self, names: Iterable[str]) -> Plan:
-        """Make the plan without the declarations of some variables.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) One is not declared.
-        """
+        """Make the plan without the declarations of some variables."""
         known = {variable.name for variable in self.variables}
         for name in names:
             if name not in known:
@@ -85,9 +81,6 @@ class Plan:
         """Make the plan of this chain followed by another.
 
         A step before or after the batches that both have is taken once.
-
-        Raises:
-            ArgumentValueError: Both declare a variable or a model, and not alike.
         """
         pairs = zip(self.hooks, other.hooks, strict=True)
         hooks = ((*mine, *(h for h in others if h not in mine)) for mine, others in pairs)
@@ -101,21 +94,13 @@ class Plan:
         )
 
     def __mul__(self, times: int) -> Plan:
-        """Make the plan that repeats the steps.
-
-        Raises:
-            ArgumentValueError: `times` is less than 0.
-        """
+        """Make the plan that repeats the steps."""
         if times < 0:
             raise ArgumentValueError(f"pipeline * {times}: steps cannot be repeated {times} times")
         return replace(self, steps=self.steps * times)
 
     def with_chance(self, probability: float, where: Where) -> Plan:
-        """Make the plan whose steps are gone through with a probability.
-
-        Raises:
-            ArgumentValueError: It is no probability.
-        """
+        """Make the plan whose steps are gone through with a probability."""
         if not 0 <= probability <= 1:
             raise ArgumentValueError(
                 f"pipeline @ {probability}: a probability is a number from 0 to 1"

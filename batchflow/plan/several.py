@@ -89,11 +89,7 @@ class Concat(NamedTuple):
     others: tuple[Nested, ...]
 
     def check_class(self, batch_class: type[Batch]) -> None:
-        """Refuse pipelines of another batch class: the steps that follow are those of this one.
-
-        Raises:
-            ArgumentTypeError: One is of another class.
-        """
+        """Refuse pipelines of another batch class: the steps that follow are those of this one."""
         for other in self.others:
             others = other._bound_plan().batch_class
             if others is not batch_class:

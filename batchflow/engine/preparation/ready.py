@@ -97,7 +97,7 @@ class ReadySteps:
                 )
 
     def _model_for(self, bound: BoundStep) -> Callable[[Batch], Any] | None:
-        """Make what gives a step's model for a batch; None if it has no model."""
+        """Make a function from a batch to the step's model; None if it has no model."""
         name = bound.model
         if name is None:
             return None

@@ -82,14 +82,7 @@ class Length:
 def is_as_counted(
     stream: Iterator[Batch | EpochEnd], schedule: Schedule, length: Length, step: object
 ) -> Iterator[Batch | EpochEnd]:
-    """Pass on source batches, and compare them with what was counted.
-
-    Args:
-        stream: The batches that come to a step that regroups them.
-        schedule: The source batches.
-        length: Is told when they differ.
-        step: The step.
-    """
+    """Pass on source batches that come to a step; tell `length` if they are not as counted."""
     number, per_epoch = schedule.first, schedule.batches_per_epoch
 
     def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
@@ -112,9 +105,7 @@ def none_is_missing(
 ) -> Iterator[Batch | EpochEnd]:
     """Pass on source batches that come to a merge in a run that begins at a later epoch.
 
-    Raises:
-        ActionResultError: An action has skipped one. It would have skipped some before, too, and
-            nobody knows how many.
+    An action that has skipped one would have skipped some before, too, and nobody knows how many.
     """
     numbers = itertools.count(schedule.first)
 
