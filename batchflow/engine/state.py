@@ -72,6 +72,11 @@ class PipelineState(Generic[BatchT_co]):
         self.reader: tuple[RunOptions, Reader[BatchT_co]] | None = None
         self.trained: dict[Any, Any] | None = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the variables."""
+        return frozenset(self._declared)
+
     def has(self, name: str) -> bool:
         """Check whether a variable is declared."""
         return name in self._declared
@@ -223,6 +228,11 @@ class PipelineView:
     def values(self) -> Mapping[str, Any]:
         """The values of the variables that can be read."""
         return self._values
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the variables."""
+        return frozenset([*self._values, *self._written])
 
     def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
         """Refuse."""
