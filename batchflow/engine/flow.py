@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
@@ -95,8 +94,8 @@ class ReadyGraph:
         if done is not None:
             done.pipeline = pipeline
         if done is not None and stage.section:
-            section = partial(run_steps, done, self.steps.of(stage.section), note)
-            done = holding(self._graph.locks(), section)
+            section = self.steps.of(stage.section)
+            done = holding(self._graph.locks(), run_steps, done, section, note)
         if done is not None and stage.suffix:
             done = run_steps(done, self.steps.of(stage.suffix), note)
         return done

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from batchflow.engine.preparation.arguments import awaited, make_step
@@ -47,4 +46,4 @@ def _take(bound: BoundStep, program: Program, at: Any, loop: Any) -> None:
         model = program.models[bound.model]
         model_for = lambda _: model  # noqa: E731
         locks = [program.models.slot(bound.model).lock]
-    holding(locks, partial(make_step(bound, function, bound.args, model_for), at))
+    holding(locks, make_step(bound, function, bound.args, model_for), at)

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from batchflow.batch import Batch
@@ -57,8 +56,8 @@ def in_order(
             yield held.pop()
         return
     for batch in batches:
-        if not isinstance(batch, EpochEnd):
-            batch.pipeline = pipeline
+        if batch.__class__ is not EpochEnd:
+            batch.pipeline = pipeline  # type: ignore[union-attr]
         done = [finished(batch, section, rest, locks, replay_note)]
         del batch
         if done[0] is not None:
@@ -78,7 +77,7 @@ def finished(
     done: Batch | None = item
     try:
         if section:
-            done = holding(locks, partial(run_steps, item, section, replay_note))
+            done = holding(locks, run_steps, item, section, replay_note)
         if rest and done is not None:
             done = run_steps(done, rest, replay_note)
     except SkipBatch:
@@ -86,13 +85,13 @@ def finished(
     return done
 
 
-def holding(locks: Sequence[Any], work: Callable[[], T]) -> T:
+def holding(locks: Sequence[Any], work: Callable[..., T], *args: Any) -> T:
     """Do some work with all the locks held.
 
     Nested `with` statements: an interrupt cannot come between taking a lock and being ready to
     free it.
     """
     if not locks:
-        return work()
+        return work(*args)
     with locks[0]:
-        return holding(locks[1:], work) if len(locks) > 1 else work()
+        return holding(locks[1:], work, *args) if len(locks) > 1 else work(*args)

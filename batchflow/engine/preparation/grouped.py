@@ -179,7 +179,7 @@ class _Groups:
             return batch
 
         ready = ReadyStep(step, grouped.bound.step)
-        holding(self.locks, partial(run_steps, batch, [ready], self.replay_note))
+        holding(self.locks, run_steps, batch, [ready], self.replay_note)
         return told[0]
 
     def _collected(
@@ -195,7 +195,7 @@ class _Groups:
                     self.is_over |= is_first
                     break
                 if isinstance(item, Batch):
-                    item = holding(self.locks, partial(self._through, item, phase, given))
+                    item = holding(self.locks, self._through, item, phase, given)
                 if item is not None:
                     items.append(item)
                 if is_first and (isinstance(item, EpochEnd) or (item and item._closes)):
