@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.items.streams import PerItem
 from batchflow.batch.rows import n_rows, row_at
 from batchflow.errors import (
     ArgumentTypeError,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PER_ITEM",
+    "PerItem",
     "action_signature",
     "class_attribute",
     "elements",
@@ -31,6 +31,10 @@ __all__ = [
 
 # The attribute of a decorated method that holds the arguments of its decorator.
 PER_ITEM = "_batchflow_per_item"
+
+
+class PerItem(list[Any]):
+    """Argument values of a per-item action, one for each item; `P` and `PP` resolve to one."""
 
 
 def elements(batch: BaseBatch, component: str) -> list[Any]:

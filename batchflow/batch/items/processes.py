@@ -18,17 +18,16 @@ import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from batchflow.batch.item import Item, item_reducer
+from batchflow.batch.item_streams import ItemStreams
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
 from batchflow.batch.items.reads import names_read
 from batchflow.batch.items.snapshot import Snapshot, lone_item
-from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.exceptions import error_line, sendable
 from batchflow.executors.item_processes import in_processes
@@ -91,9 +90,10 @@ def _packed(
                 calls.wrapper or calls.function,
                 calls.wrapper is not None,
                 snapshot,
-                streams.peek() if snapshot is not None and snapshot.reads_rng else None,
+                None if snapshot is None or "rng" in snapshot.parts else streams.peek(),
                 calls.keeps_results,
                 noticed.get() is not None,
+                np.geterr(),
             )
             parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
             packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
@@ -147,51 +147,28 @@ def _answers(
 # ---- in a worker
 
 
-@dataclass
-class _Task:
-    """The common part of the calls of all chunks.
+class _Task(NamedTuple):
+    """The common part of the calls of all chunks."""
 
-    Attributes:
-        function: The function, or what it is the `__wrapped__` of.
-        is_wrapped: Which of the two.
-        snapshot: Of the batch; None if the function takes no batch.
-        seed: Of the random streams of the items; None if they draw no numbers.
-        keeps_results: Whether the results are used.
-        is_watched: Whether draws from global random generators are reported.
-        numpy_errors: The setting of `np.errstate`.
-    """
-
-    function: Any
+    function: Any  # or what it is the `__wrapped__` of
     is_wrapped: bool
-    snapshot: Snapshot | None
-    seed: int | None
+    snapshot: Snapshot | None  # None if the function takes no batch
+    seed: int | None  # of the random streams of the items; None if they draw no numbers
     keeps_results: bool
-    is_watched: bool
-    numpy_errors: Any = field(default_factory=np.geterr)
+    is_watched: bool  # whether draws from global random generators are reported
+    numpy_errors: Any  # the setting of `np.errstate`
 
 
-@dataclass
-class _Answer:
-    """The answer of a worker to a chunk.
+class _Answer(NamedTuple):
+    """The answer of a worker to a chunk."""
 
-    Attributes:
-        outcomes: What each call returned, or `Failed`: packed.
-        drew: Whether a call has drawn random numbers.
-        drawn: The global random generators that the calls have drawn from, where they are watched.
-    """
-
-    outcomes: Opened
-    drew: bool
-    drawn: list[str]
+    outcomes: Opened  # what each call returned, or `Failed`
+    drew: bool  # whether a call has drawn random numbers
+    drawn: list[str]  # the global random generators that calls have drawn from, where watched
 
 
 class _Work:
-    """Makes the calls of chunks, in a worker.
-
-    Args:
-        name: The name of the function in messages.
-        packed: The task, which is unpacked for the first chunk.
-    """
+    """Makes the calls of chunks, in a worker: of a task that is unpacked for the first one."""
 
     def __init__(self, name: str, packed: Opened) -> None:
         self._name = name
@@ -222,52 +199,32 @@ class _Work:
 
     def _answer(self, calls: list[tuple[int, Any, Any]]) -> _Answer:
         task = self._task
-        streams = _Streams(self._first[0], task.seed) if self._first else None
         drawn: list[str] = []
         with np.errstate(**task.numpy_errors):
             if task.is_watched:
                 with GeneratorWatch() as watch:
                     states = watch.states()
-                    outcomes = self._outcomes(calls, streams)
+                    outcomes, drew = self._outcomes(calls)
                     drawn = watch.drawn(states)
             else:
-                outcomes = self._outcomes(calls, streams)
-        drew = streams is not None and streams.drew
+                outcomes, drew = self._outcomes(calls)
         return _Answer(_packed_outcomes(outcomes), drew, drawn)
 
-    def _outcomes(self, calls: list[tuple[int, Any, Any]], streams: _Streams | None) -> list[Any]:
-        task = self._task
+    def _outcomes(self, calls: list[tuple[int, Any, Any]]) -> tuple[list[Any], bool]:
+        task, first = self._task, self._first
         function = task.function.__wrapped__ if task.is_wrapped else task.function
+        streams = ItemStreams(first[0], task.seed) if first else None
         outcomes: list[Any] = []
+        items = []
         for position, args, kwargs in calls:
             if streams is not None:
-                streams.enter(position)
+                items.append(streams.enter(position))
             try:
-                result = function(*self._first, *args, **kwargs)
+                result = function(*first, *args, **kwargs)
                 outcomes.append(result if task.keeps_results else None)
             except Exception as error:  # noqa: BLE001  the outcome
                 outcomes.append(Failed(_sendable(error)))
-        return outcomes
-
-
-class _Streams(ItemStreams):
-    """The random streams of the items, with the seed from the main process.
-
-    Attributes:
-        drew: Whether an item has drawn from its stream.
-    """
-
-    def __init__(self, batch: Any, seed: int | None) -> None:
-        super().__init__(batch)
-        self._seed = seed
-        self.drew = False
-
-    def seed(self) -> int:
-        """Return the seed of the streams."""
-        self.drew = True
-        if self._seed is None:
-            raise ArgumentTypeError("self.rng is not here: no code is seen to read it")
-        return self._seed
+        return outcomes, any(item.rng is not None for item in items)
 
 
 _sendable = partial(sendable, dumps=partial(dumps_whole, classes=Classes()))
