@@ -35,14 +35,9 @@ class Index(Protocol):
 
 
 class Labels(NamedTuple):
-    """The labels of a value.
+    """The labels of a value."""
 
-    Attributes:
-        name: The name of the value in messages.
-        labels: Its labels.
-    """
-
-    name: str
+    name: str  # of the value in messages
     labels: Any
 
 

@@ -26,7 +26,7 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -43,37 +43,6 @@ _BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of t
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
 
-class KerasFeed(Protocol):
-    """A `keras.utils.PyDataset` with the batches of a feed. Made by `Feed.to_keras`.
-
-    Attributes:
-        seed: The seed of everything random in it.
-    """
-
-    seed: int
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return the values of a batch of the current epoch."""
-
-    def on_epoch_begin(self) -> None:
-        """Begin the next epoch."""
-
-    def on_epoch_end(self) -> None:
-        """Drop batches made ahead; raise the exception that ended the data, if one did."""
-
-    def close(self) -> None:
-        """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""
-
-    def __enter__(self) -> Self:
-        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
-
-    def __exit__(self, *raised: object) -> None:
-        """Close it."""
-
-
 def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
     """Make a `PyDataset` of a feed.
 
@@ -84,8 +53,12 @@ def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
     return dataset
 
 
-class _FeedReading:
-    """The batches of a feed, one epoch after another: see `KerasFeed`."""
+class KerasFeed:
+    """A `keras.utils.PyDataset` with the batches of a feed. Made by `Feed.to_keras`.
+
+    Attributes:
+        seed: The seed of everything random in it.
+    """
 
     def __init__(self, feed: IndexedFeed) -> None:
         super().__init__()
@@ -99,6 +72,7 @@ class _FeedReading:
 
     @property
     def workers(self) -> int:
+        """How many of Keras's threads read."""
         return self._workers
 
     @workers.setter
@@ -113,9 +87,11 @@ class _FeedReading:
         self._workers = value
 
     def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
         return len(self._feed)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return the values of a batch of the current epoch."""
         is_apart = self._caller not in (None, threading.get_ident())
         if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
             self._failure.forget()
@@ -138,24 +114,29 @@ class _FeedReading:
         return values
 
     def on_epoch_begin(self) -> None:
+        """Begin the next epoch."""
         self._caller = threading.get_ident()
         if not _is_a_look():
             self._feed.begin_epoch()
         self._is_begun.set()
 
     def on_epoch_end(self) -> None:
+        """Drop batches made ahead; raise the exception that ended the data, if one did."""
         self._caller = None
         self._is_begun.clear()
         self._feed.close()
         self._failure.reraise()
 
     def close(self) -> None:
+        """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""
         self._feed.close()
 
     def __enter__(self) -> Self:
+        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
         return self
 
     def __exit__(self, *raised: object) -> None:
+        """Close it."""
         self.close()
 
 
@@ -164,7 +145,7 @@ def _class() -> Any:
     """Make the class of the data, when Keras is there."""
     keras: Any = imported("keras", "to_keras")
 
-    class FeedDataset(_FeedReading, keras.utils.PyDataset):  # type: ignore[misc]
+    class FeedDataset(KerasFeed, keras.utils.PyDataset):  # type: ignore[misc]
         """The batches of a feed: see `KerasFeed`."""
 
     return FeedDataset

@@ -58,11 +58,7 @@ def with_arguments(
 ) -> list[Call]:
     """Put the arguments of the action behind the first arguments of each call.
 
-    Args:
-        first: The first arguments of each call.
-        args: Those of the action. Of a `PerItem` each call gets its own value.
-        kwargs: The same by name.
-        name: What to call the action in messages.
+    Of a `PerItem` each call gets its own value.
 
     Raises:
         ArgumentValueError: A `PerItem` has another number of values.
