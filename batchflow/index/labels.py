@@ -19,7 +19,7 @@ from batchflow.errors import ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
+__all__ = ["Index", "Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
 
 
 class Index(Protocol):
@@ -32,6 +32,8 @@ class Index(Protocol):
     @property
     def indices(self) -> npt.NDArray[Any]:
         """The ids."""
+
+    def __len__(self) -> int: ...
 
 
 class Labels(NamedTuple):

@@ -108,8 +108,7 @@ class KerasFeed:
             self._failure.keep(error)
             return self._end  # type: ignore[no-any-return]
         if self._in_threads and self._end is None:
-            end = _End(self._failure)
-            inputs = sys.modules["keras"].tree.map_structure(lambda _: end, values[0])
+            inputs = sys.modules["keras"].tree.map_structure(lambda _: self._failure, values[0])
             self._end = inputs, *values[1:]  # a class_weight looks into y, in Keras's own thread
         return values
 
@@ -196,7 +195,10 @@ def _refuse_objects(name: str, given: Any, value: Any) -> None:
 
 
 class _Failure:
-    """The exception that ended the data, from the thread where it was raised to the caller's."""
+    """The exception that ended the data, from the thread where it was raised to the caller's.
+
+    In the place of an array it ends the data: it raises StopIteration when it is converted.
+    """
 
     def __init__(self) -> None:
         self._kept: BaseException | None = None
@@ -205,10 +207,11 @@ class _Failure:
     def keep(self, error: BaseException) -> None:
         self._kept = error
 
-    def end_data(self) -> None:
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Let `reraise` raise it, and silence Keras, which would say that the data ran out."""
         self._ended_by = self._kept
         warnings.filterwarnings("ignore", _OUT_OF_DATA, UserWarning)
+        raise StopIteration
 
     def reraise(self) -> None:
         """Raise the exception, if the data have ended with one."""
@@ -225,14 +228,3 @@ class _Failure:
             with suppress(ValueError):  # another thread may have removed it
                 filters.remove(mine[0]) if mine else None
         self._kept = self._ended_by = None
-
-
-class _End:
-    """In the place of an array: raises StopIteration when it is converted."""
-
-    def __init__(self, failure: _Failure) -> None:
-        self._failure = failure
-
-    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._failure.end_data()
-        raise StopIteration

@@ -16,8 +16,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,7 +62,7 @@ def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
     n_workers = min(target.n_workers or cpu_count(), n_calls)
     chunks = _cut(n_calls, _CHUNKS_PER_WORKER * n_workers)
     streams = ItemStreams(calls.batch)
-    work, parts = _packed(calls, streams, chunks)
+    work, parts = contextvars.copy_context().run(_packed, calls, streams, chunks)
     outcomes: list[Any] = []
     for answer in _answers(calls, chunks, work, parts, n_workers, target.timeout):
         if answer.drew:
@@ -82,22 +81,22 @@ def _cut(n_calls: int, n_chunks: int) -> list[range]:
 def _packed(
     calls: ItemCalls, streams: ItemStreams, chunks: Sequence[range]
 ) -> tuple[_Work, list[tuple[Opened]]]:
-    """Pack everything before the first call begins."""
+    """Pack everything before the first call begins, in a context of its own."""
+    item_reducer.set(_item_reducer(calls))
     try:
-        with _lone_items(_item_reducer(calls)):
-            snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
-            task = _Task(
-                calls.wrapper or calls.function,
-                calls.wrapper is not None,
-                snapshot,
-                None if snapshot is None or "rng" in snapshot.parts else streams.peek(),
-                calls.keeps_results,
-                noticed.get() is not None,
-                np.geterr(),
-            )
-            parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
-            packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
-            return _Work(calls.name, packed_for_worker(task, "the call")), packed
+        snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
+        task = _Task(
+            calls.wrapper or calls.function,
+            calls.wrapper is not None,
+            snapshot,
+            None if snapshot is None or "rng" in snapshot.parts else streams.peek(),
+            calls.keeps_results,
+            noticed.get() is not None,
+            np.geterr(),
+        )
+        parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
+        packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
+        return _Work(calls.name, packed_for_worker(task, "the call")), packed
     except ArgumentTypeError as error:
         raise ArgumentTypeError(
             f"{calls.name}(): the function or an argument cannot be sent to a worker process: "
@@ -110,15 +109,6 @@ def _item_reducer(calls: ItemCalls) -> Callable[[Item], tuple[Any, ...]]:
     names = names_read(calls.function, len(calls.first)) if calls.gives_items else None
     own = {id(args[0]) for args, _ in calls.calls} if names is not None else set()
     return lambda item: lone_item(item, names if id(item) in own else None)
-
-
-@contextmanager
-def _lone_items(reduce: Callable[[Item], tuple[Any, ...]] = lone_item) -> Iterator[None]:
-    token = item_reducer.set(reduce)
-    try:
-        yield
-    finally:
-        item_reducer.reset(token)
 
 
 def _answers(
@@ -231,12 +221,12 @@ _sendable = partial(sendable, dumps=partial(dumps_whole, classes=Classes()))
 
 
 def _packed_outcomes(outcomes: list[Any]) -> Opened:
-    """Pack outcomes; one that cannot be packed becomes an error, and the others stay."""
-    with _lone_items():
-        try:
-            return _packed_result(outcomes)
-        except ArgumentTypeError:  # one of the outcomes: which?
-            return _packed_result([_packable(outcome) for outcome in outcomes])
+    """Pack outcomes, in a context of their own; one that cannot be packed becomes an error."""
+    item_reducer.set(lone_item)
+    try:
+        return _packed_result(outcomes)
+    except ArgumentTypeError:  # one of the outcomes: which?
+        return _packed_result([_packable(outcome) for outcome in outcomes])
 
 
 def _packable(outcome: Any) -> Any:
