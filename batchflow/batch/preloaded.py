@@ -203,11 +203,9 @@ def n_given(components: Any) -> int:
 
 
 def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) -> Positions:
-    """Return the rows of some items of a part of a dataset.
+    """Return the rows of the items at some positions of a part of a dataset.
 
-    Args:
-        rows: The rows of all items of the part; None: the positions are the rows.
-        positions: Of the items in the part.
+    `rows` are those of all items of the part; None: the positions are the rows.
     """
     if rows is None:
         return positions

@@ -145,12 +145,7 @@ class CustomOrder:
 
 
 def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
-    """Return the order of a run.
-
-    Args:
-        n_items: The number of items.
-        shuffle: None, a seed, or a function of the positions.
-    """
+    """Return the order of a run: for None, a seed, or a function of the positions."""
     if shuffle is None:
         return SequentialOrder()
     if isinstance(shuffle, CustomOrder):
@@ -166,11 +161,7 @@ def drawn_seed() -> int:
 
 
 def order_seed(shuffle: Any, *, where: str) -> int:
-    """Return the seed that an int, a `Generator` or a `RandomState` stands for.
-
-    Args:
-        shuffle: A seed, or a generator, from which one number is drawn.
-        where: The name of the caller, for the message.
+    """Return the seed that an int stands for, or a generator, from which one number is drawn.
 
     Raises:
         ArgumentTypeError: `shuffle` is none of these.

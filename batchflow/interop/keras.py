@@ -37,20 +37,10 @@ from batchflow.extras import imported
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
 
-__all__ = ["KerasFeed", "as_py_dataset"]
+__all__ = ["KerasFeed", "dataset_class"]
 
 _BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of their epoch, at most
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
-
-
-def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
-    """Make a `PyDataset` of a feed.
-
-    Raises:
-        MissingPackageError: Keras is not installed.
-    """
-    dataset: KerasFeed = _class()(feed)
-    return dataset
 
 
 class KerasFeed:
@@ -140,8 +130,12 @@ class KerasFeed:
 
 
 @functools.cache
-def _class() -> Any:
-    """Make the class of the data, when Keras is there."""
+def dataset_class() -> type[KerasFeed]:
+    """Make the class of the data.
+
+    Raises:
+        MissingPackageError: Keras is not installed.
+    """
     keras: Any = imported("keras", "to_keras")
 
     class FeedDataset(KerasFeed, keras.utils.PyDataset):  # type: ignore[misc]

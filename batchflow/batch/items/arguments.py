@@ -93,13 +93,7 @@ def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
 def class_attribute(
     cls: type[BaseBatch], wanted: str, asker: str, words: Iterable[str] = ()
 ) -> Any:
-    """Return an attribute of a batch class by its name.
-
-    Args:
-        cls: The class.
-        wanted: The name.
-        asker: The place that names it, for the message.
-        words: Words that could be written instead of an attribute.
+    """Return an attribute of a batch class, by the name that the `asker` gives.
 
     Raises:
         UnknownNameError: (a `KeyError`) There is none.

@@ -46,10 +46,7 @@ _CHUNKS_PER_WORKER = 2
 
 
 def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
-    """Make the calls in worker processes.
-
-    Returns:
-        What each call returned, or `Failed`.
+    """Make the calls in worker processes; return what each call returned, or `Failed`.
 
     Raises:
         ArgumentTypeError: The function or an argument cannot be sent.
@@ -63,8 +60,17 @@ def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
     chunks = _cut(n_calls, _CHUNKS_PER_WORKER * n_workers)
     streams = ItemStreams(calls.batch)
     work, parts = contextvars.copy_context().run(_packed, calls, streams, chunks)
+    try:
+        answers = in_processes(work, parts, n_workers=n_workers, timeout=target.timeout)
+    except ItemTimeoutError as error:
+        raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
+    except WorkerDiedError as error:
+        place, attempts, cause = error.position, error.attempts, error.cause
+        shown = ", ".join(calls.place(i) for i in chunks[place][:10])
+        told = f"{calls.name}() {shown}: {error}"
+        raise WorkerDiedError(told, place, attempts=attempts, cause=cause) from error
     outcomes: list[Any] = []
-    for answer in _answers(calls, chunks, work, parts, n_workers, target.timeout):
+    for answer in answers:
         if answer.drew:
             streams.seed()
         if (names := noticed.get()) is not None:
@@ -109,29 +115,6 @@ def _item_reducer(calls: ItemCalls) -> Callable[[Item], tuple[Any, ...]]:
     names = names_read(calls.function, len(calls.first)) if calls.gives_items else None
     own = {id(args[0]) for args, _ in calls.calls} if names is not None else set()
     return lambda item: lone_item(item, names if id(item) in own else None)
-
-
-def _answers(
-    calls: ItemCalls,
-    chunks: Sequence[range],
-    work: _Work,
-    parts: list[tuple[Opened]],
-    n_workers: int,
-    timeout: float | None,
-) -> list[_Answer]:
-    """Let workers make the calls of the chunks."""
-    try:
-        return in_processes(work, parts, n_workers=n_workers, timeout=timeout)
-    except ItemTimeoutError as error:
-        raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
-    except WorkerDiedError as error:
-        places = ", ".join(calls.place(i) for i in chunks[error.position][:10])
-        raise WorkerDiedError(
-            f"{calls.name}() {places}: {error}",
-            error.position,
-            attempts=error.attempts,
-            cause=error.cause,
-        ) from error
 
 
 # ---- in a worker
