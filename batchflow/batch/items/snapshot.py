@@ -49,17 +49,11 @@ _ADVICE = 'Pass what the items need of it as an argument, or write target="threa
 
 @dataclass
 class Snapshot:
-    """A snapshot of a batch.
-
-    Attributes:
-        batch_class: The class of the batch.
-        plain: Small attributes of the batch's dictionary, as they are.
-        parts: The other attributes; for one that cannot be read, the reason.
-    """
+    """A snapshot of a batch."""
 
     batch_class: Any
-    plain: dict[str, Any]
-    parts: dict[str, _Part | str]
+    plain: dict[str, Any]  # small attributes of the batch's dictionary, as they are
+    parts: dict[str, _Part | str]  # the other attributes; for one that cannot be read, the reason
 
     @classmethod
     def of(cls, batch: Any, function: Any) -> Snapshot:
@@ -67,7 +61,7 @@ class Snapshot:
         paths = paths_read(function, type(batch))
         names = None if paths is None else {path[path[0] == ITEM] for path in paths}
         plain: dict[str, Any] = {}
-        parts: dict[str, _Part | str] = {**_members_that_stay(type(batch))}
+        parts: dict[str, _Part | str] = {}
         if names is not None and "rng" not in names:
             parts["rng"] = _unseen("self.rng")
         for name, value in _attributes(batch).items():
@@ -80,7 +74,7 @@ class Snapshot:
             else:
                 make = _without_data if name == "dataset" else _itself
                 parts[name] = _packed(f"self.{name}", make, value)
-        return cls(type(batch), plain, parts)
+        return cls(type(batch), plain, {**parts, **_members_that_stay(type(batch))})
 
     def batch(self) -> Any:
         """Return the batch, in a worker."""
