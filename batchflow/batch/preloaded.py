@@ -8,7 +8,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
     from batchflow.sources import Source
 
 __all__ = ["Given", "Preloaded", "Rows", "check_batch_class", "n_given", "rows_at"]
-
-
-class Rows(Protocol):
-    """The data that a dataset reads its batches from."""
-
-    labels: Labels | None
-
-    def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
-        """Return rows by the attribute of the batch that they become: the batch's own.
-
-        Args:
-            rows: Which.
-            index: The ids of their items.
-        """
 
 
 class Preloaded(BatchData):
@@ -111,7 +97,7 @@ class Preloaded(BatchData):
         return cls(columns, batch_class.__name__, labels)
 
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:  # noqa: ARG002
-        """Copy rows out of every container."""
+        """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
             if rows.__class__ is slice:
                 return {name: array[rows].copy() for name, array in self._columns.items()}
@@ -152,7 +138,7 @@ class Given(BatchData):
         self.labels: Labels | None = None
 
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
-        """Read rows, and check what was read.
+        """Read the rows of the items of an index, and check what was read.
 
         Raises:
             ArgumentTypeError: It is no mapping of components to rows.
@@ -198,6 +184,9 @@ class Given(BatchData):
         return value
 
 
+Rows = Preloaded | Given  # the data that a dataset reads its batches from
+
+
 def n_given(components: Any) -> int:
     """Return the number of rows of the first component that `from_arrays` is given.
 
@@ -214,11 +203,9 @@ def n_given(components: Any) -> int:
 
 
 def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) -> Positions:
-    """Return the rows of some items of a part of a dataset.
+    """Return the rows of the items at some positions of a part of a dataset.
 
-    Args:
-        rows: The rows of all items of the part; None: the positions are the rows.
-        positions: Of the items in the part.
+    `rows` are those of all items of the part; None: the positions are the rows.
     """
     if rows is None:
         return positions

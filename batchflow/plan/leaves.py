@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.items.streams import PerItem
+from batchflow.batch.items.arguments import PerItem
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
