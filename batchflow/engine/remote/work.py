@@ -43,6 +43,7 @@ from batchflow.executors.serialization.pickling import (
     Stubs,
     dumps_call,
     dumps_whole,
+    needs_cloudpickle,
     pack,
 )
 from batchflow.plan import BoundStep
@@ -353,17 +354,13 @@ def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | N
     Raises:
         BatchflowError: The extra `processes` is not installed.
     """
+    needs_cloudpickle()
+    dumps = partial(dumps_call, stubs=stubs)
     try:
-        pack(partial(_give, value), stubs)
-    except ArgumentTypeError as error:
-        cause = error.__cause__
-        dumps = partial(dumps_call, stubs=stubs)
-        return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
+        dumps(value)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with it
+        return culprit(value, dumps, name, error)
     return None
-
-
-def _give(value: Any, item: Any) -> Any:  # noqa: ARG001  it carries the value
-    return value
 
 
 def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:

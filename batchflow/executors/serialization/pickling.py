@@ -139,12 +139,12 @@ def unpacked_call(
     """
     try:
         with unpacking:
-            function, pairs = pickle.loads(payload, buffers=spread_again(buffers))
+            function, tokens = pickle.loads(payload, buffers=spread_again(buffers))
     except BaseException as error:
         error.add_note(WHILE_UNPACKED)
         raise
     classes = Classes()
-    for cls, token in pairs:
+    for cls, token in tokens.items():
         classes.add(cls, token)
     return function, classes
 
@@ -220,16 +220,13 @@ def packed_for_worker(value: Any, name: str) -> Opened:
     Raises:
         ArgumentTypeError: It cannot be packed; the message says which part of it.
     """
-    file = io.BytesIO()
     buffers: list[Any] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    pickler = _pickler()(file, {}, _Met(Classes()).add, out_of_band)
-    pickler._least_mapped = INLINE
+    classes = Classes()
     try:
-        pickler.dump(value)
+        payload = _dumps(value, Classes(), buffers, meets=classes.add, least_mapped=INLINE)
     except Exception as error:
         raise _refusal(value, Classes(), name, error) from None
-    return Opened(pickle.PickleBuffer(file.getvalue()), buffers)  # type: ignore[arg-type]
+    return Opened(pickle.PickleBuffer(payload), buffers)  # type: ignore[arg-type]
 
 
 def packed_error(error: BaseException, classes: Classes) -> bytes:
@@ -275,34 +272,22 @@ def dumps_call(value: Any, stubs: Stubs | None) -> bytes:
     return _dumps_with_classes(value, Classes(), stubs)[0]
 
 
-def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
-    file = io.BytesIO()
-    out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
-    _pickler()(file, classes.tokens, None, out_of_band).dump(value)
-    return file.getvalue()
-
-
 def _dumps_with_classes(
     function: Any, classes: Classes, stubs: Stubs | None
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """Pack a function, and after it the list of the classes that were met on the way."""
-    file, met = io.BytesIO(), _Met(classes)
+    """Pack a function, and after it the classes that are packed by value on the way."""
     buffers: list[pickle.PickleBuffer] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    _pickler()(file, {}, met.add, out_of_band, stubs).dump((function, met.pairs))
-    return file.getvalue(), buffers
+    value = function, classes.tokens
+    return _dumps(value, Classes(), buffers, meets=classes.add, stubs=stubs), buffers
 
 
-class _Met:
-    """The classes that are packed by value, in the order in which they are met."""
-
-    def __init__(self, classes: Classes) -> None:
-        self._classes = classes
-        self.pairs: list[tuple[type, Token]] = []
-
-    def add(self, cls: type) -> None:
-        self._classes.add(cls)
-        self.pairs.append((cls, self._classes.tokens[cls]))
+def _dumps(
+    value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None, **options: Any
+) -> bytes:
+    file = io.BytesIO()
+    out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
+    _pickler()(file, classes.tokens, out_of_band, **options).dump(value)
+    return file.getvalue()
 
 
 def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
@@ -340,17 +325,31 @@ class _Reductions(_Pickler):
     """Packs classes that the other side has as their numbers.
 
     A mixin for the pickler of cloudpickle, which is imported on use.
+
+    Args:
+        file: Where to write.
+        known: The numbers of classes that the other side has.
+        buffer_callback: As for a pickler.
+        meets: Called with classes that are packed by value, on the way to a worker.
+        stubs: What travels in the place of some values.
+        least_mapped: The bytes from which arrays of files travel to a worker as paths.
     """
 
-    _least_mapped = 0  # bytes of arrays of files that travel as paths
-
     def __init__(
-        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, stubs: Stubs | None = None
+        self,
+        file: Any,
+        known: dict[type, Token],
+        buffer_callback: Any,
+        *,
+        meets: Callable[[type], None] | None = None,
+        stubs: Stubs | None = None,
+        least_mapped: int = 0,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._known = tokens
+        self._known = known
         self._meets = meets
         self._stubs = stubs
+        self._least_mapped = least_mapped
 
     def reducer_override(self, value: Any, /) -> Any:
         if self._stubs is not None and (stub := self._stubs(value)) is not None:
