@@ -1,4 +1,4 @@
-"""Both ends of a future whose result comes from another process.
+"""A job in worker processes, and both ends of a future whose result comes from there.
 
     a pool's thread: Promise ---> Arrived, packed ---> whoever asks: ResultFuture.result()
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,63 @@ from typing import Any
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
-__all__ = ["ATTEMPTS", "Arrived", "Promise", "ResultFuture"]
+__all__ = ["ATTEMPTS", "Arrived", "Job", "Promise", "ResultFuture"]
 
 ATTEMPTS = 3  # at a task that kills its workers
 PARTS = 4
 SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back
+
+
+class Job(ABC):
+    """A function in worker processes. Get it by `open_job`.
+
+    Args:
+        packed: The function.
+    """
+
+    def __init__(self, packed: PackedCall) -> None:
+        self._packed = packed
+        self._is_closed = False
+
+    def submit(self, item: Any) -> Future[Any]:
+        """Let a worker call the function with an item. Never waits.
+
+        The item is packed here and now: what happens to it later does not matter.
+
+        Returns:
+            The future of what the function returns. It is unpacked by the thread that asks for it.
+
+        Raises:
+            ArgumentTypeError: The item cannot be packed; the message says which part of it.
+            RunClosedError: The job is closed.
+        """
+        if self._is_closed:
+            raise RunClosedError("this job is closed: it takes no more items")
+        future = ResultFuture(self._packed)
+        self._post(item, future)
+        return future
+
+    def close(self, grace: float) -> None:
+        """End the job. A second call does nothing.
+
+        Tasks that wait are cancelled at once. Tasks at work are broken off, with a
+        `RunClosedError`; in an executor of the user's, other than Ray, they go on to their end, and
+        nobody waits for them.
+
+        Args:
+            grace: Seconds that tasks at work have.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._end(grace)
+
+    @abstractmethod
+    def _post(self, item: Any, future: ResultFuture) -> None:
+        """Pack an item, and post the task."""
+
+    @abstractmethod
+    def _end(self, grace: float) -> None:
+        """Close the job. While the interpreter ends nobody is waited for: threads stand still."""
 
 
 class Promise:

@@ -9,40 +9,15 @@ or of one that a function of the user's makes. Whole batches and per-item work t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchflow.executors.item_threads import refuse_while_unpacking
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
+    from batchflow.executors.futures import Job
     from batchflow.executors.serialization.pickling import PackedCall
 
-__all__ = ["Job", "check_available", "open_job"]
-
-
-class Job(Protocol):
-    """A function in worker processes."""
-
-    def submit(self, item: Any) -> Future[Any]:
-        """Let a worker call the function with an item. Never waits.
-
-        The item is packed here and now: what happens to it later does not matter.
-
-        Returns:
-            The future of what the function returns. It is unpacked by the thread that asks for it.
-
-        Raises:
-            ArgumentTypeError: The item cannot be packed; the message says which part of it.
-            RunClosedError: The job is closed.
-        """
-
-    def close(self, grace: float) -> None:
-        """End the job. A second call does nothing.
-
-        Args:
-            grace: Seconds that tasks at work have. Tasks that wait are cancelled at once.
-        """
+__all__ = ["check_available", "open_job"]
 
 
 def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
@@ -64,7 +39,7 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
         from batchflow.executors.processes.pool import process_pool
 
         return process_pool().open(packed, n_workers)
-    from batchflow.executors.scheduled_job import ScheduledJob
+    from batchflow.executors.scheduler import ScheduledJob
 
     return ScheduledJob(executor, packed, n_workers)
 

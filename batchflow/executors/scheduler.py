@@ -1,9 +1,10 @@
-"""The thread that hands the tasks of one job to somebody else's executor.
+"""A job on an executor of somebody else's: any `concurrent.futures.Executor`, Dask, or Ray.
 
-    post(...) from any thread ---> the scheduler ---> executor.submit ---> callback: post(...)
+    submit(item) ---> the scheduler, a thread ---> executor.submit(remote_call, ...) ---> future
+                          ^-------------- answers, deaths of workers -------------+
 
 Guarantees:
-    - Only this thread touches the executor: callbacks come from threads that hold its locks, so
+    - Only the scheduler touches the executor: callbacks come from threads that hold its locks, so
       they post and do nothing else.
     - Tasks are handed over in order.
     - The function travels about once to each worker: a small one with each task; a big one at the
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
+import threading
 import time
 import uuid
 from collections import deque
@@ -27,20 +30,23 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.backends.base import Backend, n_deaths
 from batchflow.executors.backends.call import FAILED, MISSING, FunctionKey, SentFunction
-from batchflow.executors.futures import ATTEMPTS, Arrived, Promise
-from batchflow.executors.serialization.pickling import Opened, PackedCall
+from batchflow.executors.backends.kinds import backend_of
+from batchflow.executors.futures import ATTEMPTS, Arrived, Job, Promise, ResultFuture
+from batchflow.executors.serialization.pickling import Opened, PackedCall, packed_whole
 
-__all__ = ["KILL_SECONDS", "RetryScheduler", "Task"]
+__all__ = ["RetryScheduler", "ScheduledJob", "Task"]
 
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
 SMALL = 64 * 1024  # bytes of a function that travels with each task
 KILL_SECONDS = 2.0
+END_SECONDS = 5.0  # for the executor, if it is ended
 LAST_SECONDS = 1.0  # from a pool's first refusal to its last future
+CANCELLED = "the executor has cancelled this task, which nobody here has asked for"
 
 _numbers = itertools.count(1)
 _ended: deque[str] = deque(maxlen=8)  # names of functions that workers may forget
@@ -69,16 +75,40 @@ class Task(Promise):
     losses: int = 0
 
 
-class _Death(NamedTuple):
-    """The death of a worker, as it was when the executor had just noticed it.
+class ScheduledJob(Job):
+    """A function in the workers of an executor.
 
-    Attributes:
-        cause: How the worker has died.
-        suspects: The tasks that were at work; the one that was told of is among them.
+    Args:
+        executor: The executor, `"ray"`, or a function that makes an executor.
+        packed: The function.
+        n_workers: The most tasks at work at once, where the executor has more workers.
+
+    Raises:
+        ArgumentTypeError: The function makes no executor.
+        ArgumentValueError: The executor forks.
+        BatchflowError: Ray is not installed, or cannot be started.
     """
 
-    cause: str = ""
-    suspects: Sequence[Task] = ()
+    def __init__(self, executor: Any, packed: PackedCall, n_workers: int) -> None:
+        super().__init__(packed)
+        backend = backend_of(executor)
+        backend.begin()
+        self._scheduler = RetryScheduler(backend, packed, n_workers)
+        self._thread = threading.Thread(
+            target=self._scheduler.serve, name="batchflow-executor", daemon=True
+        )
+        self._thread.start()
+
+    def _post(self, item: Any, future: ResultFuture) -> None:
+        task = Task(packed_whole(item, self._packed.classes, "the item"), future)
+        self._scheduler.post(self._scheduler.add, task)
+
+    def _end(self, grace: float) -> None:
+        if sys.is_finalizing():
+            return
+        self._scheduler.post(self._scheduler.close, time.monotonic() + grace)
+        if self._thread is not threading.current_thread():
+            self._thread.join(grace + KILL_SECONDS + END_SECONDS)
 
 
 class RetryScheduler:
@@ -141,21 +171,23 @@ class RetryScheduler:
         self._suspects.clear()
         self.backend.stop([task.inner for task in self._at_work if task.inner is not None])
 
-    def _take(self, task: Task, inner: Future[Any], death: _Death) -> None:
+    def _take(self, task: Task, inner: Future[Any], cause: str, suspects: Sequence[Task]) -> None:
         """Settle a task that has ended on the executor, or let it run again.
 
         Args:
             task: The task.
             inner: The executor's future of it.
-            death: The death, if a worker has died.
+            cause: How the worker has died, if one has.
+            suspects: The tasks that were at work then, with this one.
         """
         if task.inner is not inner:
             return  # it was taken back, with its executor, before this was posted
-        error = _TakenAwayError() if inner.cancelled() else inner.exception()
+        is_lost = inner.cancelled()  # such as when data that it needs was lost
+        error = BatchflowError(CANCELLED) if is_lost else inner.exception()
         was_alone = self._alone is task
         died = 0 if error is None or self._deadline is not None else n_deaths(error)
         if error is not None and died:
-            self._blame(died, death, was_alone=was_alone)
+            self._blame(died, cause, suspects, was_alone=was_alone)
             if isinstance(error, BrokenExecutor):
                 self._renew(error)
             return
@@ -165,7 +197,7 @@ class RetryScheduler:
             self._settle(task, *inner.result(), was_alone=was_alone)
         elif self._deadline is not None:
             task.drop()
-        elif isinstance(error, _TakenAwayError) and task.losses < ATTEMPTS:
+        elif is_lost and task.losses < ATTEMPTS:
             task.losses += 1
             self._shared = None  # the function may be what was lost
             self._put_back(task, was_alone=was_alone)
@@ -244,29 +276,28 @@ class RetryScheduler:
         The first task to end by a death sees which others were at work, and how the worker died. A
         moment later a broken pool has ended all futures and all processes.
         """
-        death = _Death()
+        cause, suspects = "", [task]
         error = None if inner.cancelled() else inner.exception()
         if error is not None and n_deaths(error):
-            suspects = [task]
             if isinstance(error, BrokenExecutor):
                 for other in list(self._at_work):
                     theirs = other.inner
                     if other is not task and theirs is not None and theirs.running():
                         suspects.append(other)
-            death = _Death(backend.cause(error), suspects)
-        self.post(self._take, task, inner, death)
+            cause = backend.cause(error)
+        self.post(self._take, task, inner, cause, suspects)
 
     # ---- deaths
 
-    def _blame(self, died: int, death: _Death, *, was_alone: bool) -> None:
+    def _blame(self, died: int, cause: str, suspects: Sequence[Task], *, was_alone: bool) -> None:
         """Let the suspects of a death be tried alone, or fail the task that is to blame."""
         # One that has been taken back since, with another executor, has its turn already.
-        for one in [one for one in death.suspects if one in self._at_work]:
+        for one in [one for one in suspects if one in self._at_work]:
             self._take_back(one)
             one.deaths += died if was_alone else 0
             if one.deaths >= ATTEMPTS:
                 self._n_renewals = 0
-                one.fail(WorkerDiedError.after(one.deaths, death.cause))
+                one.fail(WorkerDiedError.after(one.deaths, cause))
             else:
                 self._suspects.append(one)
         self._suspects.sort()
@@ -363,10 +394,3 @@ class RetryScheduler:
                 args[0].fail(failure)
             elif function == self.close:
                 self._deadline = args[0]
-
-
-class _TakenAwayError(BatchflowError):
-    """The executor has cancelled a task, such as when data that it needs was lost."""
-
-    def __init__(self) -> None:
-        super().__init__("the executor has cancelled this task, which nobody here has asked for")

@@ -29,8 +29,7 @@ from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.futures import ATTEMPTS, Arrived
 from batchflow.executors.processes.channel import Frame, Message
 from batchflow.executors.processes.event_thread import EventLoopThread
-from batchflow.executors.processes.handle import Handle
-from batchflow.executors.processes.tasks import JobState, Task, program_ends
+from batchflow.executors.processes.handle import Handle, JobState, Task, program_ends
 from batchflow.executors.processes.worker import (
     DONE,
     FAILED,
