@@ -1,6 +1,6 @@
 """A job in worker processes, and both ends of a future whose result comes from there.
 
-    a pool's thread: Promise ---> Arrived, packed ---> whoever asks: ResultFuture.result()
+    a pool's thread: Promise ---> Opened, packed ---> whoever asks: ResultFuture.result()
 
 Guarantees:
     - A result is unpacked once, by the thread that asks for it first: the pool's thread never does.
@@ -15,13 +15,12 @@ import pickle
 import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
-__all__ = ["ATTEMPTS", "Arrived", "Job", "Promise", "ResultFuture"]
+__all__ = ["ATTEMPTS", "Job", "Promise", "ResultFuture"]
 
 ATTEMPTS = 3  # at a task that kills its workers
 PARTS = 4
@@ -111,19 +110,6 @@ class Promise:
             self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
 
 
-@dataclass(eq=False)
-class Arrived:
-    """The result of a task as it has arrived, packed.
-
-    Attributes:
-        opened: The result, or the error.
-        is_error: Whether it is an error.
-    """
-
-    opened: Opened
-    is_error: bool
-
-
 class ResultFuture(Future[Any]):
     """A future whose result arrives packed; the first thread that asks for it unpacks it."""
 
@@ -136,9 +122,9 @@ class ResultFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result, and return it; see `concurrent.futures.Future`."""
-        arrived = super().result(timeout)
+        opened = super().result(timeout)
         if self._packed is not None:
-            self._unpack(arrived)
+            self._unpack(opened)
         try:
             if self._error is not None:
                 raise self._error
@@ -155,10 +141,10 @@ class ResultFuture(Future[Any]):
             self._unpack(super().result(timeout))
         return self._error
 
-    def _unpack(self, arrived: Any) -> None:
+    def _unpack(self, opened: Any) -> None:
         with self._unpacking:
             if self._packed is not None:  # no other thread was quicker
-                self._value, self._error = _unpacked(arrived)
+                self._value, self._error = _unpacked(opened)
                 self._packed = self._result = None
 
 
@@ -174,16 +160,15 @@ def _own_arrays(opened: Opened) -> list[memoryview]:
     return buffers
 
 
-def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
+def _unpacked(opened: Opened) -> tuple[Any, BaseException | None]:
     """Return a result and no error, or an error."""
-    opened = arrived.opened
     try:
         value = pickle.loads(opened.payload, buffers=_own_arrays(opened) if opened.buffers else ())
     except Exception as error:
         failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
         failure.__cause__ = error
         return None, failure
-    if not arrived.is_error:
+    if not opened.is_error:
         return value, None
     said, packed = value
     try:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from batchflow.executors.threads import ThreadExecutor
 
 __all__ = [
-    "WAKE_UP",
     "at_shutdown",
     "cpu_count",
     "end_of",

@@ -36,10 +36,10 @@ from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.backends.base import Backend, n_deaths
 from batchflow.executors.backends.call import FAILED, MISSING, FunctionKey, SentFunction
 from batchflow.executors.backends.kinds import backend_of
-from batchflow.executors.futures import ATTEMPTS, Arrived, Job, Promise, ResultFuture
+from batchflow.executors.futures import ATTEMPTS, Job, Promise, ResultFuture
 from batchflow.executors.serialization.pickling import Opened, PackedCall, packed_whole
 
-__all__ = ["RetryScheduler", "ScheduledJob", "Task"]
+__all__ = ["ScheduledJob"]
 
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
 SMALL = 64 * 1024  # bytes of a function that travels with each task
@@ -58,8 +58,6 @@ class Task(Promise):
 
     Attributes:
         item: The item, packed.
-        future: What the consumer has.
-        number: Where its turn is.
         inner: The executor's future of it, while it is there.
         brings: Whether the function has gone with it.
         deaths: How many workers have died while it was at work alone.
@@ -76,7 +74,7 @@ class Task(Promise):
 
 
 class ScheduledJob(Job):
-    """A function in the workers of an executor.
+    """A function in the workers of an executor, and the thread that hands its tasks over.
 
     Args:
         executor: The executor, `"ray"`, or a function that makes an executor.
@@ -91,37 +89,8 @@ class ScheduledJob(Job):
 
     def __init__(self, executor: Any, packed: PackedCall, n_workers: int) -> None:
         super().__init__(packed)
-        backend = backend_of(executor)
-        backend.begin()
-        self._scheduler = RetryScheduler(backend, packed, n_workers)
-        self._thread = threading.Thread(
-            target=self._scheduler.serve, name="batchflow-executor", daemon=True
-        )
-        self._thread.start()
-
-    def _post(self, item: Any, future: ResultFuture) -> None:
-        task = Task(packed_whole(item, self._packed.classes, "the item"), future)
-        self._scheduler.post(self._scheduler.add, task)
-
-    def _end(self, grace: float) -> None:
-        if sys.is_finalizing():
-            return
-        self._scheduler.post(self._scheduler.close, time.monotonic() + grace)
-        if self._thread is not threading.current_thread():
-            self._thread.join(grace + KILL_SECONDS + END_SECONDS)
-
-
-class RetryScheduler:
-    """Hands tasks to the executor, one thread for one job. All but `post` is for that thread.
-
-    Args:
-        backend: The executor.
-        packed: The function.
-        n_workers: The most tasks at once.
-    """
-
-    def __init__(self, backend: Backend, packed: PackedCall, n_workers: int) -> None:
-        self.backend = backend
+        self._backend = backend_of(executor)
+        self._backend.begin()
         self._function = SentFunction.of(packed)
         self._key = FunctionKey.of(uuid.uuid4().hex)
         self._is_big = self._function.n_bytes > SMALL
@@ -136,12 +105,23 @@ class RetryScheduler:
         self._alone: Task | None = None
         self._at_work: dict[Task, None] = {}
         self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._serve, name="batchflow-executor", daemon=True)
+        self._thread.start()
 
-    def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Make the thread call a function. For any thread; never waits."""
-        self._posted.put((function, args))
+    def _post(self, item: Any, future: ResultFuture) -> None:
+        task = Task(packed_whole(item, self._packed.classes, "the item"), future)
+        self._posted.put((self._add, (task,)))
 
-    def serve(self) -> None:
+    def _end(self, grace: float) -> None:
+        if sys.is_finalizing():
+            return
+        self._posted.put((self._close, (time.monotonic() + grace,)))
+        if self._thread is not threading.current_thread():
+            self._thread.join(grace + KILL_SECONDS + END_SECONDS)
+
+    # ---- the thread: all below is called there, but `_post_end`
+
+    def _serve(self) -> None:
         """Call posted functions until the job is closed."""
         try:
             while self._deadline is None:
@@ -158,18 +138,20 @@ class RetryScheduler:
 
     # ---- posted functions
 
-    def add(self, task: Task) -> None:
-        """Add a task."""
-        heapq.heappush(self._waiting, task)
+    def _add(self, task: Task) -> None:
+        if self._deadline is None:
+            heapq.heappush(self._waiting, task)
+        else:
+            task.drop()
 
-    def close(self, deadline: float) -> None:
+    def _close(self, deadline: float) -> None:
         """Begin nothing any more."""
         self._deadline = deadline
         for task in (*self._waiting, *self._suspects):
             task.drop()
         self._waiting.clear()
         self._suspects.clear()
-        self.backend.stop([task.inner for task in self._at_work if task.inner is not None])
+        self._backend.stop([task.inner for task in self._at_work if task.inner is not None])
 
     def _take(self, task: Task, inner: Future[Any], cause: str, suspects: Sequence[Task]) -> None:
         """Settle a task that has ended on the executor, or let it run again.
@@ -216,7 +198,7 @@ class RetryScheduler:
         if task.brings:
             self._is_bringing = False
         if not task.future.cancelled():
-            task.future.set_result(Arrived(Opened(answer), kind == FAILED))
+            task.future.set_result(Opened(answer, (), kind == FAILED))
 
     # ---- to the executor
 
@@ -231,10 +213,10 @@ class RetryScheduler:
             except BrokenExecutor as error:
                 self._take_back(task)
                 self._put_back(task, was_alone=is_alone)
-                self._await_deaths(self.backend, error)
+                self._await_deaths(self._backend, error)
             except Exception as error:
                 self._take_back(task)
-                error.add_note(f"the executor {self.backend.executor!r:.80} did not take the task")
+                error.add_note(f"the executor {self._backend.executor!r:.80} did not take the task")
                 task.fail(error)
 
     def _next(self) -> Task | None:
@@ -251,7 +233,7 @@ class RetryScheduler:
         if self._is_big and self._is_bringing:
             return self._n_workers
         if self._limit is None:
-            count = self.backend.n_workers
+            count = self._backend.n_workers
             is_narrower = count is not None and self._n_workers < count
             self._limit = self._n_workers if is_narrower else float("inf")
         return self._limit
@@ -263,9 +245,9 @@ class RetryScheduler:
             function = self._function
         elif task.brings:
             if self._shared is None:
-                self._shared = self.backend.share(self._function)
+                self._shared = self._backend.share(self._function)
             function = self._shared
-        backend = self.backend  # the one of this future, whichever there is when it ends
+        backend = self._backend  # the one of this future, whichever there is when it ends
         task.inner = inner = backend.submit(self._key, function, task.item, tuple(_ended))
         self._at_work[task] = None
         inner.add_done_callback(lambda inner: self._post_end(task, inner, backend))
@@ -285,7 +267,7 @@ class RetryScheduler:
                     if other is not task and theirs is not None and theirs.running():
                         suspects.append(other)
             cause = backend.cause(error)
-        self.post(self._take, task, inner, cause, suspects)
+        self._posted.put((self._take, (task, inner, cause, suspects)))
 
     # ---- deaths
 
@@ -309,13 +291,13 @@ class RetryScheduler:
         tasks were at work when it broke.
         """
         end = time.monotonic() + LAST_SECONDS
-        while self.backend is broken and self._at_work and self._deadline is None:
+        while self._backend is broken and self._at_work and self._deadline is None:
             try:
                 function, args = self._posted.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
                 break
             function(*args)
-        if self.backend is broken and self._deadline is None:
+        if self._backend is broken and self._deadline is None:
             self._renew(error)
 
     def _renew(self, error: BaseException) -> None:
@@ -327,10 +309,10 @@ class RetryScheduler:
         try:
             if self._n_renewals > MOST_RENEWALS:
                 raise BatchflowError(
-                    f"the executor {self.backend.executor!r:.80} has broken down {MOST_RENEWALS} "
+                    f"the executor {self._backend.executor!r:.80} has broken down {MOST_RENEWALS} "
                     f"times in a row before it gave one answer: {error}"
                 )
-            broken, self.backend = self.backend, self.backend.renewed()
+            broken, self._backend = self._backend, self._backend.renewed()
         except Exception as failure:
             self._fail_all(failure, error)
             return
@@ -369,9 +351,9 @@ class RetryScheduler:
         is_busy = bool(self._at_work)
         for task in self._at_work:
             if task.inner is not None:
-                self.backend.kill(task.inner)
-        self.backend.end(is_busy=is_busy)
-        self._wait_until(time.monotonic() + (KILL_SECONDS if self.backend.may_kill else 0.0))
+                self._backend.kill(task.inner)
+        self._backend.end(is_busy=is_busy)
+        self._wait_until(time.monotonic() + (KILL_SECONDS if self._backend.may_kill else 0.0))
         for task in self._at_work:
             task.drop()
         _ended.append(self._key.name)
@@ -381,16 +363,13 @@ class RetryScheduler:
         while self._at_work and (left := deadline - time.monotonic()) > 0:
             with suppress(Empty):
                 function, args = self._posted.get(timeout=left)
-                if function == self.add:
-                    args[0].drop()
-                else:
-                    function(*args)
+                function(*args)
 
     def _collapse(self, failure: BatchflowError) -> None:
         self._fail_all(failure, None)
         while self._deadline is None:
             function, args = self._posted.get()
-            if function == self.add:
+            if function == self._add:
                 args[0].fail(failure)
-            elif function == self.close:
+            elif function == self._close:
                 self._deadline = args[0]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import platform
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -96,27 +95,18 @@ class SentFunction(NamedTuple):
 
 
 class _HeldFunction:
-    """A function that has arrived.
-
-    Args:
-        sent: The function, as it was sent.
-    """
+    """A function that has arrived."""
 
     def __init__(self, sent: SentFunction) -> None:
-        self._payload = sent.payload
-        self._buffers = [memoryview(buffer).toreadonly() for buffer in sent.buffers]
-        # By thread: what the steps of a run have of their own, such as an event loop, is not made
-        # for several threads.
-        self._calls: weakref.WeakKeyDictionary[
-            threading.Thread, tuple[Callable[[Any], Any], Classes]
-        ] = weakref.WeakKeyDictionary()
+        self._sent = sent.payload, [memoryview(buffer).toreadonly() for buffer in sent.buffers]
+        # What the steps of a run have of their own, such as an event loop, is for one thread.
+        self._of_thread = threading.local()
 
     def call(self) -> tuple[Callable[[Any], Any], Classes]:
         """Return the function of this thread, and the classes that the other side has as well."""
-        thread = threading.current_thread()
-        if thread not in self._calls:
-            self._calls[thread] = unpacked_call(self._payload, self._buffers)
-        return self._calls[thread]
+        if not hasattr(self._of_thread, "call"):
+            self._of_thread.call = unpacked_call(*self._sent)
+        return self._of_thread.call  # type: ignore[no-any-return]
 
 
 _functions: OrderedDict[str, _HeldFunction] = OrderedDict()

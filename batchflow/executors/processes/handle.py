@@ -24,7 +24,7 @@ from typing import Any
 
 from batchflow.errors import BatchflowError
 from batchflow.executors.exceptions import describe_exit
-from batchflow.executors.futures import Arrived, Promise
+from batchflow.executors.futures import Promise
 from batchflow.executors.processes.channel import (
     OWN,
     Frame,
@@ -37,6 +37,7 @@ from batchflow.executors.processes.channel import (
 )
 from batchflow.executors.processes.shared_memory import SegmentReader
 from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
+from batchflow.executors.serialization.pickling import Opened
 
 __all__ = ["Handle", "JobState", "Task", "program_ends"]
 
@@ -180,12 +181,14 @@ class Handle:
         except OSError as error:
             raise EOFError from error
 
-    def opened(self, received: Frame, *, is_error: bool) -> Arrived | Exception:
+    def opened(self, received: Frame, *, is_error: bool) -> Opened | Exception:
         """Open an answer; return the error if that fails."""
         try:
-            return Arrived(self.reader.open(received), is_error)
+            opened = self.reader.open(received)
         except (OSError, BatchflowError) as error:
             return error
+        opened.is_error = is_error
+        return opened
 
     def ready(self) -> None:
         """Mark it as ready for tasks."""

@@ -20,7 +20,6 @@ See service.py for the thread that deals out tasks, worker.py for the worker's s
 from __future__ import annotations
 
 import atexit
-import functools
 import itertools
 import os
 import pickle
@@ -41,6 +40,7 @@ __all__ = ["ProcessJob", "ProcessPool", "process_pool"]
 
 END_SECONDS = 5.0  # for the service thread, which waits for nothing long
 
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
 _numbers = itertools.count(1)
 
 
@@ -72,20 +72,20 @@ class ProcessPool:
         self._end(self._service.kill_workers)
 
     def _exit(self) -> None:
-        if self._service.thread.is_running:
+        if self._service.is_running:
             self._end(self._service.end)
         else:
             self._service.end(threading.Event())
 
     def _end(self, how: Any) -> None:
         service = self._service
-        if not service.thread.is_running:
+        if not service.is_running:
             return
         done = threading.Event()
-        service.thread.post(how, done)
-        service.thread.wait_for(done, END_SECONDS)
+        service.post(how, done)
+        service.wait_for(done, END_SECONDS)
         if not service.has_jobs:
-            service.thread.join(END_SECONDS)
+            service.join(END_SECONDS)
 
     def _forget(self) -> None:
         global _guard
@@ -119,13 +119,8 @@ def _is_installed(origin: str) -> bool:
     return (
         "-packages" in origin
         or origin in ("built-in", "frozen")
-        or origin.startswith(_standard_library())
+        or origin.startswith(_STANDARD_LIBRARY)
     )
-
-
-@functools.cache
-def _standard_library() -> tuple[str, str]:
-    return sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
 
 
 class ProcessJob(Job):
@@ -143,7 +138,7 @@ class ProcessJob(Job):
         message = Message.of(packed.payload, packed.buffers)
         self._state = JobState(next(_numbers), message, Message(_setting()), n_workers)
         if not service.is_over:
-            service.thread.post(service.add_job, self._state)
+            service.post(service.add_job, self._state)
 
     def _post(self, item: Any, future: ResultFuture) -> None:
         message = Message.of(*packed_apart(item, self._packed.classes, "the item"))
@@ -151,12 +146,12 @@ class ProcessJob(Job):
         if self._service.is_over:
             task.fail(program_ends())
         else:
-            self._service.thread.post(self._service.add_task, task)
+            self._service.post(self._service.add_task, task)
 
     def _end(self, grace: float) -> None:
         if not self._service.is_over:
-            self._service.thread.post(self._service.close_job, self._state, grace)
-            self._service.thread.wait_for(self._state.is_closed, grace + END_SECONDS)
+            self._service.post(self._service.close_job, self._state, grace)
+            self._service.wait_for(self._state.is_closed, grace + END_SECONDS)
 
 
 def _setting() -> bytes:

@@ -6,7 +6,7 @@ Guarantees:
     - What shall stay here of a class has a stub, which travels in its place: see `pack`.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
-    - An array of a file travels to a worker as the path of the file: see mapped_files.py.
+    - An array of a file travels to a worker as the path of the file: see reductions.py.
     - What cannot be packed is named.
 """
 
@@ -28,10 +28,8 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
-from batchflow.executors.serialization.buffers import merged, spread_again
-from batchflow.executors.serialization.code import reduced_code
-from batchflow.executors.serialization.mapped_files import reduced_to_file
-from batchflow.executors.serialization.strided import has_gaps, reduced_view
+from batchflow.executors.serialization.arrays import has_gaps, merged, reduced_view, spread_again
+from batchflow.executors.serialization.reductions import reduced_code, reduced_to_file
 from batchflow.extras import imported
 
 __all__ = [
@@ -221,9 +219,8 @@ def packed_for_worker(value: Any, name: str) -> Opened:
         ArgumentTypeError: It cannot be packed; the message says which part of it.
     """
     buffers: list[Any] = []
-    classes = Classes()
     try:
-        payload = _dumps(value, Classes(), buffers, meets=classes.add, least_mapped=INLINE)
+        payload = _dumps(value, Classes(), buffers, meets=Classes().add, least_mapped=INLINE)
     except Exception as error:
         raise _refusal(value, Classes(), name, error) from None
     return Opened(pickle.PickleBuffer(payload), buffers)  # type: ignore[arg-type]
@@ -252,10 +249,12 @@ class Opened:
     Attributes:
         payload: The pickle.
         buffers: Its out-of-band buffers.
+        is_error: Whether it is the error of a task.
     """
 
     payload: bytes | memoryview
     buffers: Sequence[memoryview] = ()
+    is_error: bool = False
 
     def load(self) -> Any:
         """Unpickle it. Arrays lie in the buffers."""
@@ -366,7 +365,7 @@ class _Reductions(_Pickler):
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
-            return _cached_property, (value.func, value.attrname)
+            return functools.cached_property, (value.func,), {"attrname": value.attrname}
         return super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
@@ -377,9 +376,3 @@ class _Reductions(_Pickler):
         if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
             self._meets(cls)  # it travels by value
         return reduced
-
-
-def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
-    made = functools.cached_property(function)
-    made.attrname = name
-    return made
