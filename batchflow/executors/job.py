@@ -38,8 +38,8 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
     Raises:
         ArgumentTypeError: The function that should make an executor makes something else.
         ArgumentValueError: The executor forks, or `n_workers` is less than 1.
-        BatchflowError: The executor is not available here; or a worker asks for it while it
-            imports a module for its own work.
+        BatchflowError: The executor is not available here, or cannot be started; or a worker asks
+            for it while it imports a module for its own work.
     """
     refuse_while_unpacking()
     if executor == "processes":

@@ -76,15 +76,7 @@ class Task(Promise):
 class ScheduledJob(Job):
     """A function in the workers of an executor, and the thread that hands its tasks over.
 
-    Args:
-        executor: The executor, `"ray"`, or a function that makes an executor.
-        packed: The function.
-        n_workers: The most tasks at work at once, where the executor has more workers.
-
-    Raises:
-        ArgumentTypeError: The function makes no executor.
-        ArgumentValueError: The executor forks.
-        BatchflowError: Ray is not installed, or cannot be started.
+    Arguments and errors as of `open_job`.
     """
 
     def __init__(self, executor: Any, packed: PackedCall, n_workers: int) -> None:
@@ -156,11 +148,7 @@ class ScheduledJob(Job):
     def _take(self, task: Task, inner: Future[Any], cause: str, suspects: Sequence[Task]) -> None:
         """Settle a task that has ended on the executor, or let it run again.
 
-        Args:
-            task: The task.
-            inner: The executor's future of it.
-            cause: How the worker has died, if one has.
-            suspects: The tasks that were at work then, with this one.
+        If a worker has died, `cause` says how, and `suspects` are the tasks that were at work.
         """
         if task.inner is not inner:
             return  # it was taken back, with its executor, before this was posted

@@ -57,20 +57,6 @@ class FunctionKey(NamedTuple):
         """Make the key of a function of this process."""
         return cls(name, platform.node(), os.getpid())
 
-    def refuse_here(self) -> None:
-        """Refuse to work in the process that the function comes from.
-
-        Unpacking a class where it already is would write to it.
-
-        Raises:
-            ArgumentValueError: This is that process.
-        """
-        if self.process == os.getpid() and self.node == platform.node():
-            raise ArgumentValueError(
-                "this executor works in threads of this process: to work in threads, leave it out, "
-                "or pass a ThreadPoolExecutor"
-            )
-
 
 class SentFunction(NamedTuple):
     """A function on its way.
@@ -133,7 +119,12 @@ def remote_call(
         return MISSING, b""
     classes = Classes()
     try:
-        key.refuse_here()
+        # To unpack a class where it already is would write to it.
+        if key.process == os.getpid() and key.node == platform.node():
+            raise ArgumentValueError(
+                "this executor works in threads of this process: to work in threads, leave it out, "
+                "or pass a ThreadPoolExecutor"
+            )
         mark_worker()
         function, classes = held.call()
         return DONE, packed_whole(function(unpacked_item(Opened(item))), classes, "the result")

@@ -85,12 +85,7 @@ def cpus_of(ray: Any) -> int:
 
 
 class _RayFuture(Future[Any]):
-    """The future of a task of Ray.
-
-    Args:
-        ray: The package.
-        ref: Ray's reference to its result.
-    """
+    """The future of a task of Ray; `ref` is Ray's reference to its result."""
 
     def __init__(self, ray: Any, ref: Any) -> None:
         super().__init__()

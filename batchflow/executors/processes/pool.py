@@ -1,8 +1,5 @@
 """Worker processes for functions of one item: a pool that lasts, results through shared memory.
 
-    pack(function) ---> pool.open(packed, n_workers) ---> job.submit(item) ---> future
-                                                          job.close(grace)
-
 Workers are fresh interpreters: nothing is forked, and the main script is not imported in them.
 
 Guarantees:
@@ -13,8 +10,6 @@ Guarantees:
     - After `shutdown` nothing of the pool is left: no process, thread, file or memory.
     - Workers stay for later jobs, and end by themselves when nobody needs them for a while; or when
       a module of yours has been loaded anew, as notebooks do.
-
-See service.py for the thread that deals out tasks, worker.py for the worker's side.
 """
 
 from __future__ import annotations
@@ -52,15 +47,7 @@ class ProcessPool:
         self._modules = _Modules()
 
     def open(self, packed: PackedCall, n_workers: int) -> ProcessJob:
-        """Begin a job: a function, of which items will be submitted.
-
-        Args:
-            packed: The function, packed by `pack`.
-            n_workers: The most worker processes that work for it at once.
-
-        Raises:
-            ArgumentValueError: `n_workers` is less than 1.
-        """
+        """Begin a job; see `open_job`."""
         if n_workers < 1:
             raise ArgumentValueError(f"n_workers={n_workers} must be 1 or more")
         if self._modules.have_changed() and not self._service.has_jobs:
@@ -124,13 +111,7 @@ def _is_installed(origin: str) -> bool:
 
 
 class ProcessJob(Job):
-    """A function in the worker processes. Get it by `ProcessPool.open`.
-
-    Args:
-        service: The thread that serves it.
-        packed: The function.
-        n_workers: The most workers at once.
-    """
+    """A function in the worker processes, which a service serves. See `ProcessPool.open`."""
 
     def __init__(self, service: Service, packed: PackedCall, n_workers: int) -> None:
         super().__init__(packed)

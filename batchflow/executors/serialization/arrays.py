@@ -110,13 +110,7 @@ def _view_of(
 
 
 class _Memory:
-    """A part of memory, as NumPy reads it.
-
-    Args:
-        address: Where it begins.
-        size: Its bytes.
-        owner: What keeps it alive.
-    """
+    """A part of memory, as NumPy reads it; `owner` keeps it alive."""
 
     def __init__(self, address: int, size: int, owner: Any) -> None:
         self._owner = owner

@@ -209,14 +209,7 @@ def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> Argum
 def packed_for_worker(value: Any, name: str) -> Opened:
     """Pack a value for a worker; it can lie in something else that is packed, without a copy.
 
-    Big arrays of files travel as the paths of the files.
-
-    Args:
-        value: The value.
-        name: What it is called if it cannot be packed.
-
-    Raises:
-        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    Big arrays of files travel as the paths of the files. Arguments and errors as of `packed_apart`.
     """
     buffers: list[Any] = []
     try:
