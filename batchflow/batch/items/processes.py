@@ -29,8 +29,8 @@ from batchflow.batch.items.reads import names_read
 from batchflow.batch.items.snapshot import Snapshot, lone_item
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.exceptions import error_line, sendable
-from batchflow.executors.item_processes import in_processes
 from batchflow.executors.item_threads import cpu_count, unpacking
+from batchflow.executors.job import in_processes
 from batchflow.executors.serialization.pickling import (
     Classes,
     Opened,
