@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -86,13 +86,15 @@ class Snapshot:
 
     def batch(self) -> Any:
         """Return the batch, in a worker."""
-        members = {
+        members: dict[str, Any] = {
             name: _Attribute(name, self.refused.get(name)) for name in self.parts | self.refused
         }
+        own = self.batch_class  # not `self`: a class is freed late, and would hold the values
+        members["__class__"] = property(lambda _: own)
         kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), members)
         kind.__module__ = self.batch_class.__module__
         batch = object.__new__(kind)
-        batch.__dict__.update(self.plain, _parts=self.parts)
+        object.__setattr__(batch, "__dict__", _Dictionary(self.plain | self.parts))
         return batch
 
 
@@ -133,7 +135,7 @@ class _Attribute:
     def __get__(self, batch: Any, owner: Any = None) -> Any:
         if self._refusal is not None:
             raise ArgumentTypeError(f"{self._refusal}. {_ADVICE}")
-        return self if batch is None else batch.__dict__["_parts"][self._name].read()
+        return self if batch is None else batch.__dict__[self._name]
 
     def __set__(self, batch: Any, value: Any) -> NoReturn:
         refuse_writing(self._name)
@@ -190,6 +192,39 @@ class _Part:
             raise ArgumentTypeError(
                 f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
             ) from error
+
+
+class _Dictionary(dict[str, Any]):
+    """The `__dict__` of a snapshot: a part is read when it is asked for, as an attribute is."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        return value.read() if isinstance(value, _Part) else value
+
+    def __iter__(self) -> Iterator[str]:  # with one of its own, `dict(self)` asks __getitem__
+        return super().__iter__()
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def copy(self) -> dict[str, Any]:
+        """Return a copy with all values read."""
+        return dict(self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def items(self) -> Any:
+        """Return the names with the values."""
+        return self.copy().items()
+
+    def values(self) -> Any:
+        """Return the values."""
+        return self.copy().values()
 
 
 class _ReadOnly:

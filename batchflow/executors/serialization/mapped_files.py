@@ -3,7 +3,8 @@
 Guarantees:
     - An array of an HDF5 file, or one that is mapped, or a view of a mapped one, is not copied.
     - A process opens an HDF5 file once, and keeps it open.
-    - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is.
+    - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is; so
+      does a mapped array whose file was replaced or removed since, which its path does not lead to.
 """
 
 from __future__ import annotations
@@ -85,9 +86,25 @@ def _place_in_file(array: Any) -> tuple[Any, ...] | None:
         return None  # not mapped
     if root.filename is None or root.mode == "c" or array.dtype.hasobject:
         return None
-    before = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    address = root.__array_interface__["data"][0]
+    if _is_file_gone(address):
+        return None
+    before = array.__array_interface__["data"][0] - address
     path = os.path.abspath(root.filename)
     return path, array.dtype, array.shape, array.strides, root.offset + before
+
+
+def _is_file_gone(address: int) -> bool:
+    """Check whether the file that is mapped at an address has no path any more."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            for line in maps:
+                first, _, last = line.partition(" ")[0].partition("-")
+                if int(first, 16) <= address < int(last, 16):
+                    return line.endswith(" (deleted)\n")
+    except OSError:  # another system
+        pass
+    return False
 
 
 def _open_mapped(

@@ -29,7 +29,7 @@ from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.buffers import merged, spread_again
-from batchflow.executors.serialization.code import reduced_code
+from batchflow.executors.serialization.code import reduced_cache, reduced_code
 from batchflow.executors.serialization.mapped_files import reduced_to_file
 from batchflow.executors.serialization.strided import has_gaps, reduced_view
 from batchflow.extras import imported
@@ -366,21 +366,20 @@ class _Reductions(_Pickler):
             return self._reduced_class(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
-        if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
-            return _cached_property, (value.func, value.attrname)
-        return super().reducer_override(value)
+        return reduced_cache(value) or super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
         token = self._known.get(cls)
         if token is not None:
             return _class_of, (token,)
         reduced: Any = super().reducer_override(cls)
-        if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
+        if reduced is NotImplemented or len(reduced) <= 2:
+            return reduced
+        if self._meets is not None:
             self._meets(cls)  # it travels by value
-        return reduced
-
-
-def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
-    made = functools.cached_property(function)
-    made.attrname = name
-    return made
+        if self._stubs is None:
+            return reduced
+        # A worker keeps one class for each id that cloudpickle gives. Items of the same class come
+        # without stubs: under one id they would put the ordered actions in the place of the stubs.
+        make, (*facts, class_id, extra), *state = reduced
+        return make, (*facts, f"{class_id}-stubs", extra), *state

@@ -214,9 +214,46 @@ def by_data(self, i):
     return [part.sum() for part in self.data]
 
 
+def in_the_dictionary(self, i):
+    held = self.__dict__
+    return int(held["labels"][i]), "labels" in held, held.get("labels").sum(), held.get("none")
+
+
+def from_a_copied_dictionary(self, i):
+    copies = dict(vars(self)), {**vars(self)}, vars(self).copy(), vars(self) | {"more": 1}
+    return [int(copy["labels"][i]) for copy in copies], public(vars(self))
+
+
+def by_going_through_the_dictionary(self, i):
+    kinds = {name: type(value).__name__ for name, value in vars(self).items() if name == "images"}
+    return kinds, i in [
+        value.ndim for value in vars(self).values() if isinstance(value, np.ndarray)
+    ]
+
+
+def by_its_class(self, i):
+    return [cls.__name__ for cls in self.__class__.__mro__], isinstance(self, self.__class__), i
+
+
+def public(names):
+    return sorted(name for name in names if not name.startswith("_"))
+
+
 @pytest.mark.parametrize(
     "function",
-    [get_attribute, in_a_closure, by_iterating, by_position, of_the_state, by_data, label_of],
+    [
+        get_attribute,
+        in_a_closure,
+        by_iterating,
+        by_position,
+        of_the_state,
+        by_data,
+        label_of,
+        in_the_dictionary,
+        from_a_copied_dictionary,
+        by_going_through_the_dictionary,
+        by_its_class,
+    ],
 )
 def test_whatever_way_a_function_reads_the_batch_it_reads_the_same(function):
     batch = batch_of(function)
