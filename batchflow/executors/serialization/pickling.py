@@ -377,9 +377,20 @@ class _Reductions(_Pickler):
             return reduced
         if self._meets is not None:
             self._meets(cls)  # it travels by value
+            if reduced[0].__name__ == "_make_skeleton_class":  # not an enum
+                reduced = (*reduced[:5], functools.partial(_set_class, reduced[5]))
         if self._stubs is None:
             return reduced
         # A worker keeps one class for each id that cloudpickle gives. Items of the same class come
         # without stubs: under one id they would put the ordered actions in the place of the stubs.
         make, (*facts, class_id, extra), *state = reduced
         return make, (*facts, f"{class_id}-stubs", extra), *state
+
+
+def _set_class(set_members: Callable[[type, Any], Any], cls: type, state: Any) -> Any:
+    """Set the members of a class. Those go that it had here before and has no more."""
+    for name, value in [*vars(cls).items()]:
+        is_slot = type(value) is types.MemberDescriptorType
+        if name not in state[0] and not name.startswith("_") and not is_slot:
+            delattr(cls, name)
+    return set_members(cls, state)

@@ -81,6 +81,31 @@ def test_items_of_the_class_in_the_same_workers_do_not_bring_back_its_ordered_ac
         pipeline.run(2, executor="processes", n_workers=2, prefetch=2)
 
 
+def test_what_was_deleted_from_a_class_between_two_runs_is_gone_in_the_same_workers():
+    class Base(ArrayBatch):
+        def factor(self):
+            return 1
+
+    class Changed(Base):
+        __slots__ = ("size",)
+        option = 3
+
+        def factor(self):
+            return 2
+
+        @action
+        def go(self):
+            self.size = len(self)
+            self.found = self.factor(), getattr(self, "option", None), self.size
+            return self
+
+    open_run = Dataset.from_arrays(Changed, data=np.arange(6.0)).p.go().gen_batch(2, **FAR)
+    assert next(open_run).found == (2, 3, 2)
+    del Changed.factor, Changed.option
+    assert [batch.found for batch in run(Changed, "go")] == [(1, None, 2)] * 3
+    open_run.close()
+
+
 def test_a_helper_method_brings_to_workers_what_it_mentions(heavy):
     class Helped(ArrayBatch):
         @action
