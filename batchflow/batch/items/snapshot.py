@@ -21,11 +21,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import numpy as np
-
 from batchflow.batch.core import BatchData
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
+from batchflow.batch.items.fixed import FixedList, fixed, refuse_writing
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.errors import (
     ArgumentTypeError,
@@ -181,7 +180,7 @@ class _Part:
             value = self._unpacked(self._packed)
             if self._is_error:
                 raise value
-            self._value, self._packed = _fixed(value), None
+            self._value, self._packed = fixed(value), None
         return self._value
 
     def _unpacked(self, packed: Opened) -> Any:
@@ -249,36 +248,6 @@ class _ReadOnly:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("self stays in the worker process; return what was computed")
-
-
-def refuse_writing(what: object) -> NoReturn:
-    """Refuse to write to the batch in a worker process.
-
-    Raises:
-        ArgumentTypeError: Always.
-    """
-    raise ArgumentTypeError(
-        f"a worker process cannot write to the batch ({what!r}): it would be lost. Return the "
-        'value and store it by post=, use apply_parallel, or write target="threads"'
-    )
-
-
-class FixedList(list[Any]):
-    """A list whose elements cannot be replaced."""
-
-    def __setitem__(self, place: Any, value: Any) -> NoReturn:
-        refuse_writing(place)
-
-
-def _fixed(value: Any) -> Any:
-    if type(value) is list:
-        for part in value:
-            if isinstance(part, np.ndarray):
-                part.flags.writeable = False
-        return FixedList(value)
-    if isinstance(value, np.ndarray):
-        value.flags.writeable = False
-    return value
 
 
 # ---- items
