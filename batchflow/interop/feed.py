@@ -179,15 +179,7 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         step=Step("feed", (), values, where),
         function=_keep,
         args=tuple(values.values()),
-        kwargs={},
-        model=None,
-        singleton=False,
-        dynamic=False,
         returns_batch=False,
-        needs_batch=True,
-        save_to=None,
-        stores=False,
-        places=(),
     )
     plan = replace(program.plan, steps=(*program.plan.steps, step))
     check_plan(plan)

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.models.build import build
-from batchflow.plan.values import same_value
+from batchflow.plan.values import Value
 
 __all__ = ["DeclaredModel"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DeclaredModel:
+class DeclaredModel(Value):
     """A model as a chain declares it: each pipeline value makes its own from it.
 
     Attributes:
@@ -54,12 +54,7 @@ class DeclaredModel:
 
     @classmethod
     def imported(cls, name: str, pipeline: Any) -> DeclaredModel:
-        """Declare the model of another pipeline.
-
-        Raises:
-            ArgumentTypeError: It is no pipeline.
-            UnknownNameError: (a `KeyError`) It has no such model.
-        """
+        """Declare the model of another pipeline."""
         if isinstance(pipeline, type) or not hasattr(pipeline, "_bound_plan"):
             raise ArgumentTypeError(
                 f"import_model({name!r}): expected a pipeline, got {pipeline!r:.60}"
@@ -77,17 +72,6 @@ class DeclaredModel:
     ) -> DeclaredModel:
         """Declare a model that is read from a file: see `Chain.load_model`."""
         return cls(name, partial(_load, path, model_class, trust), mode)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, DeclaredModel):
-            return NotImplemented
-        return same_value(self._parts(), other._parts())
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.name, self.builder, self.mode, self.config, self.imported_from
 
 
 def _load(path: Any, model_class: Any, trust: bool, batch: Any = None) -> Any:

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
 
 _MODES = {
-    "w": "w",
-    "write": "w",
-    "a": "a",
-    "append": "a",
-    "e": "e",
-    "extend": "e",
-    "u": "u",
-    "update": "u",
+    word: word[0] for name in ("write", "append", "extend", "update") for word in (name[0], name)
 }
 
 

@@ -85,7 +85,6 @@ class RemoteWorkers(Workers):
             partial(self._collect, segment),
             items,
             ahead,
-            is_staged=segment.place > 0,
         )
 
     def _submit(self, place: tuple[int, int], item: Any) -> Future[Any]:
