@@ -4,7 +4,7 @@ Guarantees:
     - Only the rows that are needed are read, in one call, sorted, each once. That is fast in
       chunked files, and h5py takes no other positions.
 
-executors/serialization/mapped_files.py says how they reach worker processes. h5py reads under one
+executors/serialization/reductions.py says how they reach worker processes. h5py reads under one
 lock: threads take turns, processes do not.
 """
 

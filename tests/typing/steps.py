@@ -8,7 +8,18 @@ from typing import Any, Unpack, assert_type
 
 import numpy as np
 
-from batchflow import ArrayBatch, B, Dataset, Pipeline, Run, RunKeywords, V, action, model
+from batchflow import (
+    ArrayBatch,
+    B,
+    Dataset,
+    Pipeline,
+    Run,
+    RunKeywords,
+    V,
+    action,
+    apply_parallel,
+    model,
+)
 
 
 class Numbers(ArrayBatch):
@@ -26,12 +37,21 @@ class Numbers(ArrayBatch):
     def train(self, net: list[float], rate: float = 0.1) -> "Numbers":
         return self
 
+    @apply_parallel(src="x", target="threads")
+    def halve(self, number: float) -> float:
+        return number / 2
+
+    @apply_parallel
+    def negate(self, number: float) -> float:
+        return -number
+
 
 numbers = Dataset.from_arrays(Numbers, x=np.arange(4), y=np.arange(4))
 
 # ---- each step gives a pipeline, and all behind it is known
 
 assert_type(numbers.p.scale(2), Pipeline[Numbers])
+assert_type(numbers.p.halve(src="y").negate(src="x"), Pipeline[Numbers])
 assert_type(numbers.p.scale(2).run(2), Pipeline[Numbers])
 assert_type(numbers.p.scale(2).run(2).v("loss"), Any)
 assert_type(numbers.p.scale(2).train(rate=B.x.mean()).gen_batch(2), Run[Numbers])

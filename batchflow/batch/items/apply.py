@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class _Options(NamedTuple):
         return Target(self.target, self.n_workers, self.timeout)
 
 
+@overload
+def apply_parallel(method: Callable[..., Any], /) -> Callable[..., Any]: ...
+@overload
+def apply_parallel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make an action of a method that takes an element of a component and returns a new one.
 

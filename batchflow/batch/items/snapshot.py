@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import copy
 import copyreg
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
-
-import numpy as np
 
 from batchflow.batch.core import BatchData
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
 from batchflow.batch.items.calls import Failed
+from batchflow.batch.items.fixed import FixedList, fixed, refuse_writing
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.errors import (
     ArgumentTypeError,
@@ -78,11 +77,16 @@ class Snapshot:
 
     def batch(self) -> Any:
         """Return the batch, in a worker."""
-        members = {name: _Attribute(name, part) for name, part in self.parts.items()}
+        members: dict[str, Any] = {
+            name: _Attribute(name, part) for name, part in self.parts.items()
+        }
+        own = self.batch_class  # not `self`: a class is freed late, and would hold the values
+        members["__class__"] = property(lambda _: own)
         kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), members)
         kind.__module__ = self.batch_class.__module__
         batch = object.__new__(kind)
-        batch.__dict__.update(self.plain, _parts=self.parts)
+        readable = {name: part for name, part in self.parts.items() if isinstance(part, _Part)}
+        object.__setattr__(batch, "__dict__", _Dictionary(self.plain | readable))
         return batch
 
 
@@ -121,9 +125,9 @@ class _Attribute:
         self._refusal = part if isinstance(part, str) else None
 
     def __get__(self, batch: Any, owner: Any = None) -> Any:
-        if batch is None and self._refusal is None:
-            return self
-        return _read(self._refusal or batch.__dict__["_parts"][self._name])
+        if self._refusal is not None:
+            return _read(self._refusal)
+        return self if batch is None else batch.__dict__[self._name]
 
     def __set__(self, batch: Any, value: Any) -> NoReturn:
         refuse_writing(self._name)
@@ -168,8 +172,41 @@ def _read(part: _Part | str) -> Any:
             ) from error
         if isinstance(value, Failed):
             raise value.error
-        part.value, part.packed = _fixed(value), None
+        part.value, part.packed = fixed(value), None
     return part.value
+
+
+class _Dictionary(dict[str, Any]):
+    """The `__dict__` of a snapshot: a part is read when it is asked for, as an attribute is."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        return _read(value) if isinstance(value, _Part) else value
+
+    def __iter__(self) -> Iterator[str]:  # with one of its own, `dict(self)` asks __getitem__
+        return super().__iter__()
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def copy(self) -> dict[str, Any]:
+        """Return a copy with all values read."""
+        return dict(self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def items(self) -> Any:
+        """Return the names with the values."""
+        return self.copy().items()
+
+    def values(self) -> Any:
+        """Return the values."""
+        return self.copy().values()
 
 
 class _ReadOnly:
@@ -190,32 +227,6 @@ class _ReadOnly:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("self stays in the worker process; return what was computed")
-
-
-def refuse_writing(what: object) -> NoReturn:
-    """Refuse to write to the batch in a worker process."""
-    raise ArgumentTypeError(
-        f"a worker process cannot write to the batch ({what!r}): it would be lost. Return the "
-        'value and store it by post=, use apply_parallel, or write target="threads"'
-    )
-
-
-class FixedList(list[Any]):
-    """A list whose elements cannot be replaced."""
-
-    def __setitem__(self, place: Any, value: Any) -> NoReturn:
-        refuse_writing(place)
-
-
-def _fixed(value: Any) -> Any:
-    if type(value) is list:
-        for part in value:
-            if isinstance(part, np.ndarray):
-                part.flags.writeable = False
-        return FixedList(value)
-    if isinstance(value, np.ndarray):
-        value.flags.writeable = False
-    return value
 
 
 # ---- items

@@ -29,7 +29,11 @@ from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.arrays import has_gaps, merged, reduced_view, spread_again
-from batchflow.executors.serialization.reductions import reduced_code, reduced_to_file
+from batchflow.executors.serialization.reductions import (
+    reduced_cache,
+    reduced_code,
+    reduced_to_file,
+)
 from batchflow.extras import imported
 
 __all__ = [
@@ -357,15 +361,31 @@ class _Reductions(_Pickler):
             return self._reduced_class(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
-        if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
-            return functools.cached_property, (value.func,), {"attrname": value.attrname}
-        return super().reducer_override(value)
+        return reduced_cache(value) or super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
         token = self._known.get(cls)
         if token is not None:
             return _class_of, (token,)
         reduced: Any = super().reducer_override(cls)
-        if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
+        if reduced is NotImplemented or len(reduced) <= 2:
+            return reduced
+        if self._meets is not None:
             self._meets(cls)  # it travels by value
-        return reduced
+            if reduced[0].__name__ == "_make_skeleton_class":  # not an enum
+                reduced = (*reduced[:5], functools.partial(_set_class, reduced[5]))
+        if self._stubs is None:
+            return reduced
+        # A worker keeps one class for each id that cloudpickle gives. Items of the same class come
+        # without stubs: under one id they would put the ordered actions in the place of the stubs.
+        make, (*facts, class_id, extra), *state = reduced
+        return make, (*facts, f"{class_id}-stubs", extra), *state
+
+
+def _set_class(set_members: Callable[[type, Any], Any], cls: type, state: Any) -> Any:
+    """Set the members of a class. Those go that it had here before and has no more."""
+    for name, value in [*vars(cls).items()]:
+        is_slot = type(value) is types.MemberDescriptorType
+        if name not in state[0] and not name.startswith("_") and not is_slot:
+            delattr(cls, name)
+    return set_members(cls, state)

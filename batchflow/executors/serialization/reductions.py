@@ -1,4 +1,4 @@
-"""Values that travel in a form of their own: arrays of files, and code.
+"""Values that travel in a form of their own: arrays of files, code, caches.
 
 Arrays of files travel as a path and a place, and are opened again, to read, where they arrive. Code
 of functions that travel by value shows in tracebacks where its user wrote it.
@@ -6,7 +6,9 @@ of functions that travel by value shows in tracebacks where its user wrote it.
 Guarantees:
     - An array of an HDF5 file, or one that is mapped, or a view of a mapped one, is not copied.
     - A process opens an HDF5 file once, and keeps it open.
-    - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is.
+    - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is; so
+      does a mapped array whose file was replaced or removed since, which its path does not lead to.
+    - A function with a cache travels where it does without; its cache is empty there.
     - Code names its file in a worker as it does here, whatever the release of cloudpickle.
     - Where no file is behind that name (a cell of a notebook, a line typed in), the source lines
       travel with it.
@@ -14,19 +16,21 @@ Guarantees:
 
 from __future__ import annotations
 
+import functools
 import linecache
 import mmap
+import operator
 import os
+import sys
 import types
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["reduced_code", "reduced_to_file"]
+__all__ = ["reduced_cache", "reduced_code", "reduced_to_file"]
 
 Lines = list[str]
 
@@ -73,7 +77,7 @@ def _open_hdf5(path: str, name: str) -> Any:
     return file[name]
 
 
-@cache
+@functools.cache
 def _hdf5_file(path: str) -> Any:
     import h5py  # on use
 
@@ -96,9 +100,25 @@ def _place_in_file(array: Any) -> tuple[Any, ...] | None:
         return None  # not mapped
     if root.filename is None or root.mode == "c" or array.dtype.hasobject:
         return None
-    before = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    address = root.__array_interface__["data"][0]
+    if _is_file_gone(address):
+        return None
+    before = array.__array_interface__["data"][0] - address
     path = os.path.abspath(root.filename)
     return path, array.dtype, array.shape, array.strides, root.offset + before
+
+
+def _is_file_gone(address: int) -> bool:
+    """Check whether the file that is mapped at an address has no path any more."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            for line in maps:
+                first, _, last = line.partition(" ")[0].partition("-")
+                if int(first, 16) <= address < int(last, 16):
+                    return line.endswith(" (deleted)\n")
+    except OSError:  # another system
+        pass
+    return False
 
 
 def _open_mapped(
@@ -137,3 +157,28 @@ def _code_of(
     if lines is not None:
         linecache.cache[name] = sum(map(len, lines)), None, lines, name
     return make(*args).replace(co_filename=name)
+
+
+_LruCache = type(functools.cache(len))
+
+
+def reduced_cache(value: Any) -> Any:
+    """Reduce a function with a cache for a pickler; None: it is none, or its module has it."""
+    if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
+        return functools.cached_property, (value.func,), {"attrname": value.attrname}
+    if type(value) is _LruCache and not _is_importable(value):
+        return _lru_cache, (value.__wrapped__, value.cache_parameters())
+    return None
+
+
+def _is_importable(value: Any) -> bool:
+    if value.__module__ == "__main__":
+        return False
+    try:
+        return operator.attrgetter(value.__qualname__)(sys.modules[value.__module__]) is value
+    except (AttributeError, KeyError):
+        return False
+
+
+def _lru_cache(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)

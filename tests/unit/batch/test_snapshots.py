@@ -1,6 +1,8 @@
 """The batch in worker processes for items: a snapshot, with what the function reads, once."""
 
+import copy
 import functools
+import operator
 import os
 import sys
 import threading
@@ -214,9 +216,46 @@ def by_data(self, i):
     return [part.sum() for part in self.data]
 
 
+def in_the_dictionary(self, i):
+    held = self.__dict__
+    return int(held["labels"][i]), "labels" in held, held.get("labels").sum(), held.get("none")
+
+
+def from_a_copied_dictionary(self, i):
+    copies = dict(vars(self)), {**vars(self)}, vars(self).copy(), vars(self) | {"more": 1}
+    return [int(copy["labels"][i]) for copy in copies], public(vars(self))
+
+
+def by_going_through_the_dictionary(self, i):
+    kinds = {name: type(value).__name__ for name, value in vars(self).items() if name == "images"}
+    return kinds, i in [
+        value.ndim for value in vars(self).values() if isinstance(value, np.ndarray)
+    ]
+
+
+def by_its_class(self, i):
+    return [cls.__name__ for cls in self.__class__.__mro__], isinstance(self, self.__class__), i
+
+
+def public(names):
+    return sorted(name for name in names if not name.startswith("_"))
+
+
 @pytest.mark.parametrize(
     "function",
-    [get_attribute, in_a_closure, by_iterating, by_position, of_the_state, by_data, label_of],
+    [
+        get_attribute,
+        in_a_closure,
+        by_iterating,
+        by_position,
+        of_the_state,
+        by_data,
+        label_of,
+        in_the_dictionary,
+        from_a_copied_dictionary,
+        by_going_through_the_dictionary,
+        by_its_class,
+    ],
 )
 def test_whatever_way_a_function_reads_the_batch_it_reads_the_same(function):
     batch = batch_of(function)
@@ -328,11 +367,22 @@ def replace_an_element(self, i):
         lambda self, i: setattr(self, "fresh", 1),
         lambda self, i: setattr(self, "images", 1),
         lambda self, i: self.__setitem__(0, 1),
+        lambda self, i: self.notes.append(i),
+        lambda self, i: self.notes.sort(key=sum),
+        lambda self, i: operator.iadd(self.notes, [i]),
+        lambda self, i: self.found.update(more=i),
+        lambda self, i: self.found.setdefault(i, i),
+        lambda self, i: operator.setitem(self.found, i, i),
+        lambda self, i: self.seen.add(i),
+        lambda self, i: operator.ior(self.seen, {i}),
+        lambda self, i: self.seen.clear(),
     ],
 )
 @pytest.mark.parametrize("side", [2, 200])
 def test_writing_to_a_snapshot_is_refused(write, side):
-    batch = batch_of(write, side=side, notes=[np.zeros(3)], small=np.zeros(2))
+    batch = batch_of(
+        write, side=side, notes=[np.zeros(3)], small=np.zeros(2), found={"a": 1}, seen={1}
+    )
     with pytest.raises((ArgumentTypeError, ValueError), match=r"cannot write|read-only"):
         batch.work()
 
@@ -349,6 +399,19 @@ def test_a_batch_of_some_items_is_refused(function):
     batch = batch_of(function, init="lists")
     with pytest.raises(ArgumentTypeError, match="cannot make a batch of some items"):
         batch.work()
+
+
+def test_what_a_worker_returns_of_a_snapshot_can_be_changed_as_elsewhere():
+    held = {"notes": [1, 2], "found": {"a": 1}, "seen": {3}}
+
+    def work(self, i):
+        copied = copy.copy(self.notes)
+        copied.append(i)
+        return self.notes, self.found, self.seen, copied
+
+    notes, found, seen, copied = batch_of(work, **held).work()[0]
+    assert [type(value) for value in (notes, found, seen)] == [list, dict, set]
+    assert (notes, found, seen, copied) == ([1, 2], {"a": 1}, {3}, [1, 2, 0])
 
 
 def test_an_argument_may_be_written_to():

@@ -57,6 +57,55 @@ def test_what_only_models_and_ordered_actions_mention_is_not_imported_in_workers
     assert [(batch.imported, batch.seen) for batch in batches] == [(False, [1, 1])] * 3
 
 
+def test_items_of_the_class_in_the_same_workers_do_not_bring_back_its_ordered_actions():
+    class Both(ArrayBatch):
+        @action(singleton=True)
+        def write(self):
+            return self
+
+        @action
+        def go(self):
+            return self.write() if self.number == 8 else self
+
+        @action(singleton=True)
+        @inbatch_parallel(init="data", post="into", target="processes", n_workers=2)
+        def shares(self, number):
+            return number / self.data.sum()
+
+        def into(self, results):
+            self.shared = results
+            return self
+
+    pipeline = Dataset.from_arrays(Both, data=np.arange(1.0, 25.0)).p.go().shares()
+    with pytest.raises(ArgumentTypeError, match=r"Both\.write is not here"):
+        pipeline.run(2, executor="processes", n_workers=2, prefetch=2)
+
+
+def test_what_was_deleted_from_a_class_between_two_runs_is_gone_in_the_same_workers():
+    class Base(ArrayBatch):
+        def factor(self):
+            return 1
+
+    class Changed(Base):
+        __slots__ = ("size",)
+        option = 3
+
+        def factor(self):
+            return 2
+
+        @action
+        def go(self):
+            self.size = len(self)
+            self.found = self.factor(), getattr(self, "option", None), self.size
+            return self
+
+    open_run = Dataset.from_arrays(Changed, data=np.arange(6.0)).p.go().gen_batch(2, **FAR)
+    assert next(open_run).found == (2, 3, 2)
+    del Changed.factor, Changed.option
+    assert [batch.found for batch in run(Changed, "go")] == [(1, None, 2)] * 3
+    open_run.close()
+
+
 def test_a_helper_method_brings_to_workers_what_it_mentions(heavy):
     class Helped(ArrayBatch):
         @action

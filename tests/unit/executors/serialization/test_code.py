@@ -1,5 +1,6 @@
 """Code that travels by value: the places of its lines arrive as they are here."""
 
+import functools
 import linecache
 import pickle
 import textwrap
@@ -121,3 +122,29 @@ def test_lines_that_arrive_are_shown_in_tracebacks(cell, monkeypatch):
     with pytest.raises(TypeError) as caught:
         arrived(1)
     assert "return x / {}  # of a cell" in "".join(traceback.format_exception(caught.value))
+
+
+@functools.cache
+def doubled(number):
+    return number * 2
+
+
+def test_a_function_with_a_cache_travels_by_value_where_it_does_without():
+    n_calls = []
+
+    @functools.lru_cache(maxsize=3, typed=True)
+    def tripled(number):
+        n_calls.append(number)
+        return number * 3
+
+    tripled(5)
+    twin = pickle.loads(packed(tripled))
+    assert (twin(5), twin(5)) == (15, 15)
+    assert twin.cache_parameters() == {"maxsize": 3, "typed": True}
+    assert (twin.cache_info().hits, twin.cache_info().misses) == (1, 1)
+
+
+def test_a_function_with_a_cache_of_a_module_is_imported_and_one_of_a_script_sent(monkeypatch):
+    assert pickle.loads(packed(doubled)) is doubled
+    monkeypatch.setattr(doubled, "__module__", "__main__")
+    assert pickle.loads(packed(doubled))(4) == 8
