@@ -166,7 +166,8 @@ class Declarations:
 
         Args:
             name: Its name: for `train_model`, `m(name)` and `@action(model=name)`.
-            builder: A class or function that makes it; or the model itself.
+            builder: A class or function that makes it; or the model itself; or `C("model")`, the
+                entry of the config that holds one of these.
             mode: `"static"`: it is made before the first batch. `"dynamic"`: it is made when the
                 first batch reaches a step with it; a builder with a parameter `batch` gets that.
             config: A mapping: the builder's parameter `config` if it has one, otherwise its
@@ -231,6 +232,12 @@ class Declarations:
             model_class, path = None, model_class
         if path is None:
             raise ArgumentTypeError(f"load_model({name!r}): the path of the file is missing")
+        if isinstance(model_class, Expression):
+            raise ArgumentTypeError(
+                f"load_model({name!r}): the class of the model is a class, got {model_class!r}. "
+                f"Declare it, init_model({name!r}, C(...)), and load into it: "
+                f"load_model({name!r}, path)"
+            )
         if model_class is None and (self._moment or self._source is None or self._knows(name)):
             step = Step("load_model", (name, path), {"trust": trust}, Where.of_caller(2))
             return self._with_step(step, self._moment or "once")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.plan.expressions import Expression
+from batchflow.plan.leaves import ConfigValue
 from batchflow.plan.values import same_value
 
 __all__ = ["DeclaredModel"]
@@ -18,7 +20,8 @@ class DeclaredModel:
 
     Attributes:
         name: Its name.
-        builder: What makes it: a class or a function; or the model itself.
+        builder: What makes it: a class or a function; or the model itself; or the entry of the
+            config that holds one of these.
         mode: `"static"`: made before the first batch; `"dynamic"`: from the first batch.
         config: The arguments of the builder, in which expressions may stand; or an expression.
         imported_from: The pipeline whose model of this name it is, or None.
@@ -47,7 +50,12 @@ class DeclaredModel:
             raise ArgumentTypeError(
                 f"init_model({self.name!r}): give what makes the model: a class or a function"
             )
-
+        if isinstance(self.builder, Expression) and not isinstance(self.builder, ConfigValue):
+            raise ArgumentTypeError(
+                f"init_model({self.name!r}): {self.builder!r} is not known before a batch is "
+                "there. What makes the model is a class or a function, or an entry of the config: "
+                'C("model")'
+            )
         object.__setattr__(self, "config", _own(self.config))
 
     def __eq__(self, other: object) -> bool:
