@@ -14,7 +14,14 @@ from batchflow.index.labels import by_label
 if TYPE_CHECKING:
     from batchflow.batch.batch import Batch
 
-__all__ = ["METHODS", "TAKEN", "Component", "checked_components"]
+__all__ = [
+    "METHODS",
+    "TAKEN",
+    "Component",
+    "check_new_component",
+    "checked_components",
+    "set_component",
+]
 
 # Attributes of every batch that neither an action nor a component may hide,
 TAKEN = frozenset(
@@ -81,3 +88,36 @@ class Component:
         if value.__class__ not in _WITHOUT_LABELS:
             value = by_label(value, batch.index, self._shown)
         batch.__dict__[self._name] = value
+
+
+def check_new_component(batch: Batch, name: str) -> None:
+    """Check that a batch can get a component of this name, beside those of its class.
+
+    Raises:
+        ArgumentTypeError: It is no name of an attribute.
+        ArgumentValueError: It is taken.
+    """
+    shown = type(batch).__name__
+    if not batch.components:
+        raise ArgumentValueError(
+            f"{shown}: a batch without components keeps its data in data and gets no component "
+            f"{name!r}; name the components in the class"
+        )
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ArgumentTypeError(f"{shown}: a component has the name of an attribute, got {name!r}")
+    if name in RESERVED or name in TAKEN or name in METHODS or name.startswith("_"):
+        raise ArgumentValueError(f"{shown}: {name!r} is a name that every batch has already")
+    if name in type(batch)._actions or callable(getattr(type(batch), name, None)):
+        raise ArgumentValueError(f"{shown}: {name!r} is a method, and cannot be a component")
+
+
+def set_component(batch: Batch, name: str, value: Any) -> None:
+    """Set a component. One that is new to this batch goes with it, and with what is made of it."""
+    if name in batch.components or not batch.components:
+        setattr(batch, name, value)
+        return
+    check_new_component(batch, name)
+    kind = type(getattr(type(batch), batch.components[0], None))
+    convert = kind if issubclass(kind, Component) else Component
+    convert(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
+    batch.__dict__["components"] = (*batch.components, name)

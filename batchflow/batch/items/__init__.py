@@ -2,6 +2,7 @@
 
 parallel.py       @inbatch_parallel and @apply_parallel; how a call is cut into items
 apply.py          components in, components out
+places.py         src, dst and p: which components the calls read and write
 arguments.py      the arguments of the call for each item
 calls.py          the calls, and what becomes of them
 streams.py        the random generator of each item
