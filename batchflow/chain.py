@@ -211,8 +211,15 @@ class Chain(Declarations, Generic[BatchT_co]):
     # ---- being a value
 
     def __len__(self) -> int:
-        """Give the number of steps."""
-        return len(self._plan.steps)
+        """Return the number of items of the dataset: `next_batch(len(pipeline))` has them all.
+
+        Raises:
+            ArgumentTypeError: There is no dataset.
+        """
+        if self._source is None:
+            raise ArgumentTypeError("a pipeline without a dataset has no length")
+        dataset: Any = self._source
+        return len(dataset)
 
     def __bool__(self) -> bool:
         return True

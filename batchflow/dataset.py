@@ -15,7 +15,8 @@ from batchflow.engine import Run, RunKeywords, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.index.split import parsed_cv_split
+from batchflow.index.split import parsed_cv_split, refuse_shares_in_a_row
+from batchflow.old_words import knows_old_options
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ class Dataset(Generic[BatchT_co]):
         self._refuse_shard("create_subset")
         return self._part(self.positions(ids))
 
+    @knows_old_options("split")
     def split(
         self,
         train: Any = 0.8,
@@ -248,13 +250,19 @@ class Dataset(Generic[BatchT_co]):
     ) -> Split[Self]:
         """Split into up to three datasets over the same data, without common items.
 
-        Takes the arguments of `DatasetIndex.split`. The parts are also the attributes `train`,
-        `validation` and `test`, until the next split; parts that were returned stay as they are.
+        Takes the arguments of `DatasetIndex.split`, one by one. The parts are also the attributes
+        `train`, `validation` and `test`, until the next split; parts that were returned stay as
+        they are.
 
         Returns:
             The parts as `.train`, `.validation` and `.test`; one without items is None.
+
+        Raises:
+            ArgumentTypeError: `train` is a sequence of shares: in an older batchflow their order
+                was another.
         """
         self._refuse_shard("split")
+        refuse_shares_in_a_row(train)
         positions = self.index._split_positions((train, validation, test), shuffle)
         train_part, *others = (
             self._part(where) if len(self.index._take(where)) else None for where in positions

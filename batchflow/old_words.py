@@ -6,7 +6,15 @@ the word says how the same is written now; the whole is in `docs/how-to/coming_f
 
 from __future__ import annotations
 
-__all__ = ["OLD_WORDS", "old_word"]
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from batchflow.errors import ArgumentTypeError
+
+__all__ = ["OLD_WORDS", "knows_old_options", "old_word"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # By what the word is an attribute, or an option, of.
 OLD_WORDS: dict[str, dict[str, str]] = {
@@ -14,6 +22,9 @@ OLD_WORDS: dict[str, dict[str, str]] = {
         "requires_rng": "self.rng is a generator of the item's own: leave it out.",
         "rng_seeds": "self.rng is a generator of the item's own: leave it out.",
         "use_self": "A method gets the batch as self, a function does not: leave it out.",
+    },
+    "split": {
+        "shares": "Name the parts, split(train=0.7, test=0.2), or cv_split(shares).",
     },
 }
 
@@ -29,3 +40,23 @@ def old_word(word: object, *owners: str) -> str:
         if isinstance(word, str) and word in OLD_WORDS[owner]:
             return f" {OLD_WORDS[owner][word]}"
     return ""
+
+
+def knows_old_options(owner: str) -> Callable[[Method], Method]:
+    """Let a method say of an old option what to write instead.
+
+    Args:
+        owner: The key of its options in `OLD_WORDS`.
+    """
+
+    def mark(method: Method) -> Method:
+        @wraps(method)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            for name in kwargs:
+                if hint := old_word(name, owner):
+                    raise ArgumentTypeError(f"{method.__name__}() has no option {name!r}.{hint}")
+            return method(*args, **kwargs)
+
+        return cast(Method, checked)
+
+    return mark

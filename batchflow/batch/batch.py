@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from batchflow.batch.actions import Action, action, collect_actions
-from batchflow.batch.components import METHODS, TAKEN, Component, checked_components
+from batchflow.batch.components import METHODS, TAKEN, Component, NoData, checked_components
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
 from batchflow.batch.items.parallel import check_per_item
@@ -98,6 +98,7 @@ class Batch:
         for name in cls.components:
             if inspect.getattr_static(cls, name, None) is None:
                 setattr(cls, name, Component(f"{cls.__name__}.{name}", name))
+        cls._data = NoData() if cls.components else None
         cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)

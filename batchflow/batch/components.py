@@ -18,6 +18,7 @@ __all__ = [
     "METHODS",
     "TAKEN",
     "Component",
+    "NoData",
     "check_new_component",
     "checked_components",
     "set_component",
@@ -88,6 +89,20 @@ class Component:
         if value.__class__ not in _WITHOUT_LABELS:
             value = by_label(value, batch.index, self._shown)
         batch.__dict__[self._name] = value
+
+
+class NoData:
+    """Stands where a batch without components keeps its data: here nobody would find it."""
+
+    def __get__(self, batch: Batch | None, cls: type) -> None:
+        """Return None: there is no data beside the components."""
+
+    def __set__(self, batch: Batch, value: Any) -> None:
+        names = ", ".join(batch.components)
+        raise ArgumentTypeError(
+            f"{type(batch).__name__}._data: a batch with components keeps its data in them. Assign "
+            f"to one, batch.{batch.components[0]} = ..., or to all: batch.data = ({names})"
+        )
 
 
 def check_new_component(batch: Batch, name: str) -> None:

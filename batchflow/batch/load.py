@@ -105,6 +105,8 @@ def load(
         array([30, 10])
     """
     names = _checked_names(batch, components)
+    if _is_tuple_of_one(batch, src, components, names):
+        src = src[0]
     if fmt is not None:
         values = _from_files(batch, src, fmt, names)
     else:
@@ -112,6 +114,14 @@ def load(
     for name, value in values.items():
         setattr(batch, name, value)
     return batch
+
+
+def _is_tuple_of_one(batch: Batch, src: Any, components: Any, names: tuple[str, ...]) -> bool:
+    """Check whether `src` is a tuple of sources, one for each component, and there is one."""
+    if not isinstance(src, tuple) or len(src) != 1 or len(names) != 1 or n_rows(src[0]) is None:
+        return False
+    index = batch.index if batch.dataset is None else batch.dataset.index
+    return isinstance(components, (tuple, list)) or len(index) != 1
 
 
 def _checked_names(batch: Batch, components: Any) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import Split, fold_bounds, part_bounds
+from batchflow.old_words import knows_old_options
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -145,6 +146,7 @@ class DatasetIndex:
         """
         return self.take(self._positions_of(ids))
 
+    @knows_old_options("split")
     def split(
         self,
         train: Any = 0.8,

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
-__all__ = ["Split", "fold_bounds", "parsed_cv_split", "part_bounds"]
+__all__ = ["Split", "fold_bounds", "parsed_cv_split", "part_bounds", "refuse_shares_in_a_row"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -119,6 +119,23 @@ def parsed_cv_split(
     if shares is not None:
         raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
     return (None, None, None), 5 if n_splits is None else n_splits
+
+
+def refuse_shares_in_a_row(train: Any) -> None:
+    """Refuse several shares in one argument: in an older batchflow the second was the test part.
+
+    Raises:
+        ArgumentTypeError: There are several.
+    """
+    given = train.tolist() if hasattr(train, "tolist") else train
+    if not isinstance(given, (tuple, list)):
+        return
+    named = ", ".join(f"{name}={part!r}" for name, part in zip(Split._fields, given, strict=False))
+    raise ArgumentTypeError(
+        f"split({given!r:.60}): the order of shares in a row is not the same everywhere. For "
+        f"(train, validation, test) name the parts, split({named}); for (train, test, validation), "
+        f"as in an older batchflow, cv_split({given!r:.60})"
+    )
 
 
 def _in_old_order(shares: Any) -> tuple[Any, Any, Any]:

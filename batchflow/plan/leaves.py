@@ -13,9 +13,9 @@ from batchflow.plan.expressions import Expression, Operation, call, freeze, reso
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
+__all__ = ["MODES", "PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
 
-_MODES = {
+MODES = {
     "w": "w",
     "write": "w",
     "a": "a",
@@ -147,12 +147,12 @@ class V(Expression):
     def __init__(self, name: Any, mode: Any = "w") -> None:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"V() takes the name of a variable, got {name!r:.60}")
-        if mode not in _MODES:
+        if mode not in MODES:
             raise ArgumentValueError(
                 f"V({name!r}, mode={mode!r}): the modes are w (write), a (append), e (extend) and "
                 "u (update)"
             )
-        freeze(self, _name=name, _mode=_MODES[mode])
+        freeze(self, _name=name, _mode=MODES[mode])
 
     def _resolve(self, batch: Batch) -> Any:
         return _pipeline_of(batch, self).v(self._name)

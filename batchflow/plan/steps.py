@@ -19,6 +19,7 @@ from batchflow.errors import (
 )
 from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
+from batchflow.plan.checks import refuse_bare_function, refuse_mode_beside
 from batchflow.plan.expressions import Expression, expressions_in, shown
 from batchflow.plan.names import Names
 from batchflow.plan.several import Concat, Join, Joined, join
@@ -123,6 +124,8 @@ class Step:
         singleton, save_to = action.spec.singleton, None
         if not action.has_parameter("save_to"):
             save_to = kwargs.pop("save_to", None)
+            if save_to is not None and not action.has_parameter("mode"):
+                refuse_mode_beside(save_to, self)
         if builtin is not None and builtin.model is not None:
             model, args = _model_and_rest(self)
             singleton = builtin.model == "trained"
@@ -133,6 +136,8 @@ class Step:
         if builtin is not None and builtin.kind == "stream":
             return self._bind_stream(action, save_to, names)
         action.check_call(args, kwargs, self.where)
+        if builtin is not None and (builtin.stores or builtin.model):
+            refuse_bare_function(self)
         stores = builtin is not None and builtin.stores
         places = (save_to, *args[:1]) if stores else (save_to,)
         for place in places:

@@ -72,7 +72,7 @@ def shown(function):
         ("anything", "(*args, **kwargs)"),
         ("shift", f"(n_samples=1, *, {HOW})"),
         ("compare", f"(*args, first=None, second=None, limit=None, {HOW})"),
-        ("cut", f"(n_samples, *, src=None, dst=None, post=None, {HOW})"),
+        ("cut", f"(n_samples, *, src=None, dst=None, init=None, post=None, p=None, {HOW})"),
         ("load", "(src=None, fmt=None, components=None)"),
         ("map", "(function, *, src=None, dst=None, over='items')"),
         ("filter", "(predicate, *, src=None, over='items')"),

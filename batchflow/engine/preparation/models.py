@@ -12,7 +12,12 @@ from typing import Any
 from batchflow.batch.directory import ModelDirectory, ModelSlot
 from batchflow.engine.preparation.no_batch import NoBatch
 from batchflow.engine.state import PipelineState
-from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.models.build import build, is_builder
 from batchflow.plan import DeclaredModel
 from batchflow.plan.expressions import Expression, resolved
@@ -148,7 +153,19 @@ class PipelineModels:
             seed = self._state.seed
             key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
             at = NoBatch(self._pipeline, self._pipeline.dataset, key)
+            return build(self._builder(declared.name), self._config_without_batch(declared, at))
         return build(self._builder(declared.name), resolved(declared.config, at), batch)
+
+    def _config_without_batch(self, declared: DeclaredModel, at: Any) -> Any:
+        """Return the config of a static model, which is made before there is a batch."""
+        try:
+            return resolved(declared.config, at)
+        except UnknownAttributeError as error:
+            raise UnknownAttributeError(
+                f"the config of the model {declared.name!r}, which is made before the first batch: "
+                f"{error}. To make the model from the first batch: "
+                f'init_model({declared.name!r}, ..., mode="dynamic")'
+            ) from None
 
     def _builder(self, name: str) -> Any:
         """Return what makes a declared model, or the model itself; from the config, if it is there.
