@@ -53,7 +53,7 @@ TRAINING = DATASET.p.init_variable("h", []).init_model("net", Net)
 
 @pytest.mark.parametrize("shares", [[0.7, 0.2], (0.8, 0.2), [0.9], np.array([0.5, 0.5])])
 def test_a_row_of_shares_is_refused_with_both_spellings(shares):
-    with pytest.raises(ArgumentTypeError, match=r"split\(train=0\.\d.*cv_split\(\["):
+    with pytest.raises(ArgumentTypeError, match=r"split\(train=.*cv_split\([\[(]"):
         Dataset(10).split(shares)
     with pytest.raises(ArgumentTypeError, match="cv_split"):
         Dataset(10).split(shares, shuffle=1)
