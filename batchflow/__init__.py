@@ -39,7 +39,7 @@ from batchflow.plan.expressions import Expression
 from batchflow.sources import Source
 
 if _typing.TYPE_CHECKING:
-    from batchflow.insight.report import Report
+    from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
 # The name that users of an older batchflow know.
@@ -98,7 +98,7 @@ __all__ = [
 ]
 
 # What `feed` and `check` give: imported when it is first named, as few programs do.
-_ON_USE = {"Feed": "batchflow.interop", "Report": "batchflow.insight.report"}
+_ON_USE = {"Feed": "batchflow.interop", "Report": "batchflow.inspection.report"}
 
 
 def __getattr__(name: str) -> _typing.Any:

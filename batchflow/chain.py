@@ -16,11 +16,10 @@ from batchflow.errors import (
     UnknownAttributeError,
     did_you_mean,
 )
-from batchflow.plan import BoundPlan, Config, Plan, Step, Where
+from batchflow.plan import BoundPlan, Config, HookName, Plan, Step, Where, check_plan
+from batchflow.plan.binding import unknown_action
 from batchflow.plan.builtin import BUILTINS
 from batchflow.plan.names import Names
-from batchflow.plan.plan import HookName
-from batchflow.plan.steps import unknown_action
 from batchflow.plan.values import same_value
 
 __all__ = ["Chain", "is_source", "where_it_is"]
@@ -275,7 +274,7 @@ class Chain(Declarations, Generic[BatchT_co]):
             )
         if self._bound is None:
             plan = self._plan.bind(self._source.batch_class, self._source, end=True)
-            plan.check()
+            check_plan(plan)
             object.__setattr__(self, "_bound", plan)
             return plan
         return self._bound

@@ -17,7 +17,7 @@ from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
     from batchflow.engine import PipelineModels, Source
-    from batchflow.plan.plan import HookName
+    from batchflow.plan import HookName
 
 __all__ = ["Declarations", "overridable_by_action"]
 

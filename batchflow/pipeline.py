@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from batchflow import inspection
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import Chain, is_source
@@ -23,28 +24,18 @@ from batchflow.engine import (
     shows_options,
     warn_of_repeated_training,
 )
-from batchflow.errors import ArgumentValueError, did_you_mean
 from batchflow.insight import ProgressBar
-from batchflow.inspection import Inspection
-from batchflow.plan import B, Plan, Where
+from batchflow.plan import B, HookName, Plan, Where, check_plan
 from batchflow.plan.bound import variables_in
-from batchflow.plan.plan import HookName
 
 if TYPE_CHECKING:
+    from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
 __all__ = ["Pipeline"]
 
-_RESETS = {
-    "iter": ("iter",),
-    "variables": ("variables",),
-    "vars": ("variables",),
-    "models": ("models",),
-    "all": ("iter", "variables", "models"),
-}
 
-
-class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
+class Pipeline(Chain[BatchT_co]):
     """A lazy chain of actions over a dataset.
 
     A pipeline is a value: each action that is chained gives a new pipeline and leaves this one as
@@ -243,19 +234,112 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         Returns:
             This pipeline.
         """
-        parts: set[str] = set()
-        for name in what or ("iter",):
-            if not isinstance(name, str) or name not in _RESETS:
-                hint = did_you_mean(name, _RESETS)
-                raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
-            parts.update(_RESETS[name])
-        if "iter" in parts:
-            self._state.close_reader()
-        if "variables" in parts:
-            self._state.reset_variables()
-        if "models" in parts:
-            self._state.reset_models()
+        self._state.reset(what)
         return self
+
+    # ---- looking into it
+
+    @shows_options(n_epochs=None)
+    def replay(
+        self, number: int, batch_size: int | None = None, **options: Unpack[RunKeywords]
+    ) -> BatchT_co | None:
+        """Make one source batch of a run again, in this thread, up to the ordered section.
+
+        The notes of an error show the call to make: the same actions raise the same error again,
+        where a debugger can watch.
+
+        Args:
+            number: The number of the batch.
+            batch_size: As in the run.
+            options: As in the run; `seed` is what `Run.seed` or the error's note told.
+
+        Returns:
+            The batch as it comes to the ordered section; None if an action skips it or stops.
+        """
+        chosen = self._options(batch_size, options, endless=True)
+        batch: BatchT_co | None = inspection.replay(self._program(), chosen, number)
+        return batch
+
+    @shows_options()
+    def debug(
+        self,
+        batch_number: int | None = None,
+        batch_size: int | None = None,
+        **options: Unpack[RunKeywords],
+    ) -> BatchT_co | None:
+        """Run serially, in this thread, where breakpoints work; stop at the first error.
+
+        An error has the batch as it was then, as its attribute `batch`: in a notebook look at it by
+        `%debug`, or by `sys.last_exc.batch`.
+
+        Args:
+            batch_number: The one source batch to take through all steps, ordered ones included:
+                with models and variables as they are, as `execute_for` does. None: all batches, in
+                a run of its own.
+            batch_size: As for `run`.
+            options: As for `run`. `executor` and `prefetch` are not looked at.
+
+        Returns:
+            The last batch; None if there was none, or a step skipped it.
+
+        Raises:
+            ArgumentValueError: One batch cannot be taken alone, as a step regroups them.
+            Exception: Whatever an action raises, with notes that say where.
+        """
+        is_alone = batch_number is not None
+        chosen = inspection.serial_options(self._ahead, batch_size, options, endless=is_alone)
+        program = self._program()
+        if batch_number is None:
+            return inspection.debug_run(lambda: self._open(chosen, program))
+        batch: BatchT_co | None = inspection.debug_batch(program, chosen, batch_number)
+        return batch
+
+    def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
+        """Take a few items through the steps before a long run, and report what each step does.
+
+        What it changes in the batch, whether it can travel to worker processes, whether it draws
+        from global random generators, and models that are trained outside of an ordered step.
+
+        Variables and models stay as they are: steps work on copies of them. A step with a model
+        that has no sure copy (a Keras model, a session, functions) is not run, but for
+        `predict_model`; what fails behind it is told as not checked. What actions do outside of the
+        batch, such as writing a file, they do here, too. The steps of `.after` are not taken.
+
+        Args:
+            n_items: The number of items; all there are, if that is fewer.
+            seed: What their randomness is derived from; None: something new.
+
+        Returns:
+            A report to print: `report.problems` lists what to mend, `report.look_at` what only you
+            can judge.
+
+        Raises:
+            ArgumentValueError: The dataset has no items.
+            Exception: Whatever a step of `.before`, or the making of the batch, raises.
+        """
+        from batchflow.inspection.check import check_program  # on use, for a light import
+
+        twin = self._of(self._source, self._plan)
+        return check_program(twin._program(), n_items, seed, made=self._state)
+
+    def execute_for(self, batch: OtherT, *, seed: int | None = None) -> OtherT | None:
+        """Take one given batch through the steps, in this thread.
+
+        The batch is changed as in a run; variables and models are used as they are, and the steps
+        before and after the batches are not taken. Without a dataset, the pipeline's steps are
+        those of the batch's class.
+
+        Args:
+            batch: The batch.
+            seed: What its randomness is derived from; None: it keeps its own.
+
+        Returns:
+            The batch that the last step gives; None if a step skips it or stops.
+
+        Raises:
+            ArgumentValueError: A step regroups batches.
+        """
+        return inspection.execute_for(self._program, batch, seed)
 
     # ---- variables, models, data
 
@@ -349,7 +433,7 @@ class Pipeline(Inspection[BatchT_co], Chain[BatchT_co]):
         """
         if self._source is None and batch_class is not None:
             plan = self._plan.bind(batch_class, end=True)
-            plan.check()
+            check_plan(plan)
         else:
             plan = self._bound_plan()
         return Program(plan, self._source, self._state, self._models(plan.batch_class), self)

@@ -38,6 +38,14 @@ __all__ = ["PipelineState", "PipelineView"]
 
 _serial_numbers = itertools.count()
 
+_RESETS = {
+    "iter": ("iter",),
+    "variables": ("variables",),
+    "vars": ("variables",),
+    "models": ("models",),
+    "all": ("iter", "variables", "models"),
+}
+
 
 class PipelineState(Generic[BatchT_co]):
     """The changing things of one pipeline value. Never shared with values chained from it.
@@ -134,25 +142,36 @@ class PipelineState(Generic[BatchT_co]):
         with self._guard:
             return self._models.setdefault(name, ModelSlot(name))
 
-    def close_reader(self) -> None:
-        """End the open run of `next_batch`."""
+    def reset(self, what: Collection[str]) -> None:
+        """Forget what runs have left; the next need, or the next run, makes it anew.
+
+        Args:
+            what: Names of parts, as `Pipeline.reset` takes them; none: the open run alone.
+
+        Raises:
+            ArgumentValueError: There is no such part.
+        """
+        parts: set[str] = set()
+        for name in what or ("iter",):
+            if not isinstance(name, str) or name not in _RESETS:
+                hint = did_you_mean(name, _RESETS)
+                raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
+            parts.update(_RESETS[name])
+        if "iter" in parts:
+            self._close_reader()
+        with self._guard:
+            if "variables" in parts:
+                self._values.clear()
+            if "models" in parts:
+                self._models.clear()
+                self.trained = self.trained and {}
+            self.is_set_up = self.is_set_up and parts == {"iter"}
+
+    def _close_reader(self) -> None:
         with self._guard:
             reader, self.reader = self.reader, None
         if reader is not None:
             reader[1].close()
-
-    def reset_variables(self) -> None:
-        """Forget the values; the next need makes them anew."""
-        with self._guard:
-            self._values.clear()
-            self.is_set_up = False
-
-    def reset_models(self) -> None:
-        """Forget the pipeline's own models; the next run makes them anew."""
-        with self._guard:
-            self._models.clear()
-            self.trained = self.trained and {}
-            self.is_set_up = False
 
     def declaration(self, name: str) -> Variable:
         """Give the declaration of a variable.

@@ -8,7 +8,8 @@ In this process:
 
 In other processes:
 
-    job.py            a function on an executor of somebody else's: `open_job`
+    job.py            a function that workers call, wherever they are: `open_job`
+    scheduled_job.py  the same on an executor of somebody else's
     scheduler.py      the thread that hands tasks over, and finds out whose work kills workers
     futures.py        the future of a task: kept by a thread, unpacked by who asks for the result
     exceptions.py     errors, so that they arrive as what they are; which part of a value cannot go

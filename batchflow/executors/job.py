@@ -1,104 +1,87 @@
-"""Work on an executor of somebody else's: any `concurrent.futures.Executor`.
+"""Work in other processes: a function that workers call with one item after the other.
 
-    submit(item) ---> the scheduler, a thread ---> executor.submit(remote_call, ...) ---> future
-                          ^-------------- answers, deaths of workers -------------+
+    pack(function) ---> open_job(executor, packed, n_workers) ---> job.submit(item) ---> future
+                                                                   job.close(grace)
 
-Guarantees:
-    - A future gets the result or the error of its item exactly once, whatever dies.
-    - An executor of the user's is never shut down. One that was made here (by the user's function,
-      or in place of a broken one) ends with its job.
-
-See scheduler.py for the thread, backends/ for the kinds of executors and for the worker's side.
+The workers are those of our pool (`"processes"`), of Ray (`"ray"`), of an executor of the user's,
+or of one that a function of the user's makes. Whole batches and per-item work take the same way.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from batchflow.errors import RunClosedError
-from batchflow.executors.backends.base import Backend, backend_of
-from batchflow.executors.futures import ResultFuture
 from batchflow.executors.item_threads import refuse_while_unpacking
-from batchflow.executors.scheduler import KILL_SECONDS, RetryScheduler, Task
-from batchflow.executors.serialization.pickling import PackedCall, packed_whole
 
-__all__ = ["ForeignJob", "open_job"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
-END_SECONDS = 5.0  # for the executor, if it is ended
+    from batchflow.executors.serialization.pickling import PackedCall
 
-
-def open_job(executor: Any, packed: PackedCall, n_workers: int) -> ForeignJob:
-    """Begin a job on an executor.
-
-    Args:
-        executor: The executor, or a function that makes one.
-        packed: The function, packed by `pack`.
-        n_workers: The most tasks at work at once, where the executor has more workers.
-
-    Raises:
-        ArgumentTypeError: What the function makes is no executor.
-        ArgumentValueError: The executor forks.
-        BatchflowError: A worker asks for it while it imports a module for its own work.
-    """
-    refuse_while_unpacking()
-    backend = backend_of(executor)
-    backend.begin()
-    return ForeignJob(backend, packed, n_workers)
+__all__ = ["Job", "check_available", "open_job"]
 
 
-class ForeignJob:
-    """A function in the workers of an executor.
-
-    Args:
-        backend: The executor.
-        packed: The function.
-        n_workers: The most tasks at once.
-    """
-
-    def __init__(self, backend: Backend, packed: PackedCall, n_workers: int) -> None:
-        self._packed = packed
-        self._is_closed = False
-        self._scheduler = RetryScheduler(backend, packed, n_workers)
-        self._thread = threading.Thread(
-            target=self._scheduler.serve, name="batchflow-executor", daemon=True
-        )
-        self._thread.start()
+class Job(Protocol):
+    """A function in worker processes."""
 
     def submit(self, item: Any) -> Future[Any]:
         """Let a worker call the function with an item. Never waits.
 
         The item is packed here and now: what happens to it later does not matter.
 
+        Returns:
+            The future of what the function returns. It is unpacked by the thread that asks for it.
+
         Raises:
-            ArgumentTypeError: The item cannot be packed; the message says what in it.
+            ArgumentTypeError: The item cannot be packed; the message says which part of it.
             RunClosedError: The job is closed.
         """
-        if self._is_closed:
-            raise RunClosedError("this job is closed: it takes no more items")
-        item = packed_whole(item, self._packed.classes, "the item")
-        future = ResultFuture(self._packed)
-        self._scheduler.post(self._scheduler.add, Task(item, future))
-        return future
 
     def close(self, grace: float) -> None:
         """End the job. A second call does nothing.
 
-        What waits is cancelled. What is at work then is broken off where that is possible: in Ray,
-        and in an executor that was made here. In an executor of the user's it goes on to its end,
-        and nobody waits for it. While the interpreter ends nobody is waited for: the thread
-        of the scheduler stands still.
-
         Args:
-            grace: Seconds that tasks at work have.
+            grace: Seconds that tasks at work have. Tasks that wait are cancelled at once.
         """
-        if not self._is_closed:
-            self._is_closed = True
-            if sys.is_finalizing():
-                return
-            self._scheduler.post(self._scheduler.close, time.monotonic() + grace)
-            if self._thread is not threading.current_thread():
-                self._thread.join(grace + KILL_SECONDS + END_SECONDS)
+
+
+def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
+    """Begin a job.
+
+    Args:
+        executor: `"processes"`, `"ray"`, an executor, or a function that makes one.
+        packed: The function, packed by `pack`.
+        n_workers: The most tasks at work at once, where the executor has more workers.
+
+    Raises:
+        ArgumentTypeError: The function that should make an executor makes something else.
+        ArgumentValueError: The executor forks, or `n_workers` is less than 1.
+        BatchflowError: The executor is not available here; or a worker asks for it while it
+            imports a module for its own work.
+    """
+    refuse_while_unpacking()
+    executor = _resolved(executor)
+    if executor == "processes":
+        from batchflow.executors.processes.pool import process_pool
+
+        return process_pool().open(packed, n_workers)
+    from batchflow.executors.scheduled_job import ScheduledJob
+
+    return ScheduledJob(executor, packed, n_workers)
+
+
+def check_available(executor: Any) -> None:
+    """Raise the `BatchflowError` of `open_job` where the executor is not available here."""
+    if _resolved(executor) == "processes":
+        from batchflow.executors.processes.pool import process_pool
+
+        process_pool()
+
+
+def _resolved(executor: Any) -> Any:
+    """Return what stands behind the name of an executor."""
+    if executor == "ray":
+        from batchflow.executors.backends.ray import RayExecutor
+
+        return RayExecutor()
+    return executor

@@ -1,4 +1,4 @@
-"""What happened: progress."""
+"""Observers of a run: progress."""
 
 from batchflow.insight.progress import ProgressBar
 

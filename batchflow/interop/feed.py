@@ -25,7 +25,7 @@ from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError
 from batchflow.index.labels import by_label
 from batchflow.interop.indexed import IndexedFeed
-from batchflow.plan import BoundStep, Step, Where
+from batchflow.plan import BoundStep, Step, Where, check_plan
 from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         stores=False,
         places=(),
     )
-    plan = program.plan._replace(steps=(*program.plan.steps, step))
-    plan.check()
+    plan = replace(program.plan, steps=(*program.plan.steps, step))
+    check_plan(plan)
     return program._replace(plan=plan)
 
 

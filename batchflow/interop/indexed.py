@@ -215,7 +215,8 @@ def _obstacles(plan: BoundPlan) -> Iterator[tuple[str, str]]:
             if leaf.function in (discard_batch, filter_items):
                 yield "may skip batches", _shown(leaf)
             for joined in leaf.joined:
-                yield from _obstacles(joined._bound_plan())
+                inner: Any = joined._bound_plan()
+                yield from _obstacles(inner)
 
 
 def _shown(bound: Any) -> str:

@@ -1,12 +1,13 @@
 """What will happen: frozen steps, variables, the ordered section. Pure data, no threads."""
 
-from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
+from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
+from batchflow.plan.checks import check_plan
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
-from batchflow.plan.plan import BoundPlan, Hooks, Plan
+from batchflow.plan.plan import Plan
 from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
-from batchflow.plan.steps import Chance, Step, Where
+from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 from batchflow.plan.variables import Variable
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "D",
     "DeclaredModel",
     "F",
+    "HookName",
     "Hooks",
     "I",
     "Joined",
@@ -39,4 +41,5 @@ __all__ = [
     "Variable",
     "W",
     "Where",
+    "check_plan",
 ]

@@ -1,21 +1,25 @@
-"""Steps as a batch class understands them."""
+"""Steps as a batch class understands them, and a plan of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from batchflow.plan.expressions import expressions_in
+from batchflow.batch import Batch
+from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.several import Joined, Nested, Regrouping
+from batchflow.plan.steps import Chance, Hooks, Step
+from batchflow.plan.variables import Variable
 
-if TYPE_CHECKING:
-    from batchflow.plan.steps import Chance, Step
-
-__all__ = ["Bound", "BoundChance", "BoundRegrouping", "BoundStep", "variables_in"]
+__all__ = ["Bound", "BoundChance", "BoundPlan", "BoundRegrouping", "BoundStep", "variables_in"]
 
 
-class BoundStep(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class BoundStep:
     """A step whose action is known.
 
     Attributes:
@@ -59,25 +63,29 @@ class BoundStep(NamedTuple):
     @property
     def joined(self) -> tuple[Nested, ...]:
         """The pipelines whose batches it gets."""
-        return tuple(value._pipeline for value in self.args if isinstance(value, Joined))
+        return tuple([value._pipeline for value in self.args if isinstance(value, Joined)])
 
-    @property
+    @cached_property
     def has_expressions(self) -> bool:
         """Whether something in its arguments is known only when a batch is there."""
-        return any(True for _ in expressions_in([*self.args, *self.kwargs.values()]))
+        return next(expressions_in([*self.args, *self.kwargs.values()]), None) is not None
 
-    @property
+    @cached_property
     def reads(self) -> frozenset[str]:
         """The variables that its arguments read."""
-        return variables_in([*self.args, *self.kwargs.values()])
+        return variables_in([*self.args, *self.kwargs.values()]) if self.has_expressions else _NONE
 
-    @property
+    @cached_property
     def writes(self) -> frozenset[str]:
         """The variables that it stores to."""
-        return variables_in(list(self.places))
+        return variables_in(self.places) if self.places else _NONE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {own.name: self.__dict__[own.name] for own in fields(self)}  # not what is cached
 
 
-class BoundChance(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class BoundChance:
     """A chance whose steps are known.
 
     Attributes:
@@ -91,7 +99,7 @@ class BoundChance(NamedTuple):
     @property
     def leaves(self) -> tuple[BoundStep, ...]:
         """The actions in it, at any depth."""
-        return tuple(leaf for step in self.steps for leaf in step.leaves)
+        return tuple([leaf for step in self.steps for leaf in step.leaves])
 
 
 class BoundRegrouping(NamedTuple):
@@ -114,6 +122,118 @@ class BoundRegrouping(NamedTuple):
 Bound = BoundStep | BoundChance | BoundRegrouping
 
 
-def variables_in(values: list[Any]) -> frozenset[str]:
-    """Give the names of the variables in some values."""
-    return frozenset(part._name for part in expressions_in(values) if isinstance(part, V))
+@dataclass(frozen=True, eq=False)
+class BoundPlan:
+    """A plan whose names are known. What follows from its steps is found out once.
+
+    Attributes:
+        steps: The steps.
+        variables: The declared variables.
+        batch_class: The class whose actions they are.
+        declared_models: The declared models.
+        hooks: The steps outside of the stream of batches.
+    """
+
+    steps: tuple[Bound, ...]
+    variables: tuple[Variable, ...] = ()
+    batch_class: type[Batch] = Batch
+    declared_models: tuple[DeclaredModel, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
+
+    @cached_property
+    def leaves(self) -> tuple[BoundStep, ...]:
+        """The actions and built-in steps, at any depth."""
+        return tuple([leaf for step in self.steps for leaf in step.leaves])
+
+    @cached_property
+    def regroupings(self) -> tuple[BoundRegrouping, ...]:
+        """The steps that make other batches out of a stream of them."""
+        return tuple([step for step in self.steps if isinstance(step, BoundRegrouping)])
+
+    @cached_property
+    def nested(self) -> tuple[Any, ...]:
+        """The pipelines inside of this one: joined, merged or concatenated."""
+        joined = [pipeline for leaf in self.leaves for pipeline in leaf.joined]
+        return (*joined, *[other for step in self.regroupings for other in step.what.others])
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """The variables that some step of the stream writes."""
+        return _NONE.union(*[leaf.writes for leaf in self.leaves])
+
+    @cached_property
+    def ordered(self) -> tuple[bool, ...]:
+        """Which steps take one batch at a time, in order.
+
+        Singletons do; so does every step on a model that has a singleton step here, and every
+        step on a dynamic model, which is made from the first batch in order; every step that
+        writes a variable, or reads one that some step writes; and every step that takes batches
+        of a pipeline with an ordered step.
+        """
+        trained = {leaf.model for leaf in self.leaves if leaf.singleton and leaf.model is not None}
+
+        def is_ordered(leaf: BoundStep) -> bool:
+            touched = bool(leaf.writes) or bool(leaf.reads & self.written)
+            own = leaf.singleton or leaf.dynamic or leaf.model in trained or touched
+            return own or any(map(_has_section, leaf.joined))
+
+        def of_step(step: Bound) -> bool:
+            if isinstance(step, BoundRegrouping):
+                return any(map(_has_section, step.what.others))
+            return any(map(is_ordered, step.leaves))
+
+        return tuple(map(of_step, self.steps))
+
+    @cached_property
+    def section(self) -> slice:
+        """The ordered section: the steps from the first to the last ordered one.
+
+        Empty, behind the last step, if no step is ordered.
+        """
+        places = [i for i, is_ordered in enumerate(self.ordered) if is_ordered]
+        if not places:
+            return slice(len(self.steps), len(self.steps))
+        return slice(places[0], places[-1] + 1)
+
+    @property
+    def has_section(self) -> bool:
+        """Whether some step is ordered."""
+        return any(self.ordered)
+
+    @cached_property
+    def has_groups(self) -> bool:
+        """Whether some step takes several batches in one call."""
+        return any(leaf.group > 1 for leaf in self.leaves)
+
+    @property
+    def models(self) -> dict[str, bool]:
+        """The names of the models that the steps need, and whether each is dynamic."""
+        return {leaf.model: leaf.dynamic for leaf in self.leaves if leaf.model is not None}
+
+    def describe(self) -> str:
+        """Show the steps, one numbered line each, and the borders of the ordered section."""
+        hooks = Hooks(*[tuple([bound.step for bound in steps]) for steps in self.hooks])
+        lines, last = hooks.lines()
+        section = self.section
+        for i, bound in enumerate(self.steps):
+            if i == section.start:
+                lines.append("     -- ordered section: one batch at a time, in order --")
+            names = {leaf.model for leaf in bound.leaves if leaf.model}
+            model = f"  [model {', '.join(sorted(names))}]" if names else ""
+            lines += [f"     join({shown(o)})" for leaf in bound.leaves for o in leaf.joined]
+            lines.append(f"{i:4d} {bound.step}{model}  at {bound.step.where}")
+            if i == section.stop - 1 and section.start < section.stop:
+                lines.append("     -- end of the ordered section --")
+        return "\n".join([*lines, *last])
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def variables_in(values: Sequence[Any]) -> frozenset[str]:
+    """Return the names of the variables in some values."""
+    return frozenset([part._name for part in expressions_in(values) if isinstance(part, V)])
+
+
+def _has_section(pipeline: Nested) -> bool:
+    return pipeline._bound_plan().has_section

@@ -1,59 +1,41 @@
-"""Calls of an older batchflow that would mean something else here, without a word."""
+"""What only a whole chain shows: variables that nobody declares, groups that change the result."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import NoReturn
 
-from batchflow.errors import ArgumentTypeError
-from batchflow.plan.leaves import MODES, F, L, V
+from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.plan.bound import BoundPlan, BoundStep, variables_in
 
-if TYPE_CHECKING:
-    from batchflow.plan.steps import Step
-
-__all__ = ["refuse_bare_function", "refuse_mode_beside"]
+__all__ = ["check_plan"]
 
 
-def refuse_mode_beside(save_to: Any, step: Step) -> None:
-    """Refuse how to store beside where to store: it would go to the function of the step.
+def check_plan(plan: BoundPlan) -> None:
+    """Check what only the whole chain shows.
+
+    Args:
+        plan: The plan of the chain.
 
     Raises:
-        ArgumentTypeError: It is there.
+        UnknownNameError: A step or a model's config uses a variable that is not declared.
+        ArgumentValueError: A step cannot take several batches in one call.
     """
-    mode = step.kwargs.get("mode")
-    if not isinstance(mode, str) or mode not in MODES or _takes_mode(step):
-        return
-    places = [save_to] if not isinstance(save_to, (list, tuple, Mapping)) else [*save_to]
-    name = next((place._name for place in places if isinstance(place, V)), "name")
-    raise ArgumentTypeError(
-        f"{step}, chained at {step.where}: mode={mode!r} would be an argument of {step.name}. How "
-        f"a variable is stored to is said there: save_to=V({name!r}, {mode!r})"
+    declared = {variable.name for variable in plan.variables}
+    for model in plan.declared_models:
+        for name in sorted(variables_in([model.config]) - declared):
+            _refuse(f"the config of the model {model.name!r}", name, declared)
+    hooked: list[BoundStep] = [leaf for steps in plan.hooks for leaf in steps]
+    for leaf in (*plan.leaves, *hooked):
+        for name in sorted((leaf.reads | leaf.writes) - declared):
+            _refuse(f"the step {leaf.step}, chained at {leaf.step.where},", name, declared)
+    if plan.has_groups or plan.regroupings:
+        from batchflow.plan.groups import check_groups  # on use
+
+        check_groups(plan)
+
+
+def _refuse(user: str, name: str, declared: set[str]) -> NoReturn:
+    raise UnknownNameError(
+        f"{user} uses the variable {name!r}, which is not declared.{did_you_mean(name, declared)} "
+        f"Declare it with .init_variable({name!r}, ...) in the chain"
     )
-
-
-def _takes_mode(step: Step) -> bool:
-    """Check whether the function that `call` calls has a parameter of that name itself."""
-    if step.name != "call" or not step.args:
-        return False
-    function = getattr(step.args[0], "_value", step.args[0])
-    try:
-        return "mode" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # no function, or one in C that does not tell
-        return True
-
-
-def refuse_bare_function(step: Step) -> None:
-    """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
-
-    Raises:
-        ArgumentTypeError: It is there.
-    """
-    for value in (*step.args[1:], *step.kwargs.values()):
-        if isinstance(value, (F, L)):
-            letter = type(value).__name__
-            raise ArgumentTypeError(
-                f"{step}, chained at {step.where}: {value!r} is the function itself, which is not "
-                f"called. To call it with the batch: {value!r}(B()); with arguments: "
-                f"{value!r}(B.x, 3); for the function itself leave {letter}() out"
-            )

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from batchflow.errors import ArgumentValueError
-from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
-
-if TYPE_CHECKING:
-    from batchflow.plan.plan import BoundPlan
+from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
+from batchflow.plan.several import Nested, NestedPlan
 
 __all__ = ["check_groups"]
 
 
 class _Use(NamedTuple):
-    """A step that has a thing in hand.
+    """A step that uses a thing: a variable, a model.
 
     Attributes:
         phase: The phase in which it does.
@@ -79,15 +77,15 @@ def check_groups(plan: BoundPlan) -> None:
         uses[thing].append(use)
 
 
-def _first_group(plan: BoundPlan) -> BoundStep | None:
-    """Give a step of a plan, or of one inside of it, that takes several batches in one call."""
+def _first_group(plan: NestedPlan) -> BoundStep | None:
+    """Return a step of a plan, or of one inside of it, that takes several batches in one call."""
     own = next((leaf for leaf in plan.leaves if leaf.group > 1), None)
     inner = (_first_group(other._bound_plan()) for other in plan.nested)
     return own or next((leaf for leaf in inner if leaf is not None), None)
 
 
 def _uses(steps: tuple[Bound, ...]) -> Iterator[tuple[str, _Use]]:
-    """Tell what the steps of a section have in hand, and in which phase.
+    """Go through what the steps of a section use, with the phase in which they do.
 
     A step that takes several batches stands between two phases, in one of its own.
     """
@@ -116,9 +114,9 @@ def _uses(steps: tuple[Bound, ...]) -> Iterator[tuple[str, _Use]]:
 
 
 def _of_nested(
-    others: Iterable[Any], phase: int, step: BoundStep | BoundRegrouping
+    others: Iterable[Nested], phase: int, step: BoundStep | BoundRegrouping
 ) -> Iterator[tuple[str, _Use]]:
-    """Tell what pipelines inside of this one have in hand: perhaps any model."""
+    """Go through what the pipelines inside of this one use."""
     for other in others:
         plan = other._bound_plan()
         if plan.models or any(inner._bound_plan().models for inner in plan.nested):

@@ -8,7 +8,7 @@ cut the chain there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,19 +18,46 @@ from batchflow.plan.expressions import Expression, freeze, shown
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
-    from batchflow.plan.plan import BoundPlan
 
-__all__ = ["Concat", "Join", "Joined", "Merge", "Nested", "Rebatch", "Regrouping"]
+__all__ = ["Concat", "Join", "Joined", "Merge", "Nested", "NestedPlan", "Rebatch", "Regrouping"]
 
 # From the batches that belong together (parts of them, for `rebatch`) to one batch.
 MergeBatches = Callable[[list[Any]], Any]
 
 
+class NestedPlan(Protocol):
+    """The plan of a pipeline inside of another, as far as the outer one asks: a `BoundPlan`."""
+
+    @property
+    def batch_class(self) -> type[Batch]:
+        """The class of its batches."""
+
+    @property
+    def leaves(self) -> Sequence[Any]:
+        """Its actions and built-in steps."""
+
+    @property
+    def regroupings(self) -> Sequence[Any]:
+        """Its steps that make other batches out of a stream of them."""
+
+    @property
+    def nested(self) -> Sequence[Nested]:
+        """The pipelines inside of it."""
+
+    @property
+    def models(self) -> Mapping[str, bool]:
+        """The names of the models that its steps need, and whether each is dynamic."""
+
+    @property
+    def has_section(self) -> bool:
+        """Whether some step is ordered."""
+
+
 class Nested(Protocol):
     """A pipeline over a dataset, inside of another pipeline."""
 
-    def _bound_plan(self) -> BoundPlan:
-        """Give its plan, checked."""
+    def _bound_plan(self) -> NestedPlan:
+        """Return its plan, checked."""
 
 
 class Joined(Expression):

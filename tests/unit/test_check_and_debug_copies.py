@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from batchflow import Batch, model
-from batchflow.insight.copies import Copies, NoCopyError, watched
+from batchflow.inspection.model_copies import Copies, NoCopyError, watched
 
 
 class Net:

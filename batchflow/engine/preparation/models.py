@@ -27,27 +27,33 @@ __all__ = ["PipelineModels"]
 
 _MODEL = 1  # the key word of what is drawn for a model's config
 
-# By id, the places of the models that were given as objects.
+# The places of the models that were given as objects: by the id of the object, or, of one to which
+# there are no weak references, of its declaration. An entry lives as long as what it is of.
 _given: dict[int, ModelSlot] = {}
 _guard = threading.Lock()
 
 
 def slot_of_object(given: Any, declared: DeclaredModel) -> ModelSlot:
-    """Give the place of a model that was given as an object: one for each object.
+    """Return the place of a model that was given as an object: one for each object.
 
     So all pipelines that were given it exclude each other. (Of an object to which there are no
     weak references, such as a dictionary: all that have the same declaration.)
     """
     with _guard:
-        slot = _given.get(id(given)) or declared.__dict__.get("_slot")
+        slot = _given.get(id(given)) or _given.get(id(declared))
         if slot is None:
             slot = ModelSlot(declared.name)
             try:
-                weakref.finalize(given, _given.pop, id(given), None)
-                _given[id(given)] = slot
+                _keep_while(given, slot)
             except TypeError:
-                declared.__dict__["_slot"] = slot
+                _keep_while(declared, slot)
         return slot
+
+
+def _keep_while(owner: Any, slot: ModelSlot) -> None:
+    """Keep a place while its owner lives; raise TypeError if there are no weak references to it."""
+    weakref.finalize(owner, _given.pop, id(owner), None)
+    _given[id(owner)] = slot
 
 
 class PipelineModels:
@@ -76,7 +82,7 @@ class PipelineModels:
         return tuple(sorted({*self._directory.names, *self._declared}))
 
     def __getitem__(self, name: str) -> Any:
-        """Give a model. A static one is made if it is not there yet.
+        """Return a model. A static one is made if it is not there yet.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no such model, or it is dynamic and no batch
@@ -103,7 +109,7 @@ class PipelineModels:
         return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
 
     def is_dynamic(self, name: str) -> bool:
-        """Tell whether a model is made from the first batch.
+        """Check whether a model is made from the first batch.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no such model.
@@ -118,7 +124,7 @@ class PipelineModels:
         return self._directory.definition(name).mode == "dynamic"
 
     def slot(self, name: str) -> ModelSlot:
-        """Give the place of a model, and its lock."""
+        """Return the place of a model, and its lock."""
         declared = self._declared.get(name)
         if declared is not None and declared.imported_from is not None:
             slot: ModelSlot = declared.imported_from.models.slot(name)
@@ -130,7 +136,7 @@ class PipelineModels:
         return self._state.model_slot(name)
 
     def get(self, name: str, batch: Any = None) -> Any:
-        """Give a model, made now if it is not there yet.
+        """Return a model, made now if it is not there yet.
 
         Args:
             name: Its name.

@@ -8,10 +8,10 @@ Guarantees: those of `Workers`, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
 from batchflow.engine.prefix import Prefix, Segment
@@ -28,24 +28,14 @@ from batchflow.engine.steps import batch_facts, explain
 from batchflow.engine.stream import elsewhere, result_of
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import ArgumentTypeError, WorkerDiedError, add_note_once
+from batchflow.executors.job import Job, check_available, open_job
 
 if TYPE_CHECKING:
     from contextvars import Context
 
     from batchflow.engine.options import RunOptions
-    from batchflow.executors.serialization.pickling import PackedCall
 
 __all__ = ["RemoteWorkers"]
-
-
-class Job(Protocol):
-    """A function in worker processes."""
-
-    def submit(self, item: Any) -> Future[Any]:
-        """Let a worker call it. Never waits."""
-
-    def close(self, grace: float) -> None:
-        """Cancel what waits, and end what is at work after `grace` seconds."""
 
 
 class RemoteWorkers(Workers):
@@ -71,7 +61,8 @@ class RemoteWorkers(Workers):
     ) -> None:
         super().__init__(None, options.prefetch, n_segments, context)
         check_travel(prefixes, repr(options.executor))
-        self._open_job = _opener(options.executor)
+        check_available(options.executor)
+        self._given = options.executor
         self._n_workers = options.n_workers
         self._job: Job | None = None
         self._prefixes: Sequence[Prefix] = ()
@@ -79,7 +70,7 @@ class RemoteWorkers(Workers):
     def start(self, prefixes: Sequence[Prefix]) -> None:
         """Send the work to the workers."""
         self._prefixes = prefixes
-        self._job = self._open_job(packed_work(prefixes), self._n_workers)
+        self._job = open_job(self._given, packed_work(prefixes), self._n_workers)
 
     def _ahead(
         self, segment: Segment, items: Iterator[Any], ahead: int
@@ -151,17 +142,3 @@ def _explain(error: Exception, item: Any, prefix: Prefix) -> None:
         hint = 'to see it happen in this process, run with executor="serial"'
         error.name_batch(number, ids.tolist(), batch_facts(number, epoch, ids), hint)
         add_note_once(error, f"{hint}, or make this batch alone as shown above")
-
-
-def _opener(executor: Any) -> Callable[[PackedCall, int], Job]:
-    if executor == "processes":
-        from batchflow.executors.processes.pool import process_pool
-
-        return process_pool().open
-    if executor == "ray":
-        from batchflow.executors.backends.ray import RayExecutor
-
-        executor = RayExecutor()
-    from batchflow.executors.job import open_job
-
-    return partial(open_job, executor)

@@ -33,7 +33,7 @@ from typing import Any
 
 from batchflow.errors import ArgumentValueError, BatchflowError, RunClosedError
 from batchflow.executors.futures import ResultFuture
-from batchflow.executors.item_threads import at_shutdown, refuse_while_unpacking
+from batchflow.executors.item_threads import at_shutdown
 from batchflow.executors.processes.channel import Message
 from batchflow.executors.processes.service import Service
 from batchflow.executors.processes.tasks import JobState, Task, program_ends
@@ -62,9 +62,7 @@ class ProcessPool:
 
         Raises:
             ArgumentValueError: `n_workers` is less than 1.
-            BatchflowError: A worker asks for it while it imports a module for its own work.
         """
-        refuse_while_unpacking()
         if n_workers < 1:
             raise ArgumentValueError(f"n_workers={n_workers} must be 1 or more")
         if self._modules.have_changed() and not self._service.has_jobs:

@@ -12,12 +12,14 @@ from batchflow import (
     ArgumentTypeError,
     ArgumentValueError,
     Batch,
+    Dataset,
     UnknownAttributeError,
     UnknownNameError,
     action,
     model,
 )
-from batchflow.plan import Plan, Step, Variable, Where
+from batchflow.plan import BoundPlan, BoundStep, Plan, Step, Variable, Where
+from batchflow.plan.binding import bind_step
 from batchflow.plan.names import Names
 from batchflow.plan.values import same_value
 
@@ -67,6 +69,10 @@ class Steps(Batch):
 
     @action(model="nowhere")
     def lost(self, nowhere):
+        return self
+
+    @action(model="given", singleton=True)
+    def use_given(self, given):
         return self
 
     @action
@@ -154,19 +160,19 @@ def test_without_ordered_steps_no_borders_are_shown():
 def test_an_unknown_step_is_refused_with_the_place_where_it_was_chained():
     step = Step("fre", where=Where("pipes.py", 7))
     with pytest.raises(UnknownAttributeError, match=r"pipes\.py:7.*Did you mean 'free'"):
-        step.bind(Names(Steps))
+        bind_step(step, Names(Steps))
 
 
 def test_wrong_arguments_are_refused_with_the_place_where_they_were_chained():
     step = Step("scale", where=Where("pipes.py", 7))
     with pytest.raises(ArgumentTypeError, match=r"pipes\.py:7"):
-        step.bind(Names(Steps))
+        bind_step(step, Names(Steps))
 
 
 def test_an_unknown_model_is_refused_with_the_place_where_it_was_chained():
     step = Step("lost", where=Where("pipes.py", 7))
     with pytest.raises(UnknownNameError, match=r"pipes\.py:7"):
-        step.bind(Names(Steps))
+        bind_step(step, Names(Steps))
 
 
 def test_binding_leaves_the_plan_as_it_is():
@@ -176,6 +182,37 @@ def test_binding_leaves_the_plan_as_it_is():
 
 
 # ---- values
+
+
+@pytest.mark.parametrize(
+    "fact", ["leaves", "regroupings", "nested", "written", "ordered", "section"]
+)
+def test_what_follows_from_a_plan_is_found_out_once(fact):
+    plan = bound("free train_a free")
+    assert getattr(plan, fact) is getattr(plan, fact)
+
+
+@pytest.mark.parametrize("kind", [BoundPlan, BoundStep])
+def test_a_bound_plan_cannot_be_changed(kind):
+    plan = bound("free")
+    with pytest.raises(AttributeError):
+        (plan if kind is BoundPlan else plan.leaves[0]).steps = ()
+
+
+def test_what_is_found_out_about_a_step_does_not_travel_with_it():
+    leaf = bound("free").leaves[0]
+    before = pickle.dumps(leaf)
+    assert (leaf.reads, leaf.writes, leaf.has_expressions) == (frozenset(), frozenset(), False)
+    assert pickle.dumps(leaf) == before
+
+
+@pytest.mark.parametrize("given", [{}, Batch(1)], ids=["a dictionary", "an object"])
+def test_a_run_writes_nothing_into_the_plan(given):
+    pipeline = Dataset(2, Steps).p.init_model("given", given).use_given()
+    declared = pipeline._plan.models[0]
+    before = dict(vars(declared))
+    pipeline.run(1)
+    assert vars(declared) == before
 
 
 def test_a_step_cannot_be_changed():

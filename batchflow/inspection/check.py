@@ -33,8 +33,8 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
-from batchflow.insight.copies import CopiedModels, Copies, NoCopyError, watched
-from batchflow.insight.report import Report, StepReport
+from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.report import Report, StepReport
 from batchflow.models.keras import is_keras_model
 from batchflow.models.keras_legacy import is_tf_keras_model
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
@@ -86,7 +86,7 @@ class _Check:
         self._generators = GeneratorWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
-        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
+        plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
         self._machine = RunGraph(self._program, RunOptions.parse(n_there, keywords, endless=False))
         self._left_out: str | None = None  # what was not run first
@@ -116,7 +116,7 @@ class _Check:
                         self._left_out or f"the step {left_out.step.name!r} of .{moment}"
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
-                plan = program.plan._replace(hooks=hooks)
+                plan = replace(program.plan, hooks=hooks)
                 take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"

@@ -1,0 +1,19 @@
+"""What would happen: looks at a pipeline outside of its runs, in the calling thread.
+
+    debugging.py      replay, debug and execute_for: batches taken through the steps, one at a time
+    check.py          check: one small batch taken through every step, watched between the steps
+    model_copies.py   copies of models, which a check works on
+    report.py         what a check found out
+
+`check` and what it needs are imported on use, for a light `import batchflow`.
+"""
+
+from batchflow.inspection.debugging import (
+    debug_batch,
+    debug_run,
+    execute_for,
+    replay,
+    serial_options,
+)
+
+__all__ = ["debug_batch", "debug_run", "execute_for", "replay", "serial_options"]

@@ -1,0 +1,135 @@
+"""Batches taken through the steps of a pipeline in this thread, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from batchflow.batch import Batch
+from batchflow.batch.typevars import OtherT
+from batchflow.engine import Program, RunGraph, RunOptions
+from batchflow.engine.options import checked_seed
+from batchflow.engine.steps import keeps_batch
+from batchflow.engine.stream import NEVER
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+
+__all__ = ["debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
+
+
+def replay(program: Program, options: RunOptions, number: int) -> Any:
+    """Make one source batch of a run again, up to the ordered section.
+
+    Returns:
+        The batch; None if an action skips it or stops.
+    """
+    machine = RunGraph(program, options)
+    ticket = machine.schedule.ticket(number)
+    machine.prefix.marks_epochs = False
+    batch = machine.alone(lambda: machine.prefix.work(ticket, NEVER))
+    if not isinstance(batch, Batch):
+        return None
+    batch.pipeline = program.pipeline
+    return batch
+
+
+def serial_options(
+    ahead: tuple[int | None, Any] | None, batch_size: int | None, options: Any, *, endless: bool
+) -> RunOptions:
+    """Return the options of a run in this thread: as they are given, but for where it works.
+
+    Args:
+        ahead: The batch size and the options that `run_later` has set; None: none.
+        batch_size: The batch size; None: that of `ahead`.
+        options: The options, which go before those of `ahead`.
+        endless: Whether the run goes on for ever where the options do not say otherwise.
+    """
+    size, earlier = ahead or (None, {})
+    given = {**earlier, **options}
+    for name in ("target", "executor", "prefetch", "n_workers"):
+        given.pop(name, None)
+    size = size if batch_size is None else batch_size
+    return RunOptions.parse(size, {**given, "executor": "serial"}, endless=endless)
+
+
+def debug_run(open_run: Callable[[], Iterable[OtherT]]) -> OtherT | None:
+    """Take all batches of a run through the steps; an error has its batch as `error.batch`.
+
+    Args:
+        open_run: Make the run, which is a context manager.
+
+    Returns:
+        The last batch; None if there was none.
+    """
+    last: OtherT | None = None
+    keeping = keeps_batch.set([])
+    try:
+        run: Any = open_run()
+        with run:
+            for last in run:  # noqa: B007  it is returned
+                pass
+    finally:
+        keeps_batch.reset(keeping)
+    return last
+
+
+def debug_batch(program: Program, options: RunOptions, number: int) -> Any:
+    """Take one source batch through all steps; an error has the batch as `error.batch`.
+
+    Returns:
+        The batch; None if a step skips it or stops.
+
+    Raises:
+        ArgumentValueError: A step regroups batches.
+    """
+    _refuse_regrouping("debug", program)
+    keeping = keeps_batch.set([])
+    try:
+        machine = RunGraph(program, options)
+        return _through(machine, lambda: machine.source_batch(number), program.pipeline)
+    finally:
+        keeps_batch.reset(keeping)
+
+
+def execute_for(
+    make_program: Callable[[type[Batch]], Program], batch: OtherT, seed: int | None
+) -> OtherT | None:
+    """Take a given batch through all steps.
+
+    Args:
+        make_program: Make the program for batches of a class.
+        batch: The batch.
+        seed: The seed of its randomness; None: it keeps its own.
+
+    Returns:
+        The batch; None if a step skips it or stops.
+
+    Raises:
+        ArgumentTypeError: It is not a batch.
+        ArgumentValueError: A step regroups batches.
+    """
+    if not isinstance(batch, Batch):
+        raise ArgumentTypeError(f"execute_for takes a batch, got {batch!r:.60}")
+    program = make_program(type(batch))
+    _refuse_regrouping("execute_for", program)
+    seed = checked_seed(seed)
+    if seed is not None:
+        batch._rng, batch._rng_key = None, (seed, 0, 0)
+    machine = RunGraph(program, None, seed=seed)
+    try:
+        return _through(machine, lambda: batch, program.pipeline)
+    finally:
+        batch.pipeline = program.pipeline  # also where it was dropped before the last step
+
+
+def _through(machine: RunGraph, make: Callable[[], OtherT], pipeline: Any) -> OtherT | None:
+    """Take one batch through all steps; None if one drops it."""
+    done: OtherT | None = machine.alone(lambda: machine.through(make(), pipeline))
+    return done
+
+
+def _refuse_regrouping(method: str, program: Program) -> None:
+    if program.plan.regroupings:
+        raise ArgumentValueError(
+            f"{method}: {program.plan.regroupings[0].step} makes other batches out of a stream of "
+            "them; run the pipeline instead"
+        )

@@ -1,0 +1,299 @@
+"""What a step of a chain means: the action that it calls, its arguments, where its value goes.
+
+A step is data (steps.py). Here its name is looked up for a batch class and a dataset, and its call
+is checked. What is found is a bound step (bound.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from batchflow.batch import Batch
+from batchflow.batch.actions import RESERVED, Action, ActionSpec, is_outdated
+from batchflow.errors import (
+    ArgumentTypeError,
+    BatchflowError,
+    UnknownAttributeError,
+    add_note_once,
+    did_you_mean,
+)
+from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
+from batchflow.plan.builtin import Builtin
+from batchflow.plan.expressions import Expression, expressions_in
+from batchflow.plan.names import Names
+from batchflow.plan.older_calls import refuse_bare_function, refuse_mode_beside
+from batchflow.plan.several import Concat, Join, Joined, join
+from batchflow.plan.steps import Chance, HookName, Step, Where
+
+__all__ = ["bind_hook", "bind_step", "bind_steps", "unknown_action"]
+
+# What others chain, and where it is here.
+_ELSEWHERE = {
+    "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",
+    "fit": "To train: train_model(...) and run(...), or model.fit(pipeline.feed(...).to_keras()).",
+    "prefetch": "It is an option of the run: run(64, prefetch=4).",
+    "repeat": "Epochs are an option of the run: run(64, n_epochs=5).",
+    "shuffle": "It is an option of the run: run(64, shuffle=True).",
+}
+
+
+def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True) -> list[Bound]:
+    """Bind steps in a row; a `join` becomes arguments of the step behind it.
+
+    Args:
+        steps: The steps.
+        names: What names mean.
+        end: Whether nothing follows them.
+
+    Raises:
+        UnknownAttributeError: A name means nothing.
+        ArgumentTypeError: A step cannot be called with its arguments.
+        UnknownNameError: A step's model is not defined.
+    """
+    result: list[Bound] = []
+    joined: list[Joined] = []
+    last: Step | Chance | None = None
+    for step in steps:
+        bound = (
+            _bind_chance(step, names, joined)
+            if isinstance(step, Chance)
+            else bind_step(step, names, joined)
+        )
+        last = step
+        if isinstance(bound, Join):
+            joined.extend(Joined(pipeline) for pipeline in bound.others)
+        else:
+            result.append(bound)
+            joined = []
+    if joined and end and last is not None:
+        raise ArgumentTypeError(
+            f"{last}, chained at {last.where}, is followed by no action that gets the joined "
+            "batches; chain one, or load(components=...)"
+        )
+    return result
+
+
+def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound | Join:
+    """Look up what the name of a step means, and check the call.
+
+    Args:
+        step: The step.
+        names: What names mean.
+        joined: What stands before the arguments of an action behind a `join`.
+
+    Raises:
+        UnknownAttributeError: The name means nothing.
+        ArgumentTypeError: It cannot be called with these arguments.
+        UnknownNameError: Its model is not defined.
+    """
+    found = names.find(step.name)
+    if found is None:
+        raise UnknownAttributeError(unknown_action(step.name, names, step.where))
+    action, builtin = found
+    args, kwargs, model = step.args, dict(step.kwargs), action.spec.model
+    singleton, save_to = action.spec.singleton, None
+    if not action.has_parameter("save_to"):
+        save_to = kwargs.pop("save_to", None)
+        if save_to is not None and not action.has_parameter("mode"):
+            refuse_mode_beside(save_to, step)
+    if builtin is not None and builtin.model is not None:
+        model, args = _model_and_rest(step)
+        singleton = builtin.model == "trained"
+        action = Action(step.name, action.function, ActionSpec(model, singleton))
+    group, several = _group_of(step, builtin, kwargs)
+    if joined:
+        args = _with_joined(step, args, joined, action, builtin)
+    if builtin is not None and builtin.kind == "stream":
+        return _bind_stream(step, action, save_to, names)
+    action.check_call(args, kwargs, step.where)
+    if builtin is not None and (builtin.stores or builtin.model):
+        refuse_bare_function(step)
+    stores = builtin is not None and builtin.stores
+    places = (save_to, *args[:1]) if stores else (save_to,)
+    for place in places:
+        _check_place(place, step)
+    needed_by = f"the step {step.name!r}, chained at {step.where},"
+    return BoundStep(
+        step=step,
+        function=action.function,
+        args=args,
+        kwargs=kwargs,
+        model=model,
+        singleton=singleton,
+        dynamic=model is not None and names.model_mode(model, needed_by) == "dynamic",
+        returns_batch=builtin is None or builtin.kind == "batch",
+        needs_batch=builtin is None or builtin.needs_batch,
+        save_to=save_to,
+        stores=stores,
+        places=tuple(place for place in places if place is not None),
+        group=group,
+        several=several,
+    )
+
+
+def _bind_stream(step: Step, action: Action, save_to: Any, names: Names) -> BoundRegrouping | Join:
+    if save_to is not None:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}, gives no value that save_to could store"
+        )
+    late = next(expressions_in([*step.args, *step.kwargs.values()]), None)
+    if late is not None:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: {late!r} is not known before a batch is there; "
+            "give the value"
+        )
+    # The functions of these steps take no batch, and their arguments are checked now.
+    Action(step.name, _with_batch(action.function), action.spec).check_call(
+        step.args, step.kwargs, step.where
+    )
+    try:
+        what = action.function(*step.args, **step.kwargs)
+        if isinstance(what, Concat):
+            what.check_class(names.batch_class)
+    except BatchflowError as error:
+        add_note_once(error, f"in {step}, chained at {step.where}")
+        raise
+    return what if isinstance(what, Join) else BoundRegrouping(step, what)
+
+
+def _bind_chance(chance: Chance, names: Names, joined: Sequence[Joined]) -> BoundChance:
+    if joined:
+        raise ArgumentTypeError(
+            f"join: {chance}, chained at {chance.where}, cannot take the joined batches, as its "
+            "steps may be left out; join inside of it"
+        )
+    steps = []
+    for bound in bind_steps(chance.steps, names):
+        if isinstance(bound, BoundRegrouping):
+            raise ArgumentTypeError(
+                f"{bound.step}, chained at {bound.step.where}, makes other batches out of a "
+                f"stream of them, which cannot be left to the coin of one batch "
+                f"(@ {chance.probability:g}, at {chance.where})"
+            )
+        steps.append(bound)
+    return BoundChance(chance, tuple(steps))
+
+
+def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
+    """Bind a step that is taken outside of the stream of batches.
+
+    Args:
+        step: The step.
+        names: What names mean.
+        moment: When it is taken.
+
+    Raises:
+        UnknownAttributeError: The name means nothing.
+        ArgumentTypeError: It needs a batch, or cannot be called with these arguments.
+        UnknownNameError: Its model is not defined.
+    """
+    bound = bind_step(step, names)
+    problem = ""
+    if not isinstance(bound, BoundStep) or bound.needs_batch:
+        problem = "needs a batch"
+    elif bound.dynamic and moment != "after":
+        problem = f"needs the model {bound.model!r}, which is made from the first batch"
+    if problem:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}, {problem}, and .{moment} has none: it takes steps "
+            "such as call, update, print, load_model and save_model, and functions of namespaces"
+        )
+    return bound  # type: ignore[return-value]
+
+
+def _model_and_rest(step: Step) -> tuple[str, tuple[Any, ...]]:
+    if not step.args or not isinstance(step.args[0], str):
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: the first argument is the name of a model"
+        )
+    return step.args[0], step.args[1:]
+
+
+def _group_of(
+    step: Step, builtin: Builtin | None, kwargs: dict[str, Any]
+) -> tuple[int, Callable[..., list[Any] | None] | None]:
+    """Take `steps_per_call` out of the arguments; return it, and what does so many batches."""
+    if builtin is None or builtin.several is None:
+        return 1, None
+    size = kwargs.pop("steps_per_call", 1)
+    is_whole = hasattr(size, "__index__") and not isinstance(size, (bool, Expression))
+    if not is_whole or size < 1:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: steps_per_call is a whole number from 1 on, got "
+            f"{size!r:.60}"
+        )
+    return int(size), builtin.several if size > 1 else None
+
+
+def _with_joined(
+    step: Step,
+    args: tuple[Any, ...],
+    joined: Sequence[Joined],
+    action: Action,
+    builtin: Builtin | None,
+) -> tuple[Any, ...]:
+    if action.function is join:
+        return args  # the action behind both gets all
+    place = 0 if builtin is None else builtin.joined_at
+    if action.function is Batch.apply_parallel:
+        place = None  # its function gets items, one by one
+    if place is None:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}, comes behind a join and cannot take the joined "
+            "batches; chain an action that does, or load(components=...)"
+        )
+    if action.function is Batch.load:  # which takes several batches as one source
+        return (tuple(joined) if len(joined) > 1 else joined[0], *args)
+    return (*args[:place], *joined, *args[place:])
+
+
+def _with_batch(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_batch(batch: Any, *args: Any, **kwargs: Any) -> None: ...
+
+    signature = inspect.signature(function)
+    first = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [first, *signature.parameters.values()]
+    with_batch.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_batch
+
+
+def _check_place(place: Any, step: Step) -> None:
+    if isinstance(place, (list, tuple, Mapping)):
+        for part in place.values() if isinstance(place, Mapping) else place:
+            _check_place(part, step)
+    elif place is not None and not isinstance(place, Expression):
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: {place!r:.60} is no place to store a value; "
+            f"write V('name'), B.name or B.name[item]"
+        )
+
+
+def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str] = RESERVED) -> str:
+    """Return the message for a name that means nothing.
+
+    Args:
+        name: The name.
+        names: What names mean.
+        where: Where it was written.
+        methods: What else of a pipeline it may be a misspelling of.
+    """
+    batch_class = names.batch_class
+    own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}
+    known = {*names.known(), *methods}
+    if is_outdated(batch_class):
+        hint = (
+            f" The name {batch_class.__name__} means another class now, which was defined later: "
+            "make the dataset and the pipeline again."
+        )
+    elif name in _ELSEWHERE and name not in known:
+        hint = f" {_ELSEWHERE[name]}"
+    elif callable(getattr(batch_class, name, None)):
+        hint = f" The method {name!r} is there; mark it with @action to chain it."
+    elif not own:
+        hint = " It has none of its own: mark its methods with @action."
+        hint += did_you_mean(name, known, only_near=True)
+    else:
+        hint = did_you_mean(name, known, only_near=True) or did_you_mean(name, own)
+    return f"{batch_class.__name__} has no action {name!r} (chained at {where}).{hint}"

@@ -1,0 +1,59 @@
+"""Calls of an older batchflow that would mean something else here, without a word."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from batchflow.errors import ArgumentTypeError
+from batchflow.plan.leaves import MODES, F, L, V
+
+if TYPE_CHECKING:
+    from batchflow.plan.steps import Step
+
+__all__ = ["refuse_bare_function", "refuse_mode_beside"]
+
+
+def refuse_mode_beside(save_to: Any, step: Step) -> None:
+    """Refuse how to store beside where to store: it would go to the function of the step.
+
+    Raises:
+        ArgumentTypeError: It is there.
+    """
+    mode = step.kwargs.get("mode")
+    if not isinstance(mode, str) or mode not in MODES or _takes_mode(step):
+        return
+    places = [save_to] if not isinstance(save_to, (list, tuple, Mapping)) else [*save_to]
+    name = next((place._name for place in places if isinstance(place, V)), "name")
+    raise ArgumentTypeError(
+        f"{step}, chained at {step.where}: mode={mode!r} would be an argument of {step.name}. How "
+        f"a variable is stored to is said there: save_to=V({name!r}, {mode!r})"
+    )
+
+
+def _takes_mode(step: Step) -> bool:
+    """Check whether the function that `call` calls has a parameter of that name itself."""
+    if step.name != "call" or not step.args:
+        return False
+    function = getattr(step.args[0], "_value", step.args[0])
+    try:
+        return "mode" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # no function, or one in C that does not tell
+        return True
+
+
+def refuse_bare_function(step: Step) -> None:
+    """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
+
+    Raises:
+        ArgumentTypeError: It is there.
+    """
+    for value in (*step.args[1:], *step.kwargs.values()):
+        if isinstance(value, (F, L)):
+            letter = type(value).__name__
+            raise ArgumentTypeError(
+                f"{step}, chained at {step.where}: {value!r} is the function itself, which is not "
+                f"called. To call it with the batch: {value!r}(B()); with arguments: "
+                f"{value!r}(B.x, 3); for the function itself leave {letter}() out"
+            )
