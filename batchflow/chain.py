@@ -16,6 +16,7 @@ from batchflow.errors import (
     UnknownAttributeError,
     did_you_mean,
 )
+from batchflow.old_words import old_word, warn_of_old_word
 from batchflow.plan import BoundPlan, Config, HookName, Plan, Step, Where, check_plan
 from batchflow.plan.binding import unknown_action
 from batchflow.plan.builtin import BUILTINS
@@ -104,6 +105,8 @@ class Chain(Declarations, Generic[BatchT_co]):
             raise UnknownAttributeError(unknown_action(name, names, where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
+            if found is None:
+                warn_of_old_word(name, Batch)
             return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
         chain.__name__ = chain.__qualname__ = name
@@ -292,6 +295,8 @@ def where_it_is(dataset: Any, name: str) -> str:
     lacks = f"a {type(dataset).__name__} has no {name!r}"
     if "batch_class" not in dataset.__dict__:  # not yet made
         return f"{lacks}."
+    if old := old_word(name, "dataset"):
+        return f"{lacks}.{old}"
     if name == "components" or name in dataset.batch_class.components:
         return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
     hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
-from batchflow.batch.preloaded import Given, Preloaded, Rows, check_batch_class, n_given, rows_at
+from batchflow.batch.preloaded import (
+    Given,
+    Preloaded,
+    Rows,
+    check_attributes,
+    check_batch_class,
+    n_given,
+    rows_at,
+)
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import where_it_is
 from batchflow.engine import Run, RunKeywords, shows_options
@@ -16,7 +24,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttri
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import parsed_cv_split, refuse_shares_in_a_row
-from batchflow.old_words import knows_old_options
+from batchflow.old_words import Word, knows_old_options
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ class Dataset(Generic[BatchT_co]):
             arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
         source: What the data are read from instead, by rows: any object with `len(source)` and
             `source.read(positions)`; see `Source`.
+        attributes: Attributes of the dataset and of its parts, which `D.name` reads.
 
     Attributes:
         index: The `DatasetIndex`.
@@ -65,6 +74,8 @@ class Dataset(Generic[BatchT_co]):
         array([30, 10])
     """
 
+    size = Word[int](len, "The number of items: `len(dataset)`.")
+
     def __init__(
         self,
         index: Any,
@@ -72,8 +83,11 @@ class Dataset(Generic[BatchT_co]):
         preloaded: Any = None,
         *,
         source: Source | None = None,
+        **attributes: Any,
     ) -> None:
         check_batch_class(batch_class)
+        check_attributes(type(self), batch_class, attributes)
+        self.__dict__.update(attributes)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
         if preloaded is not None and source is not None:

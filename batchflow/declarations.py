@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
 from batchflow.models.build import build
+from batchflow.old_words import knows_old_options, knows_old_order
 from batchflow.plan import DeclaredModel, F, L, Plan, Step, Variable, Where
 from batchflow.plan.expressions import Expression
 
@@ -77,6 +78,7 @@ class Declarations:
         def _with(self, plan: Plan) -> Self: ...
         def _with_step(self, step: Step, moment: HookName | None = None) -> Self: ...
 
+    @knows_old_options("variable")
     def init_variable(
         self,
         name: str,
@@ -155,6 +157,7 @@ class Declarations:
         names = [names] if isinstance(names, str) else list(names)
         return self._with(self._plan.without_variables(names))
 
+    @knows_old_order
     def init_model(
         self,
         name: str,

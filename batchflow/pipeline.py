@@ -25,6 +25,7 @@ from batchflow.engine import (
     warn_of_repeated_training,
 )
 from batchflow.insight import ProgressBar
+from batchflow.old_words import knows_old_options
 from batchflow.plan import B, HookName, Plan, Where, check_plan
 from batchflow.plan.bound import variables_in
 
@@ -351,15 +352,18 @@ class Pipeline(Chain[BatchT_co]):
         """
         return self._state.get(name)
 
+    @knows_old_options("variable", most=1, then="default")
     def get_variable(self, name: str) -> Any:
         """Give the value of a variable: the same as `v`."""
         return self._state.get(name)
 
     @overridable_by_action
+    @knows_old_options("variable", most=2, then="mode")
     def set_v(self, name: str, value: Any) -> None:
         """Give a variable another value: the same as `set_variable`."""
         self._state.set(name, value)
 
+    @knows_old_options("variable", most=2, then="mode")
     def set_variable(self, name: str, value: Any) -> None:
         """Give a variable another value.
 

@@ -16,6 +16,7 @@ from batchflow.batch.item import Item
 from batchflow.batch.items.parallel import check_per_item
 from batchflow.batch.items.streams import current_rng
 from batchflow.batch.load import load as load_batch
+from batchflow.batch.older import OlderWords, let_others_win
 from batchflow.batch.regroup import PLACE, merge_batches, part
 from batchflow.batch.states import shallow_copy, without_ties
 from batchflow.batch.writes import read_item, write_item
@@ -28,6 +29,7 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import by_label
+from batchflow.old_words import old_word
 
 __all__ = ["Batch"]
 
@@ -35,7 +37,7 @@ __all__ = ["Batch"]
 _BATCH_KEY = 1
 
 
-class Batch:
+class Batch(OlderWords):
     """The data of a few items, and the actions on it.
 
     Subclass it, name the components (each becomes an attribute) and write actions:
@@ -57,6 +59,7 @@ class Batch:
 
     Args:
         index: The ids of the items: an index, or what a `DatasetIndex` is made from.
+        preloaded: Data to begin with, as `load` takes it; a dataset gives it later.
         dataset: The dataset that the items belong to.
 
     Attributes:
@@ -95,15 +98,17 @@ class Batch:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.components = checked_components(cls, TAKEN | METHODS)
+        let_others_win(cls)
         for name in cls.components:
-            if inspect.getattr_static(cls, name, None) is None:
+            held = inspect.getattr_static(cls, name, None)
+            if held is None or held is vars(OlderWords).get(name):
                 setattr(cls, name, Component(f"{cls.__name__}.{name}", name))
         cls._data = NoData() if cls.components else None
         cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)
 
-    def __init__(self, index: Any, *, dataset: Any = None) -> None:
+    def __init__(self, index: Any, preloaded: Any = None, *, dataset: Any = None) -> None:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         if dataset is not None:
             self.dataset = dataset
@@ -113,6 +118,8 @@ class Batch:
             for name in names:
                 if name not in held:
                     held[name] = None
+        if preloaded is not None:
+            load_batch(self, preloaded)
 
     @classmethod
     def _make(
@@ -312,7 +319,7 @@ class Batch:
             return object.__getattribute__(self, name)  # fails again: with its own error
         raise UnknownAttributeError(
             f"a {type(self).__name__} has no {name!r}."
-            f"{did_you_mean(name, (*self.components, *self._actions))}"
+            f"{old_word(name, 'batch') or did_you_mean(name, (*self.components, *self._actions))}"
         )
 
     def __getstate__(self) -> Any:

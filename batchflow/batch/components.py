@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +53,9 @@ def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ..
         ArgumentTypeError: They are no names of attributes.
         ArgumentValueError: One is taken, or is there twice.
     """
-    declared: Sequence[str] = cls.components
+    declared: Any = cls.components
+    if isinstance(declared, property):
+        declared = _of_property(cls, declared)
     if not isinstance(declared, (str, tuple, list)):
         raise ArgumentTypeError(
             f"{cls.__name__}.components is a tuple of attribute names, got {declared!r:.60}"
@@ -73,6 +74,17 @@ def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ..
     if len(set(names)) < len(names):
         raise ArgumentValueError(f"{cls.__name__}.components names one twice: {names}")
     return names
+
+
+def _of_property(cls: type[Batch], given: property) -> Any:
+    """Return what a property says, as in an older batchflow: the same for every batch."""
+    try:
+        return given.__get__(cls.__new__(cls))
+    except Exception as error:
+        raise ArgumentTypeError(
+            f"{cls.__name__}.components is a tuple of attribute names, the same for all batches of "
+            f"the class: components = ...; as a property it cannot be read without a batch: {error}"
+        ) from error
 
 
 class Component:
@@ -132,7 +144,7 @@ def set_component(batch: Batch, name: str, value: Any) -> None:
         setattr(batch, name, value)
         return
     check_new_component(batch, name)
-    kind = type(getattr(type(batch), batch.components[0], None))
-    convert = kind if issubclass(kind, Component) else Component
-    convert(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
+    like = getattr(type(batch), batch.components[0], None)  # an ArrayBatch has another kind
+    make: Any = type(like) if hasattr(like, "_shown") else Component
+    make(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
     batch.__dict__["components"] = (*batch.components, name)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from batchflow.arrays import is_column, is_table
+from batchflow.batch.components import check_new_component, set_component
 from batchflow.batch.regroup import rows_of
 from batchflow.batch.rows import (
     as_rows,
@@ -56,6 +57,8 @@ def load(
     src: Any = None,
     fmt: str | Callable[[Any], Any] | None = None,
     components: str | Sequence[str] | None = None,
+    *,
+    dst: str | Sequence[str] | None = None,
 ) -> B:
     """Fill the batch, or some of its components.
 
@@ -87,6 +90,7 @@ def load(
         src: Where the data is.
         fmt: How to read files.
         components: The names of the components to fill; None: all.
+        dst: The same; one that the class does not have is added to the batch.
 
     Returns:
         The batch.
@@ -104,7 +108,11 @@ def load(
         >>> dataset.create_batch(["c", "a"]).load([10, 20, 30]).data
         array([30, 10])
     """
-    names = _checked_names(batch, components)
+    if dst is not None:
+        if components is not None:
+            raise ArgumentTypeError("load: dst is another name of components: give one of them")
+        components = dst
+    names = _checked_names(batch, components, adds=dst is not None)
     if _is_tuple_of_one(batch, src, components, names):
         src = src[0]
     if fmt is not None:
@@ -112,7 +120,7 @@ def load(
     else:
         values = _from_memory(batch, src, names, chosen=components is not None)
     for name, value in values.items():
-        setattr(batch, name, value)
+        set_component(batch, name, value)
     return batch
 
 
@@ -124,17 +132,20 @@ def _is_tuple_of_one(batch: Batch, src: Any, components: Any, names: tuple[str, 
     return isinstance(components, (tuple, list)) or len(index) != 1
 
 
-def _checked_names(batch: Batch, components: Any) -> tuple[str, ...]:
+def _checked_names(batch: Batch, components: Any, *, adds: bool) -> tuple[str, ...]:
     known = tuple(batch.components) or ("data",)
     if components is None:
         return known
     names = (components,) if isinstance(components, str) else tuple(components)
     for name in names:
-        if name not in known:
+        if name in known:
+            continue
+        hint = did_you_mean(name, known, only_near=adds and bool(batch.components))
+        if hint or not adds:
             raise UnknownNameError(
-                f"load: a {type(batch).__name__} has no component {name!r}."
-                f"{did_you_mean(name, known)}"
+                f"load: a {type(batch).__name__} has no component {name!r}.{hint}"
             )
+        check_new_component(batch, name)
     return names
 
 

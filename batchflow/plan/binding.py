@@ -19,11 +19,12 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.old_words import old_word
 from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
 from batchflow.plan.names import Names
-from batchflow.plan.older_calls import refuse_bare_function, refuse_mode_beside
+from batchflow.plan.older_calls import refuse_mode_beside, refuse_older_values
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
@@ -109,7 +110,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
         return _bind_stream(step, action, save_to, names)
     action.check_call(args, kwargs, step.where)
     if builtin is not None and (builtin.stores or builtin.model):
-        refuse_bare_function(step)
+        refuse_older_values(step)
     stores = builtin is not None and builtin.stores
     places = (save_to, *args[:1]) if stores else (save_to,)
     for place in places:
@@ -287,6 +288,8 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
             f" The name {batch_class.__name__} means another class now, which was defined later: "
             "make the dataset and the pipeline again."
         )
+    elif name not in known and (old := old_word(name, "chain")):
+        hint = old
     elif name in _ELSEWHERE and name not in known:
         hint = f" {_ELSEWHERE[name]}"
     elif callable(getattr(batch_class, name, None)):

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.streams import PerItem
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index.labels import by_label
+from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class _Place(Expression):
 
     def __call__(self, *names: Any, **kwargs: Any) -> Expression:
         """Give the expression of an attribute by its name, or, without one, of the object."""
+        if self is B and [*kwargs] == ["copy"]:
+            raise ArgumentTypeError("B() takes no copy=. Instead: B().deepcopy()")
         if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
             raise ArgumentTypeError(
                 f"{self._letter}() takes the name of an attribute: {self._letter}('name')"
@@ -88,8 +91,30 @@ class RandomValue(_Place):
             raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
         return self._attribute(args[0])(*args[1:], **kwargs)
 
+    def __getattr__(self, name: str) -> Expression:
+        return self._attribute(name) if not name.startswith("_") else super().__getattr__(name)
+
+    def _attribute(self, name: Any) -> Operation:
+        if hint := old_word(name, "random"):
+            raise UnknownAttributeError(
+                f"R has no {name!r}: its names are those of Generator.{hint}"
+            )
+        return _Draw(getattr, ".", (self, name))
+
     def _resolve(self, batch: Batch) -> Any:
         return _needed(batch, self).rng
+
+
+class _Draw(Operation):
+    """A method of the generator."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Expression:
+        """Make the expression of a draw."""
+        if "seed" in kwargs:
+            raise ArgumentTypeError(f"{self!r}() takes no seed.{old_word('seed', 'random')}")
+        return super().__call__(*args, **kwargs)
 
 
 class IterationValue(_Place):
@@ -131,8 +156,19 @@ class _Iteration:
         return self.current / self.max
 
 
-class V(Expression):
+class _ByName(type):
+    """Makes `V.loss` of a class `V`: the same as `V("loss")`."""
+
+    def __getattr__(cls, name: str) -> V:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return cls(name)  # type: ignore[no-any-return]
+
+
+class V(Expression, metaclass=_ByName):
     """`V("loss")`: a variable of the pipeline. Stored to, `mode` says how.
+
+    `V.loss` is the same, but for the names `get`, `set`, `str` and `format`.
 
     Args:
         name: The name of the variable.
@@ -262,7 +298,10 @@ class L(_Wrapped):
     def __new__(cls, function: Any, *args: Any, **kwargs: Any) -> Expression:  # type: ignore[misc]
         """Make the function's leaf, or the expression of its call with the arguments."""
         if not callable(function):
-            raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}")
+            hint = ""
+            if isinstance(function, str):
+                hint = f". For the objects of a component: L(lambda objects: ..., B.{function})"
+            raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}{hint}")
         leaf = object.__new__(cls)
         freeze(leaf, _value=function)
         return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import ArgumentTypeError
+from batchflow.old_words import old_word
 from batchflow.plan.leaves import MODES, F, L, V
 
 if TYPE_CHECKING:
     from batchflow.plan.steps import Step
 
-__all__ = ["refuse_bare_function", "refuse_mode_beside"]
+__all__ = ["refuse_older_values", "refuse_mode_beside"]
 
 
 def refuse_mode_beside(save_to: Any, step: Step) -> None:
@@ -43,12 +44,19 @@ def _takes_mode(step: Step) -> bool:
         return True
 
 
-def refuse_bare_function(step: Step) -> None:
+def refuse_older_values(step: Step) -> None:
     """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
+
+    And refuse `make_data`, which a model would be given.
 
     Raises:
         ArgumentTypeError: It is there.
     """
+    if "make_data" in step.kwargs:
+        raise ArgumentTypeError(
+            f"{step}, chained at {step.where}: make_data would be an argument of the model."
+            f"{old_word('make_data', 'step')}"
+        )
     for value in (*step.args[1:], *step.kwargs.values()):
         if isinstance(value, (F, L)):
             letter = type(value).__name__
