@@ -10,6 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SCRIPTS = (
     "overhead",
+    "hops",
     "overlap",
     "ahead",
     "large_order",

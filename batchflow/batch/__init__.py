@@ -1,4 +1,4 @@
-"""What a batch holds and can do: components, actions, model definitions."""
+"""The batch: components, actions, model definitions."""
 
 from batchflow.batch.actions import action
 from batchflow.batch.array import ArrayBatch

@@ -66,7 +66,7 @@ RESERVED = frozenset(
 
 
 class ActionSpec(NamedTuple):
-    """What `@action` was told.
+    """The arguments of `@action`.
 
     Attributes:
         model: The name of the model whose descriptor comes first after `self`, or None.
@@ -85,7 +85,7 @@ class Action(NamedTuple):
     spec: ActionSpec
 
     def has_parameter(self, name: str) -> bool:
-        """Tell whether the function names a parameter so."""
+        """Check whether the function has a parameter of this name."""
         return name in inspect.signature(self.function).parameters
 
     def check_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], where: object) -> None:
@@ -180,13 +180,13 @@ def action(
 
 
 def spec_of(member: Any) -> ActionSpec | None:
-    """Give what `@action` was told of a member of a class; None if it is not marked."""
+    """Return the spec that `@action` put on a member of a class; None if it is not marked."""
     spec: ActionSpec | None = getattr(member, _MARK, None)
     return spec
 
 
 def is_outdated(cls: type) -> bool:
-    """Tell whether the name of a class means another one now: in a notebook it was defined anew."""
+    """Check whether the name of a class means another one now: a notebook has defined it anew."""
     found: Any = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
         found = getattr(found, part, None)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
 from batchflow.batch.actions import Action, action, collect_actions
 from batchflow.batch.components import METHODS, TAKEN, Component, NoData, checked_components
+from batchflow.batch.core import BaseBatch
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
-from batchflow.batch.items.parallel import check_per_item
-from batchflow.batch.items.streams import current_rng
+from batchflow.batch.items.parallel import apply_to_items, check_per_item
 from batchflow.batch.load import load as load_batch
 from batchflow.batch.older import OlderWords, let_others_win
-from batchflow.batch.regroup import PLACE, merge_batches, part
+from batchflow.batch.regroup import merge_batches, part
 from batchflow.batch.states import shallow_copy, without_ties
 from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import (
@@ -28,16 +28,12 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.index import DatasetIndex
-from batchflow.index.labels import by_label
 from batchflow.old_words import old_word
 
 __all__ = ["Batch"]
 
-# Spawn key words of the generators of batches; orders use 0 (index/order.py).
-_BATCH_KEY = 1
 
-
-class Batch(OlderWords):
+class Batch(OlderWords, BaseBatch):
     """The data of a few items, and the actions on it.
 
     Subclass it, name the components (each becomes an attribute) and write actions:
@@ -74,26 +70,8 @@ class Batch(OlderWords):
             of it that only reads.
     """
 
-    components: ClassVar[tuple[str, ...] | str] = ()
     models: ClassVar[ModelDirectory]
     _actions: ClassVar[Mapping[str, Action]] = {}
-
-    number: int | None = None
-    epoch: int | None = None
-    dataset: Any = None
-    pipeline: Any = None
-    _data: Any = None
-    _rng: np.random.Generator | None = None
-    _n_batches: int | None = None  # of the run, where it has an end
-    _rng_key: tuple[int, ...] | None = None  # seed, path of the source, shard
-    _source_ids: Any = None  # where they are not the ids of the index
-    _sources: tuple[int, ...] | None = None  # where it is made of source batches by regrouping
-    _mixed: bool = False  # whether its items come from several datasets
-    _loop: Any = None  # the event loop of the run
-    _labels: Any = None  # of tables that were loaded by position
-    _foreign: str | None = None  # of which pipeline the source batches are, if not of this one
-    _resized: str | None = None  # which action has changed the number of its items
-    _closes: bool = False  # whether it is the last of its epoch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -107,113 +85,6 @@ class Batch(OlderWords):
         cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)
-
-    def __init__(self, index: Any, preloaded: Any = None, *, dataset: Any = None) -> None:
-        self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
-        if dataset is not None:
-            self.dataset = dataset
-        names = self.components
-        if names:
-            held = self.__dict__
-            for name in names:
-                if name not in held:
-                    held[name] = None
-        if preloaded is not None:
-            load_batch(self, preloaded)
-
-    @classmethod
-    def _make(
-        cls, index: DatasetIndex, arrays: Mapping[str, Any] | None, facts: dict[str, Any]
-    ) -> Self:
-        """Make a batch of a run.
-
-        The facts (number, epoch, dataset, ...) are there before the constructor runs, the data
-        after it, so that a constructor which sets components to None does no harm. The dictionary
-        of facts becomes the batch's own.
-        """
-        batch = cls.__new__(cls)
-        batch.__dict__ = facts
-        batch.__init__(index)  # type: ignore[misc]
-        if arrays:
-            facts.update(arrays)
-        return batch
-
-    def _adopt(self, other: Batch) -> None:
-        """Take over the place in a run of the batch that this one replaces."""
-        mine, others = self.__dict__, other.__dict__
-        if self.pipeline is not None and self.pipeline is not other.pipeline:  # a joined batch
-            for name in PLACE:
-                if name != "dataset":
-                    mine.pop(name, None)
-        for name in PLACE:
-            if name in others:
-                mine.setdefault(name, others[name])
-
-    @property
-    def indices(self) -> Any:
-        """The ids of the items: a read-only array of shape `(n_items,)`."""
-        return self.index.indices
-
-    @property
-    def source_ids(self) -> Any:
-        """The ids that the items have in their datasets: an array of shape `(n_items,)`.
-
-        They are the batch's `indices`, unless it was merged from batches with common ids.
-        """
-        return self.index.indices if self._source_ids is None else self._source_ids
-
-    @property
-    def source_numbers(self) -> tuple[int, ...]:
-        """The numbers of the source batches that it was made from; empty outside a run."""
-        if self._sources is not None:
-            return self._sources
-        return () if self.number is None else (self.number,)
-
-    @property
-    def rng(self) -> np.random.Generator:
-        """The random generator of this batch: a function of (seed, epoch, number) in a run.
-
-        Use it for everything random, and a run with the same seed gives the same numbers at any
-        parallelism. Outside a run it is seeded by the operating system. In a call for one item of
-        a per-item action it is that item's.
-        """
-        of_item = current_rng(self)
-        if of_item is not None:
-            return of_item
-        if self._rng is None:
-            if self._rng_key is None:
-                sequence = np.random.SeedSequence()
-            else:
-                seed, *path = self._rng_key
-                key = (_BATCH_KEY, *path, self.epoch or 0, self.number or 0)
-                sequence = np.random.SeedSequence(seed, spawn_key=key)
-            self._rng = np.random.Generator(np.random.PCG64(sequence))
-        return self._rng
-
-    @property
-    def data(self) -> Any:
-        """The data of a batch without components; otherwise a tuple of the components."""
-        if self.components:
-            return tuple(getattr(self, name) for name in self.components)
-        return self._data
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        if not self.components:
-            self._data = by_label(value, self.index, f"{type(self).__name__}.data")
-            return
-        names, given = self.components, value
-        if isinstance(value, Mapping):
-            if set(value) != set(names):
-                raise ArgumentValueError(f"data: expected the components {names}, got {[*value]}")
-            given = [value[name] for name in names]
-        if not isinstance(given, (tuple, list)) or len(given) != len(names):
-            raise ArgumentTypeError(
-                f"data: expected a tuple or a mapping with the components {names}, got "
-                f"{type(value).__name__}"
-            )
-        for name, rows in zip(names, given, strict=True):
-            setattr(self, name, rows)
 
     @classmethod
     def merge(cls, batches: Iterable[Batch]) -> Self:
@@ -248,7 +119,7 @@ class Batch(OlderWords):
                 raise ArgumentTypeError(f"{cls.__name__}.merge: {batch!r:.60} is no batch")
         if not given:
             raise ArgumentValueError(f"{cls.__name__}.merge: expected at least one batch, got none")
-        return cast(Self, merge_batches(cls, given))
+        return merge_batches(cls, given)
 
     def create_subset(self, ids: Any) -> Self:
         """Make the batch of the items with these ids, in that order: `batch[[id1, id2]]`.
@@ -271,9 +142,12 @@ class Batch(OlderWords):
         self.index.take(positions)  # checks: some, without duplicates
         subset = part(self, positions)
         subset._rng = self.rng
-        return cast(Self, subset)
+        return subset
 
     load = action(load_batch)
+
+    def _fill(self, preloaded: Any) -> None:
+        load_batch(self, preloaded)
 
     @action
     def apply_parallel(
@@ -296,8 +170,6 @@ class Batch(OlderWords):
         Returns:
             The batch.
         """
-        from batchflow.batch.items.parallel import apply_to_items  # which imports this
-
         apply_to_items(self, function, *args, src=src, dst=dst, **kwargs)
         return self
 
@@ -309,7 +181,7 @@ class Batch(OlderWords):
         return copy.deepcopy(self)
 
     def get_model_by_name(self, name: str) -> Any:
-        """Give the descriptor of a model of this batch's class or pipeline."""
+        """Return the descriptor of a model of this batch's class or pipeline."""
         models = self.models if self.pipeline is None else self.pipeline.models
         return models[name]
 
@@ -336,11 +208,8 @@ class Batch(OlderWords):
                 held[name] = copy.deepcopy(held[name], memo)
         return twin
 
-    def __len__(self) -> int:
-        return len(self.index)
-
     def __getitem__(self, item_id: Any) -> Any:
-        """Give the item with this id: its data, or an `Item` with the components as attributes.
+        """Return the item with this id: its data, or an `Item` with the components as attributes.
 
         For several ids (a list, an array, an index), give the sub-batch: see `create_subset`.
 
@@ -359,10 +228,6 @@ class Batch(OlderWords):
         if self._data is None:
             raise ArgumentValueError("the batch has no data yet: set batch.data first")
         write_item(self, "_data", self._position(item_id), value)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Go through the items in the order of the batch."""
-        return (self._item(position) for position in range(len(self)))
 
     def __contains__(self, item_id: Any) -> bool:
         return item_id in self.index

@@ -11,7 +11,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = [
     "METHODS",
@@ -42,8 +42,8 @@ METHODS = frozenset({"apply_parallel", "load", "merge"})
 _WITHOUT_LABELS = frozenset({np.ndarray, list, tuple, type(None)})
 
 
-def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ...]:
-    """Give the names of the components that a batch class declares, as a tuple.
+def checked_components(cls: type[BaseBatch], taken: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of the components that a batch class declares, as a tuple.
 
     Args:
         cls: The class.
@@ -76,7 +76,7 @@ def checked_components(cls: type[Batch], taken: frozenset[str]) -> tuple[str, ..
     return names
 
 
-def _of_property(cls: type[Batch], given: property) -> Any:
+def _of_property(cls: type[BaseBatch], given: property) -> Any:
     """Return what a property says, as in an older batchflow: the same for every batch."""
     try:
         return given.__get__(cls.__new__(cls))
@@ -97,7 +97,7 @@ class Component:
         self._shown = shown
         self._name = name
 
-    def __set__(self, batch: Batch, value: Any) -> None:
+    def __set__(self, batch: BaseBatch, value: Any) -> None:
         if value.__class__ not in _WITHOUT_LABELS:
             value = by_label(value, batch.index, self._shown)
         batch.__dict__[self._name] = value
@@ -106,10 +106,10 @@ class Component:
 class NoData:
     """Stands where a batch without components keeps its data: here nobody would find it."""
 
-    def __get__(self, batch: Batch | None, cls: type) -> None:
+    def __get__(self, batch: BaseBatch | None, cls: type) -> None:
         """Return None: there is no data beside the components."""
 
-    def __set__(self, batch: Batch, value: Any) -> None:
+    def __set__(self, batch: BaseBatch, value: Any) -> None:
         names = ", ".join(batch.components)
         raise ArgumentTypeError(
             f"{type(batch).__name__}._data: a batch with components keeps its data in them. Assign "
@@ -117,7 +117,7 @@ class NoData:
         )
 
 
-def check_new_component(batch: Batch, name: str) -> None:
+def check_new_component(batch: BaseBatch, name: str) -> None:
     """Check that a batch can get a component of this name, beside those of its class.
 
     Raises:
@@ -138,7 +138,7 @@ def check_new_component(batch: Batch, name: str) -> None:
         raise ArgumentValueError(f"{shown}: {name!r} is a method, and cannot be a component")
 
 
-def set_component(batch: Batch, name: str, value: Any) -> None:
+def set_component(batch: BaseBatch, name: str, value: Any) -> None:
     """Set a component. One that is new to this batch goes with it, and with what is made of it."""
     if name in batch.components or not batch.components:
         setattr(batch, name, value)

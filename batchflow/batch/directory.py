@@ -15,7 +15,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,16 @@ from batchflow.extras import advice_on
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["ModelDefinition", "ModelDirectory", "ModelSlot", "in_parallel", "model"]
+__all__ = [
+    "ModelDefinition",
+    "ModelDirectory",
+    "ModelSlot",
+    "in_parallel",
+    "lookup_hook",
+    "looked_up",
+    "model",
+    "without_hook",
+]
 
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
@@ -39,14 +49,39 @@ _serial_numbers = itertools.count()
 # Whether the code is part of a parallel action, which may run in any thread.
 in_parallel: ContextVar[bool] = ContextVar("in_parallel", default=False)
 
-# Who waits for which descriptor, to see a circle before it closes. While the guard is held nothing
-# else is locked and no other code is called.
+# Called with the name and the model that code of this context asks for by name; what it returns is
+# what the code gets. None: the model itself.
+lookup_hook: ContextVar[Callable[[str, Any], Any] | None]
+lookup_hook = ContextVar("lookup_hook", default=None)
+
+# The place that each waiting thread waits for, to see a circle before it closes. While the guard is
+# held nothing else is locked and no other code is called.
 _guard = threading.Lock()
 _waiting: dict[int, ModelSlot] = {}
 
 
+def looked_up(name: str, find: Callable[[str], Any]) -> Any:
+    """Return a model for code that asks for it by name, as `lookup_hook` has it."""
+    hook = lookup_hook.get()
+    if hook is None:
+        return find(name)
+    with without_hook():  # a definition may ask for models, and one directory asks another
+        found = find(name)
+    return hook(name, found)
+
+
+@contextmanager
+def without_hook() -> Iterator[None]:
+    """Let the code of this context get the models themselves for a while."""
+    token = lookup_hook.set(None)
+    try:
+        yield
+    finally:
+        lookup_hook.reset(token)
+
+
 class ModelSlot:
-    """The place of one descriptor: made once, and locked by whoever trains it.
+    """The place of one descriptor: made once, and locked while it is trained.
 
     Attributes:
         lock: Held by an ordered section while it works on a batch.
@@ -69,7 +104,7 @@ class ModelSlot:
         return self._made is not None and self._maker is None
 
     def look(self) -> Future[Any] | None:
-        """Give what holds the descriptor, or will; None if nobody has asked for it."""
+        """Return the future of the descriptor; None if nobody has asked for it."""
         return self._made
 
     def refuse_in_parallel(self) -> None:
@@ -96,7 +131,7 @@ class ModelSlot:
             )
 
     def get(self, make: Callable[[], Any]) -> Any:
-        """Give the descriptor; the first to ask makes it, whoever asks meanwhile waits.
+        """Return the descriptor; the first caller makes it, others wait meanwhile.
 
         Raises:
             ModelDefinitionError: The definition needs the model that it is to make.
@@ -162,7 +197,7 @@ class ModelSlot:
 
 
 class ModelDefinition:
-    """What `@model` makes of a method; as an attribute of the class, a way to the descriptor."""
+    """A method marked by `@model`; as an attribute of the class, a way to the descriptor."""
 
     def __init__(self, function: Callable[..., Any], mode: Mode) -> None:
         self.function = function
@@ -209,13 +244,16 @@ class ModelDirectory:
         return tuple(sorted(self._definitions))
 
     def __getitem__(self, name: str) -> Any:
-        """Give the descriptor of a static model, made now if it is not there yet.
+        """Return the descriptor of a static model, made now if it is not there yet.
 
         Raises:
             UnknownNameError: (a `KeyError`) The class has no such model.
             ModelDefinitionError: The model is dynamic; or it is not there yet, and a parallel
                 action asks.
         """
+        return looked_up(name, self._find)
+
+    def _find(self, name: str) -> Any:
         definition = self.definition(name)
         if definition.mode == "dynamic":
             raise ModelDefinitionError(
@@ -236,7 +274,7 @@ class ModelDirectory:
         return f"{self._owner_name}.models({', '.join(shown)})"
 
     def definition(self, name: str) -> ModelDefinition:
-        """Give the definition of a model.
+        """Return the definition of a model.
 
         Raises:
             UnknownNameError: (a `KeyError`) The class has no such model.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import UnknownAttributeError, did_you_mean
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
-__all__ = ["Item"]
+__all__ = ["Item", "item_reducer"]
+
+# How items are pickled at the moment; None: each with its whole batch.
+item_reducer: ContextVar[Callable[[Item], tuple[Any, ...]] | None] = ContextVar(
+    "item_reducer", default=None
+)
 
 
 class Item:
@@ -22,7 +29,7 @@ class Item:
 
     __slots__ = ("_batch", "_position")
 
-    def __init__(self, batch: Batch, position: int) -> None:
+    def __init__(self, batch: BaseBatch, position: int) -> None:
         object.__setattr__(self, "_batch", batch)
         object.__setattr__(self, "_position", position)
 
@@ -40,7 +47,8 @@ class Item:
         return [*super().__dir__(), *self._batch.components]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Item, (self._batch, self._position)
+        reduced = item_reducer.get()
+        return (Item, (self._batch, self._position)) if reduced is None else reduced(self)
 
     def __repr__(self) -> str:
         shown = []
@@ -51,7 +59,7 @@ class Item:
         return f"Item({', '.join(shown)})"
 
     def _component(self, name: str) -> Any:
-        batch: Batch = object.__getattribute__(self, "_batch")
+        batch: BaseBatch = object.__getattribute__(self, "_batch")
         if name not in batch.components:
             raise UnknownAttributeError(
                 f"an item of {batch!r} has no component {name!r}."

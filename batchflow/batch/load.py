@@ -18,6 +18,7 @@ import numpy as np
 
 from batchflow.arrays import is_column, is_table
 from batchflow.batch.components import check_new_component, set_component
+from batchflow.batch.core import BaseBatch
 from batchflow.batch.regroup import rows_of
 from batchflow.batch.rows import (
     as_rows,
@@ -40,12 +41,11 @@ from batchflow.index.lookup import plain
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.batch.batch import Batch
     from batchflow.index.order import Positions
 
 __all__ = ["load"]
 
-B = TypeVar("B", bound="Batch")
+B = TypeVar("B", bound=BaseBatch)
 Reader = Callable[[Any], tuple[Any, ...]]
 
 _FORMATS = ("npy", "npz")
@@ -124,7 +124,7 @@ def load(
     return batch
 
 
-def _is_tuple_of_one(batch: Batch, src: Any, components: Any, names: tuple[str, ...]) -> bool:
+def _is_tuple_of_one(batch: BaseBatch, src: Any, components: Any, names: tuple[str, ...]) -> bool:
     """Check whether `src` is a tuple of sources, one for each component, and there is one."""
     if not isinstance(src, tuple) or len(src) != 1 or len(names) != 1 or n_rows(src[0]) is None:
         return False
@@ -132,7 +132,7 @@ def _is_tuple_of_one(batch: Batch, src: Any, components: Any, names: tuple[str, 
     return isinstance(components, (tuple, list)) or len(index) != 1
 
 
-def _checked_names(batch: Batch, components: Any, *, adds: bool) -> tuple[str, ...]:
+def _checked_names(batch: BaseBatch, components: Any, *, adds: bool) -> tuple[str, ...]:
     known = tuple(batch.components) or ("data",)
     if components is None:
         return known
@@ -152,12 +152,12 @@ def _checked_names(batch: Batch, components: Any, *, adds: bool) -> tuple[str, .
 # ---- from memory
 
 
-def _from_memory(batch: Batch, src: Any, names: tuple[str, ...], *, chosen: bool) -> dict[str, Any]:
-    from batchflow.batch.batch import Batch  # which imports this
-
-    if isinstance(src, Batch):
+def _from_memory(
+    batch: BaseBatch, src: Any, names: tuple[str, ...], *, chosen: bool
+) -> dict[str, Any]:
+    if isinstance(src, BaseBatch):
         return _from_batch(batch, src, names, chosen=chosen)
-    if isinstance(src, tuple) and src and all(isinstance(part, Batch) for part in src):
+    if isinstance(src, tuple) and src and all(isinstance(part, BaseBatch) for part in src):
         taken: dict[str, Any] = {}
         for name, part in zip(names, _one_each(src, names), strict=True):
             taken |= _from_batch(batch, part, (name,), chosen=True)
@@ -204,8 +204,8 @@ def _one_each(src: Any, names: tuple[str, ...]) -> Sequence[Any]:
     )
 
 
-def _rows_in_source(batch: Batch) -> tuple[Positions, int]:
-    """Give the rows of the batch's items in a source, and how many rows that must have."""
+def _rows_in_source(batch: BaseBatch) -> tuple[Positions, int]:
+    """Return the rows of the batch's items in a source, and how many rows that must have."""
     if batch._mixed:
         raise ArgumentValueError(
             f"load: the items of {batch!r} come from several datasets, so their rows are not "
@@ -217,7 +217,7 @@ def _rows_in_source(batch: Batch) -> tuple[Positions, int]:
     return index.get_pos(batch.source_ids), len(index)
 
 
-def _copied_rows(batch: Batch, column: Any, shown: str) -> Any:
+def _copied_rows(batch: BaseBatch, column: Any, shown: str) -> Any:
     index = batch.index if batch.dataset is None else batch.dataset.index
     positions: Positions
     if index.is_given and has_labels(column):
@@ -238,7 +238,7 @@ def _copied_rows(batch: Batch, column: Any, shown: str) -> Any:
     return own(take_rows(column, positions, shown))
 
 
-def _by_id(batch: Batch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _by_id(batch: BaseBatch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:
     ids = plain(_source_ids(batch))
     for item in ids:
         if item not in src:
@@ -254,7 +254,7 @@ def _by_id(batch: Batch, src: Mapping[Any, Any], names: tuple[str, ...]) -> dict
 
 
 def _from_batch(
-    batch: Batch, src: Batch, names: tuple[str, ...], *, chosen: bool
+    batch: BaseBatch, src: BaseBatch, names: tuple[str, ...], *, chosen: bool
 ) -> dict[str, Any]:
     common = tuple(name for name in names if name in src.components)
     if len(names) == 1 and not common and len(src.components) <= 1:
@@ -284,7 +284,7 @@ def _from_batch(
 # ---- from files
 
 
-def _from_files(batch: Batch, src: Any, fmt: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _from_files(batch: BaseBatch, src: Any, fmt: Any, names: tuple[str, ...]) -> dict[str, Any]:
     read = _reader(fmt, names)
     items = []
     for item, path in _paths(batch, src, fmt):
@@ -317,8 +317,8 @@ def _reader(fmt: Any, names: tuple[str, ...]) -> Reader:
     raise ArgumentTypeError(f'load: fmt is "npy", "npz" or a function of a path, got {fmt!r:.60}')
 
 
-def _paths(batch: Batch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
-    """Give the ids of the items and the paths of their files."""
+def _paths(batch: BaseBatch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
+    """Return the ids of the items and the paths of their files."""
     ids = plain(_source_ids(batch))
     if src is None:
         index = batch.index
@@ -378,7 +378,7 @@ def _read_npz(path: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _spread(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Give the parts of items by component: of a tuple, where there are several."""
+    """Return the parts of items by component: of a tuple, where there are several."""
     if len(names) == 1:
         return {names[0]: items}
     for item in items:
@@ -390,7 +390,7 @@ def _spread(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
     return {name: [item[place] for item in items] for place, name in enumerate(names)}
 
 
-def _source_ids(batch: Batch) -> npt.NDArray[Any]:
+def _source_ids(batch: BaseBatch) -> npt.NDArray[Any]:
     if batch._mixed and batch._source_ids is not None:
         raise ArgumentValueError(
             f"load: the items of {batch!r} come from several datasets, which have common ids; "

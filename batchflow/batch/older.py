@@ -18,7 +18,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.old_words import Word
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["OlderWords", "let_others_win"]
 
@@ -133,7 +133,7 @@ def _check_results(results: Sequence[Any], names: tuple[str, ...]) -> None:
             )
 
 
-def let_others_win(cls: type[Batch]) -> None:
+def let_others_win(cls: type[BaseBatch]) -> None:
     """Let a class that stands behind `Batch` have the words that it defines itself."""
     for name, word in vars(OlderWords).items():
         if name.startswith("__") or inspect.getattr_static(cls, name) is not word:

@@ -15,6 +15,7 @@ import numpy as np
 from batchflow.arrays import is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
+from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
@@ -51,7 +52,7 @@ _OF_DATASETS = frozenset({"index", "mark", "test", "train", "validation"})
 
 
 class Rows(Protocol):
-    """What a dataset reads its batches from."""
+    """The data that a dataset reads its batches from."""
 
     labels: Labels | None
 
@@ -64,13 +65,13 @@ class Rows(Protocol):
         """
 
 
-class Preloaded:
+class Preloaded(BatchData):
     """Containers with one row for each item, by the attribute of the batch that they become.
 
     Args:
         columns: The containers: arrays, tensors, sparse matrices, tables, lazy arrays.
         class_name: The name of the batch class, for messages.
-        labels: Those that the rows of tables had, where nobody gave ids.
+        labels: The labels that the rows of tables had, where nobody gave ids.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Preloaded:
         }
 
 
-class Given:
+class Given(BatchData):
     """A source of the user's: what it reads is checked, and becomes components.
 
     Args:
@@ -229,7 +230,7 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     """Return the rows of some items of a part of a dataset.
 
     Args:
-        rows: Those of all items of the part; None: the positions are the rows.
+        rows: The rows of all items of the part; None: the positions are the rows.
         positions: Of the items in the part.
     """
     if rows is None:

@@ -9,10 +9,11 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from batchflow.batch.core import PLACE, BaseBatch
 from batchflow.batch.rows import check_rows, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
@@ -21,36 +22,22 @@ from batchflow.index.lookup import find_duplicates, plain
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.batch.batch import Batch
     from batchflow.index.order import Positions
 
-__all__ = ["PLACE", "merge_batches", "part", "rows_of"]
+B = TypeVar("B", bound=BaseBatch)
 
-# The place of a batch in a run.
-PLACE = (
-    "number",
-    "epoch",
-    "dataset",
-    "pipeline",
-    "_rng",
-    "_rng_key",
-    "_n_batches",
-    "_sources",
-    "_loop",
-    "_foreign",
-    "_resized",
-    "_closes",
-)
+__all__ = ["merge_batches", "part", "rows_of"]
+
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed", "components")
-# What the framework itself keeps in a batch, beside the components.
+# Attributes that the framework itself keeps in a batch, beside the components.
 _FACTS = frozenset(
     [*PLACE, "_mixed", "_data", "_source_ids", "_labels", "_writes", "components", "index"]
 )
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
 
-def part(batch: Batch, positions: Positions) -> Batch:
+def part(batch: B, positions: Positions) -> B:
     """Make the batch of some items of a batch.
 
     It has the batch's class and place in a run (number, epoch, generator, source numbers), but for
@@ -84,7 +71,7 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
         value: A container with `n_items` rows (see `batch/rows.py`), or None.
         positions: Which rows: a slice with step 1 or an int64 array.
         n_items: How many rows there are.
-        shown: What to call `value` in a message.
+        shown: The name of `value` in messages.
 
     Returns:
         The same kind of container; None for None.
@@ -98,7 +85,7 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
     return take_rows(value, positions, shown)
 
 
-def merge_batches(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
+def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
     """Make one batch of the data of several: see `Batch.merge`.
 
     Args:
@@ -138,7 +125,7 @@ def merge_batches(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
     return merged
 
 
-def _data_of(batch: Batch) -> dict[str, Any]:
+def _data_of(batch: BaseBatch) -> dict[str, Any]:
     if not batch.components:
         return {"_data": batch._data}
     return {name: getattr(batch, name) for name in batch.components}
@@ -162,8 +149,8 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
     return join_rows(values, shown)
 
 
-def _merged_ids(batches: Sequence[Batch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:
-    """Give the index of a merged batch, and the source ids where they are not its ids."""
+def _merged_ids(batches: Sequence[BaseBatch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:
+    """Return the index of a merged batch, and the source ids where they are not its ids."""
     ids = _ids_in_a_row(batch.indices for batch in batches)
     collide = len(batches) > 1 and bool(find_duplicates(ids, most=1))
     source_ids = None
@@ -186,7 +173,7 @@ def _ids_in_a_row(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return row
 
 
-def _refuse_lost(batch: Batch, what: str) -> None:
+def _refuse_lost(batch: BaseBatch, what: str) -> None:
     """Refuse a batch with an attribute that no constructor would make again."""
     held = batch.__dict__
     extra = held.keys() - _FACTS - set(batch.components)
@@ -204,7 +191,7 @@ def _refuse_lost(batch: Batch, what: str) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two values are one object, or plain values that are equal."""
+    """Check whether two values are one object, or plain values that are equal."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -218,7 +205,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) in _PLAIN and bool(one == other)
 
 
-def _shown(batch: Batch, name: str) -> str:
+def _shown(batch: BaseBatch, name: str) -> str:
     return f"{type(batch).__name__}.{name.lstrip('_')}"
 
 

@@ -89,7 +89,7 @@ def as_rows(value: Any, shown: str, *, reads_tensors: bool = False) -> Any:
 
     Args:
         value: Anything.
-        shown: What to call it in a message.
+        shown: Its name in messages.
         reads_tensors: Whether a list of tensors, or of images, becomes an array.
 
     Returns:
@@ -136,7 +136,7 @@ def array_rows(
     Args:
         value: An array, something that NumPy converts, a list of items.
         n_items: The length that the first axis must have.
-        shown: What to call it in a message.
+        shown: Its name in messages.
         ids: The ids of the items, for messages.
 
     Returns:
@@ -272,7 +272,7 @@ def take_rows(value: Any, positions: Positions, shown: str) -> Any:
     Args:
         value: An array of shape `(n_items, ...)`, a list, another container, or None.
         positions: Which rows: a slice with step 1 or an int64 array.
-        shown: What to call `value` in a message.
+        shown: The name of `value` in messages.
 
     Returns:
         The same kind of container (an array of a lazy one); None for None.

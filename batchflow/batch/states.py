@@ -1,4 +1,4 @@
-"""What of a batch is pickled, and what a copy shares.
+"""The parts of a batch that are pickled, and those that a copy shares.
 
 Guarantees:
     - A pickled batch is as big as its items: what it was made from and what it flows through are
@@ -12,12 +12,12 @@ from typing import Any
 
 __all__ = ["TIES", "shallow_copy", "without_ties"]
 
-# What ties a batch to the process that it is in.
+# The attributes that tie a batch to the process that it is in.
 TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
 
 
 def without_ties(state: Any) -> Any:
-    """Give the state that `object.__getstate__` has made of a batch, without its ties."""
+    """Return the state that `object.__getstate__` has made of a batch, without its ties."""
     if isinstance(state, tuple):  # with slots
         held, slots = state
         return without_ties(held), slots

@@ -30,14 +30,14 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 _FILLS = frozenset({bool, int, float, complex})
 
 __all__ = ["collected_writes", "read_item", "write_item", "written"]
 
 
-def read_item(batch: Batch, name: str, position: int) -> Any:
+def read_item(batch: BaseBatch, name: str, position: int) -> Any:
     """Return an item's part of a component, as the current calls have written it."""
     writes = batch.__dict__.get("_writes") if hasattr(batch, "__dict__") else None
     if writes and (name, position) in writes:
@@ -45,7 +45,7 @@ def read_item(batch: Batch, name: str, position: int) -> Any:
     return row_at(getattr(batch, name), position)
 
 
-def write_item(batch: Batch, name: str, position: int, value: Any) -> None:
+def write_item(batch: BaseBatch, name: str, position: int, value: Any) -> None:
     """Write an item's part of a component; while calls for items are made, at their end.
 
     Raises:
@@ -72,7 +72,7 @@ def _as_kept(value: Any, component: Any) -> Any:
 
 
 @contextmanager
-def collected_writes(batch: Batch) -> Iterator[None]:
+def collected_writes(batch: BaseBatch) -> Iterator[None]:
     """Collect what is written to items of the batch, and put it in at the end, also of an error.
 
     Inside of another such context it does nothing: the outer one puts it in.
@@ -96,8 +96,8 @@ def written(container: Any, place: Any, value: Any, shown: str) -> Any:
     Args:
         container: An array, a list, a tensor of torch.
         place: A position, or whatever selects elements of an array.
-        value: What goes there.
-        shown: What to call the container in a message.
+        value: The new value.
+        shown: The name of the container in messages.
 
     Returns:
         The container; or, where its type cannot hold the value, a wider one with all its values.
@@ -163,7 +163,7 @@ def _as_array(value: Any, beside: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _fits_as_scalar(value: Any, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a number of Python's, which has no width of its own, is exact in a dtype."""
+    """Check whether a number of Python's, which has no width of its own, is exact in a dtype."""
     kinds = {int: "iufc", float: "fc", complex: "c"}.get(type(value), "")
     if dtype.kind not in kinds:
         return False

@@ -1,6 +1,7 @@
 """How it happens: see README.md in this folder for the map."""
 
 from batchflow.engine.epochs import Epoch
+from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph
 from batchflow.engine.keywords import RunKeywords, shows_options
 from batchflow.engine.options import RunOptions
@@ -15,12 +16,13 @@ from batchflow.engine.state import PipelineState
 __all__ = [
     "Epoch",
     "Length",
-    "RunGraph",
     "Observer",
     "PipelineModels",
     "PipelineState",
     "Program",
+    "ReadyGraph",
     "Run",
+    "RunGraph",
     "RunKeywords",
     "RunOptions",
     "Source",

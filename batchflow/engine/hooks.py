@@ -22,8 +22,8 @@ def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: An
     Args:
         program: The pipeline.
         moment: `"once"`, `"before"` or `"after"`.
-        rng_key: What their randomness is derived from.
-        loop: What runs coroutines, or None.
+        rng_key: The key of their randomness.
+        loop: The event loop for coroutines, or None.
 
     `SkipBatch` ends the steps of the moment: there is no batch to skip.
 

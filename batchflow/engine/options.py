@@ -12,7 +12,7 @@ import numpy as np
 
 from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
-from batchflow.executors.item_threads import cpu_count
+from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from batchflow.index.shard import Shard
 
 __all__ = [
-    "MOST_THREADS",
     "RunOptions",
     "checked_epoch",
     "checked_seed",
     "derived_seed",
 ]
 
-MOST_THREADS = 32
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
@@ -38,7 +36,7 @@ _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """What a run was asked for.
+    """The options of a run, checked.
 
     Attributes:
         batch_size: Items in a batch; a smaller dataset has one short batch.
@@ -62,7 +60,7 @@ class RunOptions:
             processes the number of CPUs; for another executor its own number, if it tells.
         bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
             expression, or several of them.
-        seed: What all randomness of the run is derived from: a whole number, or a numpy generator,
+        seed: The seed of all randomness of the run: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
@@ -146,10 +144,10 @@ class RunOptions:
         number: int,
         n_epochs: int | None,
     ) -> RunOptions:
-        """Give the options of a pipeline whose batches another one reads.
+        """Return the options of a pipeline whose batches another one reads.
 
         Args:
-            ahead: What its `run_later` has set.
+            ahead: The options that its `run_later` has set.
             outer: The settled options of the other, which hold for what is not set.
             number: Which of the pipelines inside of the other it is: its randomness is another than
                 theirs, whatever the seeds.
@@ -191,7 +189,7 @@ class RunOptions:
         return not isinstance(self.executor, ThreadPoolExecutor)
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
-        """Give the same options with what `seeds` has found out."""
+        """Return the same options with the seeds that `seeds` has found."""
         return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
 
     def seeds(self) -> tuple[int, Any]:
@@ -225,7 +223,7 @@ class RunOptions:
 
         Args:
             n_items: The items in an epoch.
-            shuffle: What `seeds` has found out.
+            shuffle: The shuffle that `seeds` has returned.
             shard: Of which share they are; None: all.
 
         Raises:
@@ -281,7 +279,7 @@ def copied_function(function: Any) -> Any:
 
 
 def derived_seed(seed: int, path: int) -> int:
-    """Give the seed of a pipeline inside of another: the one of this number, from 0 on."""
+    """Return the seed of a pipeline inside of another: the one of this number, from 0 on."""
     return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 
@@ -292,7 +290,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
     if executor in ("threads", "serial"):
         if prefetch is None:
             prefetch = 2 * (n_workers or 0)
-        n_workers = n_workers or max(1, min(prefetch, MOST_THREADS))
+        n_workers = n_workers or max(1, min(prefetch, MAX_THREADS))
         prefetch = 0 if executor == "serial" else prefetch
     else:
         count = _workers_of(executor)
@@ -308,7 +306,7 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _workers_of(executor: Any) -> int | None:
     """Refuse an executor that forks, and give the number of its workers, if it tells."""
-    from batchflow.executors.backends.base import refuse_fork, worker_count  # on use
+    from batchflow.executors.backends.kinds import refuse_fork, worker_count  # on use
 
     refuse_fork(executor)
     return worker_count(executor)

@@ -56,11 +56,11 @@ class Pace:
         self._worked = float("inf")
 
     def record(self, seconds: float, worked: float) -> None:
-        """Take note of one batch.
+        """Record one batch.
 
         Args:
-            seconds: What it cost the consumer: working, or handing over and waiting.
-            worked: What the work on it took, wherever it was done.
+            seconds: The time that it cost the consumer: working, or handing over and waiting.
+            worked: The time that the work on it took, wherever it was done.
         """
         if self._uncounted:
             self._uncounted -= 1

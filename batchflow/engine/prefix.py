@@ -1,8 +1,8 @@
-"""What happens to a batch ahead of the ordered section: the part that any worker can do.
+"""The parallel steps of a pipeline, ahead of its ordered section: any worker can take them.
 
 Guarantees:
     - What a prefix makes of a ticket, or of a regrouped batch, depends on nothing else.
-    - Once it has been readied, nothing here changes: any number of threads may work with it.
+    - It never changes, and what is made ready is a copy: any number of threads may work with it.
     - It can travel to another process, with all that its steps need and nothing else; there it is
       readied again.
 """
@@ -35,19 +35,19 @@ class Prefix:
     """The parallel steps of one pipeline in one run.
 
     Args:
-        source: What it reads from; None where the batches are given.
+        source: The source of its batches; None where they are given.
         batch_class: The class of its batches.
         segments: The steps, in rows: up to the first regrouping, behind it, and so on.
         joined: The pipelines whose batches the steps get, by what stands for them in the steps.
-        rng_key: What the randomness of source batches is derived from.
+        rng_key: The key of the randomness of source batches.
         n_batches: The number of source batches of the run; None if it is endless.
         schedule: The source batches, or None.
-        marks_epochs: Whether somebody has to know where epochs end.
         notes: Makes the notes of errors.
 
     Attributes:
-        view: What the batches get as their `pipeline`.
-        loop: What runs coroutines, or None.
+        marks_epochs: Whether somebody has to know where epochs end.
+        view: The `pipeline` of its batches.
+        loop: The event loop for coroutines, or None.
     """
 
     def __init__(
@@ -60,7 +60,6 @@ class Prefix:
         rng_key: tuple[int, ...],
         n_batches: int | None,
         schedule: Schedule | None,
-        marks_epochs: bool,
         notes: ReplayNotes,
     ) -> None:
         self.source = source
@@ -70,7 +69,7 @@ class Prefix:
         self.rng_key = rng_key
         self.n_batches = n_batches
         self.schedule = schedule
-        self.marks_epochs = marks_epochs
+        self.marks_epochs = False
         self.notes = notes
         self.view: PipelineView | None = None
         self.loop: Any = None
@@ -85,29 +84,40 @@ class Prefix:
         return {**self.__dict__, **bare, "schedule": schedule}
 
     def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
-        """Give the same prefix with another view and other joined pipelines."""
+        """Return the same prefix with another view and other joined pipelines."""
         other = copy.copy(self)
         other.view, other.joined = view, joined
         return other
 
-    def ready(self, steps: Sequence[Sequence[ReadyStep]], view: Any, loop: Any) -> None:
-        """Give it what it needs to work.
+    def readied(
+        self,
+        steps: Sequence[Sequence[ReadyStep]],
+        view: Any,
+        loop: Any,
+        joined: Sequence[tuple[Joined, Prefix]],
+        *,
+        marks_epochs: bool,
+    ) -> Prefix:
+        """Return the same prefix with what it needs to work.
 
         Args:
             steps: The ready steps of each segment.
-            view: What the batches get as their `pipeline`.
-            loop: What runs coroutines, or None.
+            view: The `pipeline` of its batches.
+            loop: The event loop for coroutines, or None.
+            joined: The joined pipelines, ready.
+            marks_epochs: Whether somebody has to know where epochs end.
         """
-        self._steps, self.view, self.loop = steps, view, loop
-        self._facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
-        if loop is not None:
-            self._facts["_loop"] = loop
+        ready = self.travelling(view, joined)
+        ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
+        facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
+        ready._facts = facts if loop is None else {**facts, "_loop": loop}
         if self.source is not None:
-            self._read = self.source.make_batch
+            ready._read = self.source.make_batch
+        return ready
 
     @property
     def given_source(self) -> Source:
-        """What it reads from.
+        """The source of its batches.
 
         Raises:
             ArgumentValueError: There is no dataset.
@@ -203,7 +213,7 @@ class Segment(NamedTuple):
 
     @property
     def work(self) -> Work:
-        """What is done to each ticket, or to each batch."""
+        """The function that is called for each ticket, or for each batch."""
         if self.place == 0:
             return self.prefix.work
         work: Callable[..., Any] = partial(self.prefix.go_on, self.place)

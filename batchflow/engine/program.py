@@ -1,4 +1,4 @@
-"""What a run is made of, before it runs: the pipelines in it, and where their plans are cut."""
+"""The parts of a run before it runs: the pipelines in it, and where their plans are cut."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Program(NamedTuple):
 
     Attributes:
         plan: Its steps.
-        source: What to read from; None where the batches are given.
-        state: What it owns.
+        source: The source of the batches; None where they are given.
+        state: Its variables and models.
         models: Its models.
-        pipeline: What the batches get as their `pipeline`.
+        pipeline: The `pipeline` of the batches.
     """
 
     plan: BoundPlan
@@ -44,12 +44,19 @@ class Program(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Steps between two regroupings: ahead of the ordered section, in it and behind it."""
+    """A regrouping, and the steps up to the next one.
+
+    Attributes:
+        regrouping: The step that makes its batches; None: they are source batches.
+        prefix: The parallel steps, ahead of the ordered section.
+        section: The ordered section, or its part.
+        suffix: The steps behind the section.
+    """
 
     regrouping: BoundRegrouping | None
-    ahead: list[Bound]
+    prefix: list[Bound]
     section: list[Bound]
-    rest: list[Bound]
+    suffix: list[Bound]
 
 
 class NestedProgram(NamedTuple):
@@ -102,18 +109,22 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
 
 
 def cut_plan(plan: BoundPlan) -> tuple[list[Stage], int]:
-    """Cut a plan at its regroupings; give the pieces, and how many are ahead of the section."""
+    """Cut a plan at its regroupings.
+
+    Returns:
+        The stages, and how many of them begin ahead of the ordered section.
+    """
     section = plan.section
-    pieces = [Stage(None, [], [], [])]
-    n_ahead = 1
+    stages = [Stage(None, [], [], [])]
+    n_parallel = 1
     for i, bound in enumerate(plan.steps):
         if isinstance(bound, BoundRegrouping):
-            pieces.append(Stage(bound, [], [], []))
-            n_ahead += i < section.start
+            stages.append(Stage(bound, [], [], []))
+            n_parallel += i < section.start
         elif i < section.start:
-            pieces[-1].ahead.append(bound)
+            stages[-1].prefix.append(bound)
         elif i < section.stop:
-            pieces[-1].section.append(bound)
+            stages[-1].section.append(bound)
         else:
-            pieces[-1].rest.append(bound)
-    return pieces, n_ahead
+            stages[-1].suffix.append(bound)
+    return stages, n_parallel

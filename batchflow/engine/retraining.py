@@ -29,7 +29,7 @@ _PACKAGE = str(Path(__file__).parent.parent / "_")[:-1]
 
 
 def note_training(program: Program, options: RunOptions, schedule: Schedule) -> None:
-    """Take note of a run that begins, if it trains models."""
+    """Record a run that begins, if it trains models."""
     key = _beginning(options)
     if key is None or program.state.trained is None:
         return

@@ -1,6 +1,6 @@
 """One run of a pipeline: an iterator over its batches, in order.
 
-    schedule -> tickets -> machine.ahead, in workers -> machine.ordered -> the consumer
+    schedule -> tickets -> ready.ahead, in workers -> ready.ordered -> the consumer
 
 Guarantees: a run that has ended, for whatever reason, has ended everything that it began.
 """
@@ -20,6 +20,7 @@ from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.epochs import Epochs
+from batchflow.engine.flow import start
 from batchflow.engine.graph import RunGraph
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
@@ -46,10 +47,10 @@ class Observer(Protocol):
         """Stand between the parallel steps and the rest: waiting here is waiting for data."""
 
     def delivered(self, batch: Batch) -> None:
-        """Take note of a batch that goes to the consumer."""
+        """Record a batch that goes to the consumer."""
 
     def closed(self) -> None:
-        """Take note of the end."""
+        """Record the end."""
 
 
 class Run(Generic[BatchT_co]):
@@ -60,10 +61,10 @@ class Run(Generic[BatchT_co]):
 
     Args:
         program: The pipeline.
-        options: What was asked for.
-        observer: Who watches, or None.
+        options: The options of the run.
+        observer: What watches the run, or None.
         numbers: Of the source batches that are made, in a row; None: all that the options say.
-        length: Who counts on the number of batches; None: nobody yet.
+        length: Whether somebody counts on the number of batches; None: nobody yet.
 
     Raises:
         ArgumentValueError: The options do not fit the source.
@@ -77,7 +78,7 @@ class Run(Generic[BatchT_co]):
         numbers: range | None = None,
         length: Length | None = None,
     ) -> None:
-        self._machine = RunGraph(program, options, length=length)
+        self._graph = RunGraph(program, options, length=length)
         self._observer = observer
         self._end: str | None = None
         self._has_begun = False
@@ -90,10 +91,10 @@ class Run(Generic[BatchT_co]):
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
         context.run(in_parallel.set, True)
-        self._loop = _loop_for(options) if self._machine.is_async else None
-        self._workers = _workers_for(options, self._machine, context)
+        self._loop = _loop_for(options) if self._graph.is_async else None
+        self._workers = _workers_for(options, self._graph, context)
         self._numbers = numbers
-        stream = _stream(self._machine, self._workers, self._loop, observer, numbers, self._course)
+        stream = _stream(self._graph, self._workers, self._loop, observer, numbers, self._course)
         self._stream = cast("Generator[BatchT_co | EpochEnd, None, None]", stream)
 
     @property
@@ -102,7 +103,7 @@ class Run(Generic[BatchT_co]):
 
         Given to another run with the same other options, it makes the same batches.
         """
-        return self._machine.seed
+        return self._graph.seed
 
     def epochs(self) -> Epochs[BatchT_co]:
         """Return the epochs of this run, each an iterator of its batches with a `number`.
@@ -127,8 +128,8 @@ class Run(Generic[BatchT_co]):
                 "have been taken from this one: call it once: gen_batch(...).epochs()"
             )
         self._course.tells_ends = True
-        self._machine.marks_epochs = self._machine.prefix.marks_epochs = True
-        schedule = self._machine.schedule
+        self._graph.marks_epochs = True
+        schedule = self._graph.schedule
         per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
         n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
         return Epochs(self, schedule.first // per_epoch, n_epochs)
@@ -178,23 +179,23 @@ class Run(Generic[BatchT_co]):
 
     @cached_property
     def _n_batches(self) -> int | None:
-        return self._machine.counted.n_batches
+        return self._graph.counted.n_batches
 
     @property
     def first_number(self) -> int:
         """The number of the first batch."""
-        return self._machine.first_number if self._numbers is None else self._numbers.start
+        return self._graph.first_number if self._numbers is None else self._numbers.start
 
     @property
     def length(self) -> Length:
-        """Who counts on the number of batches."""
-        return self._machine.length
+        """Whether somebody counts on the number of batches."""
+        return self._graph.length
 
     def __bool__(self) -> bool:
         return True
 
     def __len__(self) -> int:
-        """Give the number of batches, skipped ones included.
+        """Return the number of batches, skipped ones included.
 
         Where an action then changes it, by changing the number of items ahead of `rebatch`, the run
         ends in an error.
@@ -205,7 +206,7 @@ class Run(Generic[BatchT_co]):
         is_hint, self._was_iterated = self._was_iterated, False
         self.length.asked(is_hint=is_hint)
         n_batches = self.n_batches
-        if n_batches is None and self._machine.schedule.n_batches is not None:
+        if n_batches is None and self._graph.schedule.n_batches is not None:
             raise TypeError("the number of batches behind a regrouping step is not known here")
         if n_batches is None:
             raise TypeError("an endless run has no length; give n_epochs or n_iters")
@@ -229,7 +230,7 @@ class Run(Generic[BatchT_co]):
 
     def __repr__(self) -> str:
         of = "batches" if self.n_batches is None else f"{self.n_batches} batches"
-        if self._machine.schedule.n_batches is None:
+        if self._graph.schedule.n_batches is None:
             of = "endless"
         return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
 
@@ -282,7 +283,7 @@ class Run(Generic[BatchT_co]):
 
 
 class _Course:
-    """What the reader of a run wants of it.
+    """The epoch that the reader of a run wants next.
 
     Attributes:
         tells_ends: Whether the ends of epochs are told, where no batch marks them.
@@ -293,24 +294,24 @@ class _Course:
         self.tells_ends = False
         self.target: int | None = None
 
-    def goes_on(self, machine: RunGraph) -> bool:
+    def goes_on(self, graph: RunGraph) -> bool:
         """Let the batches begin at the target, if there is one; tell whether there are any."""
         if self.target is not None:
             target, self.target = self.target, None
-            machine.begin(target)
-        return machine.schedule.n_batches != 0
+            graph.begin(target)
+        return graph.schedule.n_batches != 0
 
 
 def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
     return PrivateLoop() if options.executor == "serial" else EventLoop()
 
 
-def _workers_for(options: RunOptions, machine: RunGraph, context: contextvars.Context) -> Workers:
-    n_segments = machine.n_segments
+def _workers_for(options: RunOptions, graph: RunGraph, context: contextvars.Context) -> Workers:
+    n_segments = graph.n_segments
     if options.is_far and options.prefetch:
         from batchflow.engine.remote.workers import RemoteWorkers  # on use
 
-        return RemoteWorkers(options, machine.prefixes, n_segments, context)
+        return RemoteWorkers(options, graph.prefixes, n_segments, context)
     executor = _executor_for(options) if options.prefetch else None
     return Workers(executor, options.prefetch, n_segments, context)
 
@@ -323,7 +324,7 @@ def _executor_for(options: RunOptions) -> ThreadExecutor | Borrowed:
 
 
 def _stream(
-    machine: RunGraph,
+    graph: RunGraph,
     workers: Workers,
     loop: EventLoop | PrivateLoop | None,
     observer: Observer | None,
@@ -332,12 +333,12 @@ def _stream(
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
     try:
-        machine.start(loop)
-        workers.start(machine.prefixes)
-        while course.goes_on(machine):
-            made = machine.ahead(workers, numbers)
-            batches = machine.ordered(made if observer is None else observer.watch(made), workers)
-            if not machine.marks_epochs:
+        ready = start(graph, loop)
+        workers.start(ready.prefixes)
+        while course.goes_on(graph):
+            made = ready.ahead(workers, numbers)
+            batches = ready.ordered(made if observer is None else observer.watch(made), workers)
+            if not graph.marks_epochs:
                 yield from batches
                 return
             for batch in batches:
@@ -355,25 +356,25 @@ def _stream(
         return
     finally:
         workers.close()
-        grace = CLOSE_GRACE if machine.has_last_steps else 0.0
+        grace = CLOSE_GRACE if graph.has_last_steps else 0.0
         if loop is not None:
             loop.close(grace)
         if grace:
             workers.join(grace)
-        _finish(machine, type(loop))
+        _finish(graph, type(loop))
 
 
-def _finish(machine: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
+def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
     Args:
-        machine: The machine.
+        graph: The graph of the run.
         make_loop: Makes what runs the coroutines among them; or gives None: there are none.
     """
     earlier = sys.exception()
     loop = make_loop()
     try:
-        machine.finish(loop)
+        graph.finish(loop)
     except Exception as error:
         if earlier is None or isinstance(earlier, GeneratorExit):
             raise

@@ -40,8 +40,8 @@ def in_order(
         batches: The batches, in order.
         section: The steps of the ordered section.
         rest: The steps behind it.
-        locks: What the section holds while it works, in the order in which it is taken.
-        pipeline: What the batches get as their `pipeline`, from here on without restriction.
+        locks: The locks that the section holds while it works, in the order in which it is taken.
+        pipeline: The `pipeline` of the batches, from here on without restriction.
         replay_note: See `run_steps`.
 
     Yields:

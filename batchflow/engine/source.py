@@ -48,7 +48,7 @@ def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
 
 
 class Source(Protocol[BatchT_co]):
-    """What a pipeline reads from. `Dataset` is one."""
+    """A source of batches. `Dataset` is one."""
 
     mark: Shard | None  # which share of the items it reads
 
@@ -57,13 +57,13 @@ class Source(Protocol[BatchT_co]):
         """The class of its batches."""
 
     def __len__(self) -> int:
-        """Give the number of items in an epoch."""
+        """Return the number of items in an epoch."""
 
     def ids(self, positions: Positions) -> Any:
-        """Give the ids of the items at `positions`, as an array."""
+        """Return the ids of the items at `positions`, as an array."""
 
     def positions(self, ids: Any) -> Positions:
-        """Give the positions of the items with these ids.
+        """Return the positions of the items with these ids.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no item with one of them.
@@ -117,7 +117,7 @@ class Schedule(NamedTuple):
         """Name the batches one after the other.
 
         Args:
-            numbers: Those of some batches in a row, whether the run has them or not; None: all.
+            numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
@@ -130,7 +130,7 @@ class Schedule(NamedTuple):
                 number += 1
 
     def ends_epoch(self, number: int) -> bool:
-        """Tell whether a batch is the last of its epoch."""
+        """Check whether a batch is the last of its epoch."""
         return (number + 1) % self.batches_per_epoch == 0
 
     def ticket(self, number: int) -> Ticket:

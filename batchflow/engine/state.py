@@ -1,4 +1,4 @@
-"""What a pipeline value owns while the program lives: variables, dynamic models, its open run."""
+"""The state of a pipeline value while the program lives: variables, models, its open run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reader(Protocol[BatchT_co]):
     """An open run, as far as it is of interest here."""
 
     def __next__(self) -> BatchT_co:
-        """Give the next batch."""
+        """Return the next batch."""
 
     def close(self) -> None:
         """End it."""
@@ -74,12 +74,17 @@ class PipelineState(Generic[BatchT_co]):
         self.reader: tuple[RunOptions, Reader[BatchT_co]] | None = None
         self.trained: dict[Any, Any] | None = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the variables."""
+        return frozenset(self._declared)
+
     def has(self, name: str) -> bool:
-        """Tell whether a variable is declared."""
+        """Check whether a variable is declared."""
         return name in self._declared
 
     def get(self, name: str) -> Any:
-        """Give the value of a variable, made now if it is not there yet.
+        """Return the value of a variable, made now if it is not there yet.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -93,7 +98,7 @@ class PipelineState(Generic[BatchT_co]):
                 return self._values[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Give a variable another value.
+        """Set the value of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -112,7 +117,7 @@ class PipelineState(Generic[BatchT_co]):
     def open_reader(
         self, options: RunOptions, make: Callable[[], Reader[BatchT_co]]
     ) -> Reader[BatchT_co]:
-        """Give the open run of `next_batch`, made now if there is none.
+        """Return the open run of `next_batch`, made now if there is none.
 
         Raises:
             ArgumentValueError: It was made with other options.
@@ -128,7 +133,7 @@ class PipelineState(Generic[BatchT_co]):
             return self.reader[1]
 
     def view(self, pipeline: Any, written: Collection[str]) -> PipelineView:
-        """Make what parallel actions see: the variables as they are now.
+        """Make the view that parallel actions get: the variables as they are now.
 
         Args:
             pipeline: The pipeline.
@@ -138,9 +143,16 @@ class PipelineState(Generic[BatchT_co]):
         return PipelineView(pipeline, constant, written)
 
     def model_slot(self, name: str) -> ModelSlot:
-        """Give the place of one of the pipeline's own models."""
+        """Return the place of one of the pipeline's own models."""
         with self._guard:
             return self._models.setdefault(name, ModelSlot(name))
+
+    def share_models(self, other: PipelineState[Any]) -> None:
+        """Own the models that another pipeline has made, too: the same places, the same locks."""
+        with other._guard:
+            made = {name: slot for name, slot in other._models.items() if slot.is_made}
+        with self._guard:
+            self._models.update(made)
 
     def reset(self, what: Collection[str]) -> None:
         """Forget what runs have left; the next need, or the next run, makes it anew.
@@ -176,7 +188,7 @@ class PipelineState(Generic[BatchT_co]):
             reader[1].close()
 
     def declaration(self, name: str) -> Variable:
-        """Give the declaration of a variable.
+        """Return the declaration of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -192,7 +204,7 @@ class PipelineState(Generic[BatchT_co]):
 
 
 class PipelineView:
-    """What parallel actions see as `batch.pipeline`: a pipeline that they can only read.
+    """The `batch.pipeline` of parallel actions: a pipeline that they can only read.
 
     Batches run ahead of the ordered steps by an amount that depends on timing. So variables have
     here the values with which the run started, and writing is refused: either would otherwise make
@@ -207,7 +219,7 @@ class PipelineView:
         self._written = written
 
     def v(self, name: str) -> Any:
-        """Give the value that a variable had when the run started.
+        """Return the value that a variable had when the run started.
 
         Raises:
             ArgumentValueError: Some step writes it.
@@ -246,6 +258,11 @@ class PipelineView:
     def values(self) -> Mapping[str, Any]:
         """The values of the variables that can be read."""
         return self._values
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the variables."""
+        return frozenset([*self._values, *self._written])
 
     def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
         """Refuse.
@@ -313,7 +330,7 @@ class _PipelineAway:
 
 
 def _frozen(value: Any) -> Any:
-    """Give a copy of a container that nobody can change, to the depth; other values as they are."""
+    """Return a copy of a container that nobody can change, to the depth; other values unchanged."""
     if isinstance(value, np.ndarray):
         value = value.copy()
         value.flags.writeable = False

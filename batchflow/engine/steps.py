@@ -27,7 +27,7 @@ class ReadyStep(NamedTuple):
 
     Attributes:
         take: Takes a batch through it, and gives what the action gives.
-        step: What was chained.
+        step: The step as it was chained.
     """
 
     take: Callable[[Batch], Any]
@@ -42,7 +42,7 @@ def run_steps(
     Args:
         batch: The batch.
         steps: The steps, in order.
-        replay_note: Gives a note for errors: how to make a batch again.
+        replay_note: Makes a note for errors: how to make a batch again.
         halt: When it goes on, the batch is given up.
 
     Returns:

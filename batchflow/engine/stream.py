@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from batchflow.engine.pace import Pace
+from batchflow.executors.waiting import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     # A batch, and the seconds that it took.
     _Made = tuple[Any, float]
 
-WAKE_UP = 1.0  # seconds
-
-__all__ = ["NEVER", "Halt", "elsewhere", "in_turn", "parallel", "result_of"]
+__all__ = ["NEVER", "Halt", "elsewhere", "in_turn", "parallel"]
 
 
 class Halt:
@@ -74,7 +73,7 @@ def parallel(
     """Work on up to `ahead` batches that have not been taken yet.
 
     Args:
-        work: What is done to each batch.
+        work: The function that is called for each batch.
         tickets: The source batches, or the batches of the stage before. Read in the consumer's
             thread only.
         context: Each task runs in a copy of it.
@@ -175,7 +174,7 @@ class _Tickets:
         self.seconds = 0.0
 
     def take(self) -> Any:
-        """Give the next ticket; None if there is none, or none that could be made."""
+        """Return the next ticket; None if there is none, or none that could be made."""
         if self._error is not None:
             return None
         try:
@@ -201,22 +200,6 @@ class _Stage(_Tickets):
         ticket = super().take()
         self.seconds += perf_counter() - start
         return ticket
-
-
-def result_of(future: Future[Any]) -> Any:
-    """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
-    try:
-        while not future.done():
-            start = perf_counter()
-            try:
-                return future.result(timeout=WAKE_UP)
-            except TimeoutError:
-                # Not ready yet; or the task's own, raised below; or that of a signal handler.
-                if not future.done() and perf_counter() - start < 0.9 * WAKE_UP:
-                    raise
-        return future.result()
-    finally:
-        del future  # its error holds this frame: no circle
 
 
 def _timed(work: Work, ticket: Any, halt: Halt) -> _Made:

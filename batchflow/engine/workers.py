@@ -61,7 +61,7 @@ class Workers:
         """Work on items, in order.
 
         Args:
-            segment: What is done to each.
+            segment: The work to do on each.
             items: Tickets, or, for a segment behind a regrouping, batches.
         """
         ahead = next(self._parts)

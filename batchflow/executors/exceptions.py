@@ -6,6 +6,7 @@ Guarantees:
     - A part of it that cannot be packed arrives as its text, and a note names it. Where that is the
       class itself, the nearest base class that can be packed takes its place.
     - What cannot be packed is named, down to the attribute.
+    - How a worker process has ended is said in words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import copyreg
 import functools
 import itertools
 import pickle
+import signal
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from typing import Any
 
 from batchflow.errors import BatchflowError, add_note_once
 
-__all__ = ["culprit", "error_line", "sendable"]
+__all__ = ["culprit", "describe_exit", "error_line", "sendable"]
 
 Dumps = Callable[[Any], bytes]
 
@@ -82,7 +84,7 @@ def _form(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
 
 
 def _unpacked(form: Any, dumps: Dumps) -> Any:
-    """Give what arrives on the other side; None if nothing does."""
+    """Return what arrives on the other side; None if nothing does."""
     try:
         return pickle.loads(dumps(form))
     except Exception:  # whatever is wrong with it
@@ -90,7 +92,7 @@ def _unpacked(form: Any, dumps: Dumps) -> Any:
 
 
 def error_line(error: BaseException) -> str:
-    """Give the last line of an error's traceback: its type and message, even if it has none."""
+    """Return the last line of an error's traceback: its type and message, even if it has none."""
     said = traceback.TracebackException(type(error), error, None)
     said.__notes__ = None  # they would come last
     return list(said.format_exception_only())[-1].strip()
@@ -176,7 +178,7 @@ class _Parts:
             return f"<{type(value).__name__}>"
 
     def rebuilt_as(self, kind: type[BaseException]) -> _Rebuilt:
-        """Give what unpacks as an error of its class, or of a base class."""
+        """Return what unpacks as an error of its class, or of a base class."""
         args, notes, slots = self._args, list(self._state.get("__notes__", ())), self._slots
         if self._replaced:
             replaced = "; ".join(self._replaced)
@@ -215,21 +217,40 @@ def culprit(value: Any, dumps: Dumps, name: str, problem: Exception) -> str:
     Returns:
         Such as "the result.extra['a'], of type generator (TypeError: cannot pickle ...)".
     """
-    seen = {id(value)}  # a function of a class may mention the class
-    for _ in range(MAX_DEPTH):
-        for suffix, part in _parts(value):
-            if id(part) in seen:
-                continue
-            found = _problem(part, dumps)
-            if isinstance(problem, BatchflowError) and not isinstance(found, BatchflowError):
-                continue  # it was refused as a whole, in words
-            if found is not None:
-                name, value, problem = name + suffix, part, found
-                seen.add(id(part))
-                break
-        else:
-            break
+    name, value, problem = _found(value, dumps, name, problem, {id(value)}) or (
+        name,
+        value,
+        problem,
+    )
     return f"{name}, of type {type(value).__name__} ({error_line(problem)})"
+
+
+def _found(
+    value: Any, dumps: Dumps, name: str, problem: Exception, seen: set[int], depth: int = 1
+) -> tuple[str, Any, Exception] | None:
+    """Return the name of the innermost part that cannot be packed, the part, and its problem.
+
+    None: it can be packed but for parts that have been seen, as functions of a class mention the
+    class: then another of its parts is the one.
+    """
+    mentions_seen = False
+    for suffix, part in _parts(value):
+        if id(part) in seen:
+            mentions_seen = True
+            continue
+        found = _problem(part, dumps)
+        if isinstance(problem, BatchflowError) and not isinstance(found, BatchflowError):
+            continue  # it was refused as a whole, in words
+        if found is None:
+            continue
+        seen.add(id(part))
+        if depth == MAX_DEPTH:
+            return name + suffix, part, found
+        inside = _found(part, dumps, name + suffix, found, seen, depth + 1)
+        if inside is not None:
+            return inside
+        mentions_seen = True
+    return None if mentions_seen else (name, value, problem)
 
 
 def _problem(value: Any, dumps: Dumps) -> Exception | None:
@@ -241,7 +262,7 @@ def _problem(value: Any, dumps: Dumps) -> Exception | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Give the parts of a value with what is written behind it to reach them."""
+    """Yield the parts of a value, each with the text behind its name that reaches it."""
     parts: Iterator[tuple[str, Any]]
     if isinstance(value, dict):
         parts = ((f"[{key!r}]", part) for key, part in value.items())
@@ -263,7 +284,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _used_by(function: Any) -> Iterator[tuple[str, Any]]:
-    """Give the variables outside of a function that it uses."""
+    """Yield the variables outside of a function that it uses, with their names."""
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -282,3 +303,23 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
     for part in code.co_consts:  # functions and comprehensions inside
         if isinstance(part, types.CodeType):
             yield from _names_in(part)
+
+
+# ---- deaths
+
+
+def describe_exit(code: int) -> str:
+    """Return how a process has ended, in words, by its exit code."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    guess = {
+        "SIGKILL": " (out of memory?)",
+        "SIGSEGV": " (a crash in native code)",
+        "SIGABRT": " (a crash in native code)",
+        "SIGBUS": " (no memory left for what is shared?)",
+    }
+    return f"it was killed by {name}{guess.get(name, '')}"

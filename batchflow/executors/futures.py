@@ -20,8 +20,9 @@ from typing import Any
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
-__all__ = ["Arrived", "Promise", "ResultFuture"]
+__all__ = ["ATTEMPTS", "Arrived", "Promise", "ResultFuture"]
 
+ATTEMPTS = 3  # at a task that kills its workers
 PARTS = 4
 SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back
 
@@ -31,7 +32,7 @@ class Promise:
 
     Attributes:
         number: Where its turn is.
-        future: What the consumer has.
+        future: The consumer's.
     """
 
     number: int
@@ -41,7 +42,7 @@ class Promise:
         return self.number < other.number
 
     def begin(self) -> bool:
-        """Take note that it is handed over. Returns False if it has been cancelled."""
+        """Mark it as handed over. Return False if it has been cancelled."""
         return self.future.running() or self.future.set_running_or_notify_cancel()
 
     def fail(self, error: BaseException) -> None:
@@ -59,11 +60,11 @@ class Promise:
 
 @dataclass(eq=False)
 class Arrived:
-    """What the future of a task holds: packed still.
+    """The result of a task as it has arrived, packed.
 
     Attributes:
         opened: The result, or the error.
-        is_error: Which of the two.
+        is_error: Whether it is an error.
     """
 
     opened: Opened
@@ -81,8 +82,10 @@ class ResultFuture(Future[Any]):
         self._error: BaseException | None = None
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result, and give it; see `concurrent.futures.Future`."""
-        self._unpack(super().result(timeout))
+        """Wait for the result, and return it; see `concurrent.futures.Future`."""
+        arrived = super().result(timeout)
+        if self._packed is not None:
+            self._unpack(arrived)
         try:
             if self._error is not None:
                 raise self._error
@@ -91,35 +94,38 @@ class ResultFuture(Future[Any]):
             del self  # or the error would hold this frame, which holds the error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end, and give the error, or None."""
+        """Wait for the end, and return the error, or None."""
         error = super().exception(timeout)
-        if error is None:
+        if error is not None:
+            return error
+        if self._packed is not None:
             self._unpack(super().result(timeout))
-            return self._error
-        return error
+        return self._error
 
     def _unpack(self, arrived: Any) -> None:
         with self._unpacking:
-            if self._packed is None:
-                return
-            self._value, self._error = _unpacked(arrived)
-            self._packed = self._result = None
+            if self._packed is not None:  # no other thread was quicker
+                self._value, self._error = _unpacked(arrived)
+                self._packed = self._result = None
 
 
-def _with_own_arrays(opened: Opened) -> Opened:
-    """Copy the small ones of the buffers, which all lie in one piece of memory."""
-    if not opened.buffers:
-        return opened
-    size = len(opened.payload) + sum(buffer.nbytes for buffer in opened.buffers)
-    least = max(SMALL, size // PARTS)
-    buffers = [b if b.nbytes >= least else memoryview(bytearray(b)) for b in opened.buffers]
-    return Opened(opened.payload, buffers)
+def _own_arrays(opened: Opened) -> list[memoryview]:
+    """Return the buffers, which all lie in one piece of memory: small ones copied out of it."""
+    least = len(opened.payload)
+    for buffer in opened.buffers:
+        least += buffer.nbytes
+    least = max(SMALL, least // PARTS)
+    buffers = []
+    for buffer in opened.buffers:
+        buffers.append(buffer if buffer.nbytes >= least else memoryview(bytearray(buffer)))
+    return buffers
 
 
 def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
-    """Give a result and no error, or an error."""
+    """Return a result and no error, or an error."""
+    opened = arrived.opened
     try:
-        value = _with_own_arrays(arrived.opened).load()
+        value = pickle.loads(opened.payload, buffers=_own_arrays(opened) if opened.buffers else ())
     except Exception as error:
         failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
         failure.__cause__ = error

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError, ItemTimeoutError
+from batchflow.executors.waiting import WAKE_UP
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -43,18 +44,17 @@ __all__ = [
 ]
 
 MAX_THREADS = 32
-WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
 
 Work = Callable[[int], None]
 
 
 def end_of(timeout: float | None) -> float | None:
-    """Give what `time.monotonic()` will show when a timeout that begins now ends."""
+    """Return what `time.monotonic()` will show when a timeout that begins now ends."""
     return None if timeout is None else time.monotonic() + timeout
 
 
 def cpu_count() -> int:
-    """Give the number of CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -62,7 +62,7 @@ def cpu_count() -> int:
 
 
 def at_shutdown(end: Callable[[], None]) -> None:
-    """Let `shutdown` call a function that ends more of what calls share."""
+    """Let `shutdown` also call a function, which ends threads or processes."""
     _ends.append(end)
 
 
@@ -81,13 +81,13 @@ _is_worker = False
 
 
 def mark_worker() -> None:
-    """Take note that this is one of the worker processes."""
+    """Mark this process as a worker."""
     global _is_worker
     _is_worker = True
 
 
 def is_worker() -> bool:
-    """Tell whether this is one of the worker processes."""
+    """Check whether this process is a worker."""
     return _is_worker
 
 

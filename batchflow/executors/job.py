@@ -60,7 +60,6 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
             imports a module for its own work.
     """
     refuse_while_unpacking()
-    executor = _resolved(executor)
     if executor == "processes":
         from batchflow.executors.processes.pool import process_pool
 
@@ -72,16 +71,11 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
 
 def check_available(executor: Any) -> None:
     """Raise the `BatchflowError` of `open_job` where the executor is not available here."""
-    if _resolved(executor) == "processes":
+    if executor == "processes":
         from batchflow.executors.processes.pool import process_pool
 
         process_pool()
+    elif executor == "ray":
+        from batchflow.executors.backends.ray import RayCluster
 
-
-def _resolved(executor: Any) -> Any:
-    """Return what stands behind the name of an executor."""
-    if executor == "ray":
-        from batchflow.executors.backends.ray import RayExecutor
-
-        return RayExecutor()
-    return executor
+        RayCluster()

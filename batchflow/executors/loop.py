@@ -19,9 +19,11 @@ import threading
 import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from batchflow.errors import BatchflowError, RunClosedError
+from batchflow.executors.waiting import result_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,12 +34,11 @@ __all__ = ["EventLoop", "PrivateLoop", "runs_here"]
 T = TypeVar("T")
 Task = Coroutine[Any, Any, T]
 
-WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
 CLOSE_SECONDS = 1.0
 
 
 def runs_here() -> bool:
-    """Tell whether an event loop runs in this thread, such as Jupyter's own."""
+    """Check whether an event loop runs in this thread, such as Jupyter's own."""
     import asyncio
 
     try:
@@ -78,7 +79,7 @@ class EventLoop:
             coroutine.close()
             raise
         try:
-            return self._result(future)
+            return cast(T, result_of(future, look=partial(self._look, future)))
         except CancelledError:
             if self._ends.is_set():
                 raise _closed() from None
@@ -129,17 +130,10 @@ class EventLoop:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def _result(self, future: Future[T]) -> T:
-        try:
-            while not future.done():
-                try:
-                    return future.result(WAKE_UP)
-                except TimeoutError:  # not ready yet; or the task's own, which is raised below
-                    if self._is_given_up and not future.done():
-                        raise _closed() from None
-            return future.result()
-        finally:
-            del future  # as above
+    def _look(self, future: Future[Any]) -> None:
+        """Refuse to wait for a task of a loop whose thread was given up."""
+        if self._is_given_up and not future.done():
+            raise _closed()
 
 
 class PrivateLoop:

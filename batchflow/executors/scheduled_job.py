@@ -1,4 +1,4 @@
-"""A job on an executor of somebody else's: any `concurrent.futures.Executor`.
+"""A job on an executor of somebody else's: any `concurrent.futures.Executor`, Dask, or Ray.
 
     submit(item) ---> the scheduler, a thread ---> executor.submit(remote_call, ...) ---> future
                           ^-------------- answers, deaths of workers -------------+
@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import RunClosedError
-from batchflow.executors.backends.base import backend_of
+from batchflow.executors.backends.kinds import backend_of
 from batchflow.executors.futures import ResultFuture
 from batchflow.executors.scheduler import KILL_SECONDS, RetryScheduler, Task
 from batchflow.executors.serialization.pickling import PackedCall, packed_whole
@@ -34,13 +34,14 @@ class ScheduledJob:
     """A function in the workers of an executor.
 
     Args:
-        executor: The executor, or a function that makes one.
+        executor: The executor, `"ray"`, or a function that makes an executor.
         packed: The function.
         n_workers: The most tasks at work at once, where the executor has more workers.
 
     Raises:
         ArgumentTypeError: The function makes no executor.
         ArgumentValueError: The executor forks.
+        BatchflowError: Ray is not installed, or cannot be started.
     """
 
     def __init__(self, executor: Any, packed: PackedCall, n_workers: int) -> None:

@@ -4,14 +4,13 @@
 
 Guarantees:
     - Only this thread touches the executor: callbacks come from threads that hold its locks, so
-      they leave word and do nothing else.
+      they post and do nothing else.
     - Tasks are handed over in order.
-    - The plan travels about once to each worker: a small one with each task; a big one at the
+    - The function travels about once to each worker: a small one with each task; a big one at the
       beginning and when a worker has missed it, with so few tasks that each worker gets one.
-    - What was under way when a worker died is done again. Pools of this machine show whose work it
-      was. With others, all who may have killed it are tried alone; when one of them is found out,
-      the others are in doubt no more. Who kills `ATTEMPTS` workers is given up, and nobody else.
-      (If the user gives such an executor other work at the same time, its deaths are taken for
+    - When a worker dies, all tasks at work are suspects: they are tried alone, one by one. A task
+      whose worker dies then is to blame. One that loses `ATTEMPTS` workers so fails, and no other
+      does. (If the user gives the executor other work at the same time, its deaths are taken for
       those of the task that is tried.)
     - Every future gets a result or an exception, even if this code fails.
 """
@@ -32,21 +31,19 @@ from typing import Any, NamedTuple
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.backends.base import Backend, n_deaths
-from batchflow.executors.backends.board import Board
 from batchflow.executors.backends.call import FAILED, MISSING, FunctionKey, SentFunction
-from batchflow.executors.futures import Arrived, Promise
+from batchflow.executors.futures import ATTEMPTS, Arrived, Promise
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
 __all__ = ["KILL_SECONDS", "RetryScheduler", "Task"]
 
-ATTEMPTS = 3
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
-SMALL = 64 * 1024  # bytes of a plan that travels with each task
+SMALL = 64 * 1024  # bytes of a function that travels with each task
 KILL_SECONDS = 2.0
-WORD_SECONDS = 1.0  # from a pool's first refusal to its last future
+LAST_SECONDS = 1.0  # from a pool's first refusal to its last future
 
 _numbers = itertools.count(1)
-_ended: deque[str] = deque(maxlen=8)  # names of plans that workers may forget
+_ended: deque[str] = deque(maxlen=8)  # names of functions that workers may forget
 
 
 @dataclass(eq=False)
@@ -57,10 +54,9 @@ class Task(Promise):
         item: The item, packed.
         future: What the consumer has.
         number: Where its turn is.
-        inner: What the executor has given for it, while it is there.
-        has_plan: Whether the plan has gone with it.
-        deaths: How many workers have died of it.
-        doubt: How many more may have, if it was not one of those at work beside it.
+        inner: The executor's future of it, while it is there.
+        brings: Whether the function has gone with it.
+        deaths: How many workers have died while it was at work alone.
         losses: How often the executor has lost it without a death.
     """
 
@@ -68,24 +64,21 @@ class Task(Promise):
     future: Future[Any]
     number: int = field(default_factory=_numbers.__next__)
     inner: Future[Any] | None = None
-    has_plan: bool = False
+    brings: bool = False
     deaths: int = 0
-    doubt: int = 0
     losses: int = 0
 
 
 class _Death(NamedTuple):
-    """What can be told of a death while the executor has just noticed it.
+    """The death of a worker, as it was when the executor had just noticed it.
 
     Attributes:
-        cause: What has become of the worker.
-        beside: The tasks that were at work, if the executor has broken down.
-        known: The numbers of those that the dead were at, if that is known.
+        cause: How the worker has died.
+        suspects: The tasks that were at work; the one that was told of is among them.
     """
 
     cause: str = ""
-    beside: Sequence[Task] = ()
-    known: frozenset[int] = frozenset()
+    suspects: Sequence[Task] = ()
 
 
 class RetryScheduler:
@@ -99,14 +92,13 @@ class RetryScheduler:
 
     def __init__(self, backend: Backend, packed: PackedCall, n_workers: int) -> None:
         self.backend = backend
-        self._plan = SentFunction.of(packed)
-        self._board = Board() if backend.has_board else None
-        self._key = FunctionKey.of(uuid.uuid4().hex, self._board.address if self._board else None)
-        self._is_big = self._plan.n_bytes > SMALL
+        self._function = SentFunction.of(packed)
+        self._key = FunctionKey.of(uuid.uuid4().hex)
+        self._is_big = self._function.n_bytes > SMALL
         self._shared: Any = None
         self._n_workers = n_workers
         self._limit: float | None = None
-        self._is_bringing = True  # whether the plan goes along: somebody does not have it
+        self._is_bringing = True  # whether the function goes along: some worker does not have it
         self._n_renewals = 0
         self._posted: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
         self._waiting: list[Task] = []  # a heap
@@ -133,14 +125,11 @@ class RetryScheduler:
             failure = BatchflowError(f"work on the executor has broken down: {error!r}")
             failure.__cause__ = error
             self._collapse(failure)
-        finally:
-            if self._board is not None:
-                self._board.close()
 
     # ---- what is posted
 
     def add(self, task: Task) -> None:
-        """Take a task."""
+        """Add a task."""
         heapq.heappush(self._waiting, task)
 
     def close(self, deadline: float) -> None:
@@ -153,30 +142,32 @@ class RetryScheduler:
         self.backend.stop([task.inner for task in self._at_work if task.inner is not None])
 
     def _take(self, task: Task, inner: Future[Any], death: _Death) -> None:
-        """See what has become of a task.
+        """Settle a task that has ended on the executor, or let it run again.
 
         Args:
             task: The task.
-            inner: What the executor has given for it.
-            death: What is known of it, if a worker has died.
+            inner: The executor's future of it.
+            death: The death, if a worker has died.
         """
         if task.inner is not inner:
-            return  # it was given up, with its executor
+            return  # it was taken back, with its executor, before this was posted
         error = _TakenAwayError() if inner.cancelled() else inner.exception()
         was_alone = self._alone is task
+        died = 0 if error is None or self._deadline is not None else n_deaths(error)
+        if error is not None and died:
+            self._blame(died, death, was_alone=was_alone)
+            if isinstance(error, BrokenExecutor):
+                self._renew(error)
+            return
         self._take_back(task)
         if error is None:
             self._n_renewals = 0
             self._settle(task, *inner.result(), was_alone=was_alone)
         elif self._deadline is not None:
             task.drop()
-        elif died := n_deaths(error):
-            self._blame(task, died, death, was_alone=was_alone)
-            if isinstance(error, BrokenExecutor):
-                self._renew(error)
         elif isinstance(error, _TakenAwayError) and task.losses < ATTEMPTS:
             task.losses += 1
-            self._shared = None  # it may be this that was lost
+            self._shared = None  # the function may be what was lost
             self._put_back(task, was_alone=was_alone)
         else:
             error.add_note(
@@ -190,7 +181,7 @@ class RetryScheduler:
             self._is_bringing = True
             self._put_back(task, was_alone=was_alone)
             return
-        if task.has_plan:
+        if task.brings:
             self._is_bringing = False
         if not task.future.cancelled():
             task.future.set_result(Arrived(Opened(answer), kind == FAILED))
@@ -208,14 +199,14 @@ class RetryScheduler:
             except BrokenExecutor as error:
                 self._take_back(task)
                 self._put_back(task, was_alone=is_alone)
-                self._hear_of_death(self.backend, error)
+                self._await_deaths(self.backend, error)
             except Exception as error:
                 self._take_back(task)
                 error.add_note(f"the executor {self.backend.executor!r:.80} did not take the task")
                 task.fail(error)
 
     def _next(self) -> Task | None:
-        """Give the next task that may be handed over, if any may."""
+        """Return the next task that may be handed over, if any may."""
         if self._suspects and not self._at_work:
             self._alone = self._suspects.pop(0)
             return self._alone
@@ -224,7 +215,7 @@ class RetryScheduler:
         return heapq.heappop(self._waiting) if self._waiting else None
 
     def _most(self) -> float:
-        """How many tasks may be at work: few, if they are to bring a big plan."""
+        """Return how many tasks may be at work: few, if they are to bring a big function."""
         if self._is_big and self._is_bringing:
             return self._n_workers
         if self._limit is None:
@@ -234,66 +225,59 @@ class RetryScheduler:
         return self._limit
 
     def _submit(self, task: Task) -> None:
-        plan: Any = None
-        task.has_plan = self._is_bringing
+        function: Any = None
+        task.brings = self._is_bringing
         if not self._is_big:
-            plan = self._plan
-        elif task.has_plan:
+            function = self._function
+        elif task.brings:
             if self._shared is None:
-                self._shared = self.backend.share(self._plan)
-            plan = self._shared
-        ended = tuple(_ended)
-        task.inner = inner = self.backend.submit(self._key, plan, task.item, ended, task.number)
+                self._shared = self.backend.share(self._function)
+            function = self._shared
+        backend = self.backend  # the one of this future, whichever there is when it ends
+        task.inner = inner = backend.submit(self._key, function, task.item, tuple(_ended))
         self._at_work[task] = None
-        inner.add_done_callback(lambda inner: self._leave_word(task, inner, self.backend))
+        inner.add_done_callback(lambda inner: self._post_end(task, inner, backend))
 
-    def _leave_word(self, task: Task, inner: Future[Any], backend: Backend) -> None:
-        """Post what has become of a task. In any thread: the first to hear of a death.
+    def _post_end(self, task: Task, inner: Future[Any], backend: Backend) -> None:
+        """Post that a task has ended on the executor. In any thread.
 
-        Only now can be told who else was at work, and who has died by himself; the executor is
-        about to end them all.
+        The first task to end by a death sees which others were at work, and how the worker died. A
+        moment later a broken pool has ended all futures and all processes.
         """
         death = _Death()
         error = None if inner.cancelled() else inner.exception()
         if error is not None and n_deaths(error):
-            known = self._board.at_work(backend.ended()) if self._board is not None else frozenset()
-            beside = [task]
+            suspects = [task]
             if isinstance(error, BrokenExecutor):
                 for other in list(self._at_work):
                     theirs = other.inner
                     if other is not task and theirs is not None and theirs.running():
-                        beside.append(other)
-            death = _Death(backend.cause(error), beside, known)
+                        suspects.append(other)
+            death = _Death(backend.cause(error), suspects)
         self.post(self._take, task, inner, death)
 
     # ---- deaths
 
-    def _blame(self, task: Task, died: int, death: _Death, *, was_alone: bool) -> None:
-        """Let those who may have killed a worker be tried alone, or give up who has."""
-        known = [one for one in (task, *self._at_work) if one.number in death.known]
-        blamed = known or [one for one in death.beside if one is task or one in self._at_work]
-        if task not in blamed:
-            self._put_back(task, was_alone=was_alone)
-        if known or was_alone:  # so it was nobody else
-            for other in self._suspects:
-                other.doubt = 0
-        for one in blamed:
+    def _blame(self, died: int, death: _Death, *, was_alone: bool) -> None:
+        """Let the suspects of a death be tried alone, or fail the task that is to blame."""
+        # One that has been taken back since, with another executor, has its turn already.
+        for one in [one for one in death.suspects if one in self._at_work]:
             self._take_back(one)
-            if known or was_alone:
-                one.deaths += died
-            else:
-                one.doubt = max(one.doubt, died)
-            n_times = one.deaths + one.doubt
-            if one.deaths and n_times >= ATTEMPTS:
+            one.deaths += died if was_alone else 0
+            if one.deaths >= ATTEMPTS:
                 self._n_renewals = 0
-                one.fail(WorkerDiedError.after(n_times, death.cause))
+                one.fail(WorkerDiedError.after(one.deaths, death.cause))
             else:
                 self._suspects.append(one)
         self._suspects.sort()
 
-    def _hear_of_death(self, broken: Backend, error: BaseException) -> None:
-        """Wait for the word, which is on its way, that tells whose work it was; then go on."""
-        end = time.monotonic() + WORD_SECONDS
+    def _await_deaths(self, broken: Backend, error: BaseException) -> None:
+        """Go on with another executor, when the tasks of the broken one have ended.
+
+        A pool refuses tasks a moment before the futures of tasks at work end. Only these tell which
+        tasks were at work when it broke.
+        """
+        end = time.monotonic() + LAST_SECONDS
         while self.backend is broken and self._at_work and self._deadline is None:
             try:
                 function, args = self._posted.get(timeout=max(0.0, end - time.monotonic()))
@@ -304,7 +288,7 @@ class RetryScheduler:
             self._renew(error)
 
     def _renew(self, error: BaseException) -> None:
-        """Go on with another executor: this one is broken. What it has is taken back."""
+        """Go on with another executor: this one is broken. Its tasks are taken back."""
         for task in list(self._at_work):
             self._take_back(task)
             heapq.heappush(self._waiting, task)
@@ -323,7 +307,7 @@ class RetryScheduler:
         self._shared, self._limit, self._is_bringing = None, None, True
 
     def _take_back(self, task: Task) -> None:
-        """Take note that the executor does not have it any more."""
+        """Note that the executor does not have a task any more."""
         self._at_work.pop(task, None)
         task.inner = None
         if self._alone is task:
@@ -349,7 +333,7 @@ class RetryScheduler:
     # ---- the end
 
     def _wind_up(self, deadline: float) -> None:
-        """Wait for what is at work, break off what can be, and end the executor if it is ours."""
+        """Wait for tasks at work, break off those that can be, end the executor if it is ours."""
         self._wait_until(deadline)
         is_busy = bool(self._at_work)
         for task in self._at_work:

@@ -137,7 +137,7 @@ class Borrowed:
                 raise
 
     def _work(self) -> None:
-        """Take the tasks that wait, in a thread of the executor."""
+        """Do the tasks that wait, in a thread of the executor."""
         try:
             while True:
                 try:

@@ -10,7 +10,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,9 +19,19 @@ from batchflow.errors import ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.index.ids import DatasetIndex
-
 __all__ = ["Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
+
+
+class Index(Protocol):
+    """What is asked of a `DatasetIndex` here."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether a user gave the ids."""
+
+    @property
+    def indices(self) -> npt.NDArray[Any]:
+        """The ids."""
 
 
 class Labels(NamedTuple):
@@ -37,7 +47,7 @@ class Labels(NamedTuple):
 
 
 def has_labels(value: Any) -> bool:
-    """Tell whether the rows of a value have labels: those of pandas and what is like it do."""
+    """Check whether the rows of a value have labels: those of pandas and what is like it do."""
     return hasattr(value, "iloc") and hasattr(value, "index") and not callable(value.index)
 
 
@@ -76,7 +86,7 @@ def positions_by_label(
     return positions.astype(np.int64)
 
 
-def by_label(value: Any, index: DatasetIndex, shown: str) -> Any:
+def by_label(value: Any, index: Index, shown: str) -> Any:
     """Return a value with its rows in the order of an index, if it has labels and ids were given.
 
     Raises:

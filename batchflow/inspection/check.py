@@ -19,9 +19,11 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
-from batchflow.engine import Program, RunGraph, RunOptions
+from batchflow.engine import Program, ReadyGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
-from batchflow.engine.remote.work import late_of, run_travel_problem, step_travel_problem
+from batchflow.engine.prefix import Prefix
+from batchflow.engine.remote.stubs import ordered_calls
+from batchflow.engine.remote.work import run_travel_problem, step_travel_problem
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.errors import (
@@ -33,6 +35,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
+from batchflow.inspection.inspector import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.keras import is_keras_model
@@ -51,8 +54,8 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
     Args:
         program: A copy of the pipeline: its variables change.
         n_items: The number of items in the batch, if there are as many.
-        seed: What its randomness is derived from; None: something new.
-        made: What the pipeline itself owns, for the models that it has made.
+        seed: The seed of its randomness; None: a new one.
+        made: The state of the pipeline itself, for the models that it has made.
 
     Raises:
         ArgumentValueError: The dataset has no items.
@@ -63,9 +66,7 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         raise ArgumentValueError(f"check: n_items must be at least 1, got {n_items}")
     if program.source is not None and not len(program.source):
         raise ArgumentValueError("check: the dataset has no items")
-    for name, slot in made._models.copy().items():
-        if slot.is_made:
-            program.state._models[name] = slot
+    program.state.share_models(made)
     return _Check(program, int(n_items), seed).report()
 
 
@@ -75,7 +76,7 @@ class _Check:
     Args:
         program: A copy of the pipeline.
         n_items: The number of items that is asked for.
-        seed: What randomness is derived from, or None.
+        seed: The seed of its randomness, or None.
     """
 
     def __init__(self, program: Program, n_items: int, seed: int | None) -> None:
@@ -88,24 +89,25 @@ class _Check:
         self._steps = program.plan.steps
         plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
-        self._machine = RunGraph(self._program, RunOptions.parse(n_there, keywords, endless=False))
+        options = RunOptions.parse(n_there, keywords, endless=False)
+        self._inspector = Inspector(self._program, options)
         self._left_out: str | None = None  # what was not run first
 
     def report(self) -> Report:
-        """Take the batch through, and tell."""
+        """Take the batch through, and report."""
         program = self._program
         # What their definitions draw from global generators is drawn here, and not in the run.
         self._models.make_static(program.plan.models)
         with self._generators, watched(self._copies):
             self._set_up()
-            found: Report = self._machine.alone(self._checked)
-        return found
+            found: Any = self._inspector.alone(self._checked)
+        return found  # type: ignore[no-any-return]
 
     def _set_up(self) -> None:
         """Take the steps before the first batch that work on no model, for what they set."""
-        program, machine = self._program, self._machine
-        program.state.start_run(machine.seed)
-        loop = EventLoop() if machine.is_async else None
+        program, graph = self._program, self._inspector.graph
+        program.state.start_run(graph.seed)
+        loop = EventLoop() if graph.is_async else None
         try:
             for moment in ("once", "before"):
                 given: tuple[BoundStep, ...] = getattr(program.plan.hooks, moment)
@@ -117,18 +119,18 @@ class _Check:
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
                 plan = replace(program.plan, hooks=hooks)
-                take_hooks(program._replace(plan=plan), moment, (machine.seed, 0, 0), loop)
+                take_hooks(program._replace(plan=plan), moment, (graph.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"
         finally:
             if loop is not None:
                 loop.close()
 
-    def _checked(self) -> Report:
-        machine, plan = self._machine, self._program.plan
+    def _checked(self, ready: ReadyGraph) -> Report:
+        plan = self._program.plan
         batch: Batch | None = None
         with suppress(SkipBatch, StopPipeline):
-            batch = machine.source_batch(0)
+            batch = self._inspector.source_batch(ready, 0)
         n_items = self._n_items if batch is None else len(batch)
         start = [f"{name}: {kind}" for name, kind in _kinds(batch).items()]
         report = Report([], n_items, start, n_asked=self._n_asked)
@@ -138,26 +140,32 @@ class _Check:
             report.steps.append(step)
             is_ahead = place < plan.section.start
             if is_ahead and not isinstance(bound, BoundRegrouping):
-                step.stays = _why_it_stays(bound, machine)
+                step.stays = _why_it_stays(bound, ready.prefix)
             if batch is not None and not is_ahead:
                 batch.pipeline = self._program.pipeline
-            batch = self._taken(bound, batch, step, is_ahead)
+            batch = self._taken(ready, bound, batch, step, is_ahead=is_ahead)
             if step.stays is not None:
                 report.stays.append(f"{step.name}: {step.stays}")
-        if (problem := run_travel_problem(machine.prefixes)) is not None and not report.stays:
+        if (problem := run_travel_problem(ready.prefixes)) is not None and not report.stays:
             report.stays.append(problem)
         return report
 
     def _taken(
-        self, bound: Bound, batch: Batch | None, step: StepReport, is_ahead: bool
+        self,
+        ready: ReadyGraph,
+        bound: Bound,
+        batch: Batch | None,
+        step: StepReport,
+        *,
+        is_ahead: bool,
     ) -> Batch | None:
-        """Take the batch through a step, if that does no harm. Give the batch that goes on."""
+        """Take the batch through a step, if that does no harm. Return the batch that goes on."""
         if batch is None:
             step.outcome = "not run: no batch comes here"
             return None
         reason = self._why_not_run(bound, batch)
         if reason is None:
-            return self._observed(bound, batch, step, is_ahead)
+            return self._observed(ready, bound, batch, step, is_ahead=is_ahead)
         step.outcome = f"not run: {reason}"
         if not isinstance(bound, BoundRegrouping) or bound.what.others:
             self._left_out = self._left_out or f"the step {bound.step.name!r}"
@@ -180,19 +188,21 @@ class _Check:
         return None
 
     def _observed(
-        self, bound: Bound, batch: Batch, step: StepReport, is_ahead: bool
+        self, ready: ReadyGraph, bound: Bound, batch: Batch, step: StepReport, *, is_ahead: bool
     ) -> Batch | None:
-        """Run one step, and note what it does. Give the batch that goes on, if one does."""
+        """Run one step, and note what it does. Return the batch that goes on, if one does."""
         before, states = _kinds(batch), self._generators.states()
-        far: set[str] = set()
-        noted = noticed.set(far)
+        drawn: set[str] = set()
+        noted = noticed.set(drawn)
         digests = _digests(batch)
         self._copies.asked.clear()
         done: Batch | None = None
         in_run = in_parallel.set(is_ahead)
         try:
-            ready = self._machine.ready_steps([bound])
-            done = run_steps(batch, ready, self._machine.prefix.notes.ahead)
+            with ordered_calls(type(batch)) as called:
+                done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
+            if is_ahead and called and step.stays is None:
+                step.stays = f"it calls the ordered action {min(called)!r}"
         except NoCopyError as signal:
             step.outcome = f"not run: it asks for the model {signal.name!r}"
             self._left_out = self._left_out or f"the step {bound.step.name!r}"
@@ -210,7 +220,7 @@ class _Check:
             step.changes = _differences(before, _kinds(done), digests, _digests(done))
         if self._copies.asked or any(leaf.model is not None for leaf in bound.leaves):
             self._note_models(step, is_ahead)
-        for name in sorted({*self._generators.drawn(states), *far}):
+        for name in sorted({*self._generators.drawn(states), *drawn}):
             _note_draws(name, step)
         return done
 
@@ -269,7 +279,7 @@ def _mark(model: str | None) -> str:
 
 
 def _surely(bound: Bound) -> Bound:
-    """Give a step that is taken whatever the coins say, so that it is seen."""
+    """Return a step that is taken whatever the coins say, so that it is seen."""
     if not isinstance(bound, BoundChance) or not bound.step.probability:
         return bound
     steps: Any = tuple(map(_surely, bound.steps))
@@ -277,7 +287,7 @@ def _surely(bound: Bound) -> Bound:
 
 
 def _has_effects(plan: Any) -> bool:
-    """Tell whether a joined pipeline's steps may have effects that last, or need ones before."""
+    """Check whether a joined pipeline's steps may have effects that last, or need ones before."""
     models = (leaf for leaf in plan.leaves if leaf.model is not None)
     joined = (other for leaf in plan.leaves for other in leaf.joined)
     return (
@@ -288,13 +298,12 @@ def _has_effects(plan: Any) -> bool:
     )
 
 
-def _why_it_stays(bound: Any, machine: RunGraph) -> str | None:
+def _why_it_stays(bound: Any, prefix: Prefix) -> str | None:
     for leaf in bound.leaves:
         if leaf.model is not None:
             return f"it works on the model {leaf.model!r}"
         try:
-            late = late_of([machine.prefix])
-            problem = step_travel_problem(leaf, machine.prefix.view, late)
+            problem = step_travel_problem(leaf, prefix)
         except BatchflowError as error:  # nothing can: the extra is missing
             return str(error)
         if problem is not None:

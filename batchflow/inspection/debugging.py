@@ -7,11 +7,11 @@ from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import OtherT
-from batchflow.engine import Program, RunGraph, RunOptions
+from batchflow.engine import Program, RunOptions
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
-from batchflow.engine.stream import NEVER
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.inspection.inspector import Inspector
 
 __all__ = ["debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
 
@@ -22,14 +22,7 @@ def replay(program: Program, options: RunOptions, number: int) -> Any:
     Returns:
         The batch; None if an action skips it or stops.
     """
-    machine = RunGraph(program, options)
-    ticket = machine.schedule.ticket(number)
-    machine.prefix.marks_epochs = False
-    batch = machine.alone(lambda: machine.prefix.work(ticket, NEVER))
-    if not isinstance(batch, Batch):
-        return None
-    batch.pipeline = program.pipeline
-    return batch
+    return Inspector(program, options).replayed(number)
 
 
 def serial_options(
@@ -84,8 +77,8 @@ def debug_batch(program: Program, options: RunOptions, number: int) -> Any:
     _refuse_regrouping("debug", program)
     keeping = keeps_batch.set([])
     try:
-        machine = RunGraph(program, options)
-        return _through(machine, lambda: machine.source_batch(number), program.pipeline)
+        inspector = Inspector(program, options)
+        return inspector.through(lambda ready: inspector.source_batch(ready, number))
     finally:
         keeps_batch.reset(keeping)
 
@@ -114,17 +107,11 @@ def execute_for(
     seed = checked_seed(seed)
     if seed is not None:
         batch._rng, batch._rng_key = None, (seed, 0, 0)
-    machine = RunGraph(program, None, seed=seed)
     try:
-        return _through(machine, lambda: batch, program.pipeline)
+        done: OtherT | None = Inspector(program, None, seed=seed).through(lambda _: batch)
+        return done
     finally:
         batch.pipeline = program.pipeline  # also where it was dropped before the last step
-
-
-def _through(machine: RunGraph, make: Callable[[], OtherT], pipeline: Any) -> OtherT | None:
-    """Take one batch through all steps; None if one drops it."""
-    done: OtherT | None = machine.alone(lambda: machine.through(make(), pipeline))
-    return done
 
 
 def _refuse_regrouping(method: str, program: Program) -> None:

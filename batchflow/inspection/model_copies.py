@@ -16,14 +16,13 @@ import hashlib
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from batchflow.batch.directory import ModelDirectory
+from batchflow.batch.directory import lookup_hook, without_hook
 from batchflow.engine.preparation.models import PipelineModels
 from batchflow.errors import SkipBatch
 
@@ -55,7 +54,7 @@ class Copies:
         self._guard = threading.Lock()  # actions for single items ask from several threads
 
     def of(self, name: str, model: Any) -> Any:
-        """Give the copy of a model, made now if it is not there yet.
+        """Return the copy of a model, made now if it is not there yet.
 
         Raises:
             NoCopyError: There can be none.
@@ -68,8 +67,17 @@ class Copies:
             raise NoCopyError(name)
         return made.copy
 
+    def asked_for(self, name: str, model: Any) -> Any:
+        """Return the copy of a model for code that asks for it by name, and note that it asks.
+
+        Raises:
+            NoCopyError: There can be none.
+        """
+        self.asked.append(name)
+        return self.of(name, model)
+
     def changed(self) -> list[str]:
-        """Give the names of the models whose copies were changed since this was last asked."""
+        """Return the names of the models whose copies were changed since this was last asked."""
         return [made.name for made in [*self._made.values()] if made.is_changed()]
 
 
@@ -94,7 +102,7 @@ class _Copied:
         return before != self.state
 
     def _now(self) -> bytes:
-        """Give what stays equal as long as the copy does."""
+        """Return a digest that stays equal as long as the copy does."""
         return hashlib.sha256(_packed(self.copy) or b"what cannot be packed any more").digest()
 
 
@@ -102,12 +110,13 @@ class CopiedModels(PipelineModels):
     """The models of a pipeline: each as its copy, if it has one."""
 
     def __init__(self, models: PipelineModels, copies: Copies) -> None:
-        self.__dict__.update(models.__dict__)
+        declared = models._declared.values()
+        super().__init__(models._directory, declared, models._state, models._pipeline)
         self._copies = copies
 
     def get(self, name: str, batch: Any = None) -> Any:
-        """Give the copy of a model; the model itself if there is none."""
-        with unwatched():
+        """Return the copy of a model; the model itself if there is none."""
+        with without_hook():
             model = super().get(name, batch)
         try:
             return self._copies.of(name, model)
@@ -115,8 +124,8 @@ class CopiedModels(PipelineModels):
             return model
 
     def has_copy(self, name: str, batch: Any) -> bool:
-        """Tell whether there is a copy of a model, made now if it is not there yet."""
-        with unwatched():
+        """Check whether there is a copy of a model, made now if it is not there yet."""
+        with without_hook():
             model = super().get(name, batch)
         try:
             self._copies.of(name, model)
@@ -131,50 +140,18 @@ class CopiedModels(PipelineModels):
                 super().get(name)
 
 
-_one = threading.RLock()
-_watching: ContextVar[Copies | None] = ContextVar("watching", default=None)
-
-
 @contextmanager
 def watched(copies: Copies) -> Iterator[None]:
-    """Give copies to the code of this context that asks for models by name, and note what it asks.
+    """Let the code of this context that asks for models by name get copies, and note what it asks.
 
     Whoever takes a model by `MyBatch.models["net"]`, `self.net()` or `pipeline.models["net"]` comes
-    through one of the two directories, so these are what is watched. One look at a time.
+    through one of the two directories, which ask the hook.
     """
-    with _one:
-        plain = ModelDirectory.__getitem__, PipelineModels.__getitem__
-        token = _watching.set(copies)
-        ModelDirectory.__getitem__ = _through(plain[0])  # type: ignore[method-assign]
-        PipelineModels.__getitem__ = _through(plain[1])  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            ModelDirectory.__getitem__, PipelineModels.__getitem__ = plain  # type: ignore[method-assign]
-            _watching.reset(token)
-
-
-def _through(plain: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    def ask(directory: Any, name: str) -> Any:
-        copies = _watching.get()
-        with unwatched():  # a definition may ask for models, and one directory asks another
-            model = plain(directory, name)
-        if copies is None:
-            return model
-        copies.asked.append(name)
-        return copies.of(name, model)
-
-    return ask
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Give the models themselves for a while."""
-    token = _watching.set(None)
+    token = lookup_hook.set(copies.asked_for)
     try:
         yield
     finally:
-        _watching.reset(token)
+        lookup_hook.reset(token)
 
 
 # ---- copying
@@ -210,7 +187,7 @@ _OWN_WAYS = frozenset({"__new__", "__reduce__", "__reduce_ex__", "__getstate__",
 
 
 def _is_known(value: Any) -> bool:
-    """Tell whether a class or function is of Python or NumPy, whose copies are copies."""
+    """Check whether a class or function is of Python or NumPy, whose copies are copies."""
     return str(value.__module__).partition(".")[0] in _KNOWN
 
 

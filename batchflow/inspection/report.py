@@ -1,4 +1,4 @@
-"""What a check found out, and how it reads."""
+"""The report of a check, and its text."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["Report", "StepReport"]
 
 @dataclass
 class StepReport:
-    """What a check found out about one step.
+    """The report on one step.
 
     Attributes:
         name: The step, as it was chained.
         where: The place of that.
         is_ordered: Whether it is part of the ordered section: one batch at a time, in order.
-        changes: What it did to the batch: `"images: float64 (2, 8, 8), was uint8 (2, 8, 8)"`.
-        problems: What will go wrong, or make results differ from run to run.
-        look_at: What may be right or wrong, which only its author can tell.
+        changes: Its changes to the batch: `"images: float64 (2, 8, 8), was uint8 (2, 8, 8)"`.
+        problems: Faults that make it fail, or make results differ from run to run.
+        look_at: Things that may be right or wrong; only their author knows.
         stays: Why it cannot travel to worker processes; None: it can, or need not.
         outcome: `"done"`, `"skipped the batch"`, `"stopped the run"`, `"failed: ..."`,
             `"not run: ..."`, or `"not checked: ..."`.
@@ -46,7 +46,7 @@ class StepReport:
 
 @dataclass
 class Report:
-    """What a check found out.
+    """The report of a check.
 
     Attributes:
         steps: By step, in order.

@@ -62,9 +62,8 @@ def test_the_third_death_is_the_last(executor, tmp_path, beside):
         for batch in run:
             numbers.append(batch.number)
     assert numbers == [0, 1, 2, 3]
-    # Of two deaths in the same moment in a user's pool the second may go unnoticed: then there is
-    # one more attempt.
-    most = 3 if executor == "processes" else 3 + len(beside)
+    # In a user's pool nobody is known to be to blame for a death beside others: it is no attempt.
+    most = 3 if executor == "processes" else 4 + len(beside)
     assert 3 <= times(tmp_path)[4] <= most
     assert caught.value.attempts == 3
 
@@ -136,4 +135,5 @@ def test_where_nobody_tells_one_is_tried_alone(tmp_path, n_deaths):
         for batch in run:
             numbers.append(batch.number)
     assert numbers == [0, 1, 2, 3]
-    assert times(tmp_path)[4] == caught.value.attempts == 3
+    assert caught.value.attempts == 3
+    assert times(tmp_path)[4] in (3, 4)  # and before, beside another one

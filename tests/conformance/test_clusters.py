@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 import batchflow
-from batchflow.executors.backends.base import worker_count
+from batchflow.executors.backends.kinds import worker_count
 from batchflow.executors.item_threads import cpu_count
 
 from .chains import BATCH, make_dataset, told

@@ -171,7 +171,7 @@ def test_an_error_raised_again_is_noted_once(dataset):
 
 @pytest.mark.parametrize("prefetch", PREFETCH)
 def test_a_timeout_of_an_action_is_its_own(dataset, prefetch, monkeypatch):
-    monkeypatch.setattr("batchflow.engine.stream.WAKE_UP", 1e-4)
+    monkeypatch.setattr("batchflow.executors.waiting.WAKE_UP", 1e-4)
     numbers = []
     with pytest.raises(TimeoutError, match="boom at 3"):
         for batch in (

@@ -77,3 +77,23 @@ def test_nothing_is_watched_afterwards():
         raise ArithmeticError
     assert Rows.models["net"] is net
     assert copies.asked == ["net"]
+
+
+def test_another_thread_gets_the_model_itself_meanwhile():
+    copies, net, seen = Copies(), Rows.models["net"], []
+    with watched(copies):
+        thread = threading.Thread(target=lambda: seen.append(Rows.models["net"]))
+        thread.start()
+        thread.join()
+        mine = Rows.models["net"]
+    assert (seen[0] is net, mine is net, copies.asked) == (True, False, ["net"])
+
+
+def test_two_look_at_once_each_at_copies_of_its_own():
+    one, other = Copies(), Copies()
+    with watched(one):
+        mine = Rows.models["net"]
+        with watched(other):
+            assert Rows.models["net"] is not mine
+        assert Rows.models["net"] is mine
+    assert (one.asked, other.asked) == (["net", "net"], ["net"])

@@ -65,6 +65,16 @@ def test_the_import_contract_of_the_engine_has_all_its_files():
     assert sorted(re.findall(r"batchflow\.engine\.(\w+)", layers)) == _engine_files()
 
 
+# ---- batchflow/inspection/__init__.py
+
+
+def test_the_map_of_the_inspection_room_names_its_files():
+    text = ast.get_docstring(ast.parse((PACKAGE / "inspection" / "__init__.py").read_text()))
+    named = re.findall(r"^    (\w+\.py) +\S", text, re.MULTILINE)
+    files = (path.name for path in (PACKAGE / "inspection").glob("*.py"))
+    assert sorted(named) == sorted(set(files) - {"__init__.py"})
+
+
 # ---- CONTRIBUTING.md
 
 MAP = CONTRIBUTING.partition("```text\n")[2].partition("```")[0]

@@ -41,8 +41,8 @@ from batchflow.errors import (
 from batchflow.old_words import old_word
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
-    from batchflow.batch.items.calls import Call, How, ItemCalls  # at run time on use: law 9
+    from batchflow.batch.core import BaseBatch
+    from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
 
 __all__ = ["apply_parallel", "apply_to_items"]
 
@@ -51,7 +51,7 @@ _REPEATED = "a list of src calls the function once for each; a tuple gives it se
 
 
 class _Options(NamedTuple):
-    """What `apply_parallel` is told beside the function's own arguments."""
+    """The options of `apply_parallel` beside the function's own arguments."""
 
     src: Any = None
     dst: Any = None
@@ -63,10 +63,10 @@ class _Options(NamedTuple):
     timeout: Any = None
 
     @property
-    def how(self) -> How:
-        from batchflow.batch.items.calls import How
+    def where(self) -> Target:
+        from batchflow.batch.items.calls import Target
 
-        return How(self.target, self.n_workers, self.timeout)
+        return Target(self.target, self.n_workers, self.timeout)
 
 
 def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -109,19 +109,18 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
         defaults = _Options(**{n: value for n, value in options.items() if n in words})
         first_source = defaults.src[0] if _repeats(defaults.src) else defaults.src
         n_sources = len(names_in(first_source)) if defaults.init is None else 0
-        asked: set[Any] = set()
 
         @functools.wraps(method)
-        def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
+        def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in words if name in kwargs}
             refuse_default(method, given.get("src"), method.__name__, is_method=True)
             from batchflow.batch.items.calls import ItemCalls
 
-            calls = ItemCalls(self, method.__name__, method, wrapper=per_item, asked=asked)
+            calls = ItemCalls(self, method.__name__, method, wrapper=per_item)
             return _apply(calls, defaults._replace(**given), args, {**own_defaults, **kwargs})
 
         signature = action_signature(method, n_sources or None, words, own_defaults)
-        is_async = defaults.how.for_function(method).target == "async"
+        is_async = defaults.where.for_function(method).kind == "async"
         marks = {"__signature__": signature, "is_async": is_async, PER_ITEM: defaults}
         per_item.__dict__.update(marks)
         return per_item if method.__name__.startswith("_") else action(per_item)
@@ -154,7 +153,7 @@ def _refuse_unknown(options: Mapping[str, Any], method: Callable[..., Any]) -> N
 
 
 def apply_to_items(
-    batch: Batch,
+    batch: BaseBatch,
     function: Any,
     *args: Any,
     src: Any = None,
@@ -239,14 +238,14 @@ def _apply(
     calls: ItemCalls, options: _Options, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     batch = calls.batch
-    how = options.how.for_function(calls.function)
+    target = options.where.for_function(calls.function)
     post = post_function(type(batch), options.post, calls.name)
     rounds = ways(batch, options.src, options.dst, calls.name)
     chosen = drawn_share(batch, options.p, calls.name)
     answer: Any = batch
     results = []
     for way in rounds:
-        outcomes = _outcomes(calls, way, chosen, how, options.init, args, kwargs)
+        outcomes = _outcomes(calls, way, chosen, target, options.init, args, kwargs)
         if post is None:
             try:
                 results.append(calls.results(outcomes))
@@ -267,28 +266,31 @@ def _outcomes(
     calls: ItemCalls,
     way: Way,
     chosen: list[bool] | None,
-    how: How,
+    target: Target,
     init: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> list[Any]:
     """Make the calls of one round, for the items that are chosen; others keep what they have."""
+    from batchflow.batch.items.targets import make_calls
+
     batch = calls.batch
     parts = [elements(batch, name) for name in way.sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
     if init is not None:
         places = {"src": _one(way.sources), "dst": _one(way.targets)}
         first = first_arguments(batch, init, calls.name, args, kwargs, places)
+    calls.gives_items = not way.sources and init is None
     all_calls = with_arguments(first, args, kwargs, calls.name)
     ids = ids_of_calls(batch, len(first))
     calls.calls, calls.ids = all_calls, ids
     if chosen is None:
-        return calls.run(how)
+        return make_calls(calls, target)
     _check_share(calls, way, len(all_calls))
     called = [place for place, is_chosen in enumerate(chosen) if is_chosen]
     calls.calls = [all_calls[place] for place in called]
     calls.ids = ids and [ids[place] for place in called]
-    new = calls.run(how) if called else []
+    new = make_calls(calls, target) if called else []
     kept = parts[0] if len(parts) == 1 else [*zip(*parts, strict=True)]
     outcomes: list[Any] = [None] * len(chosen) if not way.sources else kept
     for place, outcome in zip(called, new, strict=True):

@@ -1,4 +1,4 @@
-"""What calls for items are made of: elements of components, arguments of the action, names."""
+"""The parts of calls for items: elements of components, arguments of the action, names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call
 
 __all__ = [
@@ -33,13 +33,13 @@ __all__ = [
     "with_arguments",
 ]
 
-# The attribute of a decorated method that says what its decorator was told.
+# The attribute of a decorated method that holds the arguments of its decorator.
 PER_ITEM = "_batchflow_per_item"
 INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")
 
 
-def elements(batch: Batch, component: str) -> list[Any]:
-    """Give the elements of a component, one for each item.
+def elements(batch: BaseBatch, component: str) -> list[Any]:
+    """Return the elements of a component, one for each item.
 
     Raises:
         ArgumentValueError: It has no data, or not as many elements as there are items.
@@ -55,7 +55,7 @@ def elements(batch: Batch, component: str) -> list[Any]:
 
 
 def first_arguments(
-    batch: Batch,
+    batch: BaseBatch,
     init: str,
     name: str,
     args: tuple[Any, ...],
@@ -93,7 +93,7 @@ def first_arguments(
     return [_as_call(entry) for entry in entries]
 
 
-def check_init(cls: type[Batch], init: str, name: str) -> None:
+def check_init(cls: type[BaseBatch], init: str, name: str) -> None:
     """Check that a batch class has what `init` names."""
     if init not in ("indices", "items", "run_once", *cls.components):
         class_attribute(cls, init, f"{name}(init={init!r})", INIT_WORDS)
@@ -158,20 +158,22 @@ def with_arguments(
     ]
 
 
-def ids_of_calls(batch: Batch, n_calls: int) -> list[Any] | None:
-    """Give the ids of the items, if there is one call for each."""
+def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
+    """Return the ids of the items, if there is one call for each."""
     ids: list[Any] = batch.indices.tolist()
     return ids if len(ids) == n_calls else None
 
 
-def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[str] = ()) -> Any:
-    """Give an attribute of a batch class by its name.
+def class_attribute(
+    cls: type[BaseBatch], wanted: str, asker: str, words: Iterable[str] = ()
+) -> Any:
+    """Return an attribute of a batch class by its name.
 
     Args:
         cls: The class.
         wanted: The name.
-        asker: What needs it, for the message.
-        words: What could be written instead of an attribute.
+        asker: The place that names it, for the message.
+        words: Words that could be written instead of an attribute.
 
     Raises:
         UnknownNameError: (a `KeyError`) There is none.
@@ -187,8 +189,8 @@ def class_attribute(cls: type[Batch], wanted: str, asker: str, words: Iterable[s
     return found
 
 
-def post_function(cls: type[Batch], post: Any, name: str) -> Callable[..., Any] | None:
-    """Give the function that gets the results, the batch first; None if there is none."""
+def post_function(cls: type[BaseBatch], post: Any, name: str) -> Callable[..., Any] | None:
+    """Return the function that gets the results, the batch first; None if there is none."""
     if post is not None and not isinstance(post, str) and not callable(post):
         raise ArgumentTypeError(
             f"{name}(): post is the name of a method or a function, got {post!r:.60}"
@@ -205,7 +207,7 @@ def action_signature(
     options: Iterable[str],
     defaults: Mapping[str, Any] | None = None,
 ) -> inspect.Signature:
-    """Give the signature of an action whose method is written for one item.
+    """Return the signature of an action whose method is written for one item.
 
     Args:
         method: The method.

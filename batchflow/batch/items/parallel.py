@@ -1,13 +1,13 @@
-"""Actions written for one item: `inbatch_parallel`, and what goes with it.
+"""Actions that are written for one item: `inbatch_parallel`.
 
 The decorator gives a plain function that takes the batch: `@action` can be put above it, and a unit
 test can call it.
 
 Guarantees:
-    - The result depends neither on the target, nor on the number of workers, nor on who finishes
-      first. (A worker process cannot write to the batch; there it is refused.)
-    - Without `post` the error of the first item that failed, in the order of the items, is raised:
-      what the item raised, with a note that names the item.
+    - The result depends neither on the target, nor on the number of workers, nor on the order in
+      which they finish. (Writing to the batch is refused in a worker process.)
+    - Without `post` the error of the first item that failed, in the order of the items, is raised,
+      with a note that names the item.
     - `SkipBatch` and `StopPipeline` in an item skip the batch or stop the run.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.apply import apply_parallel, apply_to_items
@@ -33,8 +33,8 @@ from batchflow.batch.items.arguments import (
 from batchflow.errors import ActionResultError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
-    from batchflow.batch.items.calls import How, ItemCalls  # at run time on use: law 9
+    from batchflow.batch.core import BaseBatch
+    from batchflow.batch.items.calls import ItemCalls, Target  # at run time on use: law 9
 
 __all__ = [
     "any_action_failed",
@@ -45,37 +45,35 @@ __all__ = [
     "per_item_signature",
 ]
 
-_HOW = ("target", "n_workers", "timeout")
+_OPTIONS = ("target", "n_workers", "timeout")
 
 
 def any_action_failed(results: Iterable[Any]) -> bool:
-    """Tell whether some of the results that `post` gets are exceptions."""
+    """Check whether some of the results that `post` gets are exceptions."""
     return any(isinstance(result, Exception) for result in results)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class _Spec:
-    """What `@inbatch_parallel` was told.
+    """The arguments of `@inbatch_parallel`.
 
     Attributes:
         method: The decorated method.
-        init: The name of what gives the first arguments of each call.
+        init: The name of the source of the first arguments of each call.
         post: The name of a method, or a function, that gets the results; or None.
-        how: Where the calls run, if the call of the action says nothing else.
-        own: The words of `how` that are parameters of the method itself.
+        target: Where the calls run, if the call of the action says nothing else.
+        own: The options in `_OPTIONS` that are parameters of the method itself.
         makes_function: Whether the method may be one that returns the function for the processes.
         extra: More keyword arguments of `init` and `post`.
-        asked: See `ItemCalls`.
     """
 
     method: Callable[..., Any]
     init: str
     post: Any
-    how: How
+    target: Target
     own: frozenset[str]
     makes_function: bool
     extra: dict[str, Any]
-    asked: set[Any] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -142,24 +140,24 @@ def inbatch_parallel(
             "@inbatch_parallel(init=...) takes a name: of a method, "
             f"{', '.join(INIT_WORDS)}; got {init!r:.60}"
         )
-    from batchflow.batch.items.calls import How
+    from batchflow.batch.items.calls import Target
 
-    given = How(target, extra.pop("n_workers", None), extra.pop("timeout", None))
+    given = Target(target, extra.pop("n_workers", None), extra.pop("timeout", None))
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(method):
             raise ArgumentTypeError(f"@inbatch_parallel decorates a method, got {method!r:.60}")
-        own = frozenset(_HOW).intersection(inspect.signature(method).parameters)
-        how, is_maker = given.for_function(method), target in ("mpc", "m")
-        spec = _Spec(method, init, post, how, own, is_maker, extra)
+        own = frozenset(_OPTIONS).intersection(inspect.signature(method).parameters)
+        where, is_maker = given.for_function(method), target in ("mpc", "m")
+        spec = _Spec(method, init, post, where, own, is_maker, extra)
 
         @functools.wraps(method)
-        def per_item(self: Batch, *args: Any, **kwargs: Any) -> Any:
+        def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
             return _call(spec, per_item, self, args, kwargs)
 
         marks = {
             "__signature__": _signature(spec),
-            "is_async": how.target == "async",
+            "is_async": where.kind == "async",
             PER_ITEM: spec,
         }
         per_item.__dict__.update(marks)
@@ -170,13 +168,13 @@ def inbatch_parallel(
 
 def _signature(spec: _Spec, components: Iterable[str] = ()) -> inspect.Signature:
     n_given = dict.fromkeys(components, 1) | {"indices": 1, "items": 1, "run_once": 0}
-    options = [name for name in _HOW if name not in spec.own]
+    options = [name for name in _OPTIONS if name not in spec.own]
     return action_signature(
         spec.method, None if spec.makes_function else n_given.get(spec.init), options
     )
 
 
-def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | None:
+def per_item_signature(function: Any, cls: type[BaseBatch]) -> inspect.Signature | None:
     """Return the signature of an `inbatch_parallel` action of a batch class; None of others.
 
     Which names are components only the class knows: each call is given one element of them.
@@ -185,8 +183,8 @@ def per_item_signature(function: Any, cls: type[Batch]) -> inspect.Signature | N
     return _signature(spec, cls.components) if isinstance(spec, _Spec) else None
 
 
-def check_per_item(cls: type[Batch]) -> None:
-    """Check that a batch class has what its per-item methods name.
+def check_per_item(cls: type[BaseBatch]) -> None:
+    """Check that a batch class has the attributes that its per-item methods name.
 
     Raises:
         UnknownNameError: (a `KeyError`) It has no such `init` or `post`.
@@ -199,18 +197,20 @@ def check_per_item(cls: type[Batch]) -> None:
 
 
 def _call(
-    spec: _Spec, wrapper: Any, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]
+    spec: _Spec, wrapper: Any, batch: BaseBatch, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Make the calls of a per-item method."""
-    how = spec.how
-    given = {name: kwargs.pop(name) for name in _HOW if name in kwargs and name not in spec.own}
+    from batchflow.batch.items.calls import ItemCalls
+    from batchflow.batch.items.targets import make_calls
+
+    target = spec.target
+    given = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in spec.own}
     if given:
-        how = replace(how, **given).for_function(spec.method)
+        kind = given.pop("target", target.kind)
+        target = replace(target, kind=kind, **given).for_function(spec.method)
     post = post_function(type(batch), spec.post, spec.name)
     all_named = {**spec.extra, **kwargs}
     first = first_arguments(batch, spec.init, spec.name, args, all_named)
-    from batchflow.batch.items.calls import ItemCalls
-
     calls = ItemCalls(
         batch,
         spec.name,
@@ -218,12 +218,12 @@ def _call(
         with_arguments(first, args, kwargs, spec.name),
         ids=None if spec.init == "run_once" else ids_of_calls(batch, len(first)),
         wrapper=wrapper,
-        asked=spec.asked,
         keeps_results=post is not None,
+        gives_items=spec.init == "items",
     )
-    if spec.makes_function and how.target == "processes":
+    if spec.makes_function and target.kind == "processes":
         _let_make_function(calls, args, kwargs)
-    outcomes = calls.run(how)
+    outcomes = make_calls(calls, target)
     if post is None:
         calls.results(outcomes)
         return batch
@@ -231,7 +231,7 @@ def _call(
 
 
 def _let_make_function(calls: ItemCalls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Let the method give the function for the processes, if it is one that takes no item."""
+    """Call a method that takes no item: it returns the function for the processes."""
     try:
         inspect.signature(calls.function).bind(calls.batch, *args, **kwargs)
     except TypeError:  # it needs the item: it is the function itself

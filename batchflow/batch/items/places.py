@@ -14,7 +14,7 @@ from batchflow.batch.components import check_new_component
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+    from batchflow.batch.core import BaseBatch
 
 __all__ = ["Together", "Way", "drawn_share", "names_in", "refuse_default", "ways"]
 
@@ -54,7 +54,7 @@ def names_in(given: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def ways(batch: Batch, src: Any, dst: Any, name: str) -> list[Way]:
+def ways(batch: BaseBatch, src: Any, dst: Any, name: str) -> list[Way]:
     """Return the rounds of calls: one, or one for each source in a list.
 
     Args:
@@ -88,7 +88,7 @@ def ways(batch: Batch, src: Any, dst: Any, name: str) -> list[Way]:
     return found
 
 
-def _check_names(batch: Batch, way: Way, name: str) -> None:
+def _check_names(batch: BaseBatch, way: Way, name: str) -> None:
     known = batch.components or ("data",)
     for component in way.sources:
         if component not in known:
@@ -107,7 +107,7 @@ def _check_names(batch: Batch, way: Way, name: str) -> None:
         check_new_component(batch, component)
 
 
-def drawn_share(batch: Batch, p: Any, name: str) -> list[bool] | None:
+def drawn_share(batch: BaseBatch, p: Any, name: str) -> list[bool] | None:
     """Draw for each item whether the function is called, from the batch's generator.
 
     Args:

@@ -1,10 +1,9 @@
-"""What the call for one item has of its own: its argument values, its random generator.
+"""What the call for one item has for itself: its argument values, its random generator.
 
 Guarantees:
     - The generator of an item is a function of the batch's generator and of the item's position in
       the call: the number of workers, their kind and their order do not matter.
     - The batch's generator makes one draw per call, and none if no item asks for randomness.
-    - Outside of calls for items `current_rng` costs one look-up.
 """
 
 from __future__ import annotations
@@ -17,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from batchflow.batch.batch import Batch
+from batchflow.batch.current_item import CurrentItem, current_item
 
-__all__ = ["ItemStreams", "PerItem", "current_rng"]
+if TYPE_CHECKING:
+    from batchflow.batch.core import BaseBatch
+
+__all__ = ["ItemStreams", "PerItem"]
 
 # Spawn key word of the generators of items; orders use 0, batches 1.
 _ITEM_KEY = 2
@@ -39,29 +40,29 @@ class ItemStreams:
         batch: The batch that the items see as `self`.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: BaseBatch) -> None:
         self.batch = batch
         self._context = contextvars.copy_context()
         self._seed: int | None = None
         self._guard = threading.Lock()
 
     def seed(self) -> int:
-        """Give the seed of the streams, drawn when it is first needed. For any thread."""
+        """Return the seed of the streams, drawn when it is first needed. For any thread."""
         with self._guard:
             if self._seed is None:
                 self._seed = self._context.run(_drawn, self.batch)
             return self._seed
 
     def peek(self) -> int:
-        """Give the seed without drawing it."""
+        """Return the seed without drawing it."""
         with self._guard:
             if self._seed is None:
                 return self._context.run(_drawn, self.batch, copy.deepcopy)
             return self._seed
 
     def enter(self, position: int) -> None:
-        """From here on, in this context, the code works on the item at `position`."""
-        _current.set(_Item(self, position))
+        """Let the code that follows in this context work on the item at `position`."""
+        current_item.set(CurrentItem(self, position))
 
     def generator(self, position: int) -> np.random.Generator:
         """Make the generator of an item."""
@@ -69,33 +70,5 @@ class ItemStreams:
         return np.random.Generator(np.random.PCG64(sequence))
 
 
-class _Item:
-    """The item that the code works on."""
-
-    __slots__ = ("position", "rng", "streams")
-
-    def __init__(self, streams: ItemStreams, position: int) -> None:
-        self.streams = streams
-        self.position = position
-        self.rng: np.random.Generator | None = None
-
-
-_current: contextvars.ContextVar[_Item | None] = contextvars.ContextVar("item", default=None)
-
-
-def current_rng(batch: Batch) -> np.random.Generator | None:
-    """Give the generator of the item that the code works on; None outside of calls for items.
-
-    Args:
-        batch: The batch whose generator is asked for.
-    """
-    item = _current.get()
-    if item is None or item.streams.batch is not batch:
-        return None
-    if item.rng is None:
-        item.rng = item.streams.generator(item.position)
-    return item.rng
-
-
-def _drawn(batch: Batch, changed: Callable[[Any], Any] = lambda rng: rng) -> int:
+def _drawn(batch: BaseBatch, changed: Callable[[Any], Any] = lambda rng: rng) -> int:
     return int(changed(batch.rng).integers(2**63))

@@ -43,9 +43,9 @@ def make_step(
 
     Args:
         bound: The step.
-        function: What is called: with the batch, the model if there is one, and the arguments.
+        function: The function to call with the batch, the model if there is one, and the arguments.
         args: The step's own positional arguments.
-        model_for: Gives the model for a batch, or None.
+        model_for: Returns the model for a batch, or None.
 
     Returns:
         A function of the batch: it gives what the action gives; the batch, if that is a value.

@@ -39,8 +39,8 @@ class GroupedStep(NamedTuple):
 
     Attributes:
         bound: The step.
-        arguments: Gives its arguments for a batch.
-        model_for: Gives its model for a batch, from which a dynamic one is made.
+        arguments: Returns its arguments for a batch.
+        model_for: Returns its model for a batch, from which a dynamic one is made.
     """
 
     bound: BoundStep
@@ -101,8 +101,8 @@ def in_groups(
         batches: The batches, in order.
         section: The phases of the section.
         rest: The steps behind it.
-        locks: What the section holds while it works.
-        pipeline: What the batches get as their `pipeline`.
+        locks: The locks that the section holds while it works.
+        pipeline: The `pipeline` of the batches.
         replay_note: See `run_steps`.
 
     Yields:
@@ -127,7 +127,7 @@ class _Groups:
 
     Attributes:
         is_over: Whether there is no further group.
-        ending: What ended them, to be raised when the batches before it have been delivered.
+        ending: The error that ended them, raised when the batches before it have been delivered.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from batchflow.batch.directory import ModelDirectory, ModelSlot
+from batchflow.batch.directory import ModelDirectory, ModelSlot, looked_up
 from batchflow.engine.preparation.no_batch import NoBatch
 from batchflow.engine.state import PipelineState
 from batchflow.errors import (
@@ -89,6 +89,9 @@ class PipelineModels:
                 has reached it yet.
             ModelDefinitionError: It is not there yet, and a parallel action asks.
         """
+        return looked_up(name, self._find)
+
+    def _find(self, name: str) -> Any:
         is_given = name in self._declared and not is_builder(self._builder(name))
         if not self.is_dynamic(name) or is_given:
             if not is_given:

@@ -1,4 +1,4 @@
-"""What stands for the batch where there is none: before the first one and after the last."""
+"""A stand-in for the batch where there is none: before the first one and after the last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoBatch:
     Args:
         pipeline: The pipeline.
         dataset: Its dataset, or None.
-        rng_key: What its randomness is derived from; None: the operating system.
+        rng_key: The key of its randomness; None: the operating system seeds it.
     """
 
     number = None

@@ -30,8 +30,8 @@ class ReplayNotes(NamedTuple):
     Attributes:
         options: The options of the run; None where no batches are read.
         seed: Its seed.
-        shuffle: What its order is made from.
-        source: What it reads from.
+        shuffle: The option from which its order is made.
+        source: The source of its batches.
         is_nested: Whether the pipeline is inside of another.
     """
 
@@ -48,11 +48,11 @@ class ReplayNotes(NamedTuple):
         return ReplayNotes, tuple(facts)
 
     def ahead(self, numbers: Sequence[int]) -> str:
-        """Tell how to make source batches again that failed ahead of the ordered section."""
+        """Return how to make source batches again that failed ahead of the ordered section."""
         return f"make this batch again: {self._calls(numbers)}"
 
     def in_section(self, numbers: Sequence[int]) -> str:
-        """Tell how to make source batches again that failed in the section or behind it."""
+        """Return how to make source batches again that failed in the section or behind it."""
         return f"make the batch that came to the ordered section: {self._calls(numbers)}"
 
     def _calls(self, numbers: Sequence[int]) -> str:

@@ -34,9 +34,9 @@ class ReadySteps:
 
     Args:
         steps: The steps.
-        model_of: Gives a model by its name; a dynamic one for a batch. Static ones are made now.
+        model_of: Returns a model by its name; a dynamic one for a batch. Static ones are made now.
         joined: By the id of a `Joined`, what makes the joined batches.
-        loop: What runs coroutines, or None.
+        loop: The event loop for coroutines, or None.
         replay_note: See `run_steps`.
     """
 
@@ -65,11 +65,11 @@ class ReadySteps:
         )
 
     def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
-        """Give some of the steps."""
+        """Return some of the steps."""
         return [self._steps[id(bound)] for bound in steps]
 
     def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
-        """Give the steps of an ordered section, cut behind those that take several batches."""
+        """Return the steps of an ordered section, cut behind those that take several batches."""
         from batchflow.engine.preparation.grouped import Phase  # on use, for a light import
 
         phases: list[Phase] = []
@@ -167,7 +167,7 @@ class _ReadyJoin(Expression):
 
 
 def needs_loop(bound: BoundStep) -> bool:
-    """Tell whether a step needs an event loop."""
+    """Check whether a step needs an event loop."""
     given = [*bound.args, *bound.kwargs.values()]
     return (
         is_awaited(bound)
@@ -178,7 +178,7 @@ def needs_loop(bound: BoundStep) -> bool:
 
 
 def is_awaited(bound: BoundStep) -> bool:
-    """Tell whether a step gives a coroutine."""
+    """Check whether a step returns a coroutine."""
     called = bound.args[0] if bound.function is call and bound.args else bound.function
     return inspect.iscoroutinefunction(called)
 

@@ -24,7 +24,7 @@ __all__ = [
 
 
 class EpochSize(NamedTuple):
-    """What an epoch has somewhere in a chain, if no step leaves out or adds something.
+    """The size of an epoch somewhere in a chain, if no step leaves out or adds something.
 
     Attributes:
         batches: The number of batches; where they come together, the most there can be.
@@ -44,7 +44,7 @@ class Length:
 
     Attributes:
         is_counted_on: Whether it was asked for.
-        changed_by: What the first action that changed it did; None: none has.
+        changed_by: A text that names the first action that changed it; None: none has.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Length:
         self.changed_by: str | None = None
 
     def asked(self, *, is_hint: bool) -> None:
-        """Take note of a call of `len`.
+        """Record a call of `len`.
 
         Args:
             is_hint: Whether it followed a call of `iter`. So do those of `list(run)` and
@@ -66,7 +66,7 @@ class Length:
         self.is_counted_on |= not is_hint
 
     def changes(self, by: str) -> None:
-        """Take note of what changes it.
+        """Record what changes the number of batches.
 
         Raises:
             ActionResultError: Somebody counts on it.
@@ -86,7 +86,7 @@ def is_as_counted(
 
     Args:
         stream: The batches that come to a step that regroups them.
-        schedule: What was counted.
+        schedule: The source batches.
         length: Is told when they differ.
         step: The step.
     """
@@ -132,7 +132,7 @@ def none_is_missing(
 
 
 class Counted(NamedTuple):
-    """What the number of batches follows from.
+    """The facts from which the number of batches follows.
 
     Attributes:
         plan: The steps.
@@ -166,7 +166,7 @@ class Counted(NamedTuple):
         return None if count is None or count == inf else int(count)
 
     def total(self) -> float | None:
-        """Tell how many batches come out; None: that is not known."""
+        """Return how many batches come out; None: that is not known."""
         count = self.n_sources
         sizes_are_known = True
         for step in self.plan.steps:
@@ -213,7 +213,7 @@ class Counted(NamedTuple):
         )
 
     def _behind(self, step: BoundRegrouping, count: float, sizes_are_known: bool) -> float | None:
-        """Tell how many batches a regrouping makes of `count`."""
+        """Return how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
         if isinstance(what, Rebatch):
             is_endless = count == inf
@@ -234,13 +234,13 @@ class Counted(NamedTuple):
         return count + sum(known)
 
     def _in_epochs(self, n_epochs: float) -> float | None:
-        """Tell how many batches come out in so many epochs; None: that is not known."""
+        """Return how many batches come out in so many epochs; None: that is not known."""
         if self.plan.regroupings:
             return None
         return min(self.n_sources, n_epochs * self.schedule.batches_per_epoch)
 
     def _rebatched(self, what: Rebatch, n_sources: int) -> int:
-        """Tell how many batches are made of the first source batches."""
+        """Return how many batches are made of the first source batches."""
         schedule = self.schedule
         drop = schedule.drop_last if what.drop_last is None else what.drop_last
 
@@ -254,6 +254,6 @@ class Counted(NamedTuple):
 
 
 def keeps_items(step: Bound) -> bool:
-    """Tell whether a step is none that is there to leave out items or batches."""
+    """Check whether a step keeps all items and batches, as far as is known."""
     leaves = step.leaves
     return all(leaf.function not in (discard_batch, filter_items) for leaf in leaves)

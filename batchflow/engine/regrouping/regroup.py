@@ -35,10 +35,10 @@ MergeBatches = Callable[[list[Batch]], Any]
 
 
 class Naming:
-    """Gives regrouped batches their place in the run.
+    """Sets the place of regrouped batches in the run.
 
     Args:
-        rng_key: What their randomness is derived from, with epoch and number.
+        rng_key: The key of their randomness, beside epoch and number.
         step: The step.
         replay_note: See `run_steps`.
         per_epoch: How many numbers an epoch has.
@@ -81,7 +81,7 @@ class Naming:
 
         Args:
             batch: The batch.
-            parts: What it was made of; the first gives the epoch, and all their source batches.
+            parts: The batches that it was made of: the first gives the epoch, all their sources.
             closes: Whether it is the last of its epoch.
             epoch: In which epoch of this pipeline it comes; None: that of its parts.
             foreign: Of which other pipeline the source batches are.
@@ -102,7 +102,7 @@ class Naming:
 
 
 def _own_numbers(parts: Sequence[Batch]) -> tuple[int, ...]:
-    """Give the numbers of the source batches, as far as they are of this pipeline."""
+    """Return the numbers of the source batches, as far as they are of this pipeline."""
     own = (number for p in parts if p._foreign is None for number in p.source_numbers)
     return tuple(dict.fromkeys(own))
 
@@ -162,7 +162,7 @@ def regroup(
     Args:
         what: Which.
         stream: The batches of the pipeline.
-        others: Those of the other pipelines.
+        others: The batches of the other pipelines.
         merge: Makes one batch of a list of them.
         naming: Names the new ones.
         drop_last: Whether the run leaves out short last batches.

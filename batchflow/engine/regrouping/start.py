@@ -45,8 +45,8 @@ class Start(NamedTuple):
 
         Args:
             n_epochs: How many.
-            counted: What is known of the pipeline.
-            sizes: What an epoch has ahead of each of its regroupings.
+            counted: The known sizes of the pipeline.
+            sizes: The size of an epoch ahead of each of its regroupings.
 
         Raises:
             ArgumentValueError: They would have to be made again, with ordered steps.
@@ -88,7 +88,7 @@ def refuse_ended(counted: Counted) -> None:
 
 
 def _is_plain(other: Counted) -> bool:
-    """Tell whether each source batch of a pipeline comes out as one batch, as far as is known."""
+    """Check whether each source batch of a pipeline comes out as one batch, as far as is known."""
     return not other.plan.regroupings and all(map(keeps_items, other.plan.steps))
 
 

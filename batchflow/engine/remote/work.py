@@ -21,7 +21,7 @@ import copyreg
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
-from batchflow.engine.remote.members import late_members
+from batchflow.engine.remote.stubs import guard_ordered, refuse_model, stubs_for
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
@@ -39,9 +39,9 @@ from batchflow.executors.exceptions import culprit
 from batchflow.executors.loop import PrivateLoop
 from batchflow.executors.serialization.pickling import (
     Classes,
-    Late,
     PackedCall,
-    dumps_late,
+    Stubs,
+    dumps_call,
     dumps_whole,
     pack,
 )
@@ -54,23 +54,22 @@ __all__ = [
     "RemoteWork",
     "SerializedBatch",
     "check_travel",
-    "late_of",
     "packed_work",
     "deserialize_batch",
     "run_travel_problem",
     "serialize_batch",
+    "sources_of",
     "step_travel_problem",
     "unpacking_problem",
 ]
 
 
 class _Reference(NamedTuple):
-    """Stands in the attributes of a batch for something that both processes have.
+    """Stands in a serialized batch for an object that both processes have.
 
     Attributes:
-        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: what a prefix
-            reads from.
-        place: Of which prefix.
+        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: a source.
+        place: Which of the sources of the run.
     """
 
     kind: str
@@ -82,23 +81,30 @@ class SerializedBatch(NamedTuple):
 
     Attributes:
         kind: Its class.
-        state: Its attributes; in the place of a batch among them there is a `SerializedBatch` one.
+        state: Its attributes; in the place of a batch among them there is a `SerializedBatch`.
         slots: Those that a class keeps in `__slots__`.
+        tied: The names of attributes that hold a `_Reference` or a `SerializedBatch`.
     """
 
     kind: type[Batch]
     state: dict[str, Any]
     slots: dict[str, Any]
+    tied: tuple[str, ...]
+
+
+def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
+    """Return what the prefixes of a run read from: both processes have it."""
+    return [prefix.source for prefix in _with_joined(prefixes)]
 
 
 def serialize_batch(
-    batch: Batch, prefixes: Sequence[Prefix], inside: Sequence[Batch] = ()
+    batch: Batch, sources: Sequence[Any], inside: Sequence[Batch] = ()
 ) -> SerializedBatch:
     """Make a batch ready to travel.
 
     Args:
         batch: The batch.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         inside: The batches that hold it.
     """
     state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
@@ -106,100 +112,107 @@ def serialize_batch(
     slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
     if batch.dataset is not None:
         state["dataset"] = batch.dataset
+    tied = []
     for held in (state, slots):
         for name, value in held.items():
-            if any(isinstance(part, Batch) for part in _parts(value)):
-                held[name] = _over(
-                    value, partial(_with_references, prefixes=prefixes, on=(batch, *inside))
-                )
-            else:
-                held[name] = _with_references(value, prefixes, (batch, *inside))
-    return SerializedBatch(type(batch), state, slots)
+            given = _with_references(value, sources, (batch, *inside))
+            if given is not value:
+                held[name] = given
+                tied.append(name)
+    return SerializedBatch(type(batch), state, slots, tuple(tied))
 
 
-def _with_references(value: Any, prefixes: Sequence[Prefix], on: Sequence[Batch]) -> Any:
-    """Give what stands for an attribute, or for a part of one.
+def _with_references(
+    value: Any, sources: Sequence[Any], on: Sequence[Batch], *, is_part: bool = False
+) -> Any:
+    """Return what stands for an attribute, or for a part of one; most stand for themselves.
 
     Args:
         value: The attribute.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         on: The batch, what holds it, and so on.
+        is_part: Whether it is a part of one.
     """
     if value is on[0]:
         return _Reference("batch")
     if isinstance(value, Batch):  # in a circle, it is packed as it is
-        return (
-            value if any(value is other for other in on) else serialize_batch(value, prefixes, on)
-        )
+        is_circle = any(value is other for other in on)
+        return value if is_circle else serialize_batch(value, sources, on)
     if isinstance(value, PipelineView):
         return _Reference("pipeline")
-    for place, prefix in enumerate(_with_joined(prefixes)):
-        if value is prefix.source and value is not None:
-            return _Reference("source", place)
+    if value is not None:
+        for place, source in enumerate(sources):
+            if value is source:
+                return _Reference("source", place)
+    if not is_part and any(isinstance(part, Batch) for part in _parts(value)):
+        return _over(value, partial(_with_references, sources=sources, on=on, is_part=True))
     return value
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """Give what lies in a list, tuple or dict; of anything else nothing."""
+    """Return the parts of a list, tuple or dict; of anything else nothing."""
     if type(value) is dict:
         return value.values()
     return value if type(value) in (list, tuple) else ()
 
 
 def _over(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Give a list, tuple or dict with changed parts."""
+    """Return a list, tuple or dict with changed parts."""
     if type(value) is dict:
         return {name: change(part) for name, part in value.items()}
     return type(value)(map(change, value))
 
 
-def deserialize_batch(given: SerializedBatch, prefixes: Sequence[Prefix], prefix: Prefix) -> Batch:
+def deserialize_batch(given: SerializedBatch, sources: Sequence[Any], prefix: Prefix) -> Batch:
     """Make the batch that has arrived.
 
     Args:
         given: What was sent.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         prefix: The one that the batch comes from, or goes to.
     """
-    batch = given.kind.__new__(given.kind)
-    tied = partial(_dereferenced, on=batch, prefixes=prefixes, prefix=prefix)
-    batch.__dict__.update({name: tied(value) for name, value in given.state.items()})
-    for name, value in given.slots.items():
-        setattr(batch, name, tied(value))
+    kind, state, slots, tied = given
+    batch = kind.__new__(kind)
+    for name in tied:
+        held = state if name in state else slots
+        held[name] = _dereferenced(held[name], batch, sources, prefix)
+    batch.__dict__.update(state)
+    for name, value in slots.items():
+        setattr(batch, name, value)
     batch.__dict__["pipeline"] = prefix.view
     if prefix.loop is not None:
         batch.__dict__["_loop"] = prefix.loop
     return batch
 
 
-def _dereferenced(value: Any, on: Batch, prefixes: Sequence[Prefix], prefix: Prefix) -> Any:
+def _dereferenced(value: Any, on: Batch, sources: Sequence[Any], prefix: Prefix) -> Any:
     """Return an attribute of a batch that has arrived, or a part of one, with its ties.
 
-    A function of the module: one inside `received` that calls itself would be a circle with the
-    batch in it, which lives until the garbage collector runs.
+    A function of the module: one inside of `deserialize_batch` that calls itself would be a circle
+    with the batch in it, which lives until the garbage collector runs.
 
     Args:
         value: What was sent.
         on: The batch.
-        prefixes: The prefixes of the run.
+        sources: Those of the run.
         prefix: That of the batch.
     """
+    if isinstance(value, _Reference):
+        if value.kind == "source":
+            return sources[value.place]
+        return on if value.kind == "batch" else prefix.view
     if isinstance(value, SerializedBatch):
-        return deserialize_batch(value, prefixes, prefix)
+        return deserialize_batch(value, sources, prefix)
     if any(isinstance(part, SerializedBatch | _Reference) for part in _parts(value)):
-        return _over(value, partial(_dereferenced, on=on, prefixes=prefixes, prefix=prefix))
-    if not isinstance(value, _Reference):
-        return value
-    if value.kind == "source":
-        return list(_with_joined(prefixes))[value.place].source
-    return on if value.kind == "batch" else prefix.view
+        return _over(value, partial(_dereferenced, on=on, sources=sources, prefix=prefix))
+    return value
 
 
 class RemoteWork:
     """The parallel work of a run, for a worker process: called with an item, it does it.
 
-    An item is the number of a prefix, the place of a segment, and a ticket or a `SerializedBatch`.
-    What is given back is a `SerializedBatch`, an `EpochEnd`, or None.
+    An item is the number of a prefix, the place of a segment, and a `SerializedBatch`, or number,
+    epoch and positions of a ticket.
 
     Args:
         prefixes: The prefixes of the run.
@@ -208,42 +221,38 @@ class RemoteWork:
     def __init__(self, prefixes: Sequence[Prefix]) -> None:
         self._prefixes = list(prefixes)
         self._numpy_errors = np.geterr()
-        self._is_ready = False
+        self._sources: list[Any] | None = None
 
-    def __call__(self, item: tuple[int, int, Any]) -> SerializedBatch | EpochEnd | None:
-        """Do one piece of work."""
+    def __call__(self, item: tuple[Any, ...]) -> SerializedBatch | EpochEnd | None:
+        """Do one piece of work. Return a `SerializedBatch`, an `EpochEnd`, or None."""
         return contextvars.copy_context().run(self._work, *item)
 
-    def _work(self, number: int, place: int, given: Any) -> SerializedBatch | EpochEnd | None:
+    def _work(self, number: int, place: int, *given: Any) -> SerializedBatch | EpochEnd | None:
         in_parallel.set(True)
         np.seterr(**self._numpy_errors)
-        if not self._is_ready:
-            for prefix in self._prefixes:
-                _make_ready(prefix)
-            self._is_ready = True
+        if self._sources is None:
+            self._prefixes = list(map(_readied, self._prefixes))
+            self._sources = sources_of(self._prefixes)
         prefix = self._prefixes[number]
-        if isinstance(given, SerializedBatch):
-            given = deserialize_batch(given, self._prefixes, prefix)
-        made = Segment(prefix, place).work(given, Halt())
-        return serialize_batch(made, self._prefixes) if isinstance(made, Batch) else made
+        item: Any = given
+        if isinstance(given[0], SerializedBatch):
+            item = deserialize_batch(given[0], self._sources, prefix)
+        made = Segment(prefix, place).work(item, Halt())
+        return serialize_batch(made, self._sources) if isinstance(made, Batch) else made
 
 
-def _make_ready(prefix: Prefix) -> None:
-    """Let a prefix that has arrived work here."""
+def _readied(prefix: Prefix) -> Prefix:
+    """Return a prefix that has arrived, ready to work here."""
+    guard_ordered(prefix.batch_class)
     bounds = [bound for row in prefix.segments for bound in row]
     steps = [bound for bound in bounds if hasattr(bound, "leaves")]
     leaves = [leaf for bound in steps for leaf in bound.leaves]
-    joined = {}
-    for value, other in prefix.joined:
-        _make_ready(other)
-        joined[id(value)] = other.joined_to
+    joined = [(value, _readied(other)) for value, other in prefix.joined]
+    joined_to = {id(value): other.joined_to for value, other in joined}
     loop = PrivateLoop() if any(map(needs_loop, leaves)) else None
-    ready = ReadySteps(steps, _refuse_model, joined, loop, prefix.notes.ahead)  # type: ignore[arg-type]
-    prefix.ready([ready.of(row) for row in prefix.segments], prefix.view, loop)
-
-
-def _refuse_model(name: str, batch: Any = None) -> NoReturn:  # noqa: ARG001  as a model is asked for
-    raise ArgumentTypeError(f"the model {name!r} is not here: it stays with its process")
+    ready = ReadySteps(steps, refuse_model, joined_to, loop, prefix.notes.ahead)  # type: ignore[arg-type]
+    segments = [ready.of(row) for row in prefix.segments]
+    return prefix.readied(segments, prefix.view, loop, joined, marks_epochs=prefix.marks_epochs)
 
 
 def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
@@ -252,27 +261,20 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
     Raises:
         ArgumentTypeError: Something in it cannot travel; the message says what, and where.
     """
-    late = late_of(prefixes)
-    late.spares = False  # to find out costs time, so it is done if need be
+    stubs = _stubs_of(prefixes)
     try:
-        return pack(RemoteWork(prefixes), late)
+        return pack(RemoteWork(prefixes), stubs)
     except ArgumentTypeError:
-        late.spares = True
-        _name_culprit(prefixes, late)
-        return pack(RemoteWork([_without_what_stays(prefix) for prefix in prefixes]), late)
+        _name_culprit(prefixes, stubs)
+        return pack(RemoteWork([_without_what_stays(prefix) for prefix in prefixes]), stubs)
 
 
-def late_of(prefixes: Sequence[Prefix]) -> Late:
-    """Tell which members of classes the parallel steps do not need in workers."""
-    every = list(_with_joined(prefixes))
-    steps = (leaf for prefix in every for leaf in _leaves_of(prefix))
-    late = late_members(steps, [prefix.batch_class for prefix in every])
-    late.spares = True
-    return late
+def _stubs_of(prefixes: Sequence[Prefix]) -> Stubs:
+    return stubs_for([prefix.batch_class for prefix in _with_joined(prefixes)])
 
 
 def _without_what_stays(prefix: Prefix) -> Prefix:
-    """Give the prefix with those variables that can travel."""
+    """Return the prefix with those variables and settings that can travel."""
     view: Any = prefix.view
     variables = [name for name, value in view.values.items() if travel_problem(value, name)]
     settings = [name for name, value in view.config.items() if travel_problem(value, name)]
@@ -280,14 +282,14 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     return prefix.travelling(view.without(variables, settings), joined)
 
 
-def _name_culprit(prefixes: Sequence[Prefix], late: Late) -> None:
-    """Say which step cannot travel, or which source."""
+def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
+    """Raise an error that names the step or the source which cannot travel, if one cannot."""
     for prefix in _with_joined(prefixes):
-        if (problem := travel_problem(prefix.source, repr(prefix.source), late)) is not None:
+        if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
             raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
         for leaf in _leaves_of(prefix):
             step = f"{leaf.step}, chained at {leaf.step.where},"
-            if (problem := step_travel_problem(leaf, prefix.view, late)) is not None:
+            if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
 
 
@@ -304,29 +306,24 @@ def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, 
                 yield f"the entry {name!r} of the config", view.config[name]
 
 
-def step_travel_problem(
-    leaf: BoundStep, view: PipelineView | None, late: Late | None = None
-) -> str | None:
-    """Tell why a step cannot travel to a worker process; None if it can.
+def step_travel_problem(leaf: BoundStep, prefix: Prefix) -> str | None:
+    """Return why a step of a prefix cannot travel to a worker process; None if it can."""
+    return _step_problem(leaf, prefix.view, _stubs_of([prefix]))
 
-    Args:
-        leaf: The step.
-        view: The variables and the config that it reads.
-        late: Which members of classes travel closed; None: what this step does not need.
-    """
+
+def _step_problem(leaf: BoundStep, view: PipelineView | None, stubs: Stubs) -> str | None:
     parts = {
         f"the action {leaf.step.name}": leaf.function,
         **{f"its argument {place}": value for place, value in enumerate(leaf.args, start=1)},
         **{f"its argument {name}": value for name, value in leaf.kwargs.items()},
         **dict(_read_by(leaf, view)),
     }
-    late = late or late_members([leaf], [])
-    problems = (travel_problem(value, name, late) for name, value in parts.items())
+    problems = (travel_problem(value, name, stubs) for name, value in parts.items())
     return next((problem for problem in problems if problem is not None), None)
 
 
 def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
-    """Tell why the work of a run cannot travel to worker processes; None if it can."""
+    """Return why the work of a run cannot travel to worker processes; None if it can."""
     try:
         check_travel(prefixes, "'processes'")
         packed_work(prefixes)
@@ -336,7 +333,7 @@ def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
 
 
 def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
-    """Tell which step can be packed and not be unpacked; None if it is none of them."""
+    """Return which step can be packed and not be unpacked; None if it is none of them."""
     for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
         try:
             pickle.loads(dumps_whole((leaf.function, leaf.args, dict(leaf.kwargs)), Classes()))
@@ -345,22 +342,22 @@ def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
     return None
 
 
-def travel_problem(value: Any, name: str, late: Late | None = None) -> str | None:
-    """Tell why a value cannot travel to a worker process; None if it can.
+def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | None:
+    """Return why a value cannot travel to a worker process; None if it can.
 
     Args:
         value: The value.
         name: How to call it.
-        late: Which members of classes travel closed.
+        stubs: What stays here of its classes.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
     """
     try:
-        pack(partial(_give, value), late)
+        pack(partial(_give, value), stubs)
     except ArgumentTypeError as error:
         cause = error.__cause__
-        dumps = partial(dumps_late, late=late)
+        dumps = partial(dumps_call, stubs=stubs)
         return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
     return None
 

@@ -1,4 +1,4 @@
-"""The workers of a run in other processes: see far.py for what travels.
+"""The workers of a run in other processes: see work.py for what travels.
 
 Guarantees: those of `Workers`, and
     - Every batch is handed over; where its worker dies, the executor has it made again.
@@ -21,14 +21,17 @@ from batchflow.engine.remote.work import (
     deserialize_batch,
     packed_work,
     serialize_batch,
+    sources_of,
     unpacking_problem,
 )
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import batch_facts, explain
-from batchflow.engine.stream import elsewhere, result_of
+from batchflow.engine.stream import elsewhere
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import ArgumentTypeError, WorkerDiedError, add_note_once
 from batchflow.executors.job import Job, check_available, open_job
+from batchflow.executors.serialization.pickling import WHILE_UNPACKED
+from batchflow.executors.waiting import result_of
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -66,34 +69,36 @@ class RemoteWorkers(Workers):
         self._n_workers = options.n_workers
         self._job: Job | None = None
         self._prefixes: Sequence[Prefix] = ()
+        self._sources: list[Any] = []
 
     def start(self, prefixes: Sequence[Prefix]) -> None:
         """Send the work to the workers."""
-        self._prefixes = prefixes
+        self._prefixes, self._sources = prefixes, sources_of(prefixes)
         self._job = open_job(self._given, packed_work(prefixes), self._n_workers)
 
     def _ahead(
         self, segment: Segment, items: Iterator[Any], ahead: int
     ) -> Generator[Any, None, None]:
+        number = next(i for i, prefix in enumerate(self._prefixes) if prefix is segment.prefix)
         return elsewhere(
-            partial(self._submit, segment),
+            partial(self._submit, (number, segment.place)),
             partial(self._collect, segment),
             items,
             ahead,
             is_staged=segment.place > 0,
         )
 
-    def _submit(self, segment: Segment, item: Any) -> Future[Any]:
-        future: Future[Any] = Future()
+    def _submit(self, place: tuple[int, int], item: Any) -> Future[Any]:
         if isinstance(item, EpochEnd):
+            future: Future[Any] = Future()
             future.set_result(item)
             return future
         job: Any = self._job
-        number = next(i for i, prefix in enumerate(self._prefixes) if prefix is segment.prefix)
-        given = serialize_batch(item, self._prefixes) if isinstance(item, Batch) else item
+        given = (serialize_batch(item, self._sources),) if isinstance(item, Batch) else item
         try:
-            return job.submit((number, segment.place, given))  # type: ignore[no-any-return]
+            return job.submit((*place, *given))  # type: ignore[no-any-return]
         except ArgumentTypeError as error:  # it cannot travel; said at its turn
+            future = Future()
             future.set_exception(error)
             return future
 
@@ -108,7 +113,7 @@ class RemoteWorkers(Workers):
             notes = getattr(error, "__notes__", ())
             if not notes or Future.exception(future) is error:  # it was not the action's
                 _explain(error, item, prefix)
-            if any(note.startswith("while the function was unpacked") for note in notes):
+            if WHILE_UNPACKED in notes:
                 problem = unpacking_problem(self._prefixes)
                 if problem is not None:
                     add_note_once(error, problem)
@@ -116,7 +121,7 @@ class RemoteWorkers(Workers):
         finally:
             del future  # its error holds this frame: no circle
         return (
-            deserialize_batch(made, self._prefixes, prefix)
+            deserialize_batch(made, self._sources, prefix)
             if isinstance(made, SerializedBatch)
             else made
         )

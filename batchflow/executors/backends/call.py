@@ -2,16 +2,15 @@
 
 Guarantees:
     - Nothing is raised here: an answer is a number and some bytes, which every executor can carry.
-    - A plan is unpacked once by each thread that works with it. Its big arrays lie in memory once
-      for all threads of a worker, and cannot be written to.
-    - A worker keeps the `MAX_FUNCTIONS` plans that it has used last, and none of a job of which a
-      later job of the same program has said that it has ended.
+    - A function is unpacked once by each thread that works with it. Its big arrays lie in memory
+      once for all threads of a worker, and cannot be written to.
+    - A worker keeps the `MAX_FUNCTIONS` functions that it has used last, and none of a job of which
+      a later job of the same program has said that it has ended.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import platform
 import threading
 import weakref
@@ -22,17 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from batchflow.errors import ArgumentValueError
-from batchflow.executors.backends.board import Address, noted
-from batchflow.executors.item_threads import mark_worker, unpacking
+from batchflow.executors.item_threads import mark_worker
 from batchflow.executors.serialization.pickling import (
     Classes,
+    Opened,
     PackedCall,
     packed_error,
     packed_whole,
     unpacked_call,
+    unpacked_item,
 )
 
-__all__ = ["DONE", "FAILED", "MISSING", "SentFunction", "FunctionKey", "remote_call"]
+__all__ = ["DONE", "FAILED", "MISSING", "FunctionKey", "SentFunction", "remote_call"]
 
 MAX_FUNCTIONS = 4
 
@@ -41,27 +41,25 @@ DONE, FAILED, MISSING = 1, 2, 3
 
 
 class FunctionKey(NamedTuple):
-    """What a plan is known by.
+    """What a function is known by.
 
     Attributes:
-        name: No other plan has it.
+        name: No other function has it.
         node: The machine that it comes from.
         process: The process there.
-        board: Where workers note what they are at, if they do.
     """
 
     name: str
     node: str
     process: int
-    board: Address | None = None
 
     @classmethod
-    def of(cls, name: str, board: Address | None) -> FunctionKey:
-        """Make the key of a plan of this process."""
-        return cls(name, platform.node(), os.getpid(), board)
+    def of(cls, name: str) -> FunctionKey:
+        """Make the key of a function of this process."""
+        return cls(name, platform.node(), os.getpid())
 
     def refuse_here(self) -> None:
-        """Refuse to work in the process that the plan comes from.
+        """Refuse to work in the process that the function comes from.
 
         Unpacking a class where it already is would write to it.
 
@@ -88,65 +86,59 @@ class SentFunction(NamedTuple):
 
     @classmethod
     def of(cls, packed: PackedCall) -> SentFunction:
-        """Make what travels of a packed function. Its arrays are copied."""
+        """Make it of a packed function. Its arrays are copied."""
         return cls(packed.payload, [np.frombuffer(bytes(b.raw()), "u1") for b in packed.buffers])
 
     @property
     def n_bytes(self) -> int:
-        """How much travels."""
+        """The size of it all."""
         return len(self.payload) + sum(int(buffer.nbytes) for buffer in self.buffers)
 
 
 class _HeldFunction:
-    """A plan that has arrived.
+    """A function that has arrived.
 
     Args:
-        plan: The plan.
+        sent: The function, as it was sent.
     """
 
-    def __init__(self, plan: SentFunction) -> None:
-        self._payload = plan.payload
-        self._buffers = [memoryview(buffer).toreadonly() for buffer in plan.buffers]
-        # By thread: what the steps of a plan have of their own, such as an event loop, is not
-        # made for several threads.
+    def __init__(self, sent: SentFunction) -> None:
+        self._payload = sent.payload
+        self._buffers = [memoryview(buffer).toreadonly() for buffer in sent.buffers]
+        # By thread: what the steps of a run have of their own, such as an event loop, is not made
+        # for several threads.
         self._calls: weakref.WeakKeyDictionary[
             threading.Thread, tuple[Callable[[Any], Any], Classes]
         ] = weakref.WeakKeyDictionary()
 
     def call(self) -> tuple[Callable[[Any], Any], Classes]:
-        """Give the function of this thread, and the classes that the other side has as well."""
+        """Return the function of this thread, and the classes that the other side has as well."""
         thread = threading.current_thread()
         if thread not in self._calls:
-            try:
-                with unpacking:
-                    self._calls[thread] = unpacked_call(self._payload, self._buffers)
-            except BaseException as error:
-                error.add_note("while the function was unpacked in a worker process")
-                raise
+            self._calls[thread] = unpacked_call(self._payload, self._buffers)
         return self._calls[thread]
 
 
-_plans: OrderedDict[str, _HeldFunction] = OrderedDict()
+_functions: OrderedDict[str, _HeldFunction] = OrderedDict()
 _guard = threading.Lock()
 
 
 def remote_call(
-    key: FunctionKey, plan: SentFunction | None, item: bytes, ended: Sequence[str], number: int = 0
+    key: FunctionKey, sent: SentFunction | None, item: bytes, ended: Sequence[str]
 ) -> tuple[int, bytes]:
-    """Call the function of a plan with an item.
+    """Call a function with an item.
 
     Args:
-        key: Of the plan.
-        plan: The plan; None: this worker should have it already.
+        key: That of the function.
+        sent: The function; None: this worker should have it already.
         item: The item, packed.
-        ended: The names of plans that nobody needs any more.
-        number: Of the item.
+        ended: The names of functions that nobody needs any more.
 
     Returns:
-        `DONE` and the packed result; `FAILED` and the packed error; or `MISSING`: the plan is not
-        here.
+        `DONE` and the packed result; `FAILED` and the packed error; or `MISSING`: the function is
+        not here.
     """
-    held = _held(key.name, plan, ended)
+    held = _held(key.name, sent, ended)
     if held is None:
         return MISSING, b""
     classes = Classes()
@@ -154,28 +146,20 @@ def remote_call(
         key.refuse_here()
         mark_worker()
         function, classes = held.call()
-        with noted(key.board, number):
-            return DONE, packed_whole(function(_unpacked(item)), classes, "the result")
+        return DONE, packed_whole(function(unpacked_item(Opened(item))), classes, "the result")
     except BaseException as error:
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
         return FAILED, packed_error(error, classes)
 
 
-def _unpacked(item: bytes) -> Any:
-    with unpacking:
-        return pickle.loads(item)
-
-
-def _held(name: str, plan: SentFunction | None, ended: Sequence[str]) -> _HeldFunction | None:
+def _held(name: str, sent: SentFunction | None, ended: Sequence[str]) -> _HeldFunction | None:
     with _guard:
         for over in ended:
-            _plans.pop(over, None)
-        if name not in _plans:
-            if plan is None:
+            _functions.pop(over, None)
+        if name not in _functions:
+            if sent is None:
                 return None
-            _plans[name] = _HeldFunction(plan)
-        _plans.move_to_end(name)
-        while len(_plans) > MAX_FUNCTIONS:
-            _plans.popitem(last=False)
-        return _plans[name]
+            _functions[name] = _HeldFunction(sent)
+        _functions.move_to_end(name)
+        while len(_functions) > MAX_FUNCTIONS:
+            _functions.popitem(last=False)
+        return _functions[name]

@@ -1,4 +1,4 @@
-"""Tasks of a cluster of Dask, as futures that end whatever happens there.
+"""A cluster of Dask.
 
 Dask's own executor looks at a task's state once more after its result has come. When a worker dies
 in between, the result is taken for an error, or nobody is told at all. Here Dask is asked directly.
@@ -6,15 +6,52 @@ in between, the result is taken for an error, or nobody is told at all. Here Das
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ["cancel", "share", "submit", "worker_threads"]
+from batchflow.executors.backends.base import Backend
+from batchflow.executors.backends.call import SentFunction, remote_call
+
+__all__ = ["DaskCluster"]
+
+
+class DaskCluster(Backend):
+    """The executor of a client of Dask, whose options hold."""
+
+    @property
+    def n_workers(self) -> int | None:
+        """The number of threads of all workers; None: there are no workers yet."""
+        return sum(self.executor._client.nthreads().values()) or None
+
+    def submit(self, *args: Any) -> Future[Any]:
+        """Let a worker call `remote_call`.
+
+        Raises:
+            RuntimeError: The executor has been shut down.
+        """
+        if self.executor._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        client = self.executor._client
+        # What is pure in the eyes of Dask is done once: so would be what its worker has died of.
+        options = {**self.executor._kwargs, "pure": False}
+        ours = _DaskFuture(client.submit(remote_call, *args, **options))
+        client.loop.add_callback(ours.carry)
+        return ours
+
+    def share(self, function: SentFunction) -> Any:
+        """Bring a function to all workers, so that it is still there when one of them dies."""
+        return self.executor._client.scatter([function], broadcast=True, hash=False)[0]
+
+    def stop(self, futures: Iterable[Any]) -> None:
+        """Let Dask forget tasks. Tasks at work go on to their end."""
+        wanted = [theirs for ours in futures if (theirs := ours.theirs) is not None]
+        if wanted:
+            self.executor._client.cancel(wanted)
 
 
 class _DaskFuture(Future[Any]):
-    """What has become of a task of Dask.
+    """The future of a task of Dask: it ends whatever happens there.
 
     Attributes:
         theirs: Dask's future, which keeps the task wanted; None when it is done.
@@ -38,41 +75,3 @@ class _DaskFuture(Future[Any]):
             if self.set_running_or_notify_cancel():
                 self.set_result(answer)
         self.theirs = None
-
-
-def submit(executor: Any, function: Callable[..., Any], *args: Any) -> Future[Any]:
-    """Let a worker call a function.
-
-    Args:
-        executor: The executor of a client, whose options hold.
-        function: The function.
-        args: Its arguments.
-
-    Raises:
-        RuntimeError: The executor has been shut down.
-    """
-    if executor._shutdown:
-        raise RuntimeError("cannot schedule new futures after shutdown")
-    client = executor._client
-    # What is pure in the eyes of Dask is done once: so would be what its worker has died of.
-    options = {**executor._kwargs, "pure": False}
-    ours = _DaskFuture(client.submit(function, *args, **options))
-    client.loop.add_callback(ours.carry)
-    return ours
-
-
-def cancel(executor: Any, futures: Iterable[Any]) -> None:
-    """Let Dask forget tasks. What is at work goes on to its end."""
-    wanted = [theirs for ours in futures if (theirs := ours.theirs) is not None]
-    if wanted:
-        executor._client.cancel(wanted)
-
-
-def share(executor: Any, value: Any) -> Any:
-    """Bring a value to all workers, so that it is still there when one of them dies."""
-    return executor._client.scatter([value], broadcast=True, hash=False)[0]
-
-
-def worker_threads(executor: Any) -> int | None:
-    """Tell how many tasks the workers do at once; None: there are no workers yet."""
-    return sum(executor._client.nthreads().values()) or None

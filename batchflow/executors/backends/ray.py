@@ -1,4 +1,4 @@
-"""Ray as an executor: `executor="ray"`.
+"""A cluster of Ray: `executor="ray"`.
 
 Guarantees:
     - A Ray that is running is joined: one that this program has initialised, or the one at
@@ -6,7 +6,7 @@ Guarantees:
       without a dashboard, or it is an error.
     - It is begun with the first run, once for the program. `batchflow.shutdown()` and the exit end
       it, or leave it, if it was begun here.
-    - Ray itself tries nothing again: a worker that dies is told of.
+    - Ray itself tries nothing again: the death of a worker is the error of its task.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from batchflow.errors import BatchflowError
+from batchflow.executors.backends.base import Backend
+from batchflow.executors.backends.call import SentFunction, remote_call
 from batchflow.executors.item_threads import at_shutdown, cpu_count
 from batchflow.extras import imported
 
-__all__ = ["RayExecutor", "cpus_of"]
+__all__ = ["RayCluster", "cpus_of"]
 
 # Ray reads it when it decides which address a node of its has: "0" is loopback, on every system.
 _LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -33,19 +35,22 @@ _guard = threading.Lock()
 _begun: _Begun | None = None
 
 
-class RayExecutor(Executor):
-    """Hands tasks to Ray, each to one of its CPUs.
+class RayCluster(Backend):
+    """The CPUs of Ray, each of which does one task at a time.
 
     Raises:
         BatchflowError: Ray is not installed.
     """
 
+    may_kill = True
+
     def __init__(self) -> None:
-        self._ray = _imported()
-        self._remote: dict[Callable[..., Any], Any] = {}
+        self._ray = imported("ray", 'executor="ray"')
+        self._remote: Any = None
+        super().__init__(self._ray)
 
     def begin(self) -> None:
-        """Join Ray, or start it, if this has not been done. To be called before all that follows.
+        """Join Ray, or start it, if this has not been done.
 
         Raises:
             BatchflowError: It cannot be started on loopback.
@@ -53,35 +58,39 @@ class RayExecutor(Executor):
         _begin(self._ray)
 
     @property
-    def n_workers(self) -> int:
+    def n_workers(self) -> int | None:
         """The number of CPUs of the cluster."""
         return cpus_of(self._ray)
 
-    def share(self, value: Any) -> Any:
-        """Put a value where all workers find it; what is given back stands for it in `submit`."""
-        return self._ray.put(value)
+    def submit(self, *args: Any) -> Future[Any]:
+        """Let a worker call `remote_call`."""
+        if self._remote is None:
+            self._remote = self._ray.remote(max_retries=0, num_cpus=1)(remote_call)
+        return _RayFuture(self._ray, self._remote.remote(*args))
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Let a worker call a function."""
-        if fn not in self._remote:
-            self._remote[fn] = self._ray.remote(max_retries=0, num_cpus=1)(fn)
-        return _RayFuture(self._ray, self._remote[fn].remote(*args, **kwargs))
+    def share(self, function: SentFunction) -> Any:
+        """Put a function where all workers find it."""
+        return self._ray.put(function)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: Ray stays for the next one. `batchflow.shutdown()` ends it."""
+    def stop(self, futures: Iterable[Future[Any]]) -> None:
+        """Do nothing: Ray does not tell which of them have begun."""
+
+    def kill(self, future: Any) -> None:
+        """End the worker that works on a task."""
+        future.kill()
 
 
 def cpus_of(ray: Any) -> int:
-    """Give the number of CPUs of the cluster that Ray is connected to."""
+    """Return the number of CPUs of the cluster that Ray is connected to."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 class _RayFuture(Future[Any]):
-    """What has become of a task of Ray.
+    """The future of a task of Ray.
 
     Args:
         ray: The package.
-        ref: What Ray has given for the task.
+        ref: Ray's reference to its result.
     """
 
     def __init__(self, ray: Any, ref: Any) -> None:
@@ -91,14 +100,14 @@ class _RayFuture(Future[Any]):
         ref.future().add_done_callback(self._settle)
 
     def cancel(self) -> bool:
-        """Break the task off, wherever it is."""
+        """Cancel the task, wherever it is."""
         is_cancelled = super().cancel()
         if is_cancelled:
             self._break_off(force=False)
         return is_cancelled
 
     def kill(self) -> None:
-        """End the worker that is at it."""
+        """End the worker that works on it."""
         self._break_off(force=True)
 
     def _break_off(self, *, force: bool) -> None:
@@ -113,10 +122,6 @@ class _RayFuture(Future[Any]):
             else:
                 self.set_exception(error)
         self._ref = None  # Ray may forget the result
-
-
-def _imported() -> Any:
-    return imported("ray", 'executor="ray"')
 
 
 def _begin(ray: Any) -> None:

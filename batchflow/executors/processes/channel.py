@@ -41,7 +41,6 @@ __all__ = [
     "Message",
     "Receiver",
     "frame",
-    "is_small",
     "map_file",
     "memory_file",
     "n_maps",
@@ -88,7 +87,7 @@ class Message:
     @classmethod
     def of(cls, payload: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> Message:
         """Put a pickle and its out-of-band buffers into a message: copied once, if they are big."""
-        if is_small(payload, buffers):
+        if not buffers and len(payload) <= INLINE:
             return cls(payload)
         return cls.of_pieces([memoryview(payload), *(buffer.raw() for buffer in buffers)])
 
@@ -112,18 +111,13 @@ class Message:
             self.close()
 
 
-def is_small(payload: bytes, buffers: Sequence[pickle.PickleBuffer]) -> bool:
-    """Tell whether a pickle goes through the socket as it is."""
-    return not buffers and len(payload) <= INLINE
-
-
 def sizes_of(pieces: Sequence[memoryview]) -> bytes:
     """Make the body of a message whose pieces lie in shared memory."""
     return struct.pack(f"<{len(pieces)}Q", *(piece.nbytes for piece in pieces))
 
 
 def spread_out(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
-    """Give each piece its start and end in shared memory, and the size of it all."""
+    """Return start and end of each piece in shared memory, and the size of it all."""
     places, start = [], 0
     for size in sizes:
         places.append((start, start + size))
@@ -244,7 +238,7 @@ class Frame:
             self.close()
 
     def opened(self, memory: memoryview) -> Opened:
-        """Find the pickle and its buffers in memory."""
+        """Return the pickle and its buffers, which lie in memory."""
         places, _ = spread_out(struct.unpack(f"<{len(self.body) // 8}Q", self.body))
         payload, *buffers = (memory[start:end] for start, end in places)
         return Opened(payload, buffers)

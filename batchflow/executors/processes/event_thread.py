@@ -1,4 +1,4 @@
-"""A thread that owns some state: others post what it shall do, sockets wake it up.
+"""A thread that owns some state: other threads post functions to it, sockets wake it up.
 
     any thread: post(function, ...) ---> the thread: function(...), then one turn of its owner
 
@@ -23,22 +23,22 @@ __all__ = ["Owner", "EventLoopThread"]
 
 
 class Owner(Protocol):
-    """Whose state the thread holds."""
+    """An object whose methods are called by the thread alone."""
 
     def turn(self) -> float:
-        """Do what can be done; give the seconds after which to come again, whatever happens."""
+        """Do what can be done; return the seconds after which to be called again at the latest."""
         ...
 
     def heard(self, held: Any, events: int) -> None:
-        """Do what a socket asks for that was registered with `held`."""
+        """Read from a socket, or write to it; `held` is what it was registered with."""
         ...
 
     def is_done(self) -> bool:
-        """Tell whether nothing is left to do."""
+        """Check whether nothing is left to do."""
         ...
 
     def collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
-        """Leave nobody waiting: the thread ends by an error. `posted` was not handed over."""
+        """End all futures and waits: the thread ends by an error. `posted` was not called."""
         ...
 
 
@@ -72,8 +72,10 @@ class EventLoopThread:
                 self._open()
             elif not self._is_awake:
                 self._is_awake = True
-                with suppress(OSError):  # it is full, so it will be heard
+                try:  # without `suppress`, which costs three calls for each task
                     self._wakeup_send.send(b"!")
+                except OSError:  # it is full, so the thread wakes up all the same
+                    return
 
     def wait_for(self, event: threading.Event, seconds: float) -> None:
         """Wait for what the thread will do, unless this is the thread."""

@@ -2,7 +2,7 @@
 
 Guarantees:
     - Nothing here waits: what cannot be sent yet is kept until the socket takes it.
-    - However the process ended, there are words for it, and the task that it was at is known.
+    - However the process ended, it can be described, and the task at work is known.
     - After `end` it has neither process nor open file.
 """
 
@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import BatchflowError
-from batchflow.executors.exit_codes import describe_exit
+from batchflow.executors.exceptions import describe_exit
 from batchflow.executors.futures import Arrived
 from batchflow.executors.processes.channel import (
     OWN,
@@ -49,11 +49,11 @@ class Handle:
     """Starts a worker and holds what belongs to it.
 
     Attributes:
-        tasks: What it has been given and not answered, in this order.
+        tasks: The tasks that it has and has not answered, in their order.
         jobs: The numbers of the jobs that it knows.
         is_ready: Whether it has begun to take tasks.
         since: When it was started, or last had nothing to do.
-        borrower: Opens what it sends.
+        reader: Opens the shared memory that it sends.
 
     Raises:
         OSError: It cannot be started.
@@ -71,7 +71,7 @@ class Handle:
         status = memory_file(STATUS_SIZE)
         try:
             self._status, flags = divided(map_file(status, STATUS_SIZE, OWN))
-            self.borrower = SegmentReader(flags)
+            self.reader = SegmentReader(flags)
             self._process = _started(theirs.fileno(), status, self._errors)
         except BaseException:
             self.connection.close()
@@ -95,7 +95,7 @@ class Handle:
 
     @property
     def has_mail(self) -> bool:
-        """Whether something waits until the socket takes it."""
+        """Whether frames wait until the socket takes them."""
         return bool(self._outbox)
 
     def send(
@@ -106,7 +106,7 @@ class Handle:
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket takes."""
+        """Send as much as the socket takes."""
         with suppress(OSError):  # it is full, or broken, which will be seen when it is read
             while self._outbox:
                 data, fds, message = self._outbox[0]
@@ -117,7 +117,7 @@ class Handle:
                     self._outbox.popleft()
 
     def receive(self) -> list[Frame]:
-        """Give what has arrived.
+        """Return the frames that have arrived.
 
         Raises:
             EOFError: The worker has hung up.
@@ -130,14 +130,14 @@ class Handle:
             raise EOFError from error
 
     def opened(self, received: Frame, *, is_error: bool) -> Arrived | Exception:
-        """Open an answer; give what goes wrong."""
+        """Open an answer; return the error if that fails."""
         try:
-            return Arrived(self.borrower.open(received), is_error)
+            return Arrived(self.reader.open(received), is_error)
         except (OSError, BatchflowError) as error:
             return error
 
     def ready(self) -> None:
-        """Take note that it has begun."""
+        """Mark it as ready for tasks."""
         self.is_ready = True
         self.since = time.monotonic()
         self._errors.close()
@@ -152,7 +152,7 @@ class Handle:
         self._process.kill()
 
     def end(self) -> str:
-        """Make sure that nothing is left, and say how the process ended."""
+        """Close everything, wait for the process, and return how it ended, in words."""
         self.connection.close()
         self._receiver.close()
         self._outbox.clear()
@@ -164,7 +164,7 @@ class Handle:
         return words
 
     def abandon(self) -> None:
-        """Let go of everything, in a process that is not the worker's parent."""
+        """Close everything in a forked process, which is not the worker's parent."""
         self.connection.close()
         self._receiver.close()
         self._outbox.clear()

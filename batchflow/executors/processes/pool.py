@@ -22,6 +22,7 @@ See service.py for the thread that deals out tasks, worker.py for the worker's s
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import pickle
@@ -104,7 +105,7 @@ class _Modules:
         self._installed: set[str] = set()  # these are not looked at again
 
     def have_changed(self) -> bool:
-        """Tell whether one has been, since this was asked before."""
+        """Check whether one has been, since this was asked before."""
         changed = False
         for name in [*sys.modules.keys() - self._installed]:
             spec = getattr(sys.modules.get(name), "__spec__", None)
@@ -118,8 +119,16 @@ class _Modules:
 
 
 def _is_installed(origin: str) -> bool:
-    installed = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
-    return "-packages" in origin or origin in ("built-in", "frozen") or origin.startswith(installed)
+    return (
+        "-packages" in origin
+        or origin in ("built-in", "frozen")
+        or origin.startswith(_standard_library())
+    )
+
+
+@functools.cache
+def _standard_library() -> tuple[str, str]:
+    return sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
 
 
 class Job:
@@ -195,7 +204,7 @@ _guard = threading.Lock()
 
 
 def process_pool() -> ProcessPool:
-    """Give the pool of this program.
+    """Return the pool of this program.
 
     Raises:
         BatchflowError: The system has no such processes, or the extra `processes` is missing.

@@ -26,8 +26,7 @@ from contextlib import suppress
 from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors.futures import Arrived
-from batchflow.executors.item_threads import WAKE_UP
+from batchflow.executors.futures import ATTEMPTS, Arrived
 from batchflow.executors.processes.channel import Frame, Message
 from batchflow.executors.processes.event_thread import EventLoopThread
 from batchflow.executors.processes.handle import Handle
@@ -42,10 +41,10 @@ from batchflow.executors.processes.worker import (
     SETTING,
     TASK,
 )
+from batchflow.executors.waiting import WAKE_UP
 
-__all__ = ["ATTEMPTS", "Service"]
+__all__ = ["Service"]
 
-ATTEMPTS = 3
 RETURNS = 30  # deaths of a worker in which a task was not to blame; a bound, never met
 START_ATTEMPTS = 3
 START_SECONDS = 120.0
@@ -94,14 +93,14 @@ class Service:
     # ---- what is posted
 
     def add_job(self, job: JobState) -> None:
-        """Take a job."""
+        """Add a job."""
         if self._is_over:
             job.is_closed.set()
         else:
             self._jobs[job.number] = job
 
     def add_task(self, task: Task) -> None:
-        """Take a task of an open job."""
+        """Add a task of an open job."""
         if self._is_over:
             task.fail(program_ends())
         elif task.job.deadline is not None:
@@ -145,16 +144,16 @@ class Service:
     # ---- the turns of the thread
 
     def turn(self) -> float:
-        """Share out tasks, and look after what nobody tells."""
-        self._share_out()
+        """Hand tasks to workers; see which deadlines are over and which workers have ended."""
+        self._assign_tasks()
         now = time.monotonic()
         if now >= self._next_look:
-            self._look_after(now)
+            self._look_around(now)
             return 0.0  # there may be tasks to share out again
         return self._next_look - now
 
     def heard(self, held: Handle, events: int) -> None:
-        """Send to a worker that has room, and take what it says."""
+        """Send to a worker whose socket has room, and take its answers."""
         if events & selectors.EVENT_WRITE:
             held.flush()
             self.thread.watch(held.connection, also_room=held.has_mail)
@@ -162,7 +161,7 @@ class Service:
             self._read(held)
 
     def is_done(self) -> bool:
-        """Tell whether neither jobs nor workers are left."""
+        """Check whether neither jobs nor workers are left."""
         return not (self._workers or self._leaving or self._jobs or self._closing)
 
     def collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
@@ -186,7 +185,7 @@ class Service:
 
     # ---- tasks to workers
 
-    def _share_out(self) -> None:
+    def _assign_tasks(self) -> None:
         turns = deque(job for job in self._jobs.values() if job.queue)
         while turns:
             job = turns.popleft()
@@ -209,6 +208,8 @@ class Service:
             if worker.is_ready and rank < least:
                 best, least = worker, rank
         if best is not None and best.tasks:
+            # A second task waits behind the first, though another worker may be free before: that
+            # pays where both are so short that the hand-over between them is felt.
             is_felt = job.is_short and all(task.job.is_short for task in best.tasks)
             return best if is_felt else None
         return best
@@ -290,7 +291,7 @@ class Service:
             worker.ready()
         elif received.kind == FORGOTTEN:
             worker.jobs.discard(received.job)
-            worker.borrower.forget()
+            worker.reader.forget()
             for task in [task for task in worker.tasks if task.job.number == received.job]:
                 worker.tasks.remove(task)
                 task.drop()
@@ -315,8 +316,8 @@ class Service:
 
     # ---- what ends
 
-    def _look_after(self, now: float) -> None:
-        """See what nobody tells: deadlines, dead processes, idle ones."""
+    def _look_around(self, now: float) -> None:
+        """Look for what no socket tells: deadlines, dead processes, idle ones."""
         self._next_look = now + WAKE_UP
         for worker in list(self._workers):
             if worker.is_over:
@@ -366,7 +367,12 @@ class Service:
         self._leaving.append(worker)
 
     def _on_worker_death(self, worker: Handle, *, is_free: bool = False) -> None:
-        """Take leave of a worker that has died, and see what becomes of its tasks."""
+        """Remove a worker that has died. Its tasks run again, or fail.
+
+        Args:
+            worker: The worker.
+            is_free: It was killed on purpose, so no task is to blame.
+        """
         self._workers.remove(worker)
         self.thread.unregister(worker.connection)
         blamed = 0 if is_free else worker.status

@@ -1,4 +1,4 @@
-"""Shared memory that comes back: lent with a result, free again when its last array has gone.
+"""Shared memory for results, which is used again when the last array in it has gone.
 
     worker: SegmentPool.message ---> place ---> main process: SegmentReader.open(frame) ---> arrays
        ^                                                                                  |
@@ -30,7 +30,6 @@ from batchflow.executors.processes.channel import (
     OWN,
     Frame,
     Message,
-    is_small,
     map_file,
     memory_file,
     n_maps,
@@ -38,7 +37,7 @@ from batchflow.executors.processes.channel import (
     spread_out,
     write_file,
 )
-from batchflow.executors.serialization.pickling import Opened
+from batchflow.executors.serialization.pickling import INLINE, Opened
 
 __all__ = ["PLACES", "SegmentReader", "SegmentPool"]
 
@@ -48,7 +47,7 @@ MAX_WASTE = 4  # times the size that is needed
 MOST_MAPS = 16_384
 
 # What a flag says.
-FREE, LENT, QUARANTINED = 0, 1, 2  # spoiled: free, but a forked process may still see the memory
+FREE, LENT, QUARANTINED = 0, 1, 2  # quarantined: free, but a forked process may still see it
 
 
 class SegmentPool:
@@ -67,7 +66,7 @@ class SegmentPool:
 
         It takes what `Message.of` takes.
         """
-        if is_small(payload, buffers):
+        if not buffers and len(payload) <= INLINE:
             return Message(payload)
         return self._lent([memoryview(payload), *(buffer.raw() for buffer in buffers)])
 
@@ -157,18 +156,18 @@ class SegmentReader:
         self._known.clear()
 
     def quarantine(self) -> None:
-        """Take note that a process is forked, which will see what is lent now."""
+        """Mark memory that is lent now: a process is forked, which will see it."""
         for number, lent in list(self._lent.items()):
             if lent() is not None:
                 self._quarantined.add(number)
 
     def _returns(self, number: int) -> Any:
-        flags, spoiled, pid = self._flags, self._quarantined, self._pid
+        flags, quarantined, pid = self._flags, self._quarantined, self._pid
 
         def give_back(_: Any) -> None:
             if os.getpid() == pid:  # a forked process has nothing to give back
-                flags[number] = QUARANTINED if number in spoiled else FREE
-                spoiled.discard(number)
+                flags[number] = QUARANTINED if number in quarantined else FREE
+                quarantined.discard(number)
 
         return give_back
 
@@ -177,8 +176,8 @@ _all: weakref.WeakSet[SegmentReader] = weakref.WeakSet()
 
 
 def _before_fork() -> None:
-    for borrower in list(_all):
-        borrower.quarantine()
+    for reader in list(_all):
+        reader.quarantine()
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,11 +18,11 @@ SHORT_SECONDS = 0.02
 
 @dataclass(eq=False)
 class Task(Promise):
-    """One item of a job, on its way.
+    """One item of a job.
 
     Attributes:
         deaths: How many workers it has killed.
-        returns: In how many that died it was.
+        returns: How many workers have died while they had it, whether it was to blame or not.
     """
 
     number: int
@@ -61,11 +61,11 @@ class JobState:
         return self.seconds is not None and self.seconds < SHORT_SECONDS
 
     def took(self, seconds: float) -> None:
-        """Take note of how long a task took."""
+        """Record how long a task took."""
         before = seconds if self.seconds is None else self.seconds
         self.seconds = 0.75 * before + 0.25 * seconds
 
 
 def program_ends() -> BatchflowError:
-    """Make the error for what comes too late."""
+    """Make the error of work that comes while the program ends."""
     return BatchflowError("the program ends: no work is begun in processes any more")

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from batchflow.executors.item_threads import mark_worker, unpacking
+from batchflow.executors.item_threads import mark_worker
 from batchflow.executors.processes.channel import (
     COPY,
     OWN,
@@ -47,6 +47,7 @@ from batchflow.executors.serialization.pickling import (
     packed_apart,
     packed_error,
     unpacked_call,
+    unpacked_item,
 )
 
 __all__ = [
@@ -128,25 +129,12 @@ class _Job:
         self.classes = Classes()  # those that the main process has as well
 
     def function(self) -> Callable[[Any], Any]:
-        """Give the function. What is raised here (no such module, ...) is the task's error."""
+        """Return the function. What is raised here (no such module, ...) is the task's error."""
         if self._function is None:
             self._opened = self._opened or self._frame.open(READ)
-            try:
-                with unpacking:
-                    function, self.classes = unpacked_call(
-                        self._opened.payload, self._opened.buffers
-                    )
-            except BaseException as error:
-                error.add_note("while the function was unpacked in a worker process")
-                raise
+            function, self.classes = unpacked_call(self._opened.payload, self._opened.buffers)
             self._function, self._opened = function, None
         return self._function
-
-
-def _item(received: Frame) -> Any:
-    opened = received.open(COPY)
-    with unpacking:
-        return opened.load()
 
 
 class _Worker:
@@ -171,7 +159,7 @@ class _Worker:
         os.register_at_fork(after_in_child=connection.close)
 
     def work(self) -> NoReturn:
-        """Take what comes, for ever."""
+        """Take frames from the queue, for ever."""
         threading.Thread(target=self._read, name="batchflow-reader", daemon=True).start()
         self._send(READY)
         is_tidy = True
@@ -238,15 +226,13 @@ class _Worker:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
             try:
-                result = job.function()(_item(received))
+                result = job.function()(unpacked_item(received.open(COPY)))
             finally:
                 if os.getpid() != self._pid:  # the task has forked, and this is not the worker
                     os._exit(1)  # before it touches memory that is lent
             kind = DONE
             message = self._lender.message(*packed_apart(result, job.classes, "the result"))
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
             kind, message = FAILED, Message.of(packed_error(error, job.classes))
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
@@ -272,12 +258,12 @@ class _Worker:
 
 
 def divided(status: memoryview) -> tuple[memoryview, memoryview]:
-    """Give the parts of the memory that both sides see: the task at work, flags of lent memory."""
+    """Return the parts of memory that both sides see: the task at work, flags of lent memory."""
     return status[:8].cast("Q"), status[64 : 64 + PLACES]
 
 
 def _settle(body: bytes) -> None:
-    """Take over what the main process had when the job was opened."""
+    """Take over path, folder and environment of the main process, as the job was opened."""
     path, folder, environment = pickle.loads(body)
     sys.path[:] = path
     with suppress(OSError):

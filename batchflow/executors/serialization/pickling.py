@@ -2,11 +2,11 @@
 
 Guarantees:
     - Lambdas, closures and classes of notebooks and scripts can be packed: they travel by value,
-      once, with the function. Their instances come back with the very same class. What of a class
-      no worker needs may travel closed: see closed.py.
+      once, with the function. Their instances come back with the very same class.
+    - What shall stay here of a class has a stub, which travels in its place: see `pack`.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
-    - An array of a file travels to a worker as the path of the file: see files.py.
+    - An array of a file travels to a worker as the path of the file: see mapped_files.py.
     - What cannot be packed is named.
 """
 
@@ -27,8 +27,8 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
+from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.buffers import merged, spread_again
-from batchflow.executors.serialization.closed import Absent, Closing, Late, opened
 from batchflow.executors.serialization.code import reduced_code
 from batchflow.executors.serialization.mapped_files import reduced_to_file
 from batchflow.executors.serialization.strided import has_gaps, reduced_view
@@ -36,23 +36,32 @@ from batchflow.extras import imported
 
 __all__ = [
     "INLINE",
+    "WHILE_UNPACKED",
     "Classes",
-    "Late",
     "Opened",
     "PackedCall",
-    "dumps_late",
+    "Stubs",
+    "dumps_call",
     "dumps_whole",
     "needs_cloudpickle",
     "pack",
     "packed_apart",
     "packed_error",
+    "packed_for_worker",
     "packed_whole",
     "unpacked_call",
+    "unpacked_item",
 ]
 
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
+# The note of an error which the unpacking of a function in a worker has raised.
+WHILE_UNPACKED = "while the function was unpacked in a worker process"
+
 Token = tuple[int, int]
+
+# Reduces a value to its stub, as `reducer_override` of a pickler does; None: it has none.
+Stubs = Callable[[Any], tuple[Any, ...] | None]
 
 
 class Classes:
@@ -66,7 +75,7 @@ class Classes:
         self.tokens: dict[type, Token] = {}
 
     def add(self, cls: type, token: Token | None = None) -> None:
-        """Take a class in, under its number if it has one."""
+        """Add a class, under its number if it has one."""
         token = token or _tokens.get(cls) or (os.getpid(), next(_numbers))
         self.tokens[cls] = _tokens[cls] = token
         _classes[token] = cls
@@ -83,7 +92,7 @@ def _class_of(token: Token) -> type:
 
 @dataclass(eq=False)
 class PackedCall:
-    """A function that is ready for the journey.
+    """A function that is ready to be sent.
 
     Attributes:
         function: The function itself, which keeps its classes alive.
@@ -98,12 +107,12 @@ class PackedCall:
     classes: Classes = field(repr=False)
 
 
-def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall:
+def pack(function: Callable[[Any], Any], stubs: Stubs | None = None) -> PackedCall:
     """Pack a function of one item.
 
     Args:
         function: The function.
-        late: Which members of its classes travel closed; None: none of them.
+        stubs: What travels in the place of some values; None: all travels as it is.
 
     Raises:
         BatchflowError: The extra `processes` is not installed.
@@ -112,9 +121,9 @@ def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall
     needs_cloudpickle()
     classes = Classes()
     try:
-        payload, buffers = _dumps_with_classes(function, classes, late)
+        payload, buffers = _dumps_with_classes(function, classes, stubs)
     except Exception as error:
-        dumps = functools.partial(dumps_late, late=late)
+        dumps = functools.partial(dumps_call, stubs=stubs)
         where = culprit(function, dumps, "the function", error)
         raise ArgumentTypeError(f"cannot be sent to a worker process: {where}") from error
     return PackedCall(function, payload, merged(buffers), classes)
@@ -123,12 +132,27 @@ def pack(function: Callable[[Any], Any], late: Late | None = None) -> PackedCall
 def unpacked_call(
     payload: bytes | memoryview, buffers: Sequence[memoryview]
 ) -> tuple[Callable[[Any], Any], Classes]:
-    """Unpack a function, and the classes that have come with it."""
-    function, pairs = pickle.loads(payload, buffers=spread_again(buffers))
+    """Unpack a function in a worker, and the classes that have come with it.
+
+    Raises:
+        BaseException: Whatever is raised, such as by a module that is missing; it has a note.
+    """
+    try:
+        with unpacking:
+            function, pairs = pickle.loads(payload, buffers=spread_again(buffers))
+    except BaseException as error:
+        error.add_note(WHILE_UNPACKED)
+        raise
     classes = Classes()
     for cls, token in pairs:
         classes.add(cls, token)
     return function, classes
+
+
+def unpacked_item(opened: Opened) -> Any:
+    """Unpack an item in a worker."""
+    with unpacking:
+        return opened.load()
 
 
 def packed_apart(
@@ -145,10 +169,30 @@ def packed_apart(
         ArgumentTypeError: It cannot be packed; the message says which part of it.
     """
     buffers: list[pickle.PickleBuffer] = []
+    if _is_plain(value):
+        return pickle.dumps(value, 5), buffers
     try:
         return _dumps(value, classes, buffers), buffers
     except Exception as error:
         raise _refusal(value, classes, name, error) from None
+
+
+_PLAIN = frozenset([int, float, str, bytes, bool, type(None), slice, np.ndarray])
+
+
+def _is_plain(value: Any) -> bool:
+    """Check whether the standard pickler does the same with a value, such as a ticket, much faster.
+
+    It does with a tuple of numbers, texts, slices and small arrays.
+    """
+    if type(value) is not tuple or not _PLAIN.issuperset(map(type, value)):
+        return False
+    for part in value:
+        if type(part) is np.ndarray and (
+            part.nbytes >= INLINE or part.dtype.hasobject or has_gaps(part)
+        ):
+            return False
+    return True
 
 
 def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
@@ -164,8 +208,37 @@ def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> Argum
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
 
+def packed_for_worker(value: Any, name: str) -> Opened:
+    """Pack a value for a worker; it can lie in something else that is packed, without a copy.
+
+    Big arrays of files travel as the paths of the files.
+
+    Args:
+        value: The value.
+        name: What it is called if it cannot be packed.
+
+    Raises:
+        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    """
+    file = io.BytesIO()
+    buffers: list[Any] = []
+    out_of_band = functools.partial(_stays_in_band, buffers)
+    pickler = _pickler()(file, {}, _Met(Classes()).add, out_of_band)
+    pickler._least_mapped = INLINE
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        raise _refusal(value, Classes(), name, error) from None
+    return Opened(pickle.PickleBuffer(file.getvalue()), buffers)  # type: ignore[arg-type]
+
+
 def packed_error(error: BaseException, classes: Classes) -> bytes:
-    """Pack an error, and beside it what it says, should it not be unpacked on the other side."""
+    """Pack an error of a worker's task, and its last line, should it not be unpacked here.
+
+    Its traceback begins behind the worker's own frame.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
     try:
         form = dumps_whole(sendable(error, lambda value: dumps_whole(value, classes)), classes)
         said = error_line(error)
@@ -197,9 +270,9 @@ def dumps_whole(value: Any, classes: Classes) -> bytes:
     return _dumps(value, classes, None)
 
 
-def dumps_late(value: Any, late: Late | None) -> bytes:
+def dumps_call(value: Any, stubs: Stubs | None) -> bytes:
     """Pack a value as `pack` does, to find out whether it can be packed."""
-    return _dumps_with_classes(value, Classes(), late)[0]
+    return _dumps_with_classes(value, Classes(), stubs)[0]
 
 
 def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
@@ -210,48 +283,14 @@ def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | No
 
 
 def _dumps_with_classes(
-    function: Any, classes: Classes, late: Late | None, known: Classes | None = None
+    function: Any, classes: Classes, stubs: Stubs | None
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """Pack a function, and after it the list of the classes that were met on the way."""
     file, met = io.BytesIO(), _Met(classes)
     buffers: list[pickle.PickleBuffer] = []
     out_of_band = functools.partial(_stays_in_band, buffers)
-    closing = None
-    if late is not None:
-        close = functools.partial(_closed, classes)
-        closing = Closing(late, close, functools.partial(_why, classes))
-    tokens = {} if known is None else known.tokens
-    pickler = _pickler()(file, tokens, met.add, out_of_band, closing)
-    pickler.dump((function if closing is None else _Before(function, closing), met.pairs))
+    _pickler()(file, {}, met.add, out_of_band, stubs).dump((function, met.pairs))
     return file.getvalue(), buffers
-
-
-class _Before:
-    """Unpacks as a function, with what closes behind it packed after it."""
-
-    def __init__(self, function: Any, closing: Closing) -> None:
-        self._parts = function, closing
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _first, self._parts
-
-
-def _first(function: Any, closed: None) -> Any:  # noqa: ARG001  it has been filled on the way
-    return function
-
-
-def _closed(
-    classes: Classes, function: Any, closing: Closing
-) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    file = io.BytesIO()
-    buffers: list[pickle.PickleBuffer] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    _pickler(packets=True)(file, classes.tokens, None, out_of_band, closing).dump(function)
-    return file.getvalue(), buffers
-
-
-def _why(classes: Classes, function: Any, error: Exception) -> str:
-    return culprit(function, functools.partial(dumps_whole, classes=classes), "it", error)
 
 
 class _Met:
@@ -289,44 +328,46 @@ else:
 
 
 @functools.cache
-def _pickler(*, packets: bool = False) -> type[Any]:
-    """Make the class of the pickler, or of that of the packets of closed functions."""
+def _pickler() -> type[Any]:
+    """Make the class of the pickler."""
     needs_cloudpickle()
     import cloudpickle
 
-    mixin = _PacketReductions if packets else _Reductions
-    return type("Pickler", (mixin, cloudpickle.Pickler), {})
+    return type("Pickler", (_Reductions, cloudpickle.Pickler), {})
 
 
 class _Reductions(_Pickler):
-    """Packs classes that the other side has as their numbers, closed functions apart.
+    """Packs classes that the other side has as their numbers.
 
     A mixin for the pickler of cloudpickle, which is imported on use.
     """
 
+    _least_mapped = 0  # bytes of arrays of files that travel as paths
+
     def __init__(
-        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, closing: Any = None
+        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, stubs: Stubs | None = None
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._known = tokens
         self._meets = meets
-        self._closing = closing
+        self._stubs = stubs
 
     def reducer_override(self, value: Any, /) -> Any:
-        if self._meets is not None and (by_file := reduced_to_file(value)) is not None:
-            return by_file
+        if self._stubs is not None and (stub := self._stubs(value)) is not None:
+            return stub
+        is_small = isinstance(value, np.ndarray) and value.nbytes < self._least_mapped
+        if self._meets is not None and not is_small:
+            by_file = reduced_to_file(value)
+            if by_file is not None:
+                return by_file
         if type(value) is np.ndarray and has_gaps(value):
             return reduced_view(value)
         if isinstance(value, type):
             return self._reduced_class(value)
-        if isinstance(value, types.FunctionType):
-            return self._reduced_function(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
             return _cached_property, (value.func, value.attrname)
-        if self._closing is not None and type(value) is types.CellType:
-            self._closing.see(value, None)
         return super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
@@ -336,62 +377,10 @@ class _Reductions(_Pickler):
         reduced: Any = super().reducer_override(cls)
         if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
             self._meets(cls)  # it travels by value
-            if self._closing is not None:
-                self._closing.late.meet(cls)
-                _spare(cls, reduced[2][0], self._closing.late)
         return reduced
-
-    def _reduced_function(self, function: Any) -> Any:
-        closing = self._closing
-        if closing is not None and function in closing.late:
-            return closing.stand_in(function)
-        real = opened(function)
-        reduced = super().reducer_override(real)
-        if reduced is NotImplemented:
-            return reduced if real is function else (_itself, (real,))
-        if closing is not None:
-            closing.see(real, reduced)
-        return reduced
-
-
-class _PacketReductions(_Reductions):
-    """Packs a closed function, for whom what has travelled openly is there."""
-
-    def reducer_override(self, value: Any, /) -> Any:
-        closing, self._closing = self._closing, None
-        try:
-            reduced = super().reducer_override(value)
-        finally:
-            self._closing = closing
-        if isinstance(value, types.FunctionType) and isinstance(reduced, tuple):
-            return closing.sharing(value, reduced)
-        return reduced
-
-    def persistent_id(self, value: Any, /) -> Any:
-        shared = self._closing.shared(value)
-        return None if shared is None else tuple(shared)
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
     made = functools.cached_property(function)
     made.attrname = name
     return made
-
-
-def _spare(cls: type, members: dict[str, Any], late: Late) -> None:
-    """Leave here what cannot be packed of the attributes of a class that no worker needs."""
-    if not late.spares:
-        return
-    known = Classes()
-    known.tokens.update(_tokens)  # the class itself and its like are no obstacle
-    for name, value in members.items():
-        if late.needs(cls, name):
-            continue
-        try:
-            _dumps_with_classes(value, Classes(), late, known)
-        except Exception as error:
-            members[name] = Absent(f"{cls.__qualname__}.{name}", error_line(error))

@@ -28,7 +28,7 @@ MAX_WASTE = 1.5  # times the narrowed size: below, all is copied as it lies, whi
 
 
 def has_gaps(array: NDArray[Any]) -> bool:
-    """Tell whether an array lies in memory with gaps, or backwards."""
+    """Check whether an array lies in memory with gaps, or backwards."""
     flags = array.flags
     return not (flags.c_contiguous or flags.f_contiguous or array.dtype.hasobject)
 

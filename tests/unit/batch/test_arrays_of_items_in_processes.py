@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batchflow import Batch, Dataset, action, inbatch_parallel
-from batchflow.batch.items.packing import packed
+from batchflow.executors.serialization.pickling import packed_for_worker
 
 N_ITEMS = 4
 BIG = np.random.default_rng(1).normal(size=(100, 1000)).astype("f4")
@@ -56,7 +56,8 @@ def test_a_mapped_array_that_a_function_reads_is_mapped_by_the_worker(mapped):
 
 
 def test_a_mapped_array_is_not_in_what_is_packed(mapped):
-    assert len(packed({"held": mapped[3:]}, is_for_worker=True)) < 1000
+    packed = packed_for_worker({"held": mapped[3:]}, "it")
+    assert (len(bytes(packed.payload)) < 1000, packed.buffers) == (True, [])
 
 
 def test_a_mapped_array_comes_back_with_its_values(mapped):

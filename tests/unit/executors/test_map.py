@@ -1,17 +1,38 @@
-"""The rooms of `batchflow.executors`: their maps are complete, what starts early stays light."""
+"""README.md of `batchflow.executors` and the code: files, their order, ways; what starts light."""
 
+import ast
 import importlib
-import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 from own_process import run_alone
 
-ROOMS = [
-    "batchflow.executors",
-    "batchflow.executors.backends",
-    "batchflow.executors.processes",
-    "batchflow.executors.serialization",
-]
+import batchflow.executors
+
+ROOM = Path(batchflow.executors.__file__).parent
+README = (ROOM / "README.md").read_text()
+NAME = "batchflow.executors"
+
+
+def entries():
+    """Give the entries of the map: files and rooms, and in rooms `room/file.py`."""
+    room = ""
+    for indent, name in re.findall(r"^  (  )?([\w]+(?:/|\.py)) +\S", README, re.MULTILINE):
+        if not indent:
+            room = name if name.endswith("/") else ""
+        yield f"{room}{name}" if indent else name
+
+
+IN_ORDER = list(entries())
+FILES = [entry for entry in IN_ORDER if entry.endswith(".py")]
+
+
+def imported_by(path):
+    """Give the files of the executors that a file imports, for its types and on use as well."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{NAME}."):
+            yield node.module.removeprefix(f"{NAME}.").replace(".", "/") + ".py"
 
 
 def loaded_by(statement):
@@ -21,20 +42,33 @@ def loaded_by(statement):
     return {name for name in done.stdout.split() if name.startswith("batchflow.executors.")}
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_the_map_of_a_room_names_all_that_is_in_it(name):
-    room = importlib.import_module(name)
-    modules = list(pkgutil.iter_modules(room.__path__))
-    entries = {f"{module.name}/" if module.ispkg else f"{module.name}.py" for module in modules}
-    in_map = {line.split()[0] for line in room.__doc__.splitlines() if line.startswith("    ")}
-    assert entries
-    assert entries <= in_map
+def test_the_map_names_all_files():
+    files = [path.relative_to(ROOM) for path in ROOM.rglob("*.py") if path.name != "__init__.py"]
+    rooms = {f"{path.parent}/" for path in files if path.parent != Path()}
+    assert sorted(IN_ORDER) == sorted({*map(str, files), *rooms})
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_those_above_it_in_the_map(file):
+    assert set(imported_by(ROOM / file)) <= set(FILES[: FILES.index(file)])
+
+
+WAYS = sorted(set(re.findall(r"`([\w/]+\.py): ([\w.]+)`", README)))
+
+
+@pytest.mark.parametrize(("file", "name"), WAYS)
+def test_each_step_of_a_way_is_where_the_readme_says(file, name):
+    found = importlib.import_module(f"{NAME}.{file.removesuffix('.py').replace('/', '.')}")
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert callable(found)
 
 
 def test_import_batchflow_loads_nothing_for_other_processes():
     assert loaded_by("import batchflow") == {
         "batchflow.executors.loop",
         "batchflow.executors.item_threads",
+        "batchflow.executors.waiting",
     }
 
 
@@ -47,7 +81,6 @@ def test_a_worker_process_loads_only_its_own_side():
         "batchflow.executors.processes.worker",
         "batchflow.executors.serialization",
         "batchflow.executors.serialization.buffers",
-        "batchflow.executors.serialization.closed",
         "batchflow.executors.serialization.code",
         "batchflow.executors.exceptions",
         "batchflow.executors.serialization.mapped_files",
@@ -60,11 +93,9 @@ def test_a_worker_of_others_loads_only_its_own_side():
     new = loaded_by("import batchflow.executors.backends.call") - loaded_by("import batchflow")
     assert new == {
         "batchflow.executors.backends",
-        "batchflow.executors.backends.board",
         "batchflow.executors.backends.call",
         "batchflow.executors.serialization",
         "batchflow.executors.serialization.buffers",
-        "batchflow.executors.serialization.closed",
         "batchflow.executors.serialization.code",
         "batchflow.executors.exceptions",
         "batchflow.executors.serialization.mapped_files",

@@ -24,10 +24,9 @@ from batchflow.errors import (
 )
 from batchflow.executors import scheduler
 from batchflow.executors.backends import call
-from batchflow.executors.backends.base import worker_count
 from batchflow.executors.backends.call import DONE, MISSING, FunctionKey, SentFunction, remote_call
-from batchflow.executors.backends.ray import RayExecutor
-from batchflow.executors.job import open_job
+from batchflow.executors.backends.kinds import worker_count
+from batchflow.executors.job import check_available, open_job
 from batchflow.executors.serialization.pickling import pack
 from batchflow.testing import nothing_left
 
@@ -236,7 +235,7 @@ def test_a_result_that_cannot_travel_is_named(pool, opened):
 def _in_a_worker(monkeypatch):
     """Let this process do as if it were one."""
     monkeypatch.setattr(call, "mark_worker", lambda: None)
-    monkeypatch.setattr(call, "_plans", type(call._plans)())
+    monkeypatch.setattr(call, "_functions", type(call._functions)())
 
 
 def key_of(name):
@@ -244,7 +243,7 @@ def key_of(name):
 
 
 @pytest.mark.usefixtures("_in_a_worker")
-def test_a_worker_keeps_the_plans_used_last():
+def test_a_worker_keeps_the_functions_used_last():
     plan, item = SentFunction.of(pack(abs)), pickle.dumps(-3)
 
     def call(name, plan=None):
@@ -258,7 +257,7 @@ def test_a_worker_keeps_the_plans_used_last():
 
 
 @pytest.mark.usefixtures("_in_a_worker")
-def test_a_worker_forgets_plans_that_have_ended():
+def test_a_worker_forgets_functions_that_have_ended():
     plan, item = SentFunction.of(pack(abs)), pickle.dumps(-3)
     remote_call(key_of("a"), plan, item, ())
     remote_call(key_of("b"), plan, item, ("a", "never seen"))
@@ -490,7 +489,7 @@ def test_no_more_tasks_than_workers_were_asked_for(pool, opened):
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
 
-def test_a_mistake_in_the_desk_leaves_nobody_waiting(pool, opened, monkeypatch):
+def test_a_mistake_in_the_scheduler_leaves_nobody_waiting(pool, opened, monkeypatch):
     def broken(self, task):
         raise ZeroDivisionError
 
@@ -529,7 +528,7 @@ def test_an_executor_of_threads_is_refused(opened):
 def test_ray_that_is_not_installed_is_an_error_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BatchflowError, match=r"pip install '\.\[ray\]'"):
-        RayExecutor()
+        check_available("ray")
 
 
 def test_the_number_of_workers_is_asked(pool):

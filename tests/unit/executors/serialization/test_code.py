@@ -11,13 +11,12 @@ import pytest
 
 from batchflow import ArrayBatch, B, Dataset
 from batchflow.batch import apply_parallel
-from batchflow.batch.items.packing import packed
 from batchflow.executors.serialization.code import reduced_code
 from batchflow.executors.serialization.pickling import Classes, dumps_whole
 
-packers = pytest.mark.parametrize(
-    "pack", [packed, lambda value: dumps_whole(value, Classes())], ids=["items", "batches"]
-)
+
+def packed(value):
+    return dumps_whole(value, Classes())
 
 
 def _plain(code):
@@ -39,21 +38,19 @@ def _all_files(code):
     return {code.co_filename}.union(*(_all_files(part) for part in inner))
 
 
-@packers
-def test_code_names_its_file_inside_and_out(pack):
+def test_code_names_its_file_inside_and_out():
     def outer():
         return lambda x: [x / y for y in ()]
 
-    assert _all_files(pickle.loads(pack(outer)).__code__) == {__file__}
+    assert _all_files(pickle.loads(packed(outer)).__code__) == {__file__}
 
 
-@packers
-def test_a_method_of_a_class_that_travels_names_its_file(pack):
+def test_a_method_of_a_class_that_travels_names_its_file():
     class Local:
         def method(self):
             return [x + 1 for x in ()]
 
-    assert _all_files(pickle.loads(pack(Local)).method.__code__) == {__file__}
+    assert _all_files(pickle.loads(packed(Local)).method.__code__) == {__file__}
 
 
 @pytest.mark.parametrize("reduce", [_plain, _without_a_file])

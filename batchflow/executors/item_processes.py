@@ -1,24 +1,23 @@
-"""Per-item work in the worker processes of the program: see pool.py.
+"""Per-item work in the worker processes of the program: see processes/pool.py.
 
 Guarantees:
-    - However a call ends, no chunk of it is begun afterwards, and no process works for nobody: when
-      a timeout, Ctrl-C or an error ends a call, those at work for it are killed.
+    - However a call ends, no chunk of it begins afterwards, and no process works for nobody: when a
+      timeout, Ctrl-C or an error ends a call, the processes at work for it are killed.
     - A chunk whose process was killed runs again in another one: three times in all.
-    - What runs in a worker process does per-item work of its own in place.
+    - A worker process does per-item work of its own in place.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from batchflow.errors import ItemTimeoutError, WorkerDiedError
-from batchflow.executors.item_threads import WAKE_UP, cpu_count, end_of, is_worker
-from batchflow.executors.processes.pool import process_pool
-from batchflow.executors.serialization.pickling import PackedCall, pack
+from batchflow.executors.item_threads import cpu_count, end_of, is_worker
+from batchflow.executors.job import open_job
+from batchflow.executors.serialization.pickling import pack
+from batchflow.executors.waiting import result_of
 
 __all__ = ["in_processes"]
 
@@ -35,8 +34,8 @@ def in_processes(
     In a worker process it calls them in place.
 
     Args:
-        work: A function that can be imported there. It should not raise.
-        chunks: The arguments of each call; they must be picklable.
+        work: The function, which is packed once for all chunks.
+        chunks: The arguments of each call.
         n_workers: The most chunks at work at once, by default one for each CPU.
         timeout: Seconds for the whole call. Processes at work when it ends are killed.
 
@@ -44,6 +43,7 @@ def in_processes(
         What the calls returned, in the order of the chunks.
 
     Raises:
+        Exception: What the first chunk that failed has raised.
         BatchflowError: The extra `processes` is not installed.
         ItemTimeoutError: Some chunks were not finished in time.
         WorkerDiedError: A chunk lost three processes.
@@ -51,13 +51,13 @@ def in_processes(
     if is_worker():
         return [work(*chunk) for chunk in chunks]
     end = end_of(timeout)
-    job = process_pool().open(_packed(work), n_workers or cpu_count())
+    job = open_job("processes", pack(functools.partial(_call, work)), n_workers or cpu_count())
     try:
         futures = [job.submit(chunk) for chunk in chunks]
         results = []
         for place, future in enumerate(futures):
             try:
-                results.append(_result(future, end))
+                results.append(result_of(future, end))
             except TimeoutError:
                 unfinished = [i for i, other in enumerate(futures) if not other.done()]
                 raise ItemTimeoutError(f"not finished after {timeout} s", unfinished) from None
@@ -71,26 +71,5 @@ def in_processes(
         job.close(0.0)
 
 
-@functools.lru_cache(maxsize=8)
-def _packed(work: Callable[..., Any]) -> PackedCall:
-    return pack(functools.partial(_call, work))
-
-
 def _call(work: Callable[..., Any], chunk: tuple[Any, ...]) -> Any:
     return work(*chunk)
-
-
-def _result(future: Future[Any], end: float | None) -> Any:
-    """Wait for a result. Wakes up now and then: a wait without end can miss a Ctrl-C."""
-    try:
-        while not future.done():
-            left = WAKE_UP if end is None else end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            try:
-                return future.result(min(left, WAKE_UP))
-            except TimeoutError:
-                continue
-        return future.result()
-    finally:
-        del future  # its error holds this frame: no circle

@@ -1,0 +1,294 @@
+"""Calls for items in worker processes.
+
+    the function, a snapshot of the batch --- once ---> each worker: unpacked for its first chunk
+    chunks: the arguments of some calls   -----------> called in turn
+    outcomes                              <-----------
+
+Guarantees:
+    - A call gives the same outcome and draws the same random numbers as on any other target.
+    - A call is made once; where its process was killed, its chunk is made again from the start.
+    - Of an item its own values travel, not its batch; see snapshot.py for the batch.
+    - An error arrives as what it is, with the traceback of the worker as one more note.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from batchflow.batch.item import item_reducer
+from batchflow.batch.items.calls import Failed, ItemCalls, Target
+from batchflow.batch.items.reads import names_read
+from batchflow.batch.items.snapshot import Snapshot, lone_item
+from batchflow.batch.items.streams import ItemStreams
+from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
+from batchflow.executors.exceptions import error_line, sendable
+from batchflow.executors.item_processes import in_processes
+from batchflow.executors.item_threads import cpu_count, unpacking
+from batchflow.executors.serialization.pickling import (
+    Classes,
+    Opened,
+    dumps_whole,
+    packed_apart,
+    packed_for_worker,
+)
+from batchflow.generators import GeneratorWatch, noticed
+
+__all__ = ["call_in_processes"]
+
+_CHUNKS_PER_WORKER = 2
+
+
+def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
+    """Make the calls in worker processes.
+
+    Returns:
+        What each call returned, or `Failed`.
+
+    Raises:
+        ArgumentTypeError: The function or an argument cannot be sent.
+        ItemTimeoutError: They were not finished in time.
+        WorkerDiedError: Processes were killed.
+    """
+    n_calls = len(calls.calls)
+    if not n_calls:
+        return []
+    n_workers = min(target.n_workers or cpu_count(), n_calls)
+    chunks = _cut(n_calls, _CHUNKS_PER_WORKER * n_workers)
+    streams = ItemStreams(calls.batch)
+    work, parts = _packed(calls, streams, chunks)
+    outcomes: list[Any] = []
+    for answer in _answers(calls, chunks, work, parts, n_workers, target.timeout):
+        if answer.drew:
+            streams.seed()
+        if (names := noticed.get()) is not None:
+            names.update(answer.drawn)
+        outcomes += answer.outcomes.load()
+    return outcomes
+
+
+def _cut(n_calls: int, n_chunks: int) -> list[range]:
+    edges = np.linspace(0, n_calls, min(n_chunks, n_calls) + 1, dtype=int).tolist()
+    return [range(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def _packed(
+    calls: ItemCalls, streams: ItemStreams, chunks: Sequence[range]
+) -> tuple[_Work, list[tuple[Opened]]]:
+    """Pack everything before the first call begins."""
+    try:
+        with _lone_items(_item_names(calls)):
+            snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
+            task = _Task(
+                calls.wrapper or calls.function,
+                calls.wrapper is not None,
+                snapshot,
+                streams.peek() if snapshot is not None and snapshot.reads_rng else None,
+                calls.keeps_results,
+                noticed.get() is not None,
+            )
+            parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
+            packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
+            return _Work(calls.name, packed_for_worker(task, "the call")), packed
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(
+            f"{calls.name}(): the function or an argument cannot be sent to a worker process: "
+            f'{error}. Pass something else, or write target="threads"'
+        ) from error
+
+
+def _item_names(calls: ItemCalls) -> frozenset[str] | None:
+    """Return the components that the function reads of the item that it is given; None: all."""
+    return names_read(calls.function, len(calls.first)) if calls.gives_items else None
+
+
+@contextmanager
+def _lone_items(names: frozenset[str] | None = None) -> Iterator[None]:
+    token = item_reducer.set(partial(lone_item, names=names))
+    try:
+        yield
+    finally:
+        item_reducer.reset(token)
+
+
+def _answers(
+    calls: ItemCalls,
+    chunks: Sequence[range],
+    work: _Work,
+    parts: list[tuple[Opened]],
+    n_workers: int,
+    timeout: float | None,
+) -> list[_Answer]:
+    """Let workers make the calls of the chunks."""
+    try:
+        return in_processes(work, parts, n_workers=n_workers, timeout=timeout)
+    except ItemTimeoutError as error:
+        raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
+    except WorkerDiedError as error:
+        places = ", ".join(calls.place(i) for i in chunks[error.position][:10])
+        raise WorkerDiedError(
+            f"{calls.name}() {places}: {error}",
+            error.position,
+            attempts=error.attempts,
+            cause=error.cause,
+        ) from error
+
+
+# ---- in a worker
+
+
+@dataclass
+class _Task:
+    """The common part of the calls of all chunks.
+
+    Attributes:
+        function: The function, or what it is the `__wrapped__` of.
+        is_wrapped: Which of the two.
+        snapshot: Of the batch; None if the function takes no batch.
+        seed: Of the random streams of the items; None if they draw no numbers.
+        keeps_results: Whether the results are used.
+        is_watched: Whether draws from global random generators are reported.
+        numpy_errors: The setting of `np.errstate`.
+    """
+
+    function: Any
+    is_wrapped: bool
+    snapshot: Snapshot | None
+    seed: int | None
+    keeps_results: bool
+    is_watched: bool
+    numpy_errors: Any = field(default_factory=np.geterr)
+
+
+@dataclass
+class _Answer:
+    """The answer of a worker to a chunk.
+
+    Attributes:
+        outcomes: What each call returned, or `Failed`: packed.
+        drew: Whether a call has drawn random numbers.
+        drawn: The global random generators that the calls have drawn from, where they are watched.
+    """
+
+    outcomes: Opened
+    drew: bool
+    drawn: list[str]
+
+
+class _Work:
+    """Makes the calls of chunks, in a worker.
+
+    Args:
+        name: The name of the function in messages.
+        packed: The task, which is unpacked for the first chunk.
+    """
+
+    def __init__(self, name: str, packed: Opened) -> None:
+        self._name = name
+        self._packed: Opened | None = packed
+        self._task: Any = None
+        self._first: list[Any] = []
+
+    def __call__(self, chunk: Opened) -> _Answer:
+        """Make the calls of a chunk.
+
+        Raises:
+            ArgumentTypeError: It cannot be unpacked here.
+        """
+        try:
+            with unpacking:
+                if self._packed is not None:
+                    self._task, self._packed = self._packed.load(), None
+                    snapshot = self._task.snapshot
+                    self._first = [] if snapshot is None else [snapshot.batch()]
+                calls = chunk.load()
+        except Exception as error:
+            raise ArgumentTypeError(
+                f"{self._name}(): a worker process cannot unpack what it was sent: "
+                f"{error_line(error)}. Functions and classes must be defined in a module that can "
+                'be imported there, or within a function; or write target="threads"'
+            ) from error
+        return contextvars.copy_context().run(self._answer, calls)
+
+    def _answer(self, calls: list[tuple[int, Any, Any]]) -> _Answer:
+        task = self._task
+        streams = _Streams(self._first[0], task.seed) if self._first else None
+        drawn: list[str] = []
+        with np.errstate(**task.numpy_errors):
+            if task.is_watched:
+                with GeneratorWatch() as watch:
+                    states = watch.states()
+                    outcomes = self._outcomes(calls, streams)
+                    drawn = watch.drawn(states)
+            else:
+                outcomes = self._outcomes(calls, streams)
+        drew = streams is not None and streams.drew
+        return _Answer(_packed_outcomes(outcomes), drew, drawn)
+
+    def _outcomes(self, calls: list[tuple[int, Any, Any]], streams: _Streams | None) -> list[Any]:
+        task = self._task
+        function = task.function.__wrapped__ if task.is_wrapped else task.function
+        outcomes: list[Any] = []
+        for position, args, kwargs in calls:
+            if streams is not None:
+                streams.enter(position)
+            try:
+                result = function(*self._first, *args, **kwargs)
+                outcomes.append(result if task.keeps_results else None)
+            except Exception as error:  # noqa: BLE001  the outcome
+                outcomes.append(Failed(_sendable(error)))
+        return outcomes
+
+
+class _Streams(ItemStreams):
+    """The random streams of the items, with the seed from the main process.
+
+    Attributes:
+        drew: Whether an item has drawn from its stream.
+    """
+
+    def __init__(self, batch: Any, seed: int | None) -> None:
+        super().__init__(batch)
+        self._seed = seed
+        self.drew = False
+
+    def seed(self) -> int:
+        """Return the seed of the streams."""
+        self.drew = True
+        if self._seed is None:
+            raise ArgumentTypeError("self.rng is not here: no code is seen to read it")
+        return self._seed
+
+
+_sendable = partial(sendable, dumps=partial(dumps_whole, classes=Classes()))
+
+
+def _packed_outcomes(outcomes: list[Any]) -> Opened:
+    """Pack outcomes; one that cannot be packed becomes an error, and the others stay."""
+    with _lone_items():
+        try:
+            return _packed_result(outcomes)
+        except ArgumentTypeError:  # one of the outcomes: which?
+            return _packed_result([_packable(outcome) for outcome in outcomes])
+
+
+def _packable(outcome: Any) -> Any:
+    try:
+        _packed_result(outcome)
+    except ArgumentTypeError as error:
+        kind = type(outcome).__name__
+        return Failed(ArgumentTypeError(f"the result, a {kind}, cannot be sent back: {error}"))
+    return outcome
+
+
+def _packed_result(value: Any) -> Opened:
+    payload, buffers = packed_apart(value, Classes(), "the result")
+    return Opened(pickle.PickleBuffer(payload), buffers)  # type: ignore[arg-type]

@@ -1,0 +1,339 @@
+"""A read-only snapshot of a batch: `self` of calls for items in worker processes.
+
+    Snapshot.of(batch, function) -------> pickled once for all workers -------> snapshot.batch()
+
+Guarantees:
+    - It has the class of the batch, and of its attributes those that the function reads: see
+      reads.py. Where that cannot be told it has all of them.
+    - Big arrays are copied once, into memory that all workers read. An attribute is unpacked when a
+      worker first reads it.
+    - An attribute that cannot travel is refused where it is read, by its name.
+    - Writing to the batch, which would be lost, is refused.
+    - The pipeline has the variables as they are when the calls begin. The dataset has its index and
+      its attributes, and none of its data.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from batchflow.batch.core import BatchData
+from batchflow.batch.directory import in_parallel
+from batchflow.batch.item import Item
+from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
+from batchflow.executors.exceptions import error_line
+from batchflow.executors.item_threads import unpacking
+from batchflow.executors.serialization.pickling import Opened, packed_for_worker
+from batchflow.index import Split
+
+__all__ = ["Snapshot", "lone_item"]
+
+_NEVER = frozenset({"_rng", "_rng_key", "_loop", "_writes", "_labels"})
+_ALWAYS = frozenset({"index", "_source_ids", "_sources"})
+_SMALL = (int, float, str, bool, type(None))
+_ADVICE = 'Pass what the items need of it as an argument, or write target="threads"'
+
+
+@dataclass
+class Snapshot:
+    """A snapshot of a batch.
+
+    Attributes:
+        batch_class: The class of the batch.
+        plain: Small attributes of the batch's dictionary, as they are.
+        parts: The other attributes.
+        reads_rng: Whether the function may draw from the batch's generator.
+    """
+
+    batch_class: Any
+    plain: dict[str, Any]
+    parts: dict[str, _Part]
+    reads_rng: bool
+
+    @classmethod
+    def of(cls, batch: Any, function: Any) -> Snapshot:
+        """Return a snapshot of a batch for a function that takes it."""
+        paths = paths_read(function, type(batch))
+        names = None if paths is None else {path[path[0] == ITEM] for path in paths}
+        plain: dict[str, Any] = {}
+        parts = _members_that_stay(type(batch))
+        for name, value in _attributes(batch).items():
+            if name in batch.__dict__ and (type(value) in _SMALL or name in _ALWAYS):
+                plain[name] = value
+            elif names is not None and name not in names:
+                parts[name] = _Part("", f"self.{name} is not here: no code is seen to read it")
+            elif name == "pipeline":
+                parts[name] = _Part.of(f"self.{name}", _PipelineSnapshot, value, paths)
+            else:
+                make = _without_data if name == "dataset" else _itself
+                parts[name] = _Part.of(f"self.{name}", make, value)
+        return cls(type(batch), plain, parts, names is None or "rng" in names)
+
+    def batch(self) -> Any:
+        """Return the batch, in a worker."""
+        kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), {**self.parts})
+        kind.__module__ = self.batch_class.__module__
+        batch = object.__new__(kind)
+        batch.__dict__.update(self.plain)
+        return batch
+
+
+def _members_that_stay(cls: Any) -> dict[str, _Part]:
+    """Return the members that are refused: models, and ordered actions in parallel ones."""
+    stay = {"models": "self.models is not here: models stay in the main process"}
+    for name, function, spec in cls._actions.values() if in_parallel.get() else ():
+        if spec.singleton or spec.model is not None:
+            shown = function.__qualname__
+            stay[name] = f"{shown} is not here: ordered actions stay in the main process"
+    return {name: _Part("", reason) for name, reason in stay.items()}
+
+
+def _attributes(batch: Any) -> dict[str, Any]:
+    slots: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
+    held = {name: getattr(batch, name) for name in slots if hasattr(batch, name)}
+    return {name: value for name, value in (batch.__dict__ | held).items() if name not in _NEVER}
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class _Part:
+    """An attribute of a snapshot: unpacked when it is first read, and never written.
+
+    Args:
+        name: How to call it.
+        packed: The value; or the error, or the reason of one, that reading it raises.
+        is_error: Whether it is an error.
+    """
+
+    def __init__(self, name: str, packed: Opened | str, is_error: bool = False) -> None:
+        self._name = name
+        self._packed: Opened | str | None = packed
+        self._is_error = is_error
+        self._value: Any = None
+
+    @classmethod
+    def of(cls, name: str, make: Callable[..., Any], *args: Any) -> _Part:
+        """Pack the value that a function returns, or the error that it raises."""
+        value, is_error = None, False
+        try:
+            value = make(*args)
+        except Exception as error:  # noqa: BLE001  raised where it is read
+            value, is_error = error.with_traceback(None), True
+        try:
+            return cls(name, packed_for_worker(value, name), is_error)
+        except ArgumentTypeError as error:
+            return cls(name, f"{name}: {error_line(value)}" if is_error else str(error))
+
+    def read(self) -> Any:
+        """Return the value.
+
+        Raises:
+            ArgumentTypeError: It has not travelled, or cannot be unpacked here.
+        """
+        if isinstance(self._packed, str):
+            raise ArgumentTypeError(f"{self._packed}. {_ADVICE}")
+        if self._packed is not None:
+            value = self._unpacked(self._packed)
+            if self._is_error:
+                raise value
+            self._value, self._packed = _fixed(value), None
+        return self._value
+
+    def _unpacked(self, packed: Opened) -> Any:
+        try:
+            with unpacking:
+                return packed.load()
+        except Exception as error:
+            raise ArgumentTypeError(
+                f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
+            ) from error
+
+    def __get__(self, batch: Any, owner: Any = None) -> Any:
+        return self.read()
+
+    def __set__(self, batch: Any, value: Any) -> NoReturn:
+        refuse_writing(self._name.removeprefix("self."))
+
+
+class _ReadOnly:
+    """The first parent of the class of a snapshot, before the class of the batch."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Do nothing: the class was checked where it was defined."""
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        refuse_writing(name)
+
+    def __setitem__(self, item_id: Any, value: Any) -> NoReturn:
+        refuse_writing(item_id)
+
+    def create_subset(self, ids: Any) -> NoReturn:  # noqa: ARG002  refused
+        """Refuse.
+
+        Raises:
+            ArgumentTypeError: Always.
+        """
+        raise ArgumentTypeError(f"a worker process cannot make a batch of some items. {_ADVICE}")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("self stays in the worker process; return what was computed")
+
+
+def refuse_writing(what: object) -> NoReturn:
+    """Refuse to write to the batch in a worker process.
+
+    Raises:
+        ArgumentTypeError: Always.
+    """
+    raise ArgumentTypeError(
+        f"a worker process cannot write to the batch ({what!r}): it would be lost. Return the "
+        'value and store it by post=, use apply_parallel, or write target="threads"'
+    )
+
+
+class FixedList(list[Any]):
+    """A list whose elements cannot be replaced."""
+
+    def __setitem__(self, place: Any, value: Any) -> NoReturn:
+        refuse_writing(place)
+
+
+def _fixed(value: Any) -> Any:
+    if type(value) is list:
+        for part in value:
+            if isinstance(part, np.ndarray):
+                part.flags.writeable = False
+        return FixedList(value)
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    return value
+
+
+# ---- items
+
+
+class _OneItem:
+    """Holds the components of one item, as its batch does."""
+
+    def __init__(self, components: tuple[str, ...], values: dict[str, Any]) -> None:
+        self.components = components
+        for name, value in values.items():
+            setattr(self, name, None if value is None else FixedList(value))
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnknownAttributeError(f"item.{name} is not here: no code is seen to read it")
+
+    def __repr__(self) -> str:
+        return "<a batch of one item in a worker process>"
+
+
+def lone_item(item: Item, names: Collection[str] | None = None) -> tuple[Any, ...]:
+    """Reduce an item for a pickler: to its own values, without its batch.
+
+    Args:
+        item: The item.
+        names: The components that are read of it; None: all.
+    """
+    batch, position = item._batch, item._position
+    values = {}
+    for name in batch.components:
+        if names is None or name in names:
+            part = getattr(batch, name)
+            values[name] = part if part is None else [part[position]]
+    return _lone_item, (tuple(batch.components), values)
+
+
+def _lone_item(components: tuple[str, ...], values: dict[str, Any]) -> Item:
+    return Item(_OneItem(components, values), 0)  # type: ignore[arg-type]
+
+
+# ---- pipeline and dataset
+
+
+class _PipelineSnapshot:
+    """A pipeline in a worker process: its variables as they were when the calls began.
+
+    Args:
+        pipeline: The pipeline.
+        paths: What the items read of the batch; None: whatever there is.
+    """
+
+    def __init__(self, pipeline: Any, paths: frozenset[Path] | None) -> None:
+        read = {path[1:] for path in paths or [("pipeline",)] if path[0] == "pipeline"}
+        named = {path[1] for path in read if len(path) > 1 and path[0] in NAME_TAKERS}
+        self._names = frozenset((getattr(pipeline, "_state", None) or pipeline).names)
+        self.seed = pipeline.seed
+        is_all = () in read
+        is_any_name = is_all or not read.isdisjoint((name,) for name in NAME_TAKERS)
+        self._variables = {
+            name: _Part.of(f"the variable {name!r}", pipeline.v, name)
+            for name in (self._names if is_any_name else self._names & named)
+        }
+        self._parts = {
+            name: _Part.of(f"self.pipeline.{name}", make, getattr(pipeline, name))
+            for name, make in (("config", _itself), ("dataset", _without_data))
+            if is_all or any(path[0] == name for path in read)
+        }
+
+    def v(self, name: str) -> Any:
+        """Return the value of a variable."""
+        if name not in self._names:
+            raise UnknownNameError(
+                f"no variable {name!r} is declared.{did_you_mean(name, self._names)} Declare it "
+                f"with .init_variable({name!r}, ...) in the chain"
+            )
+        return self._variables[name].read()
+
+    get_variable = v
+
+    def has_variable(self, name: str) -> bool:
+        """Check whether a variable is declared."""
+        return name in self._names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._parts:
+            return self._parts[name].read()
+        raise UnknownAttributeError(
+            f"self.pipeline.{name} is not here: in a worker process the items read variables, "
+            f"config, dataset and seed of their pipeline. {_ADVICE}"
+        )
+
+
+def _without_data(value: Any) -> Any:
+    """Return a dataset without its data, and its parts as well."""
+    if isinstance(value, BatchData):
+        return _DataAtHome()
+    if isinstance(value, Split):
+        return Split(*map(_without_data, value))
+    if not hasattr(value, "batch_class"):
+        return value
+    twin = copy.copy(value)
+    twin.__dict__.update({name: _without_data(part) for name, part in vars(twin).items()})
+    return twin
+
+
+class _DataAtHome:
+    """Stands for the data of a dataset."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ArgumentTypeError(
+            f"the data of a dataset does not travel to worker processes for items. {_ADVICE}"
+        )
