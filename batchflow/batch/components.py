@@ -134,7 +134,7 @@ def check_new_component(batch: BaseBatch, name: str) -> None:
         raise ArgumentTypeError(f"{shown}: a component has the name of an attribute, got {name!r}")
     if name in RESERVED or name in TAKEN or name in METHODS or name.startswith("_"):
         raise ArgumentValueError(f"{shown}: {name!r} is a name that every batch has already")
-    if name in type(batch)._actions or callable(getattr(type(batch), name, None)):
+    if callable(getattr(type(batch), name, None)):
         raise ArgumentValueError(f"{shown}: {name!r} is a method, and cannot be a component")
 
 
