@@ -6,6 +6,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What Python has compiled is kept: tests start hundreds of programs, and pytest compiles each test.
+unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export MPLBACKEND ?= Agg
 
@@ -100,7 +102,7 @@ test-tensorflow: $(VENV)/dev-installed
 
 # Every block of code and every output in README, docs and docstrings.
 docs: $(VENV)/dev-installed
-	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules
+	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules $(TWO)
 
 notebooks: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests/notebooks

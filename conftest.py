@@ -27,7 +27,7 @@ _pages = Sybil(_PARSERS, patterns=["*.md"], path="docs")
 pytest_collect_file = (_readme + _pages).pytest()
 
 
-_NEEDS_KERAS = re.compile(r"^pytestmark = .*pytest\.mark\.tensorflow", re.MULTILINE)
+_NEEDS_KERAS = re.compile(r"^pytestmark = (?:\[[^]]*)?pytest\.mark\.tensorflow", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

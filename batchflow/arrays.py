@@ -1,13 +1,13 @@
-"""Lists to arrays, and arrays to wider ones, without a change of any value.
+"""Lists to arrays, and arrays to wider dtypes, without a change of any value.
 
 Guarantees:
     - A list becomes an array of numbers, bools, dates or records only if each element comes back
       equal and of its kind. Otherwise the array holds the elements themselves, as objects.
     - A number may become a wider kind of number, as long as it stays exactly equal. A bool is no
       number.
-    - Texts and bytes are kept as objects: an array of fixed width cuts NUL at their ends, and gives
-      each the room of the longest.
-    - Only lists, tuples and ranges are gone through. Nothing else is iterated.
+    - Texts and bytes are kept as objects: an array of fixed width cuts NUL at their ends, and takes
+      the width of the longest for each.
+    - Only lists, tuples and ranges are iterated.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _TEXTS = (frozenset({str, np.str_}), frozenset({bytes, np.bytes_}))
 _TENSORS = frozenset({"torch", "tensorflow", "jax", "jaxlib"})
 # Kinds of dtypes whose values are of one kind: numbers, bools, texts, bytes, dates, durations.
 _GROUPS = {kind: name for name in ("iufc", "b", "UT", "S", "M", "m") for kind in name}
-TEXT_BYTES = 80  # that a text as an object takes, beyond its characters
-# Types whose values nobody can change, so that a reference is as good as a copy.
+TEXT_BYTES = 80  # of a text as an object, beyond its characters
+# Types of immutable values, of which a reference is as good as a copy.
 IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
 
@@ -61,19 +61,19 @@ def package_of(value: Any) -> str:
 
 
 def is_table(value: Any) -> bool:
-    """Tell whether a value is a table with columns by name: of pandas, polars or Arrow."""
+    """Check whether a value is a table with columns by name: of pandas, polars or Arrow."""
     return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
         value, "__getitem__"
     )
 
 
 def is_column(value: Any) -> bool:
-    """Tell whether a value is a column of a table: of pandas, polars or Arrow."""
+    """Check whether a value is a column of a table: of pandas, polars or Arrow."""
     return hasattr(value, "to_numpy") and not is_table(value)
 
 
 def column_array(column: Any) -> npt.NDArray[Any]:
-    """Make an array of a column; what is missing stays missing, and texts keep their ends."""
+    """Return an array of a column. Missing values stay missing, and texts keep their ends."""
     if keeps_objects(column):
         return object_array(column_items(column))
     array = plain_array(column)
@@ -81,7 +81,7 @@ def column_array(column: Any) -> npt.NDArray[Any]:
 
 
 def keeps_objects(column: Any) -> bool:
-    """Tell whether an array of a column would lose missing values or time zones."""
+    """Check whether an array of a column would lose missing values or time zones."""
     if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
         return not isinstance(column.dtype, np.dtype) and bool(column.isna().any())
     nulls = getattr(column, "null_count", 0)
@@ -99,17 +99,17 @@ def column_items(column: Any) -> list[Any]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Tell whether a value is a tensor of torch, TensorFlow or JAX."""
+    """Check whether a value is a tensor of torch, TensorFlow or JAX."""
     return package_of(value) in _TENSORS and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def is_sparse(value: Any) -> bool:
-    """Tell whether a value is a sparse matrix or array of SciPy."""
+    """Check whether a value is a sparse matrix or array of SciPy."""
     return hasattr(value, "tocsr") and hasattr(value, "nnz")
 
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
-    """Return an array of NumPy's own class, or a masked one: the mask belongs to the data."""
+    """Return a value as an array of NumPy's own class, or a masked one: masks are data."""
     array = np.asanyarray(value)
     return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
 
@@ -123,7 +123,7 @@ def object_array(items: Sequence[Any]) -> npt.NDArray[Any]:
 
 
 def is_array_like(value: Any) -> bool:
-    """Tell whether NumPy reads a value as an array: an array, a tensor, an image of Pillow."""
+    """Check whether NumPy reads a value as an array: an array, a tensor, an image of Pillow."""
     if isinstance(value, np.ndarray):
         return True
     reads = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
@@ -131,11 +131,11 @@ def is_array_like(value: Any) -> bool:
 
 
 def ragged_shapes(items: Sequence[Any]) -> list[tuple[int, ...] | None]:
-    """Return the shapes of elements that would be stacked, were these not different.
+    """Return the shapes of elements that cannot be stacked because their shapes differ.
 
     Returns:
-        Nothing where no element is an array, a tensor or a nested list of numbers, or all have one
-        shape. Otherwise a shape for each; None for a list that is ragged by itself.
+        An empty list if no element is an array, a tensor or a nested list of numbers, or if all
+        have one shape. Otherwise a shape for each element; None for a list that is ragged itself.
     """
     shapes = [_shape_of(item) for item in items]
     if None not in shapes and len(set(shapes)) < 2:
@@ -162,15 +162,15 @@ def _is_stackable(item: Any) -> bool:
 
 
 def exact_array(items: Sequence[Any], *, reads_tensors: bool = False) -> npt.NDArray[Any]:
-    """Make an array of a list, by the rules above.
+    """Return a list as an array, by the guarantees of this module.
 
     Args:
         items: A list, a tuple or a range. Nested ones of one shape become more dimensions.
-        reads_tensors: Whether elements that NumPy can read (tensors, images of Pillow) become
-            arrays as well; otherwise only arrays of NumPy are stacked.
+        reads_tensors: Whether other elements that NumPy can read (tensors, images of Pillow) are
+            stacked like arrays of NumPy.
 
     Returns:
-        An array of shape `(n_items, ...)`; of shape `(n_items,)` where it holds objects.
+        An array of shape `(n_items, ...)`; of shape `(n_items,)` if it holds objects.
 
     Example:
         >>> exact_array([1, 2.5]), exact_array([True, 2])
@@ -192,7 +192,7 @@ def exact_array(items: Sequence[Any], *, reads_tensors: bool = False) -> npt.NDA
 
 
 def _flat(level: Sequence[Any], kinds: set[type], reads_tensors: bool) -> npt.NDArray[Any] | None:
-    """Return the array of elements that are no lists; None if only the elements can be kept."""
+    """Return the array of elements that are no lists; None if they must be kept as objects."""
     if kinds <= _BOOLS:
         return np.array(level, dtype=bool if level else float)
     if all(map(_is_number, kinds)):
@@ -230,7 +230,7 @@ def _numbers(level: Sequence[Any], kinds: set[type]) -> npt.NDArray[Any] | None:
 
 def _is_same_number(one: Any, other: Any) -> bool:
     if isinstance(other, np.generic):
-        other = other.item()  # Python compares whole and broken numbers exactly, NumPy does not
+        other = other.item()  # Python compares integers and floats exactly, NumPy does not
     return bool(one == other) or (one != one and other != other)
 
 
@@ -240,7 +240,7 @@ def _of_one_dtype(level: Sequence[Any]) -> npt.NDArray[Any] | None:
 
 
 def _is_bare_nat(item: Any) -> bool:
-    """Tell whether it is a NaT without a unit, which any unit can hold."""
+    """Check whether it is a NaT without a unit, which any unit can hold."""
     return item.dtype.kind in "mM" and np.datetime_data(item.dtype)[0] == "generic"
 
 
@@ -265,7 +265,7 @@ def _stacked(level: Sequence[Any], reads_tensors: bool) -> npt.NDArray[Any] | No
 
 
 def common_dtype(arrays: Iterable[npt.NDArray[Any]]) -> np.dtype[Any] | None:
-    """Return the dtype that holds the values of all arrays exactly; None: only objects do."""
+    """Return the dtype that holds the values of all arrays exactly; None if only objects do."""
     given = list(arrays)
     dtypes = list(dict.fromkeys(array.dtype for array in given))
     if len(dtypes) == 1:
@@ -282,7 +282,7 @@ def common_dtype(arrays: Iterable[npt.NDArray[Any]]) -> np.dtype[Any] | None:
 
 
 def _is_compact(dtype: np.dtype[Any], arrays: Sequence[npt.NDArray[Any]]) -> bool:
-    """Tell whether texts of fixed width take at most about twice their content, and 80 bytes."""
+    """Check whether texts of fixed width take at most about twice their content, and 80 bytes."""
     n_texts = sum(array.size for array in arrays)
     room = dtype.itemsize - TEXT_BYTES
     if room <= 0:
@@ -292,7 +292,7 @@ def _is_compact(dtype: np.dtype[Any], arrays: Sequence[npt.NDArray[Any]]) -> boo
 
 
 def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    """Tell whether the values of an array stay equal in a dtype of the same group."""
+    """Check whether the values of an array stay equal in a dtype of the same group."""
     of = array.dtype
     if of == dtype or (of.kind == dtype.kind and of.kind not in "mM"):
         return True
@@ -305,34 +305,34 @@ def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
     if of.kind in "mM":
         same |= np.isnat(array)
     elif dtype.kind in "fc" and array.size:
-        # The highest whole numbers round up to what is no such number any more.
+        # The highest integers round up to a float beyond their range.
         same &= np.abs(there) < 2.0 ** (8 * of.itemsize - (of.kind == "i"))
     return bool(np.all(same))
 
 
 def widened(array: npt.NDArray[Any], dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
-    """Return the array in a dtype that holds its values; None: as objects, each of its kind."""
+    """Return an array in another dtype; None: as objects, each of its kind."""
     if dtype is not None:
         return array.astype(dtype, copy=False)
     if isinstance(array, np.ma.MaskedArray):
         return np.ma.MaskedArray(widened(array.data, None), array.mask)
-    # Dates as Python's would lose their unit.
+    # As dates of Python they would lose their unit.
     items = list(array.flat) if array.dtype.kind in "mMV" else array.ravel().tolist()
     return object_array(items).reshape(array.shape)
 
 
 def joined_arrays(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Put arrays in a row along their first axis. All have one shape beyond it.
+    """Return arrays joined along their first axis. All have one shape beyond it.
 
     Raises:
-        TypeError: They hold records of different fields.
+        TypeError: The arrays hold records of different fields.
     """
     masked = [array for array in arrays if isinstance(array, np.ma.MaskedArray)]
     concatenate: Callable[..., Any] = np.ma.concatenate if masked else np.concatenate
     dtype: np.dtype[Any] | None = arrays[0].dtype
     if all(array.dtype == dtype for array in arrays):
         joined: npt.NDArray[Any] = concatenate(arrays)
-        if joined.dtype != dtype:  # NumPy turns the bytes of numbers into the order of the machine
+        if joined.dtype != dtype:  # NumPy converts numbers to the byte order of the machine
             joined = joined.astype(dtype)
         if masked and all(array.fill_value == masked[0].fill_value for array in masked):
             joined.fill_value = masked[0].fill_value  # type: ignore[attr-defined]

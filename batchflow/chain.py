@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, Generic, Self, cast
+from functools import reduce
+from types import MethodType
+from typing import Any, Generic, Literal, Self, Unpack, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
-from batchflow.declarations import Declarations
-from batchflow.engine import RunKeywords, Source
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownAttributeError,
-    did_you_mean,
-)
-from batchflow.old_words import old_word, warn_of_old_word
-from batchflow.plan import BoundPlan, Config, HookName, Plan, Step, Where, check_plan
+from batchflow.engine import RunKeywords, RunOptions, Source, is_source, shows_options
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
+from batchflow.legacy import OF_PIPELINES
+from batchflow.old_words import knows_old_options, knows_old_order, warn_of_old_word
+from batchflow.plan import BoundPlan, Config, DeclaredModel, HookName, Plan, Step, Where
 from batchflow.plan.binding import unknown_action
 from batchflow.plan.builtin import BUILTINS
-from batchflow.plan.names import Names
+from batchflow.plan.names import Names, overridable_by_action
 from batchflow.plan.values import same_value
+from batchflow.plan.variables import parse_variable
 
-__all__ = ["Chain", "is_source", "where_it_is"]
+__all__ = ["Chain"]
+
+_FIELDS = ("_source", "_plan", "_ahead", "_moment", "_bound")
 
 
-class Chain(Declarations, Generic[BatchT_co]):
-    """A frozen chain of steps, with a dataset or without: what a `Pipeline` is as a value.
+class Chain(Generic[BatchT_co]):
+    """A frozen chain of steps, with a dataset or without: a value that cannot run.
+
+    A `Pipeline` is a chain that runs. Each word gives a new chain and leaves this one as it is.
 
     Args:
         source: The dataset; None: a piece to be put over datasets later (`dataset >> pipeline`).
         config: Settings that `C("name")` reads.
     """
 
-    __slots__ = ("__weakref__", "_ahead", "_bound", "_moment", "_plan", "_source")
+    __slots__ = ("__weakref__", *_FIELDS)
     _source: Source[BatchT_co] | None
     _plan: Plan
     _ahead: tuple[int | None, RunKeywords] | None  # the options that `run_later` has set
@@ -46,39 +49,19 @@ class Chain(Declarations, Generic[BatchT_co]):
     ) -> None:
         if source is not None and not is_source(source):
             raise ArgumentTypeError(f"a pipeline is made over a dataset, got {source!r:.60}")
-        self._set(source, Plan(config=Config(config)), None, None)
+        self._set(source, Plan(config=Config(config)))
 
-    def _set(
-        self,
-        source: Source[BatchT_co] | None,
-        plan: Plan,
-        ahead: Any,
-        moment: HookName | None = None,
-    ) -> None:
-        fields = {
-            "_source": source,
-            "_plan": plan,
-            "_ahead": ahead,
-            "_moment": moment,
-            "_bound": None,
-        }
-        for name, value in fields.items():
+    def _set(self, source: Any, plan: Plan, ahead: Any = None, moment: Any = None) -> None:
+        for name, value in zip(_FIELDS, (source, plan, ahead, moment, None), strict=True):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def _of(
-        cls,
-        source: Source[BatchT_co] | None,
-        plan: Plan,
-        ahead: Any = None,
-        moment: HookName | None = None,
-    ) -> Self:
+    def _of(cls, source: Any, plan: Plan, ahead: Any = None, moment: Any = None) -> Self:
         chain = cls.__new__(cls)
         chain._set(source, plan, ahead, moment)
         return chain
 
     def _with(self, plan: Plan) -> Self:
-        """Give the chain that goes on, at the same moment."""
         return self._of(self._source, plan, self._ahead, self._moment)
 
     @property
@@ -94,14 +77,16 @@ class Chain(Declarations, Generic[BatchT_co]):
     # ---- chaining
 
     def __getattr__(self, name: str) -> Callable[..., Self]:
-        """Give the function that chains the step called `name`."""
+        """Return the function that chains the step called `name`, or an older word."""
         if name.startswith("_"):
             raise AttributeError(f"Pipeline has no attribute {name!r}")
         where = Where.of_caller(1)
+        if (older := OF_PIPELINES.get(name)) is not None and not self._has_action(name):
+            return cast("Callable[..., Self]", MethodType(older, self))
         names = self._names()
         found = names.find(name)
         if found is None and self._source is not None:
-            own = (name for name in super().__dir__() if not name.startswith("_"))
+            own = (name for name in self._words() if not name.startswith("_"))
             raise UnknownAttributeError(unknown_action(name, names, where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
@@ -111,11 +96,14 @@ class Chain(Declarations, Generic[BatchT_co]):
 
         chain.__name__ = chain.__qualname__ = name
         if found is not None:
-            function = found[0].function
-            chain.__doc__, chain.__module__ = function.__doc__, function.__module__
-            signature = names.signature(*found, self._plan.n_joined(names), type(self))
-            chain.__signature__ = signature  # type: ignore[attr-defined]
+            names.document(chain, *found, self._plan.n_joined(names), type(self))
         return chain
+
+    def _has_action(self, name: str) -> bool:
+        return self._source is not None and name in self._source.batch_class._actions
+
+    def _words(self) -> set[str]:
+        return {*super().__dir__(), *OF_PIPELINES}
 
     def _names(self) -> Names:
         """Return what names mean; without a dataset, those that every batch class has."""
@@ -129,7 +117,6 @@ class Chain(Declarations, Generic[BatchT_co]):
         return self._with(self._plan.with_step(step, moment))
 
     def _at(self, moment: HookName | None) -> Self:
-        """Give this chain, with the next steps at another moment."""
         return self._of(self._source, self._plan, self._ahead, moment)
 
     @property
@@ -149,8 +136,8 @@ class Chain(Declarations, Generic[BatchT_co]):
     @property
     def once(self) -> Self:
         """Let the next steps be taken at the start of this pipeline's first run: see `before`."""
-        if self._source is not None and "once" in self._source.batch_class._actions:
-            return cast(Self, partial(self._action, "once"))
+        if self._has_action("once"):
+            return cast(Self, self.__getattr__("once"))
         return self._at("once")
 
     @property
@@ -158,11 +145,8 @@ class Chain(Declarations, Generic[BatchT_co]):
         """Let the next steps be those of the batches again, after `before`, `after` or `once`."""
         return self._at(None)
 
-    def _action(self, name: str, *args: Any, **kwargs: Any) -> Self:
-        return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
-
     def __enter__(self) -> Self:
-        """Give the pipeline, for `with Pipeline() as p:`."""
+        """Return the pipeline, for `with Pipeline() as p:`."""
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -192,8 +176,6 @@ class Chain(Declarations, Generic[BatchT_co]):
         """Repeat the steps: `pipeline * 3`."""
         if isinstance(times, bool) or not isinstance(times, int):
             return NotImplemented
-        if times < 0:
-            raise ArgumentValueError(f"pipeline * {times}: steps cannot be repeated {times} times")
         return self._of(self._source, self._plan * times, self._ahead)
 
     def __matmul__(self, probability: float) -> Self:
@@ -203,25 +185,165 @@ class Chain(Declarations, Generic[BatchT_co]):
         """
         if isinstance(probability, bool) or not isinstance(probability, (int, float)):
             return NotImplemented
-        if not 0 <= probability <= 1:
-            raise ArgumentValueError(
-                f"pipeline @ {probability}: a probability is a number from 0 to 1"
-            )
-        plan = self._plan.with_chance(float(probability), Where.of_caller(1))
+        plan = self._plan.with_chance(probability, Where.of_caller(1))
         return self._of(self._source, plan, self._ahead)
+
+    # ---- what is declared, and set ahead
+
+    @knows_old_options("variable")
+    def init_variable(
+        self,
+        name: str,
+        default: Any = None,
+        init: Callable[[], Any] | None = None,
+        init_on_each_run: bool | Callable[[], Any] = False,
+    ) -> Self:
+        """Declare a variable.
+
+        Args:
+            name: Its name; `batch.pipeline.v(name)` gives its value in singleton actions.
+            default: Its initial value. Each pipeline has a copy of its own. Of an expression, which
+                must need no batch (`L(open, "log.txt", "w")`), what it gives; of `F(function)`,
+                what the function gives.
+            init: A function that makes the initial value, instead of `default`: `init=list`.
+            init_on_each_run: Whether every run starts with the initial value again; or a function
+                that makes it.
+
+        Returns:
+            A new pipeline.
+        """
+        variable = parse_variable(name, default, init, init_on_each_run)
+        return self._with(self._plan.with_variable(variable))
+
+    def delete_variable(self, name: str) -> Self:
+        """Take a variable's declaration back.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) It is not declared.
+        """
+        return self._with(self._plan.without_variables([name]))
+
+    @knows_old_order
+    def init_model(
+        self,
+        name: str,
+        builder: Any,
+        mode: Literal["static", "dynamic"] = "static",
+        config: Any = None,
+    ) -> Self:
+        """Declare a model of this pipeline.
+
+        Args:
+            name: Its name: for `train_model`, `m(name)` and `@action(model=name)`.
+            builder: A class or function that makes it, the model itself, or `C("model")` for one.
+            mode: `"static"`: it is made before the first batch. `"dynamic"`: it is made when the
+                first batch reaches a step with it; a builder with a parameter `batch` gets that.
+            config: A mapping: the builder's parameter `config` if it has one, otherwise its
+                arguments by name. Expressions in it are resolved when the model is made.
+
+        Returns:
+            A new pipeline.
+        """
+        return self._with(self._plan.with_model(DeclaredModel(name, builder, mode, config)))
+
+    @overridable_by_action
+    def import_model(self, name: str, pipeline: Chain[Any]) -> Self:
+        """Use a model of another pipeline, under its name there.
+
+        Args:
+            name: Its name.
+            pipeline: The pipeline whose model it is; it must have run if the model is dynamic.
+
+        Returns:
+            A new pipeline.
+        """
+        return self._with(self._plan.with_model(DeclaredModel.imported(name, pipeline)))
+
+    @overridable_by_action
+    def load_model(
+        self,
+        name: str,
+        model_class: Any = None,
+        mode: Literal["static", "dynamic"] = "static",
+        path: Any = None,
+        *,
+        trust: bool = False,
+    ) -> Self:
+        """Load a model, once: at the start of this pipeline's first run.
+
+        A model that is declared (`init_model`, `@model()`) gets what `save_model` saved; a name
+        that is not declared yet becomes a model that is read from the file, if a step needs it (in
+        a piece without a dataset, if its class is given).
+
+        Args:
+            name: Its name.
+            model_class: Its class, where the file does not tell; or the path.
+            mode: As for `init_model`.
+            path: The file.
+            trust: Whether the file may execute code.
+
+        Returns:
+            A new pipeline.
+        """
+        if isinstance(model_class, (str, os.PathLike)) and path is None:
+            model_class, path = None, model_class
+        if path is None:
+            raise ArgumentTypeError(f"load_model({name!r}): the path of the file is missing")
+        is_there = self._moment or self._source is None or self._names().has_model(name)
+        if model_class is None and is_there:
+            step = Step("load_model", (name, path), {"trust": trust}, Where.of_caller(2))
+            return self._with_step(step, self._moment or "once")
+        model = DeclaredModel.of_file(name, path, model_class, mode, trust)
+        return self._with(self._plan.with_model(model))
+
+    @overridable_by_action
+    def concat(self, *others: Any) -> Self:
+        """Let the batches of other pipelines follow, or append steps.
+
+        Args:
+            others: Datasets, or pipelines over one, whose batches follow in each epoch; or
+                pipelines without a dataset, whose steps follow, as with `+`.
+
+        Returns:
+            A new pipeline.
+        """
+        pieces = [isinstance(x, Chain) and x._source is None for x in others]
+        if others and all(pieces):
+            return reduce(operator.add, others, self)
+        return self._with_step(Step("concat", others, {}, Where.of_caller(2)))
+
+    @overridable_by_action
+    def add_namespace(self, *namespaces: Any) -> Self:
+        """Let functions of modules, or of other objects, be steps: `add_namespace(np)`.
+
+        They are called with their arguments resolved, without the batch. Actions, built-in steps
+        and methods of the dataset with the same name come first.
+
+        Args:
+            namespaces: Modules or other objects; or names of modules, which are imported.
+
+        Returns:
+            A new pipeline.
+        """
+        return self._with(self._plan.with_namespaces(namespaces))
+
+    @shows_options()
+    def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
+        """Set the options of later runs, as for `run`: `gen_batch()` and `next_batch()` use them.
+
+        Returns:
+            A new pipeline.
+        """
+        RunOptions.parse(1 if batch_size is None else batch_size, options, endless=False)
+        return self._of(self._source, self._plan, (batch_size, options))
 
     # ---- being a value
 
     def __len__(self) -> int:
-        """Return the number of items of the dataset: `next_batch(len(pipeline))` has them all.
-
-        Raises:
-            ArgumentTypeError: There is no dataset.
-        """
+        """Return the number of items of the dataset; it is an error where there is none."""
         if self._source is None:
             raise ArgumentTypeError("a pipeline without a dataset has no length")
-        dataset: Any = self._source
-        return len(dataset)
+        return len(self.dataset)
 
     def __bool__(self) -> bool:
         return True
@@ -255,18 +377,15 @@ class Chain(Declarations, Generic[BatchT_co]):
 
     def __dir__(self) -> Iterable[str]:
         actions = () if self._source is None else self._source.batch_class._actions
-        return sorted({*super().__dir__(), *BUILTINS, *actions})
+        return sorted({*self._words(), *BUILTINS, *actions})
 
     def __repr__(self) -> str:
-        over = "no dataset" if self._source is None else repr(self._source)
-        plan = self._plan
-        if self._source is not None:
-            steps = plan.bind(self._source.batch_class, self._source).describe()
-        else:
-            steps = plan.describe()
+        source, plan = self._source, self._plan
+        shown = plan if source is None else plan.bind(source.batch_class, source)
         variables = ", ".join(variable.name for variable in plan.variables)
+        over = "no dataset" if source is None else repr(source)
         head = f"<Pipeline over {over}{f'; variables {variables}' if variables else ''}>"
-        return f"{head}\n{steps}" if steps else head
+        return f"{head}\n{shown.describe()}".rstrip()
 
     # ---- inside
 
@@ -275,33 +394,7 @@ class Chain(Declarations, Generic[BatchT_co]):
             raise ArgumentTypeError(
                 "this pipeline has no dataset to run over; give it one: dataset >> pipeline"
             )
-        if self._bound is None:
-            plan = self._plan.bind(self._source.batch_class, self._source, end=True)
-            check_plan(plan)
+        if (plan := self._bound) is None:
+            plan = self._plan.bind_whole(self._source.batch_class, self._source)
             object.__setattr__(self, "_bound", plan)
-            return plan
-        return self._bound
-
-
-def is_source(value: Any) -> bool:
-    """Tell whether a pipeline can be made over a value."""
-    return not isinstance(value, (Chain, type)) and isinstance(
-        getattr(value, "batch_class", None), type
-    )
-
-
-def where_it_is(dataset: Any, name: str) -> str:
-    """Say that a dataset does not have an attribute, and what does: its batches, its pipelines."""
-    lacks = f"a {type(dataset).__name__} has no {name!r}"
-    if "batch_class" not in dataset.__dict__:  # not yet made
-        return f"{lacks}."
-    if old := old_word(name, "dataset"):
-        return f"{lacks}.{old}"
-    if name == "components" or name in dataset.batch_class.components:
-        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
-    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
-    of_pipelines = dir(dataset.p)
-    if name in of_pipelines or not hint:
-        hint = did_you_mean(name, of_pipelines, only_near=True)
-        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
-    return f"{lacks}.{hint}"
+        return plan

@@ -1,11 +1,12 @@
-"""A dataset: which items there are, what a batch of them is, and where their data comes from."""
+"""A dataset: an index of items, the class of their batches, and their data."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
+from batchflow import legacy
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import (
@@ -18,13 +19,17 @@ from batchflow.batch.preloaded import (
     rows_at,
 )
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.chain import where_it_is
 from batchflow.engine import Run, RunKeywords, shows_options
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownAttributeError,
+    did_you_mean,
+)
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.index.split import parsed_cv_split, refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options
+from batchflow.index.split import refuse_shares_in_a_row
+from batchflow.old_words import Word, knows_old_options, old_word
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -48,7 +53,7 @@ class Dataset(Generic[BatchT_co]):
             batch class without components; for one with components a tuple in their order, a
             mapping from their names, or a table with such columns. What may be given beside
             arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
-        source: What the data are read from instead, by rows: any object with `len(source)` and
+        source: The object that data are read from instead, by rows: anything with `len(source)` and
             `source.read(positions)`; see `Source`.
         attributes: Attributes of the dataset and of its parts, which `D.name` reads.
 
@@ -58,7 +63,7 @@ class Dataset(Generic[BatchT_co]):
         train: The part of the last `split` or `cv_split`, a dataset; None before.
         validation: The same.
         test: The same.
-        mark: Which shard it is; None: all items.
+        shard_spec: The shard that it is; None: all items.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
@@ -95,7 +100,7 @@ class Dataset(Generic[BatchT_co]):
         self._data: Rows | None = Preloaded.of(preloaded, batch_class, self.index)
         if source is not None:
             self._data = Given(source, batch_class, len(self.index))
-        self.mark: Shard | None = None
+        self.shard_spec: Shard | None = None
         # The rows of the data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline[BatchT_co] | None = None
@@ -158,14 +163,14 @@ class Dataset(Generic[BatchT_co]):
         return make(batch.index, type(batch), preloaded=given)
 
     def shard(self, index: int, count: int, *, equal: bool = False) -> Self:
-        """Give one of several shares of each epoch: for trainers that share the work.
+        """Return one of several shares of each epoch: for trainers that share the work.
 
         The share is cut out of the order of the epoch, so that shards which run with the same
         `seed` have no item in common and together have all; where the order is shuffled, each epoch
         deals all items out anew. Each shard has random numbers of its own.
 
         Args:
-            index: Which share, from 0 on.
+            index: The number of the share, from 0 on.
             count: How many there are.
             equal: Whether all have the same number of items. Those that do not divide are left out
                 of the epoch, others in each shuffled one. Without it the sizes differ by one at
@@ -187,7 +192,7 @@ class Dataset(Generic[BatchT_co]):
 
         self._refuse_shard("shard")
         part = self._part(slice(0, len(self.index)))
-        part.mark = Shard.checked(index, count, len(self.index), equal)
+        part.shard_spec = Shard.checked(index, count, len(self.index), equal)
         return part
 
     @property
@@ -201,18 +206,19 @@ class Dataset(Generic[BatchT_co]):
         return Pipeline(self)
 
     def pipeline(self, config: Mapping[str, Any] | None = None) -> Pipeline[BatchT_co]:
-        """Give an empty pipeline over this dataset: the same as `p`, with a config."""
+        """Return an empty pipeline over this dataset: the same as `p`, with a config."""
         return Pipeline(self, config)
 
     def __len__(self) -> int:
-        return len(self.index) if self.mark is None else self.mark.size
+        return len(self.index) if self.shard_spec is None else self.shard_spec.size
 
     def __rshift__(self, pipeline: Pipeline[Any]) -> Pipeline[BatchT_co]:
-        """Give the pipeline over this dataset: `dataset >> pipeline`."""
+        """Return the pipeline over this dataset: `dataset >> pipeline`."""
         return pipeline << self if isinstance(pipeline, Pipeline) else NotImplemented
 
     def __repr__(self) -> str:
-        share = "" if self.mark is None else f", shard {self.mark.number} of {self.mark.n_shards}"
+        shard = self.shard_spec
+        share = "" if shard is None else f", shard {shard.number} of {shard.n_shards}"
         note = " (an older one: the name means another class now)"
         older = note if is_outdated(self.batch_class) else ""
         return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
@@ -226,17 +232,19 @@ class Dataset(Generic[BatchT_co]):
         )
 
     def __getitem__(self, item: Any) -> Any:
-        """Refuse: what an item is, the batch knows."""
+        """Refuse: a dataset has no items of its own."""
         raise ArgumentTypeError(
             f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of some ids: "
             "dataset.create_batch(ids); the dataset of them: dataset.create_subset(ids)"
         )
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse a name that the dataset does not have, and tell where it is."""
+        """Look for an older word; refuse others, and say where they are."""
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        raise UnknownAttributeError(where_it_is(self, name))
+        if name in legacy.OF_DATASETS:
+            return legacy.of_dataset(self, name)
+        raise UnknownAttributeError(_where_it_is(self, name))
 
     def create_batch(self, ids: Any) -> BatchT_co:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -247,12 +255,12 @@ class Dataset(Generic[BatchT_co]):
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in the dataset.
         """
-        return self.make_batch(self.positions(ids), {})
+        return self._make_batch(self._positions_of(ids), {})
 
     def create_subset(self, ids: Any) -> Self:
         """Make the dataset of the items with these ids, over the same data."""
         self._refuse_shard("create_subset")
-        return self._part(self.positions(ids))
+        return self._part(self._positions_of(ids))
 
     @knows_old_options("split")
     def split(
@@ -297,54 +305,7 @@ class Dataset(Generic[BatchT_co]):
             for train, test in self.index._fold_positions(n_splits, shuffle)
         )
 
-    def cv_split(
-        self,
-        shares: Any = None,
-        shuffle: ShuffleLike = False,
-        *,
-        method: str | None = None,
-        n_splits: int | None = None,
-    ) -> Any:
-        """Split in the words of an older batchflow; new code calls `split` or `kfold`.
-
-        Mind the order: a tuple of shares is (train, test, validation) here, as it was; for `split`
-        it is (train, validation, test).
-
-        Args:
-            shares: The share (0.8) or number of items to train on, the rest being the test part;
-                or a tuple of up to three, the rest of two being the validation part. None: 0.8.
-            shuffle: As for `split`.
-            method: `"kfold"` for cross-validation, which `n_splits` alone means too. It may also
-                be given in the place of the shares.
-            n_splits: The number of folds; 5 if left out.
-
-        Returns:
-            The `Split`, also set as `train`, `validation` and `test`; or, for cross-validation,
-            the list of splits, also set as `cv0`, `cv1`, ..., each with `.train` and `.test`.
-            What an earlier split has set is gone.
-
-        Raises:
-            ArgumentTypeError: The shares are no numbers, or given beside `n_splits`.
-            ArgumentValueError: They do not fit; or the method is not known.
-
-        Example:
-            >>> dataset = Dataset(10)
-            >>> train, validation, test = dataset.cv_split([0.7, 0.2, 0.1])
-            >>> len(dataset.test), len(dataset.validation)
-            (2, 1)
-            >>> folds = dataset.cv_split(n_splits=3)
-            >>> dataset.cv0.test.indices
-            array([0, 1, 2, 3])
-        """
-        parts, n_splits = parsed_cv_split(shares, method, n_splits)
-        if n_splits is None:
-            return self.split(*parts, shuffle)
-        folds = list(self.kfold(n_splits, shuffle))
-        self._set_parts(Split(None, None, None))
-        for number, fold in enumerate(folds):
-            setattr(self, f"cv{number}", fold)
-        self._n_folds = len(folds)
-        return folds
+    cv_split = legacy.cv_split
 
     @shows_options()
     def gen_batch(
@@ -357,7 +318,7 @@ class Dataset(Generic[BatchT_co]):
     def next_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> BatchT_co:
-        """Give one raw batch after the other; see `Pipeline.next_batch`."""
+        """Return one raw batch after the other; see `Pipeline.next_batch`."""
         if self._reader is None:
             self._reader = self.p
         return self._reader.next_batch(batch_size, **options)
@@ -366,8 +327,9 @@ class Dataset(Generic[BatchT_co]):
         """Let `next_batch` start again; see `Pipeline.reset`."""
         (self._reader or self.p).reset(what)
 
-    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        """Make the batch of the items at `positions`: what runs call (see `engine.Source`)."""
+    # ---- what runs read: see `engine.Source`
+
+    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         held = self.__dict__  # quicker than attributes, where a class has __getattr__
         index, data = held["index"]._take(positions), held["_data"]
         rows = positions if held["_rows"] is None else rows_at(held["_rows"], positions)
@@ -375,20 +337,15 @@ class Dataset(Generic[BatchT_co]):
         facts["dataset"] = self
         return held["batch_class"]._make(index, arrays, facts)  # type: ignore[no-any-return]
 
-    def positions(self, ids: Any) -> npt.NDArray[np.int64]:
-        """Give the positions of the items with these ids, or with this one, as an array.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) An id is not in the dataset.
-            ArgumentValueError: An id is given twice, or none.
-        """
+    def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         positions = self.index._positions_of(ids)
         self.index.take(positions)  # checks: some, without duplicates
         return positions
 
-    def ids(self, positions: Positions) -> npt.NDArray[Any]:
-        """Give the ids of the items at `positions`."""
+    def _ids_at(self, positions: Positions) -> npt.NDArray[Any]:
         return self.index._take(positions).indices
+
+    # ---- inside
 
     def _part(self, positions: Positions | Ranges) -> Self:
         part = type(self).__new__(type(self))
@@ -403,19 +360,39 @@ class Dataset(Generic[BatchT_co]):
         return part
 
     def _refuse_shard(self, method: str) -> None:
-        if self.mark is not None:
+        shard = self.shard_spec
+        if shard is not None:
             raise ArgumentValueError(
-                f"{method}: this is shard {self.mark.number} of {self.mark.n_shards}, whose items "
+                f"{method}: this is shard {shard.number} of {shard.n_shards}, whose items "
                 f"are others in each epoch; call {method} on the whole dataset, shard the result"
             )
 
-    def _set_parts(self, parts: Split[Any]) -> Split[Any]:
-        """Keep the parts of a split, and nothing of the one before."""
+    def _set_parts(self, parts: Split[Any], folds: Sequence[Split[Any]] = ()) -> Split[Any]:
+        """Keep the parts of a split, or its folds, and nothing of the one before."""
         self.train, self.validation, self.test = parts
         for number in range(self._n_folds):
             self.__dict__.pop(f"cv{number}", None)
-        self._n_folds = 0
+        for number, fold in enumerate(folds):
+            self.__dict__[f"cv{number}"] = fold
+        self._n_folds = len(folds)
         return parts
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
+
+
+def _where_it_is(dataset: Any, name: str) -> str:
+    """Return the message for an attribute that a dataset does not have, with what has it."""
+    lacks = f"a {type(dataset).__name__} has no {name!r}"
+    if "batch_class" not in dataset.__dict__:  # not yet made
+        return f"{lacks}."
+    if old := old_word(name, "dataset"):
+        return f"{lacks}.{old}"
+    if name == "components" or name in dataset.batch_class.components:
+        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
+    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
+    of_pipelines = dir(dataset.p)
+    if name in of_pipelines or not hint:
+        hint = did_you_mean(name, of_pipelines, only_near=True)
+        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
+    return f"{lacks}.{hint}"

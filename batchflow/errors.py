@@ -1,8 +1,8 @@
-"""What can go wrong, and the two signals that are not errors.
+"""The errors of batchflow, and two signals that are not errors.
 
-Every error that batchflow raises by itself is a `BatchflowError` and also an instance of the
-built-in exception that fits (`TypeError`, `ValueError`, ...). An exception that was raised by a
-user's code is never wrapped: it arrives as it is, with notes that say where it happened.
+Every error that batchflow raises itself is a `BatchflowError`, and also an instance of the built-in
+exception that fits (`TypeError`, `ValueError`, ...). An exception from a user's code is never
+wrapped: it arrives as it is, with notes that say where it happened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class BatchflowError(Exception):
-    """The root of the errors that are raised by batchflow itself."""
+    """The base class of the errors that batchflow raises itself."""
 
 
 class ArgumentTypeError(BatchflowError, TypeError):
@@ -37,11 +37,11 @@ class ArgumentTypeError(BatchflowError, TypeError):
 
 
 class ArgumentValueError(BatchflowError, ValueError):
-    """An argument has a value that makes no sense here."""
+    """An argument has a value that is not allowed."""
 
 
 class UnknownAttributeError(BatchflowError, AttributeError):
-    """A pipeline was asked for an action, or an item for a component, that does not exist."""
+    """A pipeline has no action, or an item no component, of that name."""
 
 
 class UnknownNameError(BatchflowError, KeyError):
@@ -61,7 +61,7 @@ class ModelDefinitionError(BatchflowError, TypeError):
 
 
 class MissingPackageError(BatchflowError, ModuleNotFoundError):
-    """What was asked for needs a package that is not installed; the message says which."""
+    """A feature needs a package that is not installed. The message names it."""
 
 
 class RunClosedError(BatchflowError, RuntimeError):
@@ -72,7 +72,7 @@ class ItemTimeoutError(BatchflowError, TimeoutError):
     """Per-item work took longer than its `timeout`.
 
     Attributes:
-        unfinished: The positions that were not finished.
+        unfinished: The positions of the items that were not finished.
     """
 
     def __init__(self, message: str, unfinished: Sequence[int] = ()) -> None:
@@ -86,9 +86,9 @@ class WorkerDiedError(BatchflowError, RuntimeError):
     Attributes:
         position: The position of the chunk, in per-item work.
         number: The number of the batch; None in per-item work.
-        indices: The ids of its items.
-        attempts: How many times it was tried.
-        cause: How the last worker ended, in words.
+        indices: The ids of the items.
+        attempts: The number of attempts.
+        cause: The end of the last worker, in words.
     """
 
     def __init__(
@@ -103,20 +103,20 @@ class WorkerDiedError(BatchflowError, RuntimeError):
 
     @classmethod
     def after(cls, attempts: int, cause: str) -> WorkerDiedError:
-        """Make the error of who has killed every worker, not yet knowing which batch it is."""
+        """Return the error of a task that has ended every worker, not yet with its batch."""
         text = (
             f"a worker process died at this in each of {attempts} attempts; the last time {cause}"
         )
         return cls(text, attempts=attempts, cause=cause)
 
     def name_batch(self, number: int | None, indices: Sequence[Any], facts: str, hint: str) -> None:
-        """Say which batch it is. A second call does nothing.
+        """Put the batch into the error. A second call does nothing.
 
         Args:
-            number: Of the batch.
+            number: The number of the batch.
             indices: The ids of its items.
-            facts: Both in words, in front of the message.
-            hint: What to do about it, behind the message.
+            facts: Both in words, for the begin of the message.
+            hint: Advice, for the end of the message.
         """
         if self.number is None:
             self.number, self.indices = number, tuple(indices)
@@ -124,23 +124,23 @@ class WorkerDiedError(BatchflowError, RuntimeError):
 
 
 class SkipBatch(Exception):  # noqa: N818  a signal, not an error
-    """Raised in an action: this batch ends here and is not delivered."""
+    """Raised in an action to end this batch here: it is not delivered."""
 
 
 class StopPipeline(Exception):  # noqa: N818  a signal, not an error
-    """Raised in an action: the run ends before this batch, as if the data had ended."""
+    """Raised in an action to end the run before this batch, as if the data had ended."""
 
 
 def did_you_mean(word: object, known: Iterable[str], *, only_near: bool = False) -> str:
-    """Make the end of an error message: the nearest known words, or all of them.
+    """Return the end of an error message: the nearest known word, or all of them.
 
     Args:
-        word: What was typed.
-        known: The words that would have been right.
-        only_near: Say nothing where no known word is near: the message lists them already.
+        word: The unknown word.
+        known: The known words.
+        only_near: Whether to return nothing if no known word is near, as the message lists all.
 
     Returns:
-        A sentence with a leading space, ready to be appended; empty if nothing is known.
+        A sentence with a leading space, to be appended; an empty text if no word is known.
     """
     import difflib  # only where there is an error to explain
 
@@ -157,6 +157,6 @@ def did_you_mean(word: object, known: Iterable[str], *, only_near: bool = False)
 
 
 def add_note_once(error: BaseException, note: str) -> None:
-    """Add a note to an exception, unless it is there (an object may be raised several times)."""
+    """Add a note to an exception once, even if the same object is raised several times."""
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

@@ -1,7 +1,4 @@
-"""Packages that batchflow works with and does not need: imported on use, and what to install.
-
-Nothing here imports them before they are asked for.
-"""
+"""Optional packages: imported on use, with advice on how to install those that are missing."""
 
 from __future__ import annotations
 
@@ -33,14 +30,14 @@ def imported(package: str, user: str) -> Any:
 
     Args:
         package: Its name.
-        user: What needs it, for the message: the beginning of a sentence.
+        user: The feature that needs it: the first words of the message.
 
     Returns:
         The module.
 
     Raises:
-        MissingPackageError: (a `ModuleNotFoundError`) It is not installed, or what it needs itself
-            is not.
+        MissingPackageError: (a `ModuleNotFoundError`) The package, or one that it needs, is not
+            installed.
     """
     try:
         return importlib.import_module(package)
@@ -50,13 +47,13 @@ def imported(package: str, user: str) -> Any:
 
 
 def advice_on(error: BaseException) -> str | None:
-    """Say what to install where an import has failed, if it is one of these packages.
+    """Return advice on a failed import of one of these packages.
 
     Args:
         error: Any exception.
 
     Returns:
-        Half a sentence; None if the exception is another one.
+        Half a sentence; None for any other exception.
     """
     if isinstance(error, MissingPackageError) or not isinstance(error, ModuleNotFoundError):
         return None

@@ -1,27 +1,47 @@
-"""Files that are either as they were, or whole: written beside, and put in place.
+"""Files and folders that are either as they were, or whole: written beside, and moved into place.
 
 Guarantees:
     - A reader sees the old file or the new one, at any time, also after a crash or a power failure:
-      what was written is on the disk before it takes the name.
-    - An error, or an interrupt, leaves the old file and nothing beside it.
+      the new content is on the disk before it takes the name.
+    - An error, or an interrupt, leaves the old file and nothing beside it. A crash may leave
+      the part that was written, which can be deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 
-__all__ = ["replacing"]
+from batchflow.errors import ArgumentValueError
+
+__all__ = ["checked_path", "making_folder", "replacing"]
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Return the file behind a path, links followed, if it can be written.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) The path is a folder, or its folder does not exist.
+    """
+    file = os.path.realpath(path)
+    if os.path.isdir(file):
+        raise ArgumentValueError(f"{file} is a folder: give the path of a file")
+    if not os.path.isdir(os.path.dirname(file)):
+        raise ArgumentValueError(
+            f"the folder {os.path.dirname(file)} does not exist: make it first"
+        )
+    return file
 
 
 @contextlib.contextmanager
 def replacing(file: str | os.PathLike[str], suffix: str = "") -> Iterator[str]:
-    """Give a temporary path beside a file, and put what was written there in the file's place.
+    """Write a file as a whole: yield a temporary path beside it, and move that into its place.
 
     Args:
         file: The path.
-        suffix: How the temporary path ends, for what looks at that.
+        suffix: The end of the temporary path, for writers that choose a format by it.
     """
     folder, name = os.path.split(os.path.abspath(file))
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp{suffix}")
@@ -33,6 +53,32 @@ def replacing(file: str | os.PathLike[str], suffix: str = "") -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    _flush_folder(folder)
+
+
+@contextlib.contextmanager
+def making_folder(folder: str) -> Iterator[str]:
+    """Make a folder as a whole: yield the path of one beside it, and give that its name.
+
+    Args:
+        folder: The path. Nothing is there yet. A crash may leave `temp-<name>` beside it.
+    """
+    parent, name = os.path.split(os.path.abspath(folder))
+    temporary = os.path.join(parent, f"temp-{name}")
+    try:
+        yield temporary
+        for inner, _, files in os.walk(temporary):
+            for file in files:
+                _flush(os.path.join(inner, file), os.O_RDWR)
+            _flush_folder(inner)
+        os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _flush_folder(parent)
+
+
+def _flush_folder(folder: str) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened
         _flush(folder, os.O_RDONLY)
 

@@ -1,12 +1,12 @@
-"""The global random generators of the process: which of them some code draws from.
+"""A watch over the global random generators: it finds out from which of them some code draws.
 
-Those of Python and NumPy are looked at, and those of torch, TensorFlow and Keras where these are
-loaded. Nothing is imported for it.
+These are the generators of Python and NumPy, and those of torch, TensorFlow and Keras if they are
+loaded. Nothing is imported.
 
 Guarantees:
-    - Behind a look all of them are as before, but for the seeds that TensorFlow gives to its
-      operations, which are counted and not stored.
-    - What a function has drawn in a worker process for items is known here, too: `noticed`.
+    - After a watch all generators have their states back. Only TensorFlow's count of the seeds of
+      its operations goes on.
+    - Draws in worker processes for items are noticed, too: see `noticed`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 __all__ = ["GeneratorWatch", "noticed"]
 
-# Names of generators that worker processes have drawn from; None: nobody wants to know.
+# Names of generators that worker processes have drawn from; None: there is no watch.
 noticed: ContextVar[set[str] | None] = ContextVar("noticed", default=None)
 
 _TF_SEEDS = "tensorflow.python.framework.random_seed"
@@ -32,7 +32,7 @@ _KERAS_STATE = "keras.src.backend.common.global_state"
 
 
 class GeneratorWatch:
-    """Watches the generators while its `with` block runs.
+    """A watch over the generators while its `with` block runs.
 
     It does not see random operations in a `tf.function` that was traced before.
 
@@ -46,7 +46,7 @@ class GeneratorWatch:
 
     def __init__(self) -> None:
         self._restores: list[Callable[[], None]] = []
-        self._n_seeds = 0  # that TensorFlow's operations have asked for
+        self._n_seeds = 0  # that operations of TensorFlow have taken
 
     def __enter__(self) -> Self:
         ours, numpys = random.getstate(), np.random.get_state()
@@ -73,7 +73,7 @@ class GeneratorWatch:
             self._restores.pop()()
 
     def states(self) -> dict[str, Any]:
-        """Return the states of all that are there, by their names."""
+        """Return the states of all generators by their names."""
         kind, keys, *rest = np.random.get_state()
         found: dict[str, Any] = {
             "random": random.getstate(),
@@ -90,22 +90,22 @@ class GeneratorWatch:
         return found
 
     def drawn(self, before: dict[str, Any]) -> list[str]:
-        """Return the names of those whose state is not what it was.
+        """Return the names of the generators whose states have changed.
 
         Args:
-            before: What `states` has returned.
+            before: The result of an earlier `states`.
         """
         return [name for name, state in self.states().items() if self._was(before, name) != state]
 
     def _was(self, before: dict[str, Any], name: str) -> Any:
         if name in before or name != "torch":
             return before.get(name)
-        torch = sys.modules["torch"]  # loaded since: its first state follows from its seed
+        torch = sys.modules["torch"]  # loaded since then: its first state follows from its seed
         fresh = torch.Generator().manual_seed(torch.initial_seed())
         return fresh.get_state().numpy().tobytes()
 
     def _count_seeds(self, module: Any) -> None:
-        """Count the operations of TensorFlow that draw without a generator of their own."""
+        """Count the operations of TensorFlow that draw without their own generator."""
         plain = module.get_seed
 
         def get_seed(op_seed: Any) -> Any:
@@ -117,7 +117,7 @@ class GeneratorWatch:
 
 
 def _variables() -> dict[str, Any]:
-    """Return the variables that hold the states of global generators which are made on use."""
+    """Return the variables with the states of global generators that are made on first use."""
     found = {}
     made = getattr(sys.modules.get(_TF_GENERATORS), "global_generator", None)
     if made is not None:

@@ -1,4 +1,4 @@
-"""The pipeline: a chain that runs, and owns what its runs leave."""
+"""The pipeline: a chain that runs, with its variables and models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from batchflow import inspection
+from batchflow import inspection, legacy
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.chain import Chain, is_source
-from batchflow.declarations import overridable_by_action
+from batchflow.chain import Chain
 from batchflow.engine import (
-    Length,
     PipelineModels,
     PipelineState,
     Program,
@@ -21,13 +19,12 @@ from batchflow.engine import (
     RunKeywords,
     RunOptions,
     Source,
+    is_source,
     shows_options,
-    warn_of_repeated_training,
 )
-from batchflow.insight import ProgressBar
+from batchflow.insight import checked_bar, open_run
 from batchflow.old_words import knows_old_options
-from batchflow.plan import B, HookName, Plan, Where, check_plan
-from batchflow.plan.bound import variables_in
+from batchflow.plan import B, HookName, Plan, Where
 
 if TYPE_CHECKING:
     from batchflow.inspection.report import Report
@@ -67,13 +64,14 @@ class Pipeline(Chain[BatchT_co]):
     __slots__ = ("_state",)
     _state: PipelineState[BatchT_co]
 
-    def _set(
-        self,
-        source: Source[BatchT_co] | None,
-        plan: Plan,
-        ahead: Any,
-        moment: HookName | None = None,
-    ) -> None:
+    if TYPE_CHECKING:  # older words, which `__getattr__` finds
+        run_now = legacy.run_now
+        get_variable = legacy.get_variable
+        set_v = legacy.set_v
+        init_variables = legacy.init_variables
+        delete_variables = legacy.delete_variables
+
+    def _set(self, source: Any, plan: Plan, ahead: Any = None, moment: Any = None) -> None:
         super()._set(source, plan, ahead, moment)
         object.__setattr__(self, "_state", PipelineState(plan.variables))
 
@@ -89,10 +87,10 @@ class Pipeline(Chain[BatchT_co]):
     @overload
     def __lshift__(self, source: Source[OtherT]) -> Pipeline[OtherT]: ...
     def __lshift__(self, source: Source[Any] | Mapping[str, Any]) -> Any:
-        """Give this chain over a dataset or with a config.
+        """Return this chain over a dataset, or with a config.
 
-        `pipeline << dataset` is `dataset >> pipeline`; the entries of a config take the place of
-        those that the pipeline has.
+        `pipeline << dataset` is `dataset >> pipeline`. The entries of a config take the place of
+        entries of the same names.
         """
         if isinstance(source, Mapping):
             plan = replace(self._plan, config=self._plan.config | source)
@@ -103,22 +101,10 @@ class Pipeline(Chain[BatchT_co]):
         return self._of(source, self._plan, self._ahead)
 
     def __rrshift__(self, config: Mapping[str, Any]) -> Self:
-        """Give this chain with a config: `config >> pipeline`."""
+        """Return this chain with a config: `config >> pipeline`."""
         return self << config if isinstance(config, Mapping) else NotImplemented
 
     # ---- running
-
-    @shows_options()
-    def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
-        """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` take them.
-
-        Takes the arguments of `run`.
-
-        Returns:
-            A new pipeline.
-        """
-        RunOptions.parse(1 if batch_size is None else batch_size, options, endless=False)
-        return self._of(self._source, self._plan, (batch_size, options))
 
     @shows_options()
     def run(
@@ -147,11 +133,6 @@ class Pipeline(Chain[BatchT_co]):
         return self
 
     @shows_options()
-    def run_now(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
-        """Run the pipeline to its end: the same as `run`."""
-        return self.run(batch_size, **options)
-
-    @shows_options()
     def gen_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> Run[BatchT_co]:
@@ -168,7 +149,7 @@ class Pipeline(Chain[BatchT_co]):
     def next_batch(
         self, batch_size: int | None = None, **options: Unpack[RunKeywords]
     ) -> BatchT_co:
-        """Give the next batch of a run that this pipeline keeps open.
+        """Return the next batch of a run that this pipeline keeps open.
 
         Takes the arguments of `run` at its first call; goes on for ever unless `n_epochs` or
         `n_iters` is given. `reset("iter")` ends it, so that the next call starts anew.
@@ -194,7 +175,7 @@ class Pipeline(Chain[BatchT_co]):
         sample_weight: Any = None,
         **options: Unpack[RunKeywords],
     ) -> Feed:
-        """Give what the loops of others take: tuples of values instead of batches.
+        """Return tuples of values instead of batches, for training loops and Keras.
 
         Takes the arguments of `run`. They are checked now; nothing runs yet.
 
@@ -222,8 +203,8 @@ class Pipeline(Chain[BatchT_co]):
 
         chosen = self._options(batch_size, options, endless=False)
         program = feeding(self._program(), x, y, sample_weight, Where.of_caller(1))
-        self._check_bar(chosen)
-        return Feed(program, chosen, self._open)
+        checked_bar(program, chosen)
+        return Feed(program, chosen, open_run)
 
     def reset(self, *what: str) -> Self:
         """Forget what runs have left.
@@ -291,7 +272,7 @@ class Pipeline(Chain[BatchT_co]):
         chosen = inspection.serial_options(self._ahead, batch_size, options, endless=is_alone)
         program = self._program()
         if batch_number is None:
-            return inspection.debug_run(lambda: self._open(chosen, program))
+            return inspection.debug_run(lambda: open_run(program, chosen))
         batch: BatchT_co | None = inspection.debug_batch(program, chosen, batch_number)
         return batch
 
@@ -345,27 +326,16 @@ class Pipeline(Chain[BatchT_co]):
     # ---- variables, models, data
 
     def v(self, name: str) -> Any:
-        """Give the value of a variable: the initial one before the first run.
+        """Return the value of a variable: the initial one before the first run.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
         """
         return self._state.get(name)
 
-    @knows_old_options("variable", most=1, then="default")
-    def get_variable(self, name: str) -> Any:
-        """Give the value of a variable: the same as `v`."""
-        return self._state.get(name)
-
-    @overridable_by_action
-    @knows_old_options("variable", most=2, then="mode")
-    def set_v(self, name: str, value: Any) -> None:
-        """Give a variable another value: the same as `set_variable`."""
-        self._state.set(name, value)
-
     @knows_old_options("variable", most=2, then="mode")
     def set_variable(self, name: str, value: Any) -> None:
-        """Give a variable another value.
+        """Set the value of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
@@ -373,7 +343,7 @@ class Pipeline(Chain[BatchT_co]):
         self._state.set(name, value)
 
     def has_variable(self, name: str) -> bool:
-        """Tell whether a variable is declared."""
+        """Check whether a variable is declared."""
         return self._state.has(name)
 
     @property
@@ -384,7 +354,7 @@ class Pipeline(Chain[BatchT_co]):
         return self._models(self._bound_plan().batch_class)
 
     def m(self, name: str) -> Any:
-        """Give a model: the same as `models[name]`.
+        """Return a model: the same as `models[name]`.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is none of this name, or it is dynamic and no
@@ -410,34 +380,13 @@ class Pipeline(Chain[BatchT_co]):
         size = ahead_size if batch_size is None else batch_size
         return RunOptions.parse(size, {**ahead_options, **options}, endless=endless)
 
-    def _check_bar(self, options: RunOptions) -> tuple[Any, ...]:
-        """Give what is shown in the progress bar, checked."""
-        shown = options.bar if isinstance(options.bar, tuple) else ()
-        for name in variables_in([*shown]):
-            self._state.declaration(name)
-        return shown
-
-    def _open(
-        self, options: RunOptions, program: Program | None = None, length: Length | None = None
-    ) -> Run[BatchT_co]:
-        shown = self._check_bar(options)
-        program = program or self._program()
-        warn_of_repeated_training(program, options)
-        bar = ProgressBar(shown) if options.bar else None
-        run: Run[BatchT_co] = Run(program, options, bar, length=length)
-        if bar is not None:
-            bar.open(run)
-        return run
+    def _open(self, options: RunOptions) -> Run[BatchT_co]:
+        return open_run(self._program(), options)
 
     def _program(self, batch_class: type[Batch] | None = None) -> Program:
-        """Give what a run needs to know.
-
-        Args:
-            batch_class: The class of the batches, where there is no dataset.
-        """
+        """Return what a run is made of; without a dataset, over a batch class."""
         if self._source is None and batch_class is not None:
-            plan = self._plan.bind(batch_class, end=True)
-            check_plan(plan)
+            plan = self._plan.bind_whole(batch_class)
         else:
             plan = self._bound_plan()
         return Program(plan, self._source, self._state, self._models(plan.batch_class), self)

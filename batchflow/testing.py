@@ -1,4 +1,4 @@
-"""Helpers for tests of pipelines, ours and yours.
+"""Helpers for tests of pipelines.
 
 Example:
     >>> from batchflow import ArrayBatch, Dataset, action
@@ -41,10 +41,10 @@ _FILES = Path("/proc/self/fd")
 
 
 def digest(*values: Any) -> str:
-    """Give a fingerprint of values, equal only if they are the same to the last bit.
+    """Return a fingerprint of values. Fingerprints are equal if the values are, to the last bit.
 
     Args:
-        values: Arrays (their shape, dtype and bytes count) and anything that can be pickled.
+        values: Arrays, compared by shape, dtype and bytes, and any values that can be pickled.
     """
     sha = hashlib.sha256()
     for value in values:
@@ -59,10 +59,10 @@ def digest(*values: Any) -> str:
 
 @contextmanager
 def hand_over_every_batch() -> Iterator[None]:
-    """Let runs with `prefetch` hand every batch to a worker, however small it is.
+    """Make runs with `prefetch` hand every batch to a worker, no matter how small it is.
 
-    Runs make very small batches in the consumer's thread, which is faster and hides mistakes such
-    as an action that keeps state outside the batch. In this context they do not.
+    Otherwise runs make very small batches in the consumer's thread. That is faster, but hides
+    mistakes such as an action that keeps state outside of the batch.
     """
     before, pace.always_hand_over = pace.always_hand_over, True
     try:
@@ -76,7 +76,7 @@ def nothing_left(timeout: float = 5.0) -> Iterator[None]:
     """Check that the code inside leaves no thread and no open file behind.
 
     Args:
-        timeout: How many seconds threads have to end.
+        timeout: The number of seconds in which threads must end.
 
     Raises:
         AssertionError: Something is left.
@@ -98,7 +98,7 @@ def nothing_left(timeout: float = 5.0) -> Iterator[None]:
 
 
 def _threads() -> set[threading.Thread]:
-    """Give the threads that Python has started; others, such as TensorFlow's, it only meets."""
+    """Return the threads that Python has started, without those of TensorFlow and the like."""
     return {t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)}
 
 

@@ -1,13 +1,26 @@
 """What tests of several folders share."""
 
+import gc
 from contextlib import ExitStack
 
 import own_process
 import pytest
 
+from batchflow.executors.item_threads import shutdown
 from batchflow.testing import hand_over_every_batch
 
 own_process.can_be_interrupted()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Keep the garbage collector away from what is there before the first test.
+
+    Thousands of collected tests are on the heap: a `gc.collect()` that looks at them takes a third
+    of a second, and many tests call it several times.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -24,3 +37,10 @@ def started():
         yield lambda command, **options: programs.enter_context(
             own_process.started(command, **options)
         )
+
+
+@pytest.fixture(scope="module")
+def no_pool_is_left():
+    """The pool of per-item work ends with the tests of a file."""
+    yield
+    shutdown()

@@ -20,20 +20,8 @@ from batchflow.arrays import is_column, is_table
 from batchflow.batch.components import check_new_component, set_component
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.regroup import rows_of
-from batchflow.batch.rows import (
-    as_rows,
-    column_names,
-    column_rows,
-    n_rows,
-    own,
-    take_rows,
-)
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownNameError,
-    did_you_mean,
-)
+from batchflow.batch.rows import as_rows, column_names, column_rows, n_rows, own, take_rows
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.index import FilesIndex
 from batchflow.index.labels import checked_labels, has_labels, positions_by_label
 from batchflow.index.lookup import plain
@@ -108,18 +96,18 @@ def load(
         >>> dataset.create_batch(["c", "a"]).load([10, 20, 30]).data
         array([30, 10])
     """
-    if dst is not None:
-        if components is not None:
-            raise ArgumentTypeError("load: dst is another name of components: give one of them")
-        components = dst
+    if dst is not None and components is not None:
+        raise ArgumentTypeError("load: dst is another name of components: give one of them")
+    components = components if dst is None else dst
     names = _checked_names(batch, components, adds=dst is not None)
     if _is_tuple_of_one(batch, src, components, names):
         src = src[0]
-    if fmt is not None:
-        values = _from_files(batch, src, fmt, names)
-    else:
-        values = _from_memory(batch, src, names, chosen=components is not None)
-    for name, value in values.items():
+    is_chosen = components is not None
+    for name, value in (
+        _from_memory(batch, src, names, chosen=is_chosen)
+        if fmt is None
+        else _from_files(batch, src, fmt, names)
+    ).items():
         set_component(batch, name, value)
     return batch
 

@@ -10,7 +10,7 @@ from batchflow.engine.program import Program
 from batchflow.engine.regrouping.count import Length
 from batchflow.engine.retraining import warn_of_repeated_training
 from batchflow.engine.run import Observer, Run
-from batchflow.engine.source import Source
+from batchflow.engine.source import Source, is_source
 from batchflow.engine.state import PipelineState
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "RunKeywords",
     "RunOptions",
     "Source",
+    "is_source",
     "shows_options",
     "warn_of_repeated_training",
 ]

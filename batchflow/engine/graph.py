@@ -22,7 +22,6 @@ from batchflow.engine.program import (
     NestedProgram,
     Program,
     cut_plan,
-    joined_in,
     nested_in,
     refuse_derived_shard,
     shard_word,
@@ -34,6 +33,7 @@ from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError, BatchflowError, StopPipeline, add_note_once
 from batchflow.index.order import drawn_seed
 from batchflow.plan import BoundRegrouping, Merge
+from batchflow.plan.several import joined_in
 
 __all__ = ["RunGraph"]
 
@@ -84,8 +84,8 @@ class RunGraph:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            mark = self._source.mark
-            self.schedule = options.schedule(len(self._source), self._shuffle, mark)
+            spec = self._source.shard_spec
+            self.schedule = options.schedule(len(self._source), self._shuffle, spec)
         shard = shard_word(self._source)
         self.rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length

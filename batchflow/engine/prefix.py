@@ -112,7 +112,7 @@ class Prefix:
         facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
         ready._facts = facts if loop is None else {**facts, "_loop": loop}
         if self.source is not None:
-            ready._read = self.source.make_batch
+            ready._read = self.source._make_batch
         return ready
 
     @property
@@ -153,7 +153,7 @@ class Prefix:
     def explain(self, error: BaseException, ticket: Ticket) -> None:
         """Add notes to an error: which source batch, and how to make it again."""
         number, epoch, positions = ticket
-        add_note_once(error, batch_facts(number, epoch, self.given_source.ids(positions)))
+        add_note_once(error, batch_facts(number, epoch, self.given_source._ids_at(positions)))
         add_note_once(error, self.notes.ahead([number]))
 
     def go_on(self, place: int, batch: Batch | EpochEnd, halt: Halt) -> Batch | EpochEnd | None:
@@ -183,7 +183,7 @@ class Prefix:
         source = self.given_source
         facts = {"number": batch.number, "epoch": batch.epoch, **self._facts}
         facts["_n_batches"] = batch._n_batches
-        return source.make_batch(source.positions(batch.index), facts)
+        return source._make_batch(source._positions_of(batch.index), facts)
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through the steps."""

@@ -10,15 +10,14 @@ from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.source import Source
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Joined
-from batchflow.plan.expressions import expressions_in
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep
+from batchflow.plan.several import joined_in
 
 __all__ = [
     "NestedProgram",
     "Stage",
     "Program",
     "cut_plan",
-    "joined_in",
     "nested_in",
     "refuse_derived_shard",
     "shard_word",
@@ -82,14 +81,9 @@ def _where(bound: BoundStep | BoundRegrouping) -> str:
     return f"{bound.step.name}, chained at {bound.step.where}"
 
 
-def joined_in(args: tuple[Any, ...]) -> Iterator[Joined]:
-    """Go through the joined batches among the arguments of a step."""
-    return (value for value in expressions_in(list(args)) if isinstance(value, Joined))
-
-
 def shard_word(source: Source | None) -> int:
     """Return the word that a shard has in the keys of its randomness: 0 for all items."""
-    return 0 if source is None or source.mark is None else source.mark.number + 1
+    return 0 if source is None or source.shard_spec is None else source.shard_spec.number + 1
 
 
 def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
@@ -101,7 +95,7 @@ def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
     ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
     own = ahead.get("shuffle", True)
     is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
-    if pipeline._source.mark is not None and options.shuffle is not False and not is_own:
+    if pipeline._source.shard_spec is not None and options.shuffle is not False and not is_own:
         raise ArgumentValueError(
             "a shard inside of another pipeline has an order derived from that one's, so that "
             "shards overlap; give it one of its own: .run_later(shuffle=1)"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source", "without_epochs"]
+__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "without_epochs"]
 
 
 class EpochEnd:
@@ -50,7 +50,7 @@ def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
 class Source(Protocol[BatchT_co]):
     """A source of batches. `Dataset` is one."""
 
-    mark: Shard | None  # which share of the items it reads
+    shard_spec: Shard | None  # which share of the items it reads
 
     @property
     def batch_class(self) -> type[BatchT_co]:
@@ -59,18 +59,26 @@ class Source(Protocol[BatchT_co]):
     def __len__(self) -> int:
         """Return the number of items in an epoch."""
 
-    def ids(self, positions: Positions) -> Any:
+    # Not part of what users see of a dataset:
+
+    def _ids_at(self, positions: Positions) -> Any:
         """Return the ids of the items at `positions`, as an array."""
 
-    def positions(self, ids: Any) -> Positions:
+    def _positions_of(self, ids: Any) -> Positions:
         """Return the positions of the items with these ids.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no item with one of them.
+            ArgumentValueError: An id is given twice, or none.
         """
 
-    def make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
+    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         """Make the batch of the items at `positions`; `facts` become its attributes."""
+
+
+def is_source(value: Any) -> bool:
+    """Check whether a pipeline can be made over a value."""
+    return not isinstance(value, type) and isinstance(getattr(value, "batch_class", None), type)
 
 
 class Schedule(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which items there are, and in which order: ids, splits, permutations."""
+"""The ids of items, their splits, and the orders of epochs."""
 
 from batchflow.index.files import FilesIndex
 from batchflow.index.ids import DatasetIndex

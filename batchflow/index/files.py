@@ -1,4 +1,4 @@
-"""Files as items: their names are the ids."""
+"""Files as items, with their names as ids."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Pattern = str | os.PathLike[str]
 
 
 class FilesIndex(DatasetIndex):
-    """The files (or folders) that match a pattern; an id is the last part of a path.
+    """The files (or folders) that match a pattern. An id is the last part of a path.
 
     Args:
-        path: A pattern as of Python's `glob` (`**` goes through folders), or several.
-        dirs: Whether folders are the items, instead of files.
+        path: A pattern of Python's `glob` (`**` goes through folders), or several.
+        dirs: Whether the items are folders instead of files.
         no_ext: Whether the ids leave out the extension of a file.
-        sort: Whether the items are in the order of their paths; otherwise they come as the
-            operating system lists them.
+        sort: Whether the items are in the order of their paths. Otherwise they are in the order in
+            which the operating system lists them.
 
     Raises:
         ArgumentTypeError: `path` is no pattern.
-        ArgumentValueError: Nothing matches, or two paths would have the same id.
+        ArgumentValueError: No file matches, or two paths would have the same id.
 
     Example:
         >>> index = FilesIndex("batchflow/index/*.py", no_ext=True)
@@ -76,7 +76,7 @@ class FilesIndex(DatasetIndex):
         self._ending_of = ending_of.astype(np.int32)
 
     def get_fullpath(self, item: str) -> str:
-        """Give the path of the file with an id, as the pattern found it.
+        """Return the path of the file with an id, in the form in which the pattern found it.
 
         Raises:
             UnknownNameError: (a `KeyError`) The id is not in this index.
@@ -131,7 +131,7 @@ def _refuse_collisions(ids: list[str], paths: list[str], *, is_cut: bool) -> Non
             raise ArgumentValueError(f"{twice}; keep the extensions: no_ext=False")
         try:
             root = os.path.commonpath([os.path.dirname(found) for found in paths]) or "."
-        except ValueError:  # some begin at the root of all, others do not
+        except ValueError:  # some begin at the root, others do not
             root = "..."
         endings = {os.path.splitext(found)[1] for found in paths}
         ending = endings.pop() if len(endings) == 1 else ""

@@ -1,4 +1,4 @@
-"""What ids and positions are given as: checked, and made arrays."""
+"""The ids and positions that users pass: checked, and turned into arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and Na
 
 
 def as_ids(index: Any) -> range | npt.NDArray[Any]:
-    """Check what an index was made from and return it as a range or a read-only array."""
+    """Return the ids that a user passes to an index as a range or a read-only array."""
     if isinstance(index, (bool, np.bool_, str, bytes, set, frozenset, dict)):
         raise ArgumentTypeError(
             "an index is made from a number of items or a sequence of ids (list, array), got "
@@ -51,7 +51,7 @@ def as_ids(index: Any) -> range | npt.NDArray[Any]:
 
 
 def _as_array(index: Any) -> npt.NDArray[Any]:
-    """Make an array of ids that is nobody else's, without changing the type of any id."""
+    """Return a new array of ids, all of their types unchanged."""
     if not hasattr(index, "__len__") or not hasattr(index, "__iter__"):
         raise ArgumentTypeError(
             "an index is made from a number of items, a sequence of ids, an array or another "
@@ -81,11 +81,11 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
 
 
 def as_mask(ids: Any, indices: Callable[[], Any], n_items: int) -> npt.NDArray[np.bool_] | None:
-    """Return ids that are a mask, one bool for each item, as an array; None: they are ids.
+    """Return a mask, one bool for each item, as an array; None if the values are ids.
 
     Args:
-        ids: Ids or a mask. Of a mask with labels, each bool is for the item whose id is its label.
-        indices: Returns the ids of the items, or None where nobody gave them.
+        ids: Ids or a mask. If a mask has labels, each bool is for the item whose id is its label.
+        indices: Returns the ids of the items; None if they only count the items.
         n_items: The number of items.
     """
     if isinstance(ids, BOOLS):
@@ -103,7 +103,7 @@ def as_mask(ids: Any, indices: Callable[[], Any], n_items: int) -> npt.NDArray[n
         ids = ids.iloc[positions_by_label(ids, given, "a mask")]
     if is_column(ids):
         ids = column_array(ids)
-    if isinstance(ids, np.ndarray) and ids.dtype.hasobject:  # what is missing selects nothing
+    if isinstance(ids, np.ndarray) and ids.dtype.hasobject:  # a missing value selects nothing
         ids = [isinstance(item, BOOLS) and bool(item) for item in ids]
     mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
     if mask.shape != (n_items,):
@@ -124,7 +124,7 @@ def _is_of_bools(ids: Any) -> bool:
 
 
 def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
-    """Return what selects elements of an array, checked: a slice with step 1, or positions."""
+    """Return a selection of elements, checked: a slice with step 1, or an array of positions."""
     if isinstance(positions, slice):
         start, stop, step = positions.indices(n_items)
         return slice(start, stop) if step == 1 else np.arange(start, stop, step)
@@ -136,7 +136,7 @@ def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.in
             "take: expected a slice, a list or an array of positions, or one bool for each of the "
             f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
         )
-    array = array.astype(np.int64)  # a copy: what the caller does to his array is his
+    array = array.astype(np.int64)  # a copy, as the caller may change the array
     outside = array[(array >= n_items) | (array < -n_items)]
     if outside.size:
         raise ArgumentValueError(
@@ -168,7 +168,7 @@ def _object_array(items: list[Any]) -> npt.NDArray[Any]:
 
 
 def refuse_duplicates(ids: npt.NDArray[Any]) -> None:
-    """Refuse ids that occur more than once, and name some."""
+    """Refuse ids that occur more than once. The error names some."""
     repeated = find_duplicates(ids)
     if repeated:
         raise ArgumentValueError(f"ids must be unique; more than once: {repeated}")

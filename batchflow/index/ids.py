@@ -28,12 +28,12 @@ __all__ = ["DatasetIndex"]
 class DatasetIndex:
     """The unique ids of items, in a fixed order.
 
-    An index never changes and knows no position of a reader: orders belong to runs.
+    An index never changes, and has no position of a reader: orders belong to runs.
 
     Args:
-        index: A number of items (their ids are then `0 ... index - 1`; no memory is used), a
-            sequence or one-dimensional array of ids, or another index. Ids are ints, strings,
-            or any hashable values (tuples, for instance).
+        index: A number of items (their ids are then `0 ... index - 1`, and take no memory), a
+            sequence or one-dimensional array of ids, or another index. Ids are ints, strings, or
+            any hashable values, such as tuples.
 
     Raises:
         ArgumentTypeError: `index` is none of these.
@@ -63,7 +63,7 @@ class DatasetIndex:
 
     @property
     def is_given(self) -> bool:
-        """Whether somebody gave the ids; otherwise they count the items, and are positions."""
+        """Whether the user gave the ids. Otherwise they are positions, which count the items."""
         return self._is_given
 
     @property
@@ -101,14 +101,15 @@ class DatasetIndex:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get_pos(self, ids: Any) -> Any:
-        """Give the position of an id, or of several.
+        """Return the position of an id, or the positions of several.
 
         Args:
             ids: One id; or a list, array or index of ids. A tuple is one id where the ids of
                 this index are tuples. Or a mask: one bool for each item.
 
         Returns:
-            An int for one id, an int64 array for several. The table is made at the first call.
+            An int for one id, an int64 array for several. The table for this is made at the first
+            call.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
@@ -126,15 +127,16 @@ class DatasetIndex:
         return self._position(ids)
 
     def take(self, positions: slice | npt.NDArray[np.int64] | Sequence[int]) -> Self:
-        """Make the index of the items at some positions.
+        """Return the index of the items at some positions.
 
         Args:
-            positions: What selects elements of an array: a slice, a list or an array of positions
-                (negative ones count from the end), or of one bool per item.
+            positions: A slice, a list or an array of positions (negative ones count from the end),
+                or one bool for each item.
 
         Raises:
-            ArgumentTypeError: They are no positions.
-            ArgumentValueError: One is outside the index or given twice, or nothing is selected.
+            ArgumentTypeError: The values are no positions.
+            ArgumentValueError: A position is outside the index or given twice, or nothing is
+                selected.
         """
         chosen = checked_positions(positions, len(self))
         part = self._take(chosen)
@@ -145,9 +147,9 @@ class DatasetIndex:
         return part
 
     def create_subset(self, ids: Any) -> Self:
-        """Make the index of the items with these ids (or with this one), in that order.
+        """Return the index of the items with some ids, or with one id, in that order.
 
-        A mask, one bool for each item, selects those where it is true.
+        A mask, one bool for each item, selects the items where it is true.
 
         Raises:
             UnknownNameError: (a `KeyError`) An id is not in this index.
@@ -162,18 +164,18 @@ class DatasetIndex:
         test: Any = None,
         shuffle: ShuffleLike = False,
     ) -> Split[Self]:
-        """Split into up to three parts without common items.
+        """Return up to three parts without common items.
 
         Args:
             train: A share (a float, 0.8) or a count (an int, 100); or a tuple of up to three of
                 them: (train, validation, test).
             validation: A share or a count.
             test: A share or a count. Parts that are not given take the rest, test first.
-            shuffle: False: the parts are contiguous. True: a new random order. An int: the order
-                which that seed gives.
+            shuffle: False: the parts are contiguous. True: a new random order. An int: the order of
+                that seed.
 
         Returns:
-            The parts as `.train`, `.validation` and `.test`; one without items is None.
+            The parts as `.train`, `.validation` and `.test`. A part without items is None.
         """
         train_part, *others = (
             self._take(where) for where in self._split_positions((train, validation, test), shuffle)
@@ -181,10 +183,10 @@ class DatasetIndex:
         return Split(train_part, *(part if len(part) else None for part in others))
 
     def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
-        """Split several times for cross-validation: each item is in the test part of one split.
+        """Return several splits for cross-validation: each item is in the test part of one split.
 
         Args:
-            n_splits: How many splits: 2 or more.
+            n_splits: The number of splits: 2 or more.
             shuffle: As for `split`. False: the test parts are contiguous, and a range of ids is
                 split without arrays.
 
@@ -194,7 +196,7 @@ class DatasetIndex:
 
         Raises:
             ArgumentTypeError: `n_splits` is no whole number.
-            ArgumentValueError: It is below 2, or larger than the number of items.
+            ArgumentValueError: `n_splits` is below 2, or larger than the number of items.
 
         Example:
             >>> [fold.test.indices.tolist() for fold in DatasetIndex(5).kfold(2)]
@@ -217,7 +219,7 @@ class DatasetIndex:
     def _fold_positions(
         self, n_splits: Any, shuffle: ShuffleLike
     ) -> list[tuple[Positions | Ranges, Positions]]:
-        """Give the positions of the train and the test part of each fold."""
+        """Return the positions of the train and the test part of each fold."""
         n_items = len(self)
         bounds = fold_bounds(n_items, n_splits)
         order = self._order(shuffle, where="kfold")
@@ -239,7 +241,7 @@ class DatasetIndex:
         return permutation(len(self), np.random.SeedSequence(seed))
 
     def _take_part(self, positions: Positions | Ranges) -> Self:
-        """Make the index of the items at `positions`, which may be ranges: a part of a split."""
+        """Return the index of a part of a split, whose `positions` may be ranges."""
         if not isinstance(positions, Ranges):
             return self._take(positions)
         ids = self._ids
@@ -250,7 +252,7 @@ class DatasetIndex:
         return part
 
     def _take(self, positions: slice | npt.NDArray[np.int64]) -> Self:
-        """Make the index of the items at `positions`, unchecked: what runs use for each batch."""
+        """Return the index of the items at `positions`, unchecked. Runs call it for each batch."""
         cls = type(self)
         part = cls.__new__(cls)
         ids = self._ids
@@ -267,7 +269,7 @@ class DatasetIndex:
 
     @staticmethod
     def _of_parts(parts: Sequence[DatasetIndex], ids: npt.NDArray[Any]) -> DatasetIndex:
-        """Make the index of the items of several, from their ids, which are known to be unique.
+        """Return the index of all items of several, whose ids are known to be unique.
 
         Parts of one index (of files, for instance) give an index of its class.
         """
@@ -289,7 +291,7 @@ class DatasetIndex:
     @property
     def _table(self) -> Lookup:
         if self._lookup is None:
-            # Two threads may both make it: the same table, so the later assignment does no harm.
+            # Two threads may both make it: equal tables, so the later assignment does no harm.
             self._lookup = make_lookup(self._ids)
         return self._lookup
 
@@ -300,7 +302,7 @@ class DatasetIndex:
         return self.indices if self._is_given else None
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
-        """Return the positions of what `create_subset` takes."""
+        """Return the positions for the ids or the mask of `create_subset`."""
         is_one = isinstance(ids, (str, bytes, tuple))
         if isinstance(ids, Collection) and not is_one and not hasattr(ids, "__array__"):
             ids = list(ids)

@@ -1,10 +1,10 @@
-"""Tables and columns with labels of their own: rows go by label where the ids are the user's.
+"""Tables and columns with labels: rows go by label where the user gave the ids.
 
 Guarantees:
     - Where the user gave the ids (an index, files), a row goes to the item whose id is its label.
       Labels that are missing or doubled are errors that name them.
-    - Where nobody gave ids, rows go by position, and several labelled values must have equal labels
-      in equal order: rows that lay beside each other never part.
+    - Where the ids only count the items, rows go by position, and several labelled values must have
+      equal labels in equal order: rows that lay beside each other stay together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Labels(NamedTuple):
     """The labels of a value.
 
     Attributes:
-        name: What to call the value.
+        name: The name of the value in messages.
         labels: Its labels.
     """
 
@@ -47,25 +47,25 @@ class Labels(NamedTuple):
 
 
 def has_labels(value: Any) -> bool:
-    """Check whether the rows of a value have labels: those of pandas and what is like it do."""
+    """Check whether the rows of a value have labels, as in pandas and similar packages."""
     return hasattr(value, "iloc") and hasattr(value, "index") and not callable(value.index)
 
 
 def positions_by_label(
     value: Any, ids: npt.NDArray[Any], shown: str
 ) -> slice | npt.NDArray[np.int64]:
-    """Return the positions of the rows whose labels are some ids, in the order of these.
+    """Return the positions of the rows whose labels are some ids, in the order of the ids.
 
     Args:
-        value: What has labels.
-        ids: The ids, which a user gave.
-        shown: What to call the value in a message.
+        value: A value with labels.
+        ids: The ids that a user gave.
+        shown: The name of the value in messages.
 
     Returns:
-        An int64 array; or a slice, where the rows lie as the ids do.
+        An int64 array; or a slice, if the rows are in the order of the ids.
 
     Raises:
-        ArgumentValueError: A label is missing, or there twice.
+        ArgumentValueError: A label is missing, or occurs twice.
     """
     labels = value.index
     way = (
@@ -90,7 +90,7 @@ def by_label(value: Any, index: Index, shown: str) -> Any:
     """Return a value with its rows in the order of an index, if it has labels and ids were given.
 
     Raises:
-        ArgumentValueError: A label is missing, or there twice.
+        ArgumentValueError: A label is missing, or occurs twice.
     """
     if not (index.is_given and has_labels(value)):
         return value
@@ -100,17 +100,17 @@ def by_label(value: Any, index: Index, shown: str) -> Any:
 
 
 def checked_labels(values: Iterable[tuple[str, Any]], first: Labels | None = None) -> Labels | None:
-    """Check that values that are taken by position have the same labels in the same order.
+    """Check that values which go by position have the same labels in the same order.
 
     Args:
-        values: Their names and they; those without labels do not count.
-        first: Labels that came before, for the same items.
+        values: The names and the values. Those without labels do not count.
+        first: The labels of earlier values for the same items.
 
     Returns:
         The labels; None if there are none.
 
     Raises:
-        ArgumentValueError: They have others.
+        ArgumentValueError: The labels differ.
     """
     for name, value in values:
         if not has_labels(value):

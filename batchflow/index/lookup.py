@@ -1,4 +1,4 @@
-"""From ids to positions: the table an index makes when it is first asked."""
+"""From ids to positions: the table that an index makes on first use."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _DICT_UP_TO = 2**16
 
 
 def plain(ids: npt.NDArray[Any]) -> list[Any]:
-    """Give ids as Python objects where these are the same values, which is quicker to work with."""
+    """Return ids as Python objects if these have the same values: they are faster to work with."""
     return list(ids) if ids.dtype.kind in "mM" else ids.tolist()
 
 
 class Lookup(ABC):
-    """From ids to positions."""
+    """A table from ids to positions."""
 
     @abstractmethod
     def __call__(self, item: Any) -> int | None:
-        """Return the position of an id; None where it is not known."""
+        """Return the position of an id; None if it is not known."""
 
     def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return the position of each of several ids; -1 where one is not known."""
+        """Return the position of each of several ids; -1 if one is not known."""
         listed = plain(items) if isinstance(items, np.ndarray) else items
         found = map(self, listed)
         places = (-1 if place is None else place for place in found)
@@ -43,7 +43,7 @@ class Lookup(ABC):
 
 
 def make_lookup(ids: range | Ranges | npt.NDArray[Any]) -> Lookup:
-    """Return what finds the positions of ids in `ids`."""
+    """Return the table of the positions of `ids`."""
     if isinstance(ids, (range, Ranges)):
         return _RangeLookup(ids)
     if ids.dtype == object or len(ids) <= _DICT_UP_TO:
@@ -52,7 +52,7 @@ def make_lookup(ids: range | Ranges | npt.NDArray[Any]) -> Lookup:
 
 
 def find_duplicates(ids: npt.NDArray[Any], most: int = 5) -> list[Any]:
-    """Give up to `most` ids that occur more than once, in the order of their second occurrence."""
+    """Return up to `most` ids that occur more than once, in the order of their second places."""
     if ids.dtype == object:
         return _first_repeats(ids, most)
     ordered = np.sort(ids)
@@ -119,7 +119,7 @@ class _SortedLookup(Lookup):
     def __call__(self, item: Any) -> int | None:
         ordered = self._ordered
         try:
-            key = ordered.dtype.type(item)  # comparing in one type: searching would go over floats
+            key = ordered.dtype.type(item)  # in one type: a search would compare floats
             if key.dtype.itemsize > ordered.dtype.itemsize:  # longer: the search would copy all ids
                 return None
             place = int(np.searchsorted(ordered, key))
@@ -142,7 +142,7 @@ class _SortedLookup(Lookup):
 
 
 def _as_array_of(kinds: str, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """Return ids as an array, if that is of one of these kinds and changes no id."""
+    """Return ids as an array; None if it is of no such kind, or an id would change."""
     if isinstance(items, np.ndarray):
         return items if items.dtype.kind in kinds else None
     types = set(map(type, items))
@@ -157,7 +157,7 @@ def _as_array_of(kinds: str, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDA
 
 
 def compact_texts(items: Sequence[str]) -> npt.NDArray[Any]:
-    """Make an array of texts: of fixed width, unless that takes too much or cuts an end."""
+    """Return an array of texts: of fixed width, unless that takes much memory or cuts an end."""
     longest, total = max(map(len, items), default=0), sum(map(len, items))
     is_compact = 4 * longest * len(items) <= 2 * total + TEXT_BYTES * len(items)
     if is_compact and not any(item.endswith("\0") for item in items):

@@ -1,8 +1,8 @@
-"""In which order an epoch goes through the items: a pure function of (seed, epoch).
+"""The order of the items in an epoch: a pure function of (seed, epoch).
 
-Each order answers `epoch(e)` with an object whose `part(start, stop)` gives the positions of the
-items at places `start ... stop - 1` of that epoch, as a slice or an int64 array. An epoch's object
-is for one reader; the order itself is shared freely.
+`epoch(e)` of an order returns an object whose `part(start, stop)` returns the positions of the
+items at places `start ... stop - 1` of that epoch, as a slice or an int64 array. The object of an
+epoch is for one reader; any number of readers may share the order.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ class EpochOrder(Protocol):
     """The order of one epoch."""
 
     def part(self, start: int, stop: int) -> Positions:
-        """Give the positions at places `start ... stop - 1`."""
+        """Return the positions at places `start ... stop - 1`."""
 
 
 class Order(Protocol):
     """The orders of all epochs."""
 
     def epoch(self, epoch: int) -> EpochOrder:
-        """Give the order of an epoch, counted from 0."""
+        """Return the order of an epoch, counted from 0."""
 
 
 class SequentialOrder:
-    """The items as they stand in the index, as slices."""
+    """The items in the order of the index, as slices."""
 
     def epoch(self, epoch: int) -> SequentialOrder:  # noqa: ARG002  each epoch is the same
-        """Give this order: it is the same in each epoch."""
+        """Return this order, which is the same in each epoch."""
         return self
 
     def part(self, start: int, stop: int) -> slice:
-        """Give a slice."""
+        """Return a slice."""
         return slice(start, stop)
 
 
@@ -72,7 +72,7 @@ class ShuffledOrder:
 
     Args:
         n_items: The number of items.
-        seed: With the number of the epoch, the key of its order.
+        seed: The seed. With the number of an epoch it is the key of that epoch's order.
     """
 
     def __init__(self, n_items: int, seed: int) -> None:
@@ -80,16 +80,16 @@ class ShuffledOrder:
         self._seed = seed
 
     def epoch(self, epoch: int) -> Permutation:
-        """Draw (or, for many items, prepare to compute) the order of an epoch."""
+        """Return the order of an epoch: drawn now, or for many items computed in parts later."""
         key = np.random.SeedSequence(self._seed, spawn_key=(_ORDER_KEY, epoch))
         return permutation(self._n_items, key)
 
 
 class CustomOrder:
-    """The order that a user's function gives for each epoch.
+    """The orders that a user's function returns.
 
-    Epoch k has what the function gives at its call k. Where the first epoch asked for is a later
-    one, it is called for those before, too: it may keep a state, such as a generator.
+    The order of epoch k is the result of call k. If the first epoch to be read is a later one, the
+    function is called for those before, too, as it may keep a state, such as a generator.
 
     Args:
         n_items: The number of items.
@@ -106,14 +106,14 @@ class CustomOrder:
         self._latest: tuple[int, _ArrayOrder] | None = None
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.ArrayLike:
-        """Call the function."""
+        """Return the result of the function."""
         return self.function(positions)
 
     def epoch(self, epoch: int) -> _ArrayOrder:
-        """Call the function, unless this was the latest epoch asked for, and check what it gives.
+        """Return the result of the function for an epoch, checked. That of the last epoch is kept.
 
         Raises:
-            ArgumentValueError: It is not a permutation of the positions.
+            ArgumentValueError: The result is no permutation of the positions.
         """
         with self._guard:
             if self._latest is None or self._latest[0] != epoch:
@@ -153,7 +153,7 @@ class _ArrayOrder:
 
 
 def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
-    """Make the order of a run.
+    """Return the order of a run.
 
     Args:
         n_items: The number of items.
@@ -174,14 +174,14 @@ def drawn_seed() -> int:
 
 
 def order_seed(shuffle: Any, *, where: str) -> int:
-    """Give the seed that an int, `Generator` or `RandomState` stands for.
+    """Return the seed that an int, a `Generator` or a `RandomState` stands for.
 
     Args:
         shuffle: A seed, or a generator, from which one number is drawn.
-        where: What was called, for the message.
+        where: The name of the caller, for the message.
 
     Raises:
-        ArgumentTypeError: It is none of these.
+        ArgumentTypeError: `shuffle` is none of these.
         ArgumentValueError: The seed is negative.
     """
     if isinstance(shuffle, np.random.Generator):

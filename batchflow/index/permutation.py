@@ -4,7 +4,7 @@ Guarantees:
     - `permutation(n, key)` depends on nothing but `n` and `key`.
     - It is a bijection of `0 ... n - 1`.
     - Up to `DRAWN_UP_TO` items it is NumPy's `Generator.permutation`: each order is equally likely.
-    - Above, any part of the order is computed on its own, without memory for the rest.
+    - Above that, any part of the order is computed alone, without memory for the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 4096
 
 
 class _Words(NamedTuple):
-    """The integers that a keyed permutation computes with.
+    """The integers in which a keyed permutation is computed.
 
     Attributes:
         dtype: Unsigned words of twice the bits of a coordinate.
@@ -51,14 +51,14 @@ _LARGE = _Words(np.uint64, 32, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB)
 
 
 class Permutation(Protocol):
-    """The part of an order that a run needs: `order[start:stop]` as an array of positions."""
+    """An order of which runs need parts: `order[start:stop]` as an array of positions."""
 
     def part(self, start: int, stop: int) -> Positions:
-        """Give the positions that stand at places `start ... stop - 1` of the order."""
+        """Return the positions that stand at places `start ... stop - 1` of the order."""
 
 
 class _DrawnPermutation:
-    """An order that is held in memory."""
+    """An order in memory."""
 
     def __init__(self, n: int, seed: np.random.SeedSequence) -> None:
         self._order: Positions = np.random.Generator(np.random.PCG64(seed)).permutation(n)
@@ -68,7 +68,7 @@ class _DrawnPermutation:
 
 
 class KeyedPermutation:
-    """An order of up to 2**62 positions that is computed where it is asked for.
+    """An order of up to 2**62 positions, of which a part is computed when it is read.
 
     A generalised Feistel network after Black and Rogaway, "Ciphers with arbitrary finite domains"
     (CT-RSA 2002): a position is written as a pair `(left, right)` on a grid of `a * b >= n` cells
@@ -78,7 +78,7 @@ class KeyedPermutation:
 
     Args:
         n: The number of positions.
-        seed: What the round keys are drawn from.
+        seed: The seed of the round keys.
     """
 
     def __init__(self, n: int, seed: np.random.SeedSequence) -> None:
@@ -92,7 +92,7 @@ class KeyedPermutation:
         self._block: Positions = np.empty(0, np.int64)
 
     def part(self, start: int, stop: int) -> Positions:
-        """Give the positions that stand at places `start ... stop - 1` of the order.
+        """Return the positions that stand at places `start ... stop - 1` of the order.
 
         Evaluated in blocks, the last of which is kept, so that reading in order costs some 20
         nanoseconds per position. Not for several threads at once.
@@ -105,7 +105,7 @@ class KeyedPermutation:
         return self._block[offset : offset + stop - start]
 
     def _at(self, places: npt.NDArray[Any]) -> Positions:
-        """Give the positions that stand at `places`, as int64."""
+        """Return the positions that stand at `places`, as int64."""
         cells = self._shuffled(places)
         outside = np.flatnonzero(cells >= self._n)
         while outside.size:
@@ -145,13 +145,13 @@ class KeyedPermutation:
 
 
 def permutation(n: int, seed: np.random.SeedSequence) -> Permutation:
-    """Give a random order of the positions `0 ... n - 1`.
+    """Return a random order of the positions `0 ... n - 1`.
 
     Args:
         n: The number of positions.
         seed: The key of the order.
 
     Returns:
-        The order, in memory up to `DRAWN_UP_TO` positions and computed above.
+        The order, in memory up to `DRAWN_UP_TO` positions, and computed for more of them.
     """
     return _DrawnPermutation(n, seed) if n <= DRAWN_UP_TO else KeyedPermutation(n, seed)

@@ -1,4 +1,4 @@
-"""Whole numbers that fill a few ranges: ids, or positions, around a hole."""
+"""Whole numbers in a few ranges, such as the ids or positions around a test part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Ranges"]
 
 
 class Ranges:
-    """A few ranges with step 1, one after the other, of which only the borders are in memory.
+    """A few ranges with step 1 in a row. Only their borders are in memory.
 
     Args:
         parts: The ranges, without common numbers. Empty ones are left out.
@@ -47,7 +47,7 @@ class Ranges:
     @overload
     def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]: ...
     def __getitem__(self, places: Any) -> Any:
-        """Give the numbers at some places: a slice with step 1, ranges or an int64 array."""
+        """Return the numbers at some places, given by a slice with step 1, ranges or an array."""
         if isinstance(places, np.ndarray):
             shifts = [part.start - start for part, start in self._placed()]
             which = np.searchsorted(self._starts[1:], places, side="right")
@@ -62,10 +62,10 @@ class Ranges:
         return cut if len(cut._parts) > 1 else cut._parts[0]
 
     def index(self, number: int) -> int:
-        """Give the place of a number.
+        """Return the place of a number.
 
         Raises:
-            ValueError: It is not among them.
+            ValueError: The number is not in the ranges.
         """
         for part, start in self._placed():
             if number in part:
@@ -73,7 +73,7 @@ class Ranges:
         raise ValueError(f"{number} is not in {self!r}")
 
     def array(self) -> npt.NDArray[np.int64]:
-        """Give them as an array of shape `(n,)`."""
+        """Return all numbers as an array of shape `(n,)`."""
         return np.concatenate([np.arange(part.start, part.stop) for part in self._parts])
 
     def _placed(self) -> Iterator[tuple[range, int]]:

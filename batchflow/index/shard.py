@@ -1,10 +1,10 @@
-"""One of several equal shares of each epoch: for trainers that go through a dataset together.
+"""One of several shares of each epoch, for trainers that go through a dataset together.
 
 Guarantees:
     - With the same seed, the shards of an epoch have no item in common, and together have all.
-    - They are cut out of the order of the epoch: a shuffled epoch deals all items out anew.
-    - Their sizes differ by one at most; those of equal shards do not, and the items at the end of
-      the order that do not divide are left out of that epoch.
+    - They are cut out of the order of the epoch: in each shuffled epoch a shard has other items.
+    - Their sizes differ by one at most. Equal shards have one size: the few items left over at the
+      end of the order are left out of that epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Shard(NamedTuple):
     """A share of the items.
 
     Attributes:
-        number: Which one, from 0 on.
-        n_shards: How many there are.
-        n_items: The number of items of all.
-        is_equal: Whether all have the same size.
+        number: The number of the shard, from 0 on.
+        n_shards: The number of shards.
+        n_items: The number of items of all shards.
+        is_equal: Whether all shards have the same size.
     """
 
     number: int
@@ -36,10 +36,10 @@ class Shard(NamedTuple):
 
     @classmethod
     def checked(cls, number: Any, count: Any, n_items: int, is_equal: bool) -> Shard:
-        """Check the arguments of a call.
+        """Return a shard for the arguments of a call, checked.
 
         Raises:
-            ArgumentTypeError: They are no whole numbers.
+            ArgumentTypeError: The numbers are no whole numbers.
             ArgumentValueError: There is no such shard, or it has no items.
         """
         for name, value in (("index", number), ("count", count)):
@@ -58,14 +58,14 @@ class Shard(NamedTuple):
 
     @property
     def first(self) -> int:
-        """The place of its first item in the order of an epoch."""
+        """The place of the first item in the order of an epoch."""
         if self.is_equal:
             return self.number * (self.n_items // self.n_shards)
         return self.number * self.n_items // self.n_shards
 
     @property
     def size(self) -> int:
-        """The number of its items."""
+        """The number of items."""
         if self.is_equal:
             return self.n_items // self.n_shards
         return (self.number + 1) * self.n_items // self.n_shards - self.first
@@ -75,7 +75,7 @@ class ShardOrder:
     """The order of the items of a shard.
 
     Args:
-        order: That of all items.
+        order: The order of all items.
         shard: The shard.
     """
 
@@ -84,7 +84,7 @@ class ShardOrder:
         self._first = shard.first
 
     def epoch(self, epoch: int) -> EpochOrder:
-        """Give the order of an epoch."""
+        """Return the order of an epoch."""
         return _ShardEpoch(self._order.epoch(epoch), self._first)
 
 

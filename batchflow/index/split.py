@@ -6,9 +6,9 @@ import operator
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "fold_bounds", "parsed_cv_split", "part_bounds", "refuse_shares_in_a_row"]
+__all__ = ["Split", "fold_bounds", "part_bounds", "refuse_shares_in_a_row"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -30,18 +30,18 @@ class Split(NamedTuple, Generic[T]):
 
 
 def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tuple[int, int]]:
-    """Give the (start, stop) of train, validation and test among `n_items` items.
+    """Return the (start, stop) of train, validation and test among `n_items` items.
 
     Args:
-        n_items: How many items there are.
-        train: A share (a float up to 1) or a count (an int); or a tuple of up to three of them,
-            which stand for train, validation and test.
+        n_items: The number of items.
+        train: A share (a float up to 1) or a count (an int); or a tuple of up to three of them, for
+            train, validation and test.
         validation: A share, a count or None.
         test: A share, a count or None.
 
     Returns:
-        Three pairs. What is given is taken; the rest of the items goes to test if test is None,
-        otherwise to validation if that is None. Borders between shares are rounded.
+        Three pairs. The rest of the items goes to test if test is None, otherwise to validation if
+        that is None. Borders between shares are rounded.
 
     Raises:
         ArgumentValueError: The parts ask for more items than there are, or all three are given
@@ -80,11 +80,11 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
 
 
 def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
-    """Give the (start, stop) of the test parts of a cross-validation, the larger ones first.
+    """Return the (start, stop) of the test parts of a cross-validation, the larger ones first.
 
     Raises:
         ArgumentTypeError: `n_splits` is no whole number.
-        ArgumentValueError: It is below 2, or larger than the number of items.
+        ArgumentValueError: `n_splits` is below 2, or larger than the number of items.
     """
     if isinstance(n_splits, bool) or not hasattr(n_splits, "__index__"):
         raise ArgumentTypeError(f"kfold: n_splits is a whole number (5), got {n_splits!r:.60}")
@@ -96,29 +96,6 @@ def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
     size, larger = divmod(n_items, count)
     starts = [fold * size + min(fold, larger) for fold in range(count + 1)]
     return list(pairwise(starts))
-
-
-def parsed_cv_split(
-    shares: Any, method: Any, n_splits: int | None
-) -> tuple[tuple[Any, Any, Any], int | None]:
-    """Return the parts (train, validation, test) of a `cv_split`, and the number of folds or None.
-
-    Raises:
-        ArgumentTypeError: Shares are given for folds.
-        ArgumentValueError: The method is not known, or there are not 1 to 3 shares.
-    """
-    if isinstance(shares, str) and method is None:
-        shares, method = None, shares
-    if method not in (None, "kfold"):
-        raise ArgumentValueError(
-            f'cv_split: the method is "kfold" or left out, got {method!r}.'
-            f"{did_you_mean(method, ['kfold'], only_near=True)}"
-        )
-    if method is None and n_splits is None:
-        return _in_old_order(0.8 if shares is None else shares), None
-    if shares is not None:
-        raise ArgumentTypeError(f"cv_split: kfold takes n_splits, no shares; got {shares!r}")
-    return (None, None, None), 5 if n_splits is None else n_splits
 
 
 def refuse_shares_in_a_row(train: Any) -> None:
@@ -136,20 +113,6 @@ def refuse_shares_in_a_row(train: Any) -> None:
         f"(train, validation, test) name the parts, split({named}); for (train, test, validation), "
         f"as in an older batchflow, cv_split({given!r:.60})"
     )
-
-
-def _in_old_order(shares: Any) -> tuple[Any, Any, Any]:
-    """Return train, validation and test of shares in the order train, test, validation."""
-    if hasattr(shares, "tolist"):
-        shares = shares.tolist()
-    if not isinstance(shares, (tuple, list)):
-        return shares, None, None
-    if not 1 <= len(shares) <= 3:
-        raise ArgumentValueError(
-            f"cv_split: expected 1 to 3 shares (train, test, validation), got {shares!r:.60}"
-        )
-    train, test, validation = (*shares, None, None)[:3]
-    return train, validation, test
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.engine import Run, warn_of_repeated_training
 from batchflow.plan import V
+from batchflow.plan.bound import variables_in
 from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
-    from batchflow.engine import Run
+    from batchflow.engine import Length, Program, RunOptions
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "checked_bar", "open_run"]
 
 T = TypeVar("T")
 
@@ -94,3 +96,35 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     except (TypeError, ValueError):
         return f"{value}"[:40]
+
+
+def checked_bar(program: Program, options: RunOptions) -> tuple[Any, ...]:
+    """Return what is shown in the progress bar of a run.
+
+    Raises:
+        UnknownNameError: (a `KeyError`) It has a variable that is not declared.
+    """
+    shown = options.bar if isinstance(options.bar, tuple) else ()
+    for name in variables_in(shown):
+        program.state.declaration(name)
+    return shown
+
+
+def open_run(program: Program, options: RunOptions, length: Length | None = None) -> Run[Any]:
+    """Make a run of a pipeline, with a progress bar if the options want one.
+
+    Args:
+        program: The pipeline.
+        options: Those of the run.
+        length: Who counts on the number of batches that come out.
+
+    Raises:
+        UnknownNameError: (a `KeyError`) The bar has a variable that is not declared.
+    """
+    shown = checked_bar(program, options)
+    warn_of_repeated_training(program, options)
+    bar = ProgressBar(shown) if options.bar else None
+    run: Run[Any] = Run(program, options, bar, length=length)
+    if bar is not None:
+        bar.open(run)
+    return run

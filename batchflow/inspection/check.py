@@ -38,8 +38,7 @@ from batchflow.generators import GeneratorWatch, noticed
 from batchflow.inspection.inspector import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.report import Report, StepReport
-from batchflow.models.keras import is_keras_model
-from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.models.adapters import adapter_of
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import load_model, predict_model, save_model
 
@@ -243,7 +242,7 @@ class _Check:
                 continue
             with suppress(Exception):  # it cannot be made, which the step itself says
                 model = self._models.get(name, batch)
-            if is_keras_model(model) or is_tf_keras_model(model):  # a run warns of it, too
+            if adapter_of(model).needs_order:  # a run warns of it, too
                 step.problems.append(
                     f"works on the Keras model {name!r} {_AT_ONCE}, which loses updates or breaks "
                     f"the model; {_mark(name)}"

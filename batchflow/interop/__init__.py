@@ -1,4 +1,4 @@
-"""To the loops of others: what Keras and other frameworks read."""
+"""Pipelines for the training loops of Keras and other frameworks."""
 
 from batchflow.interop.feed import Feed, feeding
 

@@ -55,13 +55,13 @@ class Feed:
         self,
         program: Program,
         options: RunOptions,
-        open_run: Callable[[RunOptions, Program, Length], Run],
+        open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
         n_items = len(program.source or ())
-        mark = None if program.source is None else program.source.mark
-        self._schedule = options.schedule(n_items, None, mark)  # refuses what does not fit
+        shard = None if program.source is None else program.source.shard_spec
+        self._schedule = options.schedule(n_items, None, shard)  # refuses what does not fit
         self._program = program
-        self._options = options.with_kept_order(n_items if mark is None else mark.n_items)
+        self._options = options.with_kept_order(n_items if shard is None else shard.n_items)
         self._open_run = open_run
         self._epoch = options.first_epoch
         self._length = Length()
@@ -71,8 +71,8 @@ class Feed:
     def epoch(self) -> int:
         """The epoch at which the next loop begins. It can be set.
 
-        Beginning a loop adds the number of its epochs: `n_epochs`; with `n_iters` alone those that
-        it touches; in an endless loop those that have been begun.
+        Beginning a loop adds the number of its epochs: `n_epochs`; with `n_iters` alone the
+        epochs that it touches; in an endless loop the epochs that have begun.
         """
         return self._epoch
 
@@ -81,7 +81,7 @@ class Feed:
         self._epoch = checked_epoch("epoch", epoch)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Run the pipeline and give the values of each batch that it delivers."""
+        """Run the pipeline and yield the values of each batch."""
         self._was_iterated = True
         options = replace(self._options, first_epoch=self._epoch)
         n_batches, per_epoch = self._schedule.n_batches, self._schedule.batches_per_epoch
@@ -90,7 +90,7 @@ class Feed:
 
     def _values(self, options: RunOptions) -> Iterator[tuple[Any, ...]]:
         self._was_iterated = False
-        with self._open_run(options, self._program, self._length) as run:
+        with self._open_run(self._program, options, self._length) as run:
             for batch in run:
                 if options.is_endless:
                     self._epoch = max(self._epoch, 1 + (batch.epoch or 0))
@@ -118,7 +118,7 @@ class Feed:
         return True
 
     def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
-        """Give a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
+        """Return a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
 
         It has the batches of one epoch. Which epoch: `first_epoch`, and as many more as Keras has
         begun before, over all calls of `fit`, `evaluate` and `predict` with this object; loops over
@@ -213,7 +213,7 @@ def _output(value: Any, index: DatasetIndex) -> Any:
 
 
 def _checked(value: Any, name: str) -> Any:
-    """Check a value and give it with tuples for lists, which tf.data would take for arrays."""
+    """Check a value; return it with tuples for lists, which tf.data would take for arrays."""
     if isinstance(value, Expression):
         return value
     if type(value) is dict and value:

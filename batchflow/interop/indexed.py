@@ -1,4 +1,4 @@
-"""The batches of a feed by index, epoch by epoch, for loops that ask in an order of their own.
+"""The batches of a feed by index, epoch by epoch, for loops that read in an order of their own.
 
     begin_epoch() ... read(0), read(1), ... ---> a run of one epoch, made ahead
                       read(any other)       ---> a run of that batch alone
@@ -69,10 +69,10 @@ class IndexedFeed:
         self._options = replace(options.settled(self.seed, shuffle), n_epochs=n_epochs)
         self._program = program
         n_items = len(program.source or ())
-        mark = None if program.source is None else program.source.mark
-        self._options = self._options.with_kept_order(n_items if mark is None else mark.n_items)
+        shard = None if program.source is None else program.source.shard_spec
+        self._options = self._options.with_kept_order(n_items if shard is None else shard.n_items)
         self._first_epoch = first_epoch
-        self._n_batches = options.schedule(n_items, None, mark).batches_per_epoch
+        self._n_batches = options.schedule(n_items, None, shard).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
         self._n_begun = 0
@@ -84,7 +84,7 @@ class IndexedFeed:
         self._looked_at: dict[int, tuple[Any, ...]] = {}  # read before an epoch was begun
 
     def __len__(self) -> int:
-        """Give the number of batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return self._n_batches
 
     def begin_epoch(self) -> None:
@@ -99,12 +99,12 @@ class IndexedFeed:
         return step.kwargs if isinstance(step, Step) else {}
 
     def read(self, index: int) -> tuple[Any, ...]:
-        """Give the values of a batch. For any thread.
+        """Return the values of a batch. For any thread.
 
         Raises:
             IndexError: An epoch has no batch of this index.
             ActionResultError: An action skipped the batch or stopped the run.
-            BaseException: Whatever an action raises.
+            BaseException: An action raised it.
         """
         index = operator.index(index)
         if not 0 <= index < self._n_batches:
@@ -140,7 +140,7 @@ class IndexedFeed:
             self._looked_at[index] = copy.deepcopy(values)  # the reader's own may be written to
 
     def _goes_on(self, index: int) -> bool:
-        """Tell whether a reader has begun an epoch in the middle of the batches of the last one.
+        """Check whether a reader has begun an epoch in the middle of the batches of the last one.
 
         It does with Keras's `steps_per_epoch`.
         """
@@ -152,7 +152,7 @@ class IndexedFeed:
         )
 
     def close(self) -> None:
-        """End the run that is under way, if there is one. Later reads give the same as ever."""
+        """End the run that is under way, if there is one. Later reads return the same values."""
         with self._guard:
             self._is_closed = True
             if self._n_begun:  # Keras ends an epoch when it has looked

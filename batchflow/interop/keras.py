@@ -43,7 +43,7 @@ _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
 
 class KerasFeed(Protocol):
-    """A `keras.utils.PyDataset` with the batches of a feed: what `Feed.to_keras` gives.
+    """A `keras.utils.PyDataset` with the batches of a feed. Made by `Feed.to_keras`.
 
     Attributes:
         seed: The seed of everything random in it.
@@ -52,22 +52,22 @@ class KerasFeed(Protocol):
     seed: int
 
     def __len__(self) -> int:
-        """Give the number of batches in an epoch."""
+        """Return the number of batches in an epoch."""
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Give the values of a batch of the current epoch."""
+        """Return the values of a batch of the current epoch."""
 
     def on_epoch_begin(self) -> None:
         """Begin the next epoch."""
 
     def on_epoch_end(self) -> None:
-        """Clear away what was made ahead; raise the exception that ended the data, if one did."""
+        """Drop batches made ahead; raise the exception that ended the data, if one did."""
 
     def close(self) -> None:
-        """Clear away what was made ahead. Keras has it done at the end of each epoch."""
+        """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""
 
     def __enter__(self) -> Self:
-        """Give itself: `with feed.to_keras() as data:` closes it at the end."""
+        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
 
     def __exit__(self, *raised: object) -> None:
         """Close it."""
@@ -140,7 +140,7 @@ class _FeedReading:
     def on_epoch_end(self) -> None:
         self._caller = None
         self._feed.close()
-        self._failure.tell()
+        self._failure.reraise()
 
     def close(self) -> None:
         self._feed.close()
@@ -164,7 +164,7 @@ def _class() -> Any:
 
 
 def _is_a_look() -> bool:
-    """Tell whether Keras begins an epoch only to see what batches look like."""
+    """Check whether Keras begins an epoch only to see what batches look like."""
     frame = sys._getframe(1)
     for _ in range(8):  # a few calls of Keras's own lie between
         if frame.f_back is None:
@@ -203,39 +203,39 @@ def _refuse_objects(name: str, given: Any, value: Any) -> None:
 
 
 class _Failure:
-    """The exception that ended the data, from the thread that met it to the one that tells it."""
+    """The exception that ended the data, from the thread where it was raised to the caller's."""
 
     def __init__(self) -> None:
         self._kept: BaseException | None = None
-        self._told: BaseException | None = None  # the same, once the data have ended
+        self._ended_by: BaseException | None = None  # the same, once the data have ended
 
     def keep(self, error: BaseException) -> None:
         self._kept = error
 
     def end_data(self) -> None:
-        """Get ready to tell: Keras will say that the data ran out, which is not what happened."""
-        self._told = self._kept
+        """Let `reraise` raise it, and silence Keras, which would say that the data ran out."""
+        self._ended_by = self._kept
         warnings.filterwarnings("ignore", _OUT_OF_DATA, UserWarning)
 
-    def tell(self) -> None:
+    def reraise(self) -> None:
         """Raise the exception, if the data have ended with one."""
-        error = self._told
+        error = self._ended_by
         self.forget()
         if error is not None:
             raise error
 
     def forget(self) -> None:
-        """Be as before the exception."""
-        if self._told is not None:
+        """Forget the exception, and listen to Keras again."""
+        if self._ended_by is not None:
             filters: Any = warnings.filters
             mine = [f for f in filters if getattr(f[1], "pattern", "") == _OUT_OF_DATA]
             with suppress(ValueError):  # another thread may have removed it
                 filters.remove(mine[0]) if mine else None
-        self._kept = self._told = None
+        self._kept = self._ended_by = None
 
 
 class _End:
-    """In the place of an array: ends what converts it, as an iterator ends."""
+    """In the place of an array: raises StopIteration when it is converted."""
 
     def __init__(self, failure: _Failure) -> None:
         self._failure = failure

@@ -1,4 +1,4 @@
-"""Model systems that know no batch. What trains is imported when it is asked for."""
+"""Models, without batches. The names here are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,42 +1,42 @@
-"""Making a model of a builder and a config."""
+"""Models made by a builder and a config."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, did_you_mean
-from batchflow.models.keras import is_keras_model
+from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters.objects import signature_of
 
-__all__ = ["build", "is_builder", "signature_of", "title"]
+__all__ = ["build", "is_builder", "title"]
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def is_builder(value: Any) -> bool:
-    """Tell whether something makes a model when it is called, or is the model itself."""
+    """Check whether a value makes a model when it is called; otherwise it is the model itself."""
     return inspect.isroutine(value) or isinstance(value, type | functools.partial)
 
 
 def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = None) -> Any:
-    """Make a model.
+    """Return the model that a builder makes.
 
     Args:
-        builder: A class, function, method or `functools.partial`: it is called. Anything else is
-            the model itself, also where it can be called, as a Keras model can.
-        config: Settings for the builder: given as `config=` where it has a parameter of that name,
-            otherwise each as an argument of its own.
-        batch: The first batch, if there is one: given to a builder that has a parameter `batch`.
+        builder: A class, function, method or `functools.partial`, which is called. Anything else is
+            the model itself, even if it can be called, as a Keras model can.
+        config: Settings for the builder. They are passed as `config=` if it has a parameter of that
+            name, and otherwise each as an argument of its own.
+        batch: The first batch, if there is one. It is passed to a builder with a parameter `batch`.
 
     Returns:
-        What the builder returns, or the builder.
+        The result of the builder, or the builder itself.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is nothing
-            that it could go to.
+        ArgumentTypeError: (a `TypeError`) The config does not fit the builder, or there is no
+            builder to take it.
         ModelDefinitionError: (a `TypeError`) The builder needs a batch, and there is none.
 
     Example:
@@ -76,24 +76,13 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
     return builder(**arguments)
 
 
-def signature_of(builder: Callable[..., Any]) -> inspect.Signature | None:
-    """Give the signature of a builder, or None if it is built in and does not tell."""
-    if inspect.isclass(builder) and inspect.isfunction(builder.__init__):
-        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
-        return inspect.signature(types.MethodType(builder.__init__, builder))
-    try:
-        return inspect.signature(builder)
-    except ValueError:
-        return None
-
-
 def _check(
     builder: Callable[..., Any],
     signature: inspect.Signature,
     by_name: set[str],
     arguments: Mapping[str, Any],
 ) -> None:
-    """Refuse arguments that do not fit, before the builder is called."""
+    """Refuse arguments that do not fit the builder, before it is called."""
     called = f"{title(builder)}{signature}"
     parameters = signature.parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -122,12 +111,5 @@ def _check(
 
 
 def title(value: Any) -> str:
-    """Name a builder or a model in a message."""
-    if isinstance(value, functools.partial):
-        return title(value.func)
-    name = getattr(value, "__qualname__", None)
-    if isinstance(name, str):
-        return name.rpartition("<locals>.")[2]
-    if is_keras_model(value):
-        return f"the Keras model {value.name!r}"
-    return f"an object of the class {type(value).__name__}"
+    """Return the name of a builder or a model for messages."""
+    return adapter_of(value).title

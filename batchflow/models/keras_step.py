@@ -2,7 +2,7 @@
 
 `train_on_batch` spends as much time around a small step as in it: it resets the metrics one by one,
 and waits for the loss. Here the reset is compiled together with the model's own `train_step`, and
-the values stay on the device until somebody reads them.
+the values stay on the device until they are read.
 
 | backend | the step | several in one call |
 |---|---|---|
@@ -10,18 +10,18 @@ the values stay on the device until somebody reads them.
 | JAX | `jax.jit` with donated state (`step_jax`) | yes |
 | torch | as `train_on_batch`, and nothing is read (`step_torch`) | single steps |
 
-`train_on_batch` also does what is compiled nowhere else: models with `run_eagerly=True`, under a
-distribution, with a `train_on_batch`, `make_train_function` or `train_function` of their own, and
-`class_weight`.
+Keras's own `train_on_batch` takes all steps that cannot be compiled here: those of models with
+`run_eagerly=True`, under a distribution, or with a `train_on_batch`, `make_train_function` or
+`train_function` of their own, and those with `class_weight`.
 
 Guarantees:
-    - *Same bits*: weights, optimizer, seeds, metrics and values are those that `train_on_batch`
-      leaves and gives for the same batches.
+    - *Same bits*: weights, optimizer, seeds, metrics and values are the same as after
+      `train_on_batch` on the same batches.
     - *This batch alone*: metrics are reset before the step, and hold this batch after it; with
       `reset_metrics=False` they go on, as in Keras's `fit`.
-    - *Never stale*: the compiled step is kept with the model's `train_function`. Whatever makes
-      Keras forget that (`compile()`, `make_train_function(force=True)`) makes a new step; `fit` in
-      between disturbs nothing. It goes with its model.
+    - *Never stale*: the compiled step is kept with the model's `train_function`. A call that makes
+      Keras forget that (`compile()`, `make_train_function(force=True)`) leads to a new step; `fit`
+      in between disturbs nothing. The step is freed with its model.
 
 A `reset_state` of a metric runs when the step is traced, as its `update_state` does in Keras.
 """
@@ -37,9 +37,7 @@ from typing import Any, NamedTuple
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
-__all__ = ["Call", "train_on_batch", "train_on_batches"]
-
-Call = tuple[Sequence[Any], Mapping[str, Any]]  # the arguments of one step
+__all__ = ["train_on_batch", "train_on_batches"]
 
 
 class _Asked(NamedTuple):
@@ -81,11 +79,11 @@ def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         kwargs: The same, by name, and `reset_metrics`.
 
     Returns:
-        The loss and the metrics, by name: a `LazyValue` for each number. What is no number (a
-        metric per class) is as Keras gives it.
+        The loss and the metrics, by name: a `LazyValue` for each number. Other values, such as a
+        metric per class, are those of Keras.
 
     Raises:
-        ArgumentTypeError: The arguments are others.
+        ArgumentTypeError: The arguments do not fit.
         ModelDefinitionError: The model is not compiled.
     """
     step = _step_of(model)
@@ -97,24 +95,26 @@ def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 
 def train_on_batches(
-    model: Any, calls: Sequence[Call], n_per_call: int | None = None
+    model: Any,
+    calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    n_per_call: int | None = None,
 ) -> list[Logs]:
-    """Do one step of the optimizer on each of several batches, in one call where that is compiled.
+    """Do one step of the optimizer on each of several batches, in one compiled call if possible.
 
-    It is compiled for batches of one shape without `class_weight`, and with metrics that are reset
-    by all of them, by none, or by the first alone. Else it is single steps.
+    That takes batches of one shape without `class_weight`, and metrics that are reset by all of
+    them, by none, or by the first alone. Otherwise single steps are done.
 
     Args:
         model: A compiled `keras.Model`.
         calls: The arguments of each step, as for `train_on_batch`.
-        n_per_call: How many steps a compiled call is made of; another number of calls than this is
-            single steps. None: as many as there are.
+        n_per_call: How many steps a compiled call is made of. For another number of calls single
+            steps are done. None: as many as there are.
 
     Returns:
-        What `train_on_batch` would have given for each, in order.
+        The result of `train_on_batch` for each, in order.
 
     Raises:
-        ArgumentTypeError: The arguments of a call are others.
+        ArgumentTypeError: The arguments of a call do not fit.
         ModelDefinitionError: The model is not compiled.
     """
     step = _step_of(model)
@@ -154,7 +154,7 @@ def _metrics_going_on(model: Any, is_asked: bool) -> Iterator[None]:
 
 
 def _step_of(model: Any) -> Step | None:
-    """Give the compiled step of a model, made if need be, or None where Keras's own must do."""
+    """Return the compiled step of a model, made if need be; None if Keras's own step is needed."""
     if not model.compiled:
         raise ModelDefinitionError(
             f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
@@ -163,7 +163,7 @@ def _step_of(model: Any) -> Step | None:
     function = model.train_function
     if function is None:
         if sys.modules["keras"].distribution.distribution() is not None:
-            return None  # Keras makes it when all variables are there, whose devices it fixes
+            return None  # Keras makes it once all variables exist, and fixes their devices then
         model.make_train_function()  # traces nothing yet
         function = model.train_function
     try:

@@ -1,8 +1,8 @@
-"""A number that may still be on a device: what a compiled training step gives as its loss.
+"""A number that may still be on a device, such as the loss of a compiled training step.
 
 Guarantees:
-    - Nothing waits for the device until the value is read, and it is read once: from then on it is
-      a Python float, and the device's memory is given back.
+    - Nothing waits for the device until the value is read. It is read once: from then on it is a
+      Python float, and the memory on the device is free.
     - Wherever it is saved, copied or sent to a process, it becomes a plain float.
 """
 
@@ -23,8 +23,8 @@ class LazyValue:
 
     `float(value)`, `value.numpy()`, arithmetic, comparison, `round`, `format`, `repr`, `hash`,
     `np.mean([value, ...])`, `math.isnan(value)`, `sorted`, `statistics.mean`, pickle and copy all
-    do as with that float. It is a `numbers.Real` and no `float`: what asks for one by type, such as
-    `json`, takes `json.dumps(values, default=float)`.
+    work as with that float. It is a `numbers.Real` and no `float`: where the type matters, as in
+    `json`, write `json.dumps(values, default=float)`.
 
     Example:
         >>> value = LazyValue(np.float32(0.5))
@@ -48,11 +48,11 @@ class LazyValue:
         return self._value
 
     def numpy(self) -> np.float64:
-        """Give the value as NumPy's scalar."""
+        """Return the value as a scalar of NumPy."""
         return np.float64(float(self))
 
     def item(self) -> float:
-        """Give the value as Python's float, as arrays do."""
+        """Return the value as a float of Python, as `item` of arrays does."""
         return float(self)
 
     def __array__(

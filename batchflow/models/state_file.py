@@ -1,13 +1,12 @@
-"""The files of states: arrays by name in a zip, written as one, read with care.
+"""Arrays by name in a zip: the format of saved states.
 
 A zip of `.npy` files, uncompressed and without dates, that `numpy.load` opens too; the same arrays
 give the same bytes.
 
 Guarantees:
-    - *Atomic*: a crash while a file is written leaves the old one or the new one, whole.
     - *Safe*: nothing in a file is executed. An array is read only as far as the shape and dtype
       that are expected allow.
-    - Whatever is wrong with a file is an `ArgumentValueError`.
+    - Any fault of a file is an `ArgumentValueError`.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ __all__ = [
 Arrays = dict[str, NDArray[Any]]
 
 FORMAT, _VERSION = "batchflow_state", 1
-_SHAPES = "batchflow_input_shapes.json"  # of what the model was built for
+_SHAPES = "batchflow_input_shapes.json"  # that the model was built for
 _MOST_SHAPES = 64 * 1024  # bytes
 
 
@@ -60,7 +59,7 @@ def write_arrays(
 
 
 def names_in(archive: zipfile.ZipFile, file: str) -> set[str]:
-    """Give the names of the arrays of a state, after a look at its version."""
+    """Check the version of a state, and return the names of its arrays."""
     names = {name.removesuffix(".npy") for name in archive.namelist()}
     if FORMAT not in names:
         raise ArgumentValueError(f"{file} is not a state that batchflow has saved")
@@ -73,7 +72,7 @@ def names_in(archive: zipfile.ZipFile, file: str) -> set[str]:
 
 
 def read_shapes(archive: zipfile.ZipFile, file: str) -> Any:
-    """Give the shapes of a model's inputs; None if they are not there."""
+    """Return the shapes of a model's inputs; None if they are not there."""
     if _SHAPES not in archive.namelist():
         return None
     with archive.open(_SHAPES) as stream:
@@ -84,12 +83,12 @@ def read_shapes(archive: zipfile.ZipFile, file: str) -> Any:
 
 
 def read_arrays(archive: zipfile.ZipFile, like: Mapping[str, NDArray[Any]], file: str) -> Arrays:
-    """Give arrays by name, each of the shape and dtype of another."""
+    """Return the arrays of some names, each checked against an array of its shape and dtype."""
     return {name: _read_one(archive, name, array, file) for name, array in like.items()}
 
 
 def _read_one(archive: zipfile.ZipFile, name: str, like: NDArray[Any], file: str) -> NDArray[Any]:
-    """Read an array of known shape and dtype; of anything else, no more than its header."""
+    """Return an array of a known shape and dtype. Of any other only the header is read."""
     where = f"{file}: {name}"
     with archive.open(f"{name}.npy") as stream:
         npy.read_magic(stream)
@@ -114,7 +113,7 @@ def _check_array(shape: tuple[int, ...], dtype: Any, like: NDArray[Any], where: 
 
 
 def fit(array: NDArray[Any], like: NDArray[Any], where: str) -> NDArray[Any]:
-    """Give an array the dtype of another, without changing a value.
+    """Return an array in the dtype of another, all values unchanged.
 
     Backends hold steps and seeds in integers of different widths.
     """
@@ -129,13 +128,13 @@ def fit(array: NDArray[Any], like: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Give the dtype under which values are stored: bfloat16 and the like as unsigned integers."""
+    """Return the dtype that values are stored in: unsigned integers for bfloat16 and the like."""
     return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype
 
 
 @contextlib.contextmanager
 def reading(file: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip; whatever is wrong with it is one kind of error."""
+    """Open a zip, and raise one kind of error for all its faults."""
     with open(file, "rb") as stream:
         try:
             with zipfile.ZipFile(stream) as archive:

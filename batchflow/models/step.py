@@ -1,7 +1,7 @@
-"""What the compiled steps of Keras's backends share: their form, and the values nobody has read.
+"""The common part of the compiled steps on Keras's backends.
 
 Guarantees:
-    - *Bounded*: of the values of a model at most `N_UNREAD` are on the device; then all are read.
+    - *Bounded*: at most `N_UNREAD` unread values of a model are on the device; then all are read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from batchflow.models.lazy import LazyValue
 
 __all__ = ["N_UNREAD", "Data", "Logs", "Step", "lazy_logs", "shape_of"]
 
-N_UNREAD = 1024  # a read waits for all that the device has been given: rarely is often enough
+N_UNREAD = 1024  # a read waits for all work on the device, so it is done rarely
 
 Logs = dict[str, Any]
 
 
 class Data(NamedTuple):
-    """What a step is given of a batch: arrays, or lists or dicts of them."""
+    """The data of one step: arrays, or lists or dicts of them."""
 
     x: Any
     y: Any = None
@@ -33,7 +33,7 @@ class Step:
     """One step of a model's optimizer, compiled.
 
     Attributes:
-        model: The model. The step is kept by the model's own `train_function`, and goes with both.
+        model: The model. Its `train_function` keeps the step.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,7 +45,7 @@ class Step:
 
         Args:
             data: The batch.
-            resets: Whether the metrics begin anew with it.
+            resets: Whether the metrics begin anew with this batch.
         """
         raise NotImplementedError
 
@@ -58,8 +58,8 @@ class Step:
         """Do a step on each of several batches of one shape, in one call.
 
         Returns:
-            What `one` would have given for each; None, and nothing is done, where only single
-            steps will do.
+            The result of `one` for each; None, and nothing is done, if only single steps are
+            possible.
         """
         return None
 
@@ -77,7 +77,7 @@ class Step:
 
 
 def lazy_logs(logs: Any) -> Logs:
-    """Name and order the values of a step as Keras does, and read none of them."""
+    """Return the values of a step, named and ordered as by Keras, all of them unread."""
     values: Logs = {}
     for name, value in sorted((logs or {}).items()):
         if getattr(value, "shape", None) == ():
@@ -90,7 +90,7 @@ def lazy_logs(logs: Any) -> Logs:
 
 
 def shape_of(data: Any) -> Any:
-    """Give the structure, shapes and dtypes of data, to compare; what has none is like nothing."""
+    """Return the structure, shapes and dtypes of data; data without a shape equals nothing."""
     if type(data) is np.ndarray:
         return data.shape, data.dtype
     if data is None:

@@ -4,9 +4,9 @@ It is compiled once per shape of the batches.
 
 Guarantees:
     - *The variables are the state*: it is read from them before a call and put there after it. So
-      what others assign is seen, and what they read is up to date.
-    - What a `train_step` gives for a variable has its shape and dtype: that is seen to where the
-      step is compiled. Then it is put in place without another look.
+      other code may assign to them and read them between steps.
+    - The values that `train_step` returns for variables have their shapes and dtypes: that is
+      checked where the step is compiled, and not again at each step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["JaxStep"]
 
 
 class _At:
-    """A number in an array that is on a device. The array is read once for all of them."""
+    """A number in an array on a device. The array is read once for all its numbers."""
 
     shape = ()
 
@@ -36,14 +36,14 @@ class _At:
 
 
 def _at(logs: Any, number: int) -> Any:
-    """Give the values of one step of several."""
+    """Return the values of one step of several."""
     if isinstance(logs, dict | Mapping):
         return {name: _at(value, number) for name, value in logs.items()}
     return _At(logs, number) if logs.ndim == 1 else logs[number]
 
 
 def _on_top(*parts: Any) -> Any:
-    # NumPy is quicker: one array goes to the device, and not many.
+    # By NumPy where possible: one array goes to the device instead of many.
     return (np if type(parts[0]) is np.ndarray else sys.modules["jax"].numpy).stack(parts)
 
 
@@ -55,7 +55,7 @@ class JaxStep(Step):
 
     @classmethod
     def of(cls, model: Any) -> JaxStep | None:
-        """Make the step of a model, or give None where Keras's own must do."""
+        """Return the step of a model, or None if Keras's own step is needed."""
         keras = sys.modules["keras"]
         if not model.jit_compile or model.optimizer is None or keras.config.is_nnx_enabled():
             return None
@@ -89,7 +89,7 @@ class JaxStep(Step):
         return logs, list(chain(*made)), metrics
 
     def _fit(self, variable: Any, value: Any) -> Any:
-        """Give a value as `variable.assign` would store it."""
+        """Return a value in the form in which `variable.assign` would store it."""
         value = self._convert(value, variable.dtype)
         if tuple(value.shape) != tuple(variable.shape):
             raise ValueError(
@@ -99,8 +99,8 @@ class JaxStep(Step):
         return value
 
     def _trains(self, state: list[Any], metrics: list[Any], batches: Data, resets: bool) -> Any:
-        # A scan: steps that are compiled one by one into a row are fused with their neighbours,
-        # and round otherwise.
+        # A scan: steps that are unrolled into a row are fused with their neighbours, which changes
+        # their rounding.
         def train(carried: Any, data: Data) -> Any:
             state, metrics = carried
             logs, state, new = self._train(state, metrics, data)
@@ -121,8 +121,8 @@ class JaxStep(Step):
     ) -> list[Logs] | None:
         """Do a step on each of several batches of one shape, in one call.
 
-        Convolutions are compiled in another way inside of a loop, several times slower and rounding
-        otherwise. Where there are some, the single step is called for each batch.
+        Inside of a loop, convolutions are compiled in another way, several times slower and with
+        other rounding. Models that have some take the single step for each batch.
         """
         if others_reset and not first_resets:
             return None
@@ -146,18 +146,18 @@ class JaxStep(Step):
         return [self._values(logs) for logs in several]
 
     def _stacked(self, batches: Sequence[Data]) -> Data:
-        """Put the arrays of several batches on top of each other."""
+        """Stack the arrays of several batches."""
         return self._map(_on_top, *batches)  # type: ignore[no-any-return]
 
     def _take(self, data: Data, resets: bool) -> tuple[list[Any], list[Any]]:
-        """Give the state of the model, and that of its metrics."""
+        """Return the state of the model, and that of its metrics."""
         if not self._groups:
             self._build(data)
         state = [variable._value for variable in self._state]
         return state, self._fresh if resets else [variable._value for variable in self._metrics]
 
     def _put(self, state: list[Any], metrics: list[Any]) -> None:
-        """Put into the variables what a step has made of them."""
+        """Put the new values of a step into the variables."""
         for variable, value in zip(self._state, state, strict=True):
             variable._value = value
         for variable, value in zip(self._metrics, metrics, strict=True):
@@ -166,7 +166,7 @@ class JaxStep(Step):
             variable.assign(variable._value)
 
     def _build(self, data: Data) -> None:
-        """Let Keras create what is not there yet, and list the variables, once per `compile()`."""
+        """Create the variables that are missing, and list all of them, once per `compile()`."""
         model = self.model
         model._symbolic_build(data_batch=tuple(data))
         model.reset_metrics()
@@ -184,6 +184,6 @@ class JaxStep(Step):
             for variable in (*self._state, *self._metrics)
             if type(variable).assign is not plain
         ]
-        # Copies: Keras donates those of its variables.
+        # Copies: the step of Keras donates the arrays of the variables.
         self._fresh = [self._copy(variable.value) for variable in self._metrics]
         self._groups = groups

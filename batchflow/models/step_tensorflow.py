@@ -1,6 +1,6 @@
 """The compiled step on TensorFlow: a `tf.function` over the reset of the metrics and `train_step`.
 
-By XLA only where the model's `jit_compile` says so: on a CPU it is slower.
+XLA compiles it only where the model's `jit_compile` says so: on a CPU that is slower.
 
 Guarantees:
     - *Few traces*: at most two, one for the first batch size and one for all others (one more where
@@ -32,7 +32,7 @@ class TensorFlowStep(Step):
 
     @classmethod
     def of(cls, model: Any) -> TensorFlowStep | None:
-        """Make the step of a model, or give None where Keras's own must do."""
+        """Return the step of a model, or None if Keras's own step is needed."""
         tf = sys.modules["tensorflow"]
         if model._distribute_strategy is not None or tf.distribute.has_strategy():
             return None
@@ -41,8 +41,8 @@ class TensorFlowStep(Step):
     def __init__(self, model: Any, tf: Any) -> None:
         super().__init__(model)
         self._tf = tf
-        # Graphs by the shapes and dtypes that they take. To find one costs a tf.function a third
-        # of a small step.
+        # Graphs by the shapes and dtypes that they take. The lookup by a tf.function takes a third
+        # of the time of a small step.
         self._graphs: dict[Any, Callable[..., Any]] = {}
         self.is_complete = False
         self._compile()
@@ -78,7 +78,7 @@ class TensorFlowStep(Step):
         return logs
 
     def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
-        """Give the function of all tensors of several batches that trains on one after another."""
+        """Return a function that takes all tensors of several batches, and trains on each batch."""
         form = self._tf.nest.map_structure(lambda leaf: leaf is not None, [*map(tuple, batches)])
         key = first_resets, others_reset, repr(form)
         if key in self._rows:
@@ -107,7 +107,7 @@ class TensorFlowStep(Step):
         return self._values(graph(*tensors))
 
     def _traced(self, data: Sequence[Any], resets: bool, signature: Any = None) -> Any:
-        """Call the `tf.function`, which traces if it must, and keep its graph for next time."""
+        """Call the `tf.function`, which may trace, and keep its graph."""
         try:
             logs = self._functions[resets](*data)
         except Exception:

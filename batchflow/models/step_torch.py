@@ -1,6 +1,6 @@
-"""The step on torch: the model's own `train_function`, whose values nobody waits for.
+"""The step on torch: the model's own `train_function`, without waiting for its values.
 
-Nothing is compiled but what `compile(jit_compile=True)` asks `torch.compile` for.
+Only `compile(jit_compile=True)` compiles it, by `torch.compile`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["TorchStep"]
 
 
 class TorchStep(Step):
-    """What `train_on_batch` does, but for reading the loss from the device."""
+    """A step as by `train_on_batch`, without reading the loss from the device."""
 
     def one(self, data: Data, resets: bool) -> Logs:
         """Do a step on one batch."""

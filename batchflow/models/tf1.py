@@ -12,12 +12,12 @@ __all__ = ["initialize_sessions"]
 def initialize_sessions(values: Iterable[Any]) -> None:
     """Initialise the variables that are not initialised yet in the sessions among `values`.
 
-    A model definition makes its variables when a run needs them, which is after the point where
-    graph code usually calls `global_variables_initializer`. Variables that hold a value keep it.
+    A model definition makes its variables when a run needs them. By then graph code has usually
+    called `global_variables_initializer` already. Variables that hold a value keep it.
 
     Args:
-        values: Anything; what is not a session of `tf.compat.v1` is passed over. TensorFlow is not
-            imported: where it is not, there is no session.
+        values: Any values. Those that are no sessions of `tf.compat.v1` are left alone. TensorFlow
+            is not imported: where it is not loaded, there is no session.
     """
     tf = sys.modules.get("tensorflow")
     # A thread may be importing TensorFlow at this moment.
@@ -36,7 +36,7 @@ def _initialize(session: Any, tf1: Any) -> None:
     with graph.as_default(), graph.control_dependencies(None), tf1.device(None):
         found = [*tf1.global_variables(), *tf1.local_variables()]
         variables = {variable.op.name: variable for variable in found}
-        # What tells is added to the graph once for each set of variables, not at every run.
+        # The report is added to the graph once for each set of variables, not at every run.
         known = getattr(graph, "_batchflow_report", None)
         if known is None or known[0] != variables.keys():
             known = {*variables}, tf1.report_uninitialized_variables([*variables.values()])

@@ -1,4 +1,14 @@
-"""What will happen: frozen steps, variables, the ordered section. Pure data, no threads."""
+"""What will happen: the steps of a chain as frozen data, and what they mean. No threads.
+
+steps.py      Step, Chance, Hooks: what was chained
+plan.py       Plan: the steps, variables, models and settings of a chain
+binding.py    looks up what a step means for a batch class and a dataset
+bound.py      BoundStep, BoundPlan: what was found; where the ordered section is
+checks.py     what only a whole chain shows; groups.py for steps that take several batches in a call
+names.py      what a name in a chain means
+builtin.py    the steps that every batch class has; several.py join, merge, concat and rebatch
+expressions.py, leaves.py   values that are not there yet: B, V, C, ...
+"""
 
 from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
 from batchflow.plan.checks import check_plan

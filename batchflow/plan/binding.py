@@ -1,7 +1,7 @@
-"""What a step of a chain means: the action that it calls, its arguments, where its value goes.
+"""The meaning of a step: the action that it calls, its arguments, where its value goes.
 
 A step is data (steps.py). Here its name is looked up for a batch class and a dataset, and its call
-is checked. What is found is a bound step (bound.py).
+is checked. The result is a bound step (bound.py).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
 from batchflow.plan.names import Names
-from batchflow.plan.older_calls import refuse_mode_beside, refuse_older_values
+from batchflow.plan.older_calls import refuse_older_calls
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
 __all__ = ["bind_hook", "bind_step", "bind_steps", "unknown_action"]
 
-# What others chain, and where it is here.
+# Words of other frameworks, and what to write here.
 _ELSEWHERE = {
     "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",
     "fit": "To train: train_model(...) and run(...), or model.fit(pipeline.feed(...).to_keras()).",
@@ -45,13 +45,11 @@ def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True
 
     Args:
         steps: The steps.
-        names: What names mean.
+        names: The meaning of names.
         end: Whether nothing follows them.
 
     Raises:
-        UnknownAttributeError: A name means nothing.
-        ArgumentTypeError: A step cannot be called with its arguments.
-        UnknownNameError: A step's model is not defined.
+        ArgumentTypeError: No action takes a joined batch. And the errors of `bind_step`.
     """
     result: list[Bound] = []
     joined: list[Joined] = []
@@ -81,8 +79,8 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
 
     Args:
         step: The step.
-        names: What names mean.
-        joined: What stands before the arguments of an action behind a `join`.
+        names: The meaning of names.
+        joined: The joined batches that come before the arguments, behind a `join`.
 
     Raises:
         UnknownAttributeError: The name means nothing.
@@ -97,8 +95,6 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
     singleton, save_to = action.spec.singleton, None
     if not action.has_parameter("save_to"):
         save_to = kwargs.pop("save_to", None)
-        if save_to is not None and not action.has_parameter("mode"):
-            refuse_mode_beside(save_to, step)
     if builtin is not None and builtin.model is not None:
         model, args = _model_and_rest(step)
         singleton = builtin.model == "trained"
@@ -109,8 +105,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
     if builtin is not None and builtin.kind == "stream":
         return _bind_stream(step, action, save_to, names)
     action.check_call(args, kwargs, step.where)
-    if builtin is not None and (builtin.stores or builtin.model):
-        refuse_older_values(step)
+    refuse_older_calls(step, action, builtin, save_to)
     stores = builtin is not None and builtin.stores
     places = (save_to, *args[:1]) if stores else (save_to,)
     for place in places:
@@ -182,13 +177,11 @@ def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
 
     Args:
         step: The step.
-        names: What names mean.
+        names: The meaning of names.
         moment: When it is taken.
 
     Raises:
-        UnknownAttributeError: The name means nothing.
-        ArgumentTypeError: It needs a batch, or cannot be called with these arguments.
-        UnknownNameError: Its model is not defined.
+        ArgumentTypeError: It needs a batch. And the errors of `bind_step`.
     """
     bound = bind_step(step, names)
     problem = ""
@@ -276,9 +269,9 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
 
     Args:
         name: The name.
-        names: What names mean.
+        names: The meaning of names.
         where: Where it was written.
-        methods: What else of a pipeline it may be a misspelling of.
+        methods: Methods of pipelines that it may be a misspelling of.
     """
     batch_class = names.batch_class
     own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}

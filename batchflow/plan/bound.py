@@ -1,4 +1,4 @@
-"""Steps as a batch class understands them, and a plan of them."""
+"""Bound steps: the actions and arguments that the steps of a chain stand for, and their plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchflow.batch import Batch
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
-from batchflow.plan.several import Joined, Nested, Regrouping
+from batchflow.plan.several import Nested, Regrouping, joined_in
 from batchflow.plan.steps import Chance, Hooks, Step
 from batchflow.plan.variables import Variable
 
@@ -23,7 +23,7 @@ class BoundStep:
     """A step whose action is known.
 
     Attributes:
-        step: What was chained.
+        step: The step of the chain.
         function: The action: called with the batch, the model's descriptor if there is one, and
             the arguments.
         args: The positional arguments, with expressions in them.
@@ -37,7 +37,7 @@ class BoundStep:
         stores: Whether its first argument says where to store, and so is not resolved.
         places: All places that it stores to: `save_to` and that argument.
         group: How many batches of an epoch in a row it does in one call, as `steps_per_call` says.
-        several: What does it for them: see `Builtin`.
+        several: The function that does it for them: see `Builtin`.
     """
 
     step: Step
@@ -63,7 +63,7 @@ class BoundStep:
     @property
     def joined(self) -> tuple[Nested, ...]:
         """The pipelines whose batches it gets."""
-        return tuple([value._pipeline for value in self.args if isinstance(value, Joined)])
+        return tuple([value._pipeline for value in joined_in(self.args)])
 
     @cached_property
     def has_expressions(self) -> bool:
@@ -89,7 +89,7 @@ class BoundChance:
     """A chance whose steps are known.
 
     Attributes:
-        step: What was chained.
+        step: The chance of the chain.
         steps: Its steps.
     """
 
@@ -106,8 +106,8 @@ class BoundRegrouping(NamedTuple):
     """A step that makes other batches out of a stream of them.
 
     Attributes:
-        step: What was chained.
-        what: Which.
+        step: The step of the chain.
+        what: The regrouping: how the other batches are made.
     """
 
     step: Step
@@ -124,7 +124,7 @@ Bound = BoundStep | BoundChance | BoundRegrouping
 
 @dataclass(frozen=True, eq=False)
 class BoundPlan:
-    """A plan whose names are known. What follows from its steps is found out once.
+    """A plan whose names are known. All that follows from its steps is computed once.
 
     Attributes:
         steps: The steps.
@@ -163,7 +163,7 @@ class BoundPlan:
 
     @cached_property
     def ordered(self) -> tuple[bool, ...]:
-        """Which steps take one batch at a time, in order.
+        """Whether each step takes one batch at a time, in order.
 
         Singletons do; so does every step on a model that has a singleton step here, and every
         step on a dynamic model, which is made from the first batch in order; every step that

@@ -1,8 +1,8 @@
 """Steps that every batch class has.
 
-Most are functions of one batch and the step's arguments. What such a function returns is a value,
-which `save_to` can store, and the batch goes on; or, as with an action, the batch that goes on. The
-others, such as `merge`, are no work on one batch: their functions check what they are told.
+Most are functions of one batch and the step's arguments. Such a function returns a value, which
+`save_to` can store, and the batch goes on; or it returns the batch that goes on, as an action does.
+The others, such as `merge`, are no work on one batch: their functions check the arguments.
 
 An action of the batch class with the same name takes the place of the built-in step.
 """
@@ -39,7 +39,7 @@ def update(batch: Batch, target: Any, value: Any, /) -> None:
     Args:
         batch: The batch.
         target: Where: `V("name", mode=...)`, `B.name` or `B.name[item]`.
-        value: What.
+        value: The value.
     """
     target._store(batch, value)
 
@@ -71,7 +71,7 @@ def print_values(batch: Batch, *values: Any, **options: Any) -> None:
 
     Args:
         batch: The batch.
-        values: What to print.
+        values: The values.
         options: The options of Python's `print`.
     """
     builtins.print(*(values or (batch,)), **options)  # noqa: T201  it is asked for
@@ -210,7 +210,7 @@ def train_model(
         batch: The batch.
         model: The model; in a chain, its name.
         args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes.
-        fetches: What to give: `"loss"`, the name of a metric, or a list of them.
+        fetches: What to return: `"loss"`, the name of a metric, or a list of them.
         steps_per_call: So many batches of an epoch in a row are trained on in one call, step by
             step: the same weights, and a value for each batch. Those that are left over at the end
             of an epoch take single steps. Batches are delivered, and `StopPipeline` ends the run,
@@ -218,7 +218,7 @@ def train_model(
         kwargs: More arguments.
 
     Returns:
-        What `fetches` names.
+        The loss or metrics that `fetches` names.
     """
     from batchflow.models import calls  # on use: with what knows the frameworks
 
@@ -235,8 +235,8 @@ def train_model_several(
         arguments: Those of `train_model` for each batch.
 
     Returns:
-        What `train_model` gives for each; None, and nothing is done, if the model cannot be trained
-        so.
+        The values that `train_model` returns for each; None, and nothing is done, if the model
+        cannot be trained so.
     """
     from batchflow.models import calls  # on use: with what knows the frameworks
 
@@ -250,13 +250,13 @@ def train_model_several(
 
 
 def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
-    """Ask a model: `predict_model("net", B.images, save_to=B.predictions)`.
+    """Make predictions with a model: `predict_model("net", B.images, save_to=B.predictions)`.
 
     Args:
         batch: The batch.
         model: The model; in a chain, its name.
         args: For a Keras model `x`; otherwise what its `predict` takes.
-        fetches: Which outputs to give, where there are several.
+        fetches: The outputs to return, where there are several.
         kwargs: More arguments.
 
     Returns:
@@ -304,7 +304,7 @@ class Builtin(NamedTuple):
     """A built-in step.
 
     Attributes:
-        function: What it does to a batch.
+        function: The function of a batch and the step's arguments.
         kind: `"value"`: the function gives a value; `"batch"`: it gives the batch that goes on;
             `"stream"`: the step is no work on one batch: the function checks its arguments and
             gives a `Join` or a regrouping.
@@ -313,7 +313,7 @@ class Builtin(NamedTuple):
             makes it a singleton.
         needs_batch: Whether it makes no sense before the first batch and after the last.
         joined_at: The place among its arguments where joined batches go; None: it takes none.
-        several: What does it for several batches in one call, if `steps_per_call` says so: gets
+        several: Does it for several batches in one call, if `steps_per_call` says so: gets
             the model, and the arguments for each batch.
     """
 

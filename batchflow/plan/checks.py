@@ -1,4 +1,4 @@
-"""What only a whole chain shows: variables that nobody declares, groups that change the result."""
+"""Checks of a whole chain: all variables are declared, and no group changes the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_plan"]
 
 
 def check_plan(plan: BoundPlan) -> None:
-    """Check what only the whole chain shows.
+    """Check a whole chain.
 
     Args:
         plan: The plan of the chain.

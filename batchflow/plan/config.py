@@ -45,11 +45,11 @@ class Config(Mapping[str, Any]):
             _merge(self._tree, given)
 
     def get(self, path: str, default: Any = None, *, strict: bool = False) -> Any:
-        """Give an entry.
+        """Return an entry.
 
         Args:
             path: Its name, or a path of names.
-            default: What to give if there is none.
+            default: The value to return if there is none.
             strict: Whether that is an error instead.
 
         Raises:

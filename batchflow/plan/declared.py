@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.models.build import build
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import ConfigValue
 from batchflow.plan.values import same_value
@@ -20,7 +22,7 @@ class DeclaredModel:
 
     Attributes:
         name: Its name.
-        builder: What makes it: a class or a function; or the model itself; or the entry of the
+        builder: The class or function that makes it; or the model itself; or the entry of the
             config that holds one of these.
         mode: `"static"`: made before the first batch; `"dynamic"`: from the first batch.
         config: The arguments of the builder, in which expressions may stand; or an expression.
@@ -58,6 +60,42 @@ class DeclaredModel:
             )
         object.__setattr__(self, "config", _own(self.config))
 
+    @classmethod
+    def imported(cls, name: str, pipeline: Any) -> DeclaredModel:
+        """Declare the model of another pipeline.
+
+        Raises:
+            ArgumentTypeError: It is no pipeline.
+            UnknownNameError: (a `KeyError`) It has no such model.
+        """
+        if isinstance(pipeline, type) or not hasattr(pipeline, "_bound_plan"):
+            raise ArgumentTypeError(
+                f"import_model({name!r}): expected a pipeline, got {pipeline!r:.60}"
+            )
+        if pipeline.dataset is not None and name not in pipeline.models:
+            raise UnknownNameError(
+                f"import_model: {pipeline!r:.60} has no model {name!r}."
+                f"{did_you_mean(name, pipeline.models.names)}"
+            )
+        return cls(name, imported_from=pipeline)
+
+    @classmethod
+    def of_file(
+        cls, name: str, path: Any, model_class: Any, mode: Literal["static", "dynamic"], trust: bool
+    ) -> DeclaredModel:
+        """Declare a model that is read from a file: see `Chain.load_model`.
+
+        Raises:
+            ArgumentTypeError: The class is an expression.
+        """
+        if isinstance(model_class, Expression):
+            raise ArgumentTypeError(
+                f"load_model({name!r}): the class of the model is a class, got {model_class!r}. "
+                f"Declare it, init_model({name!r}, C(...)), and load into it: "
+                f"load_model({name!r}, path)"
+            )
+        return cls(name, partial(_load, path, model_class, trust), mode)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DeclaredModel):
             return NotImplemented
@@ -70,8 +108,17 @@ class DeclaredModel:
         return self.name, self.builder, self.mode, self.config, self.imported_from
 
 
+def _load(path: Any, model_class: Any, trust: bool, batch: Any = None) -> Any:
+    from batchflow.models.checkpoint import load  # on use: reading takes some imports
+
+    builder = model_class
+    if builder is not None and batch is not None:
+        builder = partial(build, model_class, None, batch)
+    return load(path, builder=builder, trust=trust)
+
+
 def _own(config: Any) -> Any:
-    """Copy the containers of a config, so that what is changed in it later changes nothing here."""
+    """Copy the containers of a config, so that later changes of it change nothing here."""
     if type(config) in (list, tuple):
         return type(config)(map(_own, config))
     if isinstance(config, dict):

@@ -58,7 +58,7 @@ class Expression:
     __array_ufunc__ = None  # an array on the left leaves the operation to the expression
 
     def get(self, batch: Batch | None = None) -> Any:
-        """Give the value for a batch.
+        """Return the value for a batch.
 
         Args:
             batch: The batch; not needed where the expression uses none.
@@ -69,7 +69,7 @@ class Expression:
         """Store a value where the expression reads it.
 
         Args:
-            value: What to store.
+            value: The value.
             batch: The batch.
 
         Raises:
@@ -88,13 +88,13 @@ class Expression:
     def _resolve(self, batch: Batch) -> Any:
         raise NotImplementedError
 
-    def _store(self, batch: Batch, value: Any) -> None:  # noqa: ARG002  for those that can
+    def _store(self, batch: Batch, value: Any) -> None:  # noqa: ARG002  places override it
         raise ArgumentTypeError(
             f"{self!r} is no place to store a value; use V('name'), B.name or B.name[item]"
         )
 
     def _parts(self) -> tuple[Any, ...]:
-        """What the expression is made of: with the type, what it is compared by."""
+        """Return the parts of the expression. They and its type are compared."""
         raise NotImplementedError
 
     # ---- what makes other expressions
@@ -250,12 +250,12 @@ def _format(value: Any, template: Any) -> Any:
 
 
 def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function: what an operation of calls does."""
+    """Call a function: the function of an operation that is a call."""
     return function(*args, **kwargs)
 
 
 def resolved(value: Any, batch: Batch) -> Any:
-    """Give a value with the expressions in it resolved, lists, tuples and dictionaries included."""
+    """Return a value with the expressions in it resolved, in lists and dictionaries as well."""
     if isinstance(value, Expression):
         return value._resolve(batch)
     kind = type(value)

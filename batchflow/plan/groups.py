@@ -2,8 +2,8 @@
 
 Where such a step is, the ordered section goes through it in phases: the steps before it take all
 batches of the group, then the step itself does, then those behind it do. That changes nothing, as
-long as no step of one phase touches what a step of another phase changes. Whatever may is refused
-here.
+long as no step of one phase touches what a step of another phase changes. Steps that may are
+refused here.
 """
 
 from __future__ import annotations

@@ -10,22 +10,12 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttri
 from batchflow.index.labels import by_label
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
+from batchflow.plan.variable_leaf import V, needed, pipeline_of
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["MODES", "PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
-
-MODES = {
-    "w": "w",
-    "write": "w",
-    "a": "a",
-    "append": "a",
-    "e": "e",
-    "extend": "e",
-    "u": "u",
-    "update": "u",
-}
+__all__ = ["PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
 
 
 class _Place(Expression):
@@ -35,7 +25,7 @@ class _Place(Expression):
     _letter = ""
 
     def __call__(self, *names: Any, **kwargs: Any) -> Expression:
-        """Give the expression of an attribute by its name, or, without one, of the object."""
+        """Return the expression of an attribute by its name, or, without one, of the object."""
         if self is B and [*kwargs] == ["copy"]:
             raise ArgumentTypeError("B() takes no copy=. Instead: B().deepcopy()")
         if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
@@ -61,7 +51,7 @@ class BatchValue(_Place):
     _letter = "B"
 
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self)
+        return needed(batch, self)
 
 
 class DatasetValue(_Place):
@@ -71,7 +61,7 @@ class DatasetValue(_Place):
     _letter = "D"
 
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self).dataset
+        return needed(batch, self).dataset
 
 
 class RandomValue(_Place):
@@ -81,7 +71,7 @@ class RandomValue(_Place):
     _letter = "R"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Expression:
-        """Give the expression of a draw: the name of a method of `Generator` and its arguments.
+        """Return the expression of a draw: the name of a method of `Generator` and its arguments.
 
         A list instead of a name is chosen from.
         """
@@ -102,7 +92,7 @@ class RandomValue(_Place):
         return _Draw(getattr, ".", (self, name))
 
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self).rng
+        return needed(batch, self).rng
 
 
 class _Draw(Operation):
@@ -138,7 +128,7 @@ class IterationValue(_Place):
         return Operation(getattr, ".", (self, full))
 
     def _resolve(self, batch: Batch) -> Any:
-        return _Iteration(_needed(batch, self))
+        return _Iteration(needed(batch, self))
 
 
 class _Iteration:
@@ -156,66 +146,6 @@ class _Iteration:
         return self.current / self.max
 
 
-class _ByName(type):
-    """Makes `V.loss` of a class `V`: the same as `V("loss")`."""
-
-    def __getattr__(cls, name: str) -> V:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return cls(name)  # type: ignore[no-any-return]
-
-
-class V(Expression, metaclass=_ByName):
-    """`V("loss")`: a variable of the pipeline. Stored to, `mode` says how.
-
-    `V.loss` is the same, but for the names `get`, `set`, `str` and `format`.
-
-    Args:
-        name: The name of the variable.
-        mode: `"w"` writes, `"a"` appends to the list that it holds, `"e"` extends that list, `"u"`
-            updates the dictionary or set that it holds.
-    """
-
-    __slots__ = ("_mode", "_name")
-    _name: Any
-    _mode: Any
-
-    def __init__(self, name: Any, mode: Any = "w") -> None:
-        if not isinstance(name, str):
-            raise ArgumentTypeError(f"V() takes the name of a variable, got {name!r:.60}")
-        if mode not in MODES:
-            raise ArgumentValueError(
-                f"V({name!r}, mode={mode!r}): the modes are w (write), a (append), e (extend) and "
-                "u (update)"
-            )
-        freeze(self, _name=name, _mode=MODES[mode])
-
-    def _resolve(self, batch: Batch) -> Any:
-        return _pipeline_of(batch, self).v(self._name)
-
-    def _store(self, batch: Batch, value: Any) -> None:
-        pipeline = _pipeline_of(batch, self)
-        if self._mode == "w":
-            pipeline.set_variable(self._name, value)
-            return
-        method = {"a": "append", "e": "extend", "u": "update"}[self._mode]
-        held = pipeline.v(self._name)
-        if held is None:
-            held = {} if self._mode == "u" else []
-            pipeline.set_variable(self._name, held)
-        if not hasattr(held, method):
-            raise ArgumentTypeError(
-                f"{self!r}: the variable holds a {type(held).__name__}, which has no {method}()"
-            )
-        getattr(held, method)(value)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self._name, self._mode
-
-    def __repr__(self) -> Any:
-        return f"V({self._name!r})" if self._mode == "w" else f"V({self._name!r}, {self._mode!r})"
-
-
 class ConfigValue(Expression):
     """`C("model/units", default=64)`: an entry of the pipeline's config. `C()`: all of it."""
 
@@ -227,7 +157,7 @@ class ConfigValue(Expression):
         freeze(self, _name=name, _default=default)
 
     def __call__(self, name: Any = None, **default: Any) -> Expression:
-        """Give the expression of an entry, with a default where it may be missing."""
+        """Return the expression of an entry, with a default where it may be missing."""
         if name is not None and not isinstance(name, str):
             raise ArgumentTypeError(f"C() takes the name of an entry, got {name!r:.60}")
         if default and set(default) != {"default"}:
@@ -240,7 +170,7 @@ class ConfigValue(Expression):
         return super().__getattr__(name)
 
     def _resolve(self, batch: Batch) -> Any:
-        config = _pipeline_of(batch, self).config
+        config = pipeline_of(batch, self).config
         if self._name is None:
             return config
         return config.get(self._name, *(self._default or ()), strict=self._default is None)
@@ -307,7 +237,7 @@ class L(_Wrapped):
         return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf
 
     def __init__(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        """The fields are set already: an expression that is no `L` may be what was made."""
+        """Do nothing: `__new__` has set the fields, or made another expression."""
 
 
 class P(Expression):
@@ -340,7 +270,7 @@ class P(Expression):
         freeze(self, _value=value)
 
     def _resolve(self, batch: Batch) -> Any:
-        n_items = len(_needed(batch, self))
+        n_items = len(needed(batch, self))
         if self._is_anew():
             return PerItem(resolved(self._value, batch) for _ in range(n_items))
         values = by_label(resolved(self._value, batch), batch.index, repr(self))
@@ -358,7 +288,7 @@ class P(Expression):
         return PerItem(values)
 
     def _is_anew(self) -> bool:
-        """Tell whether the value is resolved for each item: whether it is a draw."""
+        """Check whether the value is resolved for each item: whether it is a draw."""
         value = self._value
         if not isinstance(value, Operation) or value._symbol != "()":
             return False
@@ -394,16 +324,3 @@ C = ConfigValue()
 D = DatasetValue()
 I = IterationValue()  # noqa: E741  the field's letter
 R = RandomValue()
-
-
-def _needed(batch: Batch | None, expression: Expression) -> Batch:
-    if batch is None:
-        raise ArgumentTypeError(f"{expression!r} needs a batch: {expression!r}.get(batch=...)")
-    return batch
-
-
-def _pipeline_of(batch: Batch | None, expression: Expression) -> Any:
-    pipeline = _needed(batch, expression).pipeline
-    if pipeline is None:
-        raise ArgumentValueError(f"{expression!r} needs a pipeline, and the batch belongs to none")
-    return pipeline

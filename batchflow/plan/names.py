@@ -1,13 +1,14 @@
-"""What a name in a chain means: an action, a built-in step, a dataset's method, a function."""
+"""The meaning of a name in a chain: an action, a built-in step, a dataset's method, a function."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from inspect import Parameter, Signature
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import RESERVED, Action, ActionSpec
@@ -15,8 +16,11 @@ from batchflow.batch.items.parallel import per_item_signature
 from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.steps import Step, Where
 
-__all__ = ["Names"]
+__all__ = ["Names", "overridable_by_action"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
@@ -24,7 +28,7 @@ _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """What the names in a chain mean. The first that has a name wins, in the order of this list.
+    """The meaning of the names in a chain. The first in this list that has a name wins.
 
     Attributes:
         batch_class: The class whose actions they are; beside them, the built-in steps.
@@ -39,7 +43,7 @@ class Names:
     models: tuple[DeclaredModel, ...] = ()
 
     def find(self, name: str) -> tuple[Action, Builtin | None] | None:
-        """Give what a step of this name does, and its kind unless it is an action."""
+        """Return the action or function of a name, and its kind unless it is an action."""
         action = self.batch_class._actions.get(name)
         if action is not None:
             return action, None
@@ -57,10 +61,10 @@ class Names:
         """Return how a step is called in a chain: without its batch, its model and joined batches.
 
         Args:
-            action: What `find` has found.
-            builtin: The same.
+            action: The action that `find` has returned.
+            builtin: The built-in step that it has returned.
             n_joined: How many batches a `join` ahead of it passes to it.
-            returns: What the call gives.
+            returns: The type that the call returns.
         """
         function = action.function
         signature = per_item_signature(function, self.batch_class) or inspect.signature(function)
@@ -78,12 +82,23 @@ class Names:
             own.insert(place, Parameter("save_to", Parameter.KEYWORD_ONLY, default=None))
         return Signature(own, return_annotation=returns)
 
+    def document(
+        self, chained: Any, action: Action, builtin: Builtin | None, n_joined: int, returns: type
+    ) -> None:
+        """Let a function that chains a step show the step's docstring and `signature`."""
+        chained.__doc__, chained.__module__ = action.function.__doc__, action.function.__module__
+        chained.__signature__ = self.signature(action, builtin, n_joined, returns)
+
     def known(self) -> Iterable[str]:
-        """Give all names that mean something here, those of namespaces left out."""
+        """Return all names that mean something here, without those of namespaces."""
         return {*BUILTINS, *self.batch_class._actions, *self._dataset_methods()}
 
+    def has_model(self, name: str) -> bool:
+        """Check whether the chain declares a model, or the batch class defines it."""
+        return name in self.batch_class.models or any(m.name == name for m in self.models)
+
     def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
-        """Tell when a model is made: of the chain's declarations, or of the batch class.
+        """Return when a model is made. The chain's declarations come before those of the class.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no such model.
@@ -116,6 +131,19 @@ class Names:
         members = inspect.getmembers_static(type(self.dataset))
         methods = (name for name, value in members if inspect.isfunction(value))
         return {n for n in methods if not n.startswith("_") and n not in _OF_DATASETS_ONLY}
+
+
+def overridable_by_action(method: Method) -> Method:
+    """Let an action of the batch class with the same name take the place of a chain's method."""
+    name = method.__name__
+
+    @wraps(method)
+    def chained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._has_action(name):
+            return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
+        return method(self, *args, **kwargs)
+
+    return cast(Method, chained)
 
 
 def _without_batch(function: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import ArgumentTypeError
 from batchflow.old_words import old_word
-from batchflow.plan.leaves import MODES, F, L, V
+from batchflow.plan.leaves import F, L
+from batchflow.plan.variable_leaf import MODES, V
 
 if TYPE_CHECKING:
     from batchflow.plan.steps import Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.binding import bind_hook, bind_steps
 from batchflow.plan.bound import BoundPlan
+from batchflow.plan.checks import check_plan
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.names import Names
@@ -74,6 +76,12 @@ class Plan:
         """Make the plan with one more model; a new declaration takes the place of the old."""
         return replace(self, models=_declared(self.models, model))
 
+    def with_namespaces(self, namespaces: Iterable[Any]) -> Plan:
+        """Make the plan with more namespaces: modules, their names, or other objects."""
+        found = [importlib.import_module(n) if isinstance(n, str) else n for n in namespaces]
+        new = [n for n in found if n not in self.namespaces]
+        return replace(self, namespaces=(*self.namespaces, *new))
+
     def __add__(self, other: Plan) -> Plan:
         """Make the plan of this chain followed by another.
 
@@ -94,12 +102,26 @@ class Plan:
         )
 
     def __mul__(self, times: int) -> Plan:
-        """Make the plan that repeats the steps."""
+        """Make the plan that repeats the steps.
+
+        Raises:
+            ArgumentValueError: `times` is less than 0.
+        """
+        if times < 0:
+            raise ArgumentValueError(f"pipeline * {times}: steps cannot be repeated {times} times")
         return replace(self, steps=self.steps * times)
 
     def with_chance(self, probability: float, where: Where) -> Plan:
-        """Make the plan whose steps are gone through with a probability."""
-        return replace(self, steps=(Chance(self.steps, probability, where),))
+        """Make the plan whose steps are gone through with a probability.
+
+        Raises:
+            ArgumentValueError: It is no probability.
+        """
+        if not 0 <= probability <= 1:
+            raise ArgumentValueError(
+                f"pipeline @ {probability}: a probability is a number from 0 to 1"
+            )
+        return replace(self, steps=(Chance(self.steps, float(probability), where),))
 
     def names(self, batch_class: type[Batch], dataset: Any = None) -> Names:
         """Return what names in this chain mean over a dataset."""
@@ -133,6 +155,12 @@ class Plan:
         first, last = self.hooks.lines()
         steps = [f"{i:4d} {step}  at {step.where}" for i, step in enumerate(self.steps)]
         return "\n".join([*first, *steps, *last])
+
+    def bind_whole(self, batch_class: type[Batch], dataset: Any = None) -> BoundPlan:
+        """Bind a plan to which nothing more is chained: see `bind` and `check_plan`."""
+        bound = self.bind(batch_class, dataset, end=True)
+        check_plan(bound)
+        return bound
 
     def bind(
         self, batch_class: type[Batch], dataset: Any = None, *, end: bool = False

@@ -1,4 +1,4 @@
-"""Several sources, and batches of other sizes: what `join`, `merge`, `concat` and `rebatch` say.
+"""Several sources, and batches of other sizes: `join`, `merge`, `concat` and `rebatch`.
 
 `join` gives an action a second batch with the same ids: a late value, `Joined`, before the action's
 own arguments. The others are *regroupings*: they make other batches out of a stream of them, and
@@ -8,7 +8,7 @@ cut the chain there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,14 +19,24 @@ from batchflow.plan.expressions import Expression, freeze, shown
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["Concat", "Join", "Joined", "Merge", "Nested", "NestedPlan", "Rebatch", "Regrouping"]
+__all__ = [
+    "Concat",
+    "Join",
+    "Joined",
+    "Merge",
+    "Nested",
+    "NestedPlan",
+    "Rebatch",
+    "Regrouping",
+    "joined_in",
+]
 
 # From the batches that belong together (parts of them, for `rebatch`) to one batch.
 MergeBatches = Callable[[list[Any]], Any]
 
 
 class NestedPlan(Protocol):
-    """The plan of a pipeline inside of another, as far as the outer one asks: a `BoundPlan`."""
+    """The plan of a pipeline inside of another, as far as the outer one needs it: a `BoundPlan`."""
 
     @property
     def batch_class(self) -> type[Batch]:
@@ -80,6 +90,15 @@ class Joined(Expression):
         return "the joined batch"
 
 
+def joined_in(args: Iterable[Any]) -> Iterator[Joined]:
+    """Go through the joined batches among the arguments of a step, those in tuples included."""
+    for value in args:
+        if isinstance(value, Joined):
+            yield value
+        elif type(value) is tuple:
+            yield from joined_in(value)
+
+
 class Join(NamedTuple):
     """The next action gets batches of these pipelines, with the same ids, as first arguments."""
 
@@ -131,7 +150,7 @@ Regrouping = Merge | Concat | Rebatch
 
 
 def join(*others: Any) -> Join:
-    """Give the next action a batch with the same ids from each of other datasets or pipelines.
+    """Pass the next action a batch with the same ids from each of other datasets or pipelines.
 
     Args:
         others: Datasets, or pipelines over one. Their batches are the first arguments of the next
@@ -152,7 +171,7 @@ def merge(*others: Any, fn: MergeBatches | None = None) -> Merge:
     """Put the data of one batch of every other pipeline into each batch.
 
     Ends with the pipeline that ends first; one with `run_later(..., n_epochs=None)` does not end.
-    What a pipeline's `run_later` does not set (batch size, order, epochs) is as in the run.
+    Options that `run_later` of a pipeline does not set (batch size, order, epochs) are the run's.
 
     Args:
         others: Datasets, or pipelines over one.

@@ -1,4 +1,4 @@
-"""One step of a chain, as it was written: data. What it means, binding.py finds out."""
+"""One step of a chain, as it was written: data. Its meaning is looked up in binding.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Where(NamedTuple):
     Attributes:
         file: The file; or the cell of a notebook, as IPython names it: `In[3]`.
         line: The line in it.
-        is_cell: Which of the two.
+        is_cell: Whether it is a cell.
     """
 
     file: str

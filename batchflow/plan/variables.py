@@ -1,16 +1,20 @@
-"""The declaration of a pipeline variable."""
+"""Variables as a chain declares them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
+from batchflow.plan.expressions import Expression
+from batchflow.plan.leaves import F, L
 from batchflow.plan.values import same_value
 
-__all__ = ["Variable"]
+__all__ = ["Variable", "parse_variable", "parse_variables"]
+
+_ARGUMENTS = {"default", "init", "init_on_each_run"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,3 +64,56 @@ class Variable:
     def initial_value(self) -> Any:
         """Make a new initial value."""
         return copy.deepcopy(self.default) if self.init is None else self.init()
+
+
+def parse_variable(
+    name: str,
+    default: Any = None,
+    init: Callable[[], Any] | None = None,
+    init_on_each_run: bool | Callable[[], Any] = False,
+) -> Variable:
+    """Make a variable of the arguments of `init_variable`.
+
+    Raises:
+        ArgumentTypeError: They do not go together, or one is of the wrong type.
+    """
+    default, init = _without_expressions(name, default, init)
+    _, init_on_each_run = _without_expressions(name, None, init_on_each_run)
+    if callable(init_on_each_run):
+        if init is not None:
+            raise ArgumentTypeError(
+                f"init_variable({name!r}): give one function, init or init_on_each_run"
+            )
+        init, init_on_each_run = init_on_each_run, True
+    if not isinstance(init_on_each_run, bool):
+        raise ArgumentTypeError(
+            f"init_variable({name!r}): init_on_each_run is True, False or a function, got "
+            f"{init_on_each_run!r:.60}; for a value write default=..., init_on_each_run=True"
+        )
+    return Variable(name, default, init, init_on_each_run)
+
+
+def parse_variables(given: Mapping[str, Any] | Iterable[str]) -> Iterator[Variable]:
+    """Make variables of the argument of `init_variables`.
+
+    Raises:
+        ArgumentTypeError: As `parse_variable`.
+    """
+    names = [given] if isinstance(given, str) else given
+    values = names if isinstance(names, Mapping) else dict.fromkeys(names)
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value and set(value) <= _ARGUMENTS:
+            yield parse_variable(name, **value)
+        else:
+            yield parse_variable(name, value)
+
+
+def _without_expressions(name: str, default: Any, init: Any) -> tuple[Any, Any]:
+    """Return a default and a function that makes it, with a function in place of an expression."""
+    if isinstance(init, Expression):
+        init = init._value if isinstance(init, (F, L)) else init.get
+    if isinstance(default, Expression):
+        if init is not None:
+            raise ArgumentTypeError(f"init_variable({name!r}): give a default or init, not both")
+        default, init = None, default._value if isinstance(default, (F, L)) else default.get
+    return default, init

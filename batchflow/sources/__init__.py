@@ -1,6 +1,6 @@
-"""Where data lies: what is read by rows. Nothing here knows a batch.
+"""Data that is read by rows. Nothing here knows a batch.
 
-protocol.py  Source: what anything is that data can be read from
+protocol.py  Source: the methods of any object that data can be read from
 lazy.py      arrays on disk, which are read by rows
 """
 

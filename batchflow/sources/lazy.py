@@ -1,11 +1,11 @@
-"""Arrays that lie on disk and are read by rows: of h5py, Zarr and their like, and mapped files.
+"""Arrays on disk that are read by rows: of h5py, Zarr and the like, and mapped files.
 
 Guarantees:
-    - Only the rows that are asked for are read, in one call, sorted, each once: that is what
-      chunked files are quick at, and all that h5py can do.
+    - Only the rows that are needed are read, in one call, sorted, each once. That is fast in
+      chunked files, and h5py takes no other positions.
 
-How they reach worker processes: executors/serialization/mapped_files.py. h5py reads under one lock:
-in threads reading takes turns, in processes it does not.
+executors/serialization/mapped_files.py says how they reach worker processes. h5py reads under one
+lock: threads take turns, processes do not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["is_lazy", "read_rows"]
 
 
 def is_lazy(value: Any) -> bool:
-    """Tell whether a value is an array that need not be in memory: with rows by position."""
+    """Check whether a value is an array that need not be in memory, with rows by position."""
     shape = getattr(value, "shape", None)
     return (
         isinstance(shape, tuple)
@@ -43,16 +43,16 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
     """Read some rows of a lazy array.
 
     Args:
-        array: What `is_lazy` is true of.
+        array: An array for which `is_lazy` is true.
         positions: A slice with step 1, or an int64 array of shape `(n,)`.
-        shown: What to call the array in a message.
+        shown: The name of the array in messages.
 
     Returns:
         An array of shape `(n, ...)`, in the order of the positions.
 
     Raises:
-        ArgumentValueError: It gave another number of rows.
-        Exception: What reading raises, with a note that names the positions.
+        ArgumentValueError: The array returned another number of rows.
+        Exception: Any error of reading, with a note that names the positions.
     """
     if isinstance(positions, slice):
         positions = np.arange(positions.start, positions.stop)

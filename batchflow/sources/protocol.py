@@ -1,4 +1,4 @@
-"""What anything is that data can be read from."""
+"""The protocol of objects that data can be read from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Source"]
 class Source(Protocol):
     """Data that is read by rows: `Dataset(index, BatchClass, source=...)`.
 
-    Any object with these two methods is one; nothing needs to be inherited. It may have, too:
+    Any object with these two methods is one; nothing needs to be inherited. It may also have:
 
-    - `blocks`: where cheap runs of rows begin (chunks, shards), as an array of positions, or their
-      common length as a number;
+    - `blocks`: the first positions of runs of rows that are cheap to read together (chunks,
+      shards), as an array, or their common length as a number;
     - `fingerprint`: a text that changes when the data does (paths, sizes, times);
-    - `close()`: frees what the source holds. It is called by whoever made the source.
+    - `close()`: frees the resources of the source. The code that made the source calls it.
 
     With `executor="processes"` and on clusters it is pickled once, and read in the workers: let
     `__getstate__` leave out open files, and open them when `read` is first called.

@@ -6,7 +6,6 @@ import cloudpickle
 import pytest
 
 import batchflow
-from batchflow.testing import hand_over_every_batch
 
 from . import chains, chaos, suite_answers, suite_endings, suite_errors, suite_travel
 
@@ -30,6 +29,5 @@ def _no_pool_is_left():
 
 
 @pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+def _most_interleavings(most_interleavings):
+    """Every test here."""

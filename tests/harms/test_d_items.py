@@ -17,10 +17,7 @@ TARGETS = ("threads", "processes", "async", "for")
 each_target = pytest.mark.parametrize("target", TARGETS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_pool_is_left():
-    yield
-    shutdown()
+pytestmark = pytest.mark.usefixtures("no_pool_is_left")
 
 
 class Items(ArrayBatch):
@@ -192,13 +189,18 @@ def test_d13_threads_are_shared_by_batches_runs_and_actions():
 @pytest.mark.parametrize("prefetch", [0, 4])
 @pytest.mark.parametrize("target", ["threads", "processes", "async", "for"])
 def test_a8_ctrl_c_ends_a_run_at_work_on_items(target, prefetch):
+    in_processes = target == "processes"  # which cannot say that they have begun
+    begin = "pass" if in_processes else "begun.set()"
     program = run_program(
         f"""
         import asyncio
         from batchflow.batch import inbatch_parallel
 
+        begun = threading.Event()
+
         def interrupt():
-            threading.Event().wait(1)
+            begun.wait({1 if in_processes else 20})
+            threading.Event().wait(0.2)
             os.kill(os.getpid(), signal.SIGINT)
 
         class Waiting(Batch):
@@ -206,11 +208,13 @@ def test_a8_ctrl_c_ends_a_run_at_work_on_items(target, prefetch):
             @inbatch_parallel("indices")
             def wait(self, item_id):
                 import time
+                {begin}
                 time.sleep(3600)
 
             @action
             @inbatch_parallel("indices")
             async def sleep(self, item_id):
+                {begin}
                 await asyncio.sleep(3600)
 
         threading.Thread(target=interrupt, daemon=True).start()

@@ -2,13 +2,10 @@
 
 import pytest
 
-from batchflow.testing import hand_over_every_batch
-
 PREFETCH = (0, 1, 4)
 each_prefetch = pytest.mark.parametrize("prefetch", PREFETCH)
 
 
 @pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+def _most_interleavings(most_interleavings):
+    """Every test here."""

@@ -1,29 +1,17 @@
 """What the tests of the words that put batches together and take them apart share."""
 
-import numpy as np
+import kit
 import pytest
 
-from batchflow import ArrayBatch, Dataset, action
+from batchflow import action
 
 each_prefetch = pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
 
 
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
+class Rows(kit.Rows):
     @action
     def put(self, value):
         self.x = self.x * 0 + value
-        return self
-
-    @action
-    def add(self, other, factor=1):
-        self.x = self.x + factor * other.x
         return self
 
     @action
@@ -50,9 +38,7 @@ class Rows(ArrayBatch):
 
 
 def rows(n_items=10, first=0, cls=Rows):
-    """A dataset whose `x` are its ids."""
-    ids = np.arange(first, first + n_items)
-    return Dataset.from_arrays(cls, ids, x=ids.astype(float), y=np.arange(n_items))
+    return kit.rows(n_items, first, cls)
 
 
 def flat(parts):

@@ -514,6 +514,15 @@ def test_an_ordered_inner_pipeline_two_levels_down_orders_too(left, right, prefe
         assert inner.v("n") == batch.number + 1
 
 
+@each_prefetch
+def test_ordered_inner_pipelines_order_a_load_of_several(left, right, prefetch):
+    inner = right.p.init_variable("seen", init=list).update(V("seen", "a"), B.number)
+    pipeline = left.p.noise().join(inner, rows(first=50)).load(components=("x", "y"))
+    assert orders_a_step(pipeline)
+    pipeline.run(2, n_epochs=2, prefetch=prefetch)
+    assert inner.v("seen") == list(range(12))
+
+
 def test_a_chance_with_an_ordered_join_in_it_is_ordered(left, right):
     inner = right.p.init_variable("n", 0).count()
     assert orders_a_step(left >> Pipeline().join(inner).add() @ 0.5)

@@ -2,6 +2,7 @@
 
 import threading
 
+import kit
 import numpy as np
 import pytest
 
@@ -26,19 +27,7 @@ from batchflow.testing import digest
 PREFETCH = (0, 1, 4, 16)
 
 
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def noise(self):
-        self.x = self.x + self.rng.normal(size=self.x.shape)
-        return self
-
-    @action
-    def scale(self, factor):
-        self.x = self.x * factor
-        return self
-
+class Rows(kit.Rows):
     @action
     def mean(self):
         return self.x.mean()

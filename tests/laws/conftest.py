@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from batchflow import ArrayBatch, Dataset, SkipBatch, StopPipeline, action, model
-from batchflow.testing import hand_over_every_batch
 
 PREFETCH = (0, 1, 4, 16)
 
 
 @pytest.fixture(autouse=True)
-def _most_interleavings():
-    with hand_over_every_batch():
-        yield
+def _most_interleavings(most_interleavings):
+    """Every test here."""
 
 
 def make_batch_class():

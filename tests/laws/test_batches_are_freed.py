@@ -299,20 +299,33 @@ ENDS = {
     "items in processes": lambda p, w: p.fail_by_item(target="processes"),
     "items, async": lambda p, w: p.fail_slowly_by_item(),
 }
-each_step = pytest.mark.parametrize("chain", STEPS.values(), ids=STEPS.keys())
-each_end = pytest.mark.parametrize("chain", ENDS.values(), ids=ENDS.keys())
+
+
+def on_executors(chains):
+    """Yield each chain with each executor.
+
+    A serial run is one with no batch ahead that has an event loop of its own: it is tried with
+    coroutines alone.
+    """
+    for name, chain in chains.items():
+        for executor, options in EXECUTORS.items():
+            if executor != "serial" or "async" in name or "coroutine" in name:
+                yield pytest.param(chain, options, id=f"{name}-{executor}")
+
+
+each_step = pytest.mark.parametrize(("chain", "options"), on_executors(STEPS))
+each_end = pytest.mark.parametrize(("chain", "options"), on_executors(ENDS))
 
 
 @contextmanager
 def no_collector():
-    """The garbage collector is off, and what is there already is not looked at."""
+    """The garbage collector is off, and what is there already is not looked at, now or later."""
     gc.collect()
     gc.disable()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
         gc.enable()
 
 
@@ -331,7 +344,6 @@ def chained(chain):
     return work, chain(of(work).p, work)
 
 
-@each_executor
 @each_step
 def test_a_batch_that_is_let_go_is_gone(chain, options):
     _, pipeline = chained(chain)
@@ -345,7 +357,6 @@ def test_a_batch_that_is_let_go_is_gone(chain, options):
             assert was() is None
 
 
-@each_executor
 @each_step
 def test_no_more_batches_are_alive_than_were_made_ahead(chain, options):
     work, pipeline = chained(chain)
@@ -357,7 +368,6 @@ def test_no_more_batches_are_alive_than_were_made_ahead(chain, options):
             assert len(alive(work, most)) <= most
 
 
-@each_executor
 @each_step
 def test_no_batch_is_alive_after_the_end_of_a_run(chain, options):
     work, pipeline = chained(chain)
@@ -366,7 +376,6 @@ def test_no_batch_is_alive_after_the_end_of_a_run(chain, options):
         assert alive(work) == []
 
 
-@each_executor
 @each_step
 def test_no_batch_is_alive_after_a_run_was_left(chain, options):
     work, pipeline = chained(chain)
@@ -377,7 +386,6 @@ def test_no_batch_is_alive_after_a_run_was_left(chain, options):
         assert alive(work) == []
 
 
-@each_executor
 @each_end
 def test_no_batch_is_alive_after_an_error_was_handled(chain, options):
     work, pipeline = chained(chain)

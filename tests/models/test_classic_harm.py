@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 import pytest
+from kit import Rows
 
 from batchflow import ArrayBatch, B, Dataset, action, model
 from batchflow.testing import digest, hand_over_every_batch
@@ -230,9 +231,6 @@ def test_cure_a_singleton_trains_a_keras_model_to_the_bits_of_one_thread(keras, 
 
 @pytest.mark.parametrize("prefetch", [1, N_WORKERS])
 def test_cure_train_model_needs_no_mark(keras, prefetch):
-    class Rows(ArrayBatch):
-        components = "x", "y"
-
     dataset, serial = rows(Rows), make_net(keras)
     for batch in batches(dataset):
         serial.train_on_batch(batch.x, batch.y)

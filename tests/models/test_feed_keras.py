@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from kit import does_not_raise
 from models.document_kit import keras
 
 from batchflow import ArgumentValueError, ArrayBatch, B, Dataset, SkipBatch, action
@@ -88,6 +89,16 @@ def by_hand(n_epochs=None, batches=None, **arguments):
     return net
 
 
+@functools.cache
+def weights_by_hand(n_epochs):
+    return weights(by_hand(n_epochs))
+
+
+@functools.cache
+def kernels_after_four_batches():
+    return kernels(by_hand(batches=list(feed())[:4]))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _first_model():
     """What TensorFlow leaves behind at its first use is not counted."""
@@ -102,7 +113,7 @@ def test_fit_equals_a_loop_over_the_same_batches(prefetch):
     assert len(data) == 6
     history = net.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"]
     assert len(history) == 3
-    assert weights(net) == weights(by_hand(3))
+    assert weights(net) == weights_by_hand(3)
 
 
 @each_prefetch
@@ -110,7 +121,7 @@ def test_two_fits_go_on_counting_epochs(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     net.fit(data, epochs=2, shuffle=False, verbose=0)
     net.fit(data, epochs=1, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(3))
+    assert weights(net) == weights_by_hand(3)
 
 
 @each_prefetch
@@ -119,7 +130,7 @@ def test_fit_goes_on_at_the_epoch_that_the_feed_is_told(prefetch):
     for first, last in ((0, 2), (2, 4)):  # as if each were another process
         data = feed(prefetch=prefetch).to_keras(first_epoch=first)
         net.fit(data, initial_epoch=first, epochs=last, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(4))
+    assert weights(net) == weights_by_hand(4)
 
 
 def test_the_first_epoch_of_the_feed_is_that_of_its_data():
@@ -132,7 +143,7 @@ def test_loops_over_the_feed_do_not_count_for_its_data():
     net, several = build(), feed()
     list(several)
     net.fit(several.to_keras(), epochs=1, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(1))
+    assert weights(net) == weights_by_hand(1)
 
 
 def test_a_feed_smaller_than_its_batch_is_one_short_batch():
@@ -174,7 +185,7 @@ def test_an_epoch_in_any_order_has_batches_of_its_own(prefetch, second):
 def test_steps_per_epoch_go_through_the_batches_in_order(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     net.fit(data, epochs=3, steps_per_epoch=2, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(1))
+    assert weights(net) == weights_by_hand(1)
     with nothing_left():
         net.fit(data, epochs=1, steps_per_epoch=2, shuffle=False, verbose=0)
         data.close()
@@ -208,7 +219,7 @@ def test_validation_data_may_be_another_feed(prefetch):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     others = DATASET.p.feed(4, B.x, B.y, prefetch=prefetch).to_keras()
     fitted = net.fit(data, validation_data=others, epochs=3, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(3))
+    assert weights(net) == weights_by_hand(3)
     assert fitted.history["val_loss"][-1] == pytest.approx(
         net.evaluate(X, X.sum(axis=1, keepdims=True), verbose=0), rel=1e-4
     )
@@ -221,7 +232,7 @@ def test_workers_of_keras_are_safe(prefetch, workers):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     data.workers = workers
     net.fit(data, epochs=2, shuffle=False, verbose=0)
-    assert weights(net) == weights(by_hand(2))
+    assert weights(net) == weights_by_hand(2)
 
 
 def test_sample_weights_are_taken():
@@ -229,7 +240,7 @@ def test_sample_weights_are_taken():
     net = build()
     net.fit(weighted.to_keras(), shuffle=False, verbose=0)
     assert weights(net) == weights(by_hand(batches=weighted))
-    assert weights(net) != weights(by_hand(1))
+    assert weights(net) != weights_by_hand(1)
 
 
 def test_class_weights_are_taken():
@@ -284,16 +295,17 @@ def test_an_exception_is_the_same_object_with_its_notes(prefetch, method, worker
     assert any(f"'fail', chained at {__file__}" in note for note in error.__notes__)
     assert warnings.filters == before
     if method == "fit":  # the batches before it have been trained on
-        assert kernels(net) == kernels(by_hand(batches=list(feed())[:4]))
+        assert kernels(net) == kernels_after_four_batches()
 
 
-@pytest.mark.parametrize("at", [0, 1, 3, 5])
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
-def test_an_exception_keeps_its_type_beside_class_weights(at, kind):
-    labelled = DATASET.p.fail(at, kind("mine")).feed(4, B.x, (B.y[:, 0] > 0).astype(int))
-    assert len(labelled) == 6
-    with pytest.raises(kind, match="mine"):
-        build().fit(labelled.to_keras(), shuffle=False, verbose=0, class_weight={0: 0.5, 1: 2.0})
+def test_an_exception_keeps_its_type_beside_class_weights(kind):
+    net = build()
+    for at in (0, 1, 3, 5):
+        labelled = DATASET.p.fail(at, kind("mine")).feed(4, B.x, (B.y[:, 0] > 0).astype(int))
+        assert len(labelled) == 6
+        with pytest.raises(kind, match="mine"):
+            net.fit(labelled.to_keras(), shuffle=False, verbose=0, class_weight={0: 0.5, 1: 2.0})
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -316,7 +328,7 @@ def test_an_exception_that_nobody_waited_for_is_forgotten():
             self.model.stop_training = batch == 0
 
     net, data = build(), feed(DATASET.p.fail(3, ValueError("mine"))).to_keras()
-    with warnings.catch_warnings():
+    with does_not_raise():
         net.fit(data, shuffle=False, verbose=0, callbacks=[Stop()])
         net.fit(data, shuffle=False, verbose=0)  # its epoch has no batch 3
 

@@ -8,13 +8,14 @@ import weakref
 
 import numpy as np
 import pytest
+from kit import Rows
 from models.keras_nets import BATCHES, MODELS, X, Y, by_keras, dense, everything, same, seeded
 
-from batchflow import ArrayBatch, B, Dataset, V
+from batchflow import B, Dataset, V
 from batchflow.errors import ArgumentTypeError, UnknownNameError
 from batchflow.models import LazyValue, step, train_step, train_steps
 from batchflow.models.calls import train
-from batchflow.models.keras import state_variables
+from batchflow.models.keras_state import state_variables
 
 pytestmark = pytest.mark.tensorflow
 keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -204,9 +205,6 @@ def test_a_value_that_was_not_read_outlives_further_steps(keras):
 
 
 def test_a_history_in_a_chain_is_one_of_floats_to_who_reads_it(keras):
-    class Rows(ArrayBatch):
-        components = "x", "y"
-
     chain = Dataset.from_arrays(Rows, x=X, y=Y).p.init_variable("loss", init=list)
     chain = chain.init_model("net", lambda: seeded(keras, dense))
     chain = chain.train_model("net", B.x, B.y, fetches="loss", save_to=V("loss", mode="a"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kit import Rows
 from models.keras_nets import (
     BATCHES,
     MODELS,
@@ -15,7 +16,7 @@ from models.keras_nets import (
     unbuilt,
 )
 
-from batchflow import ArrayBatch, B, Dataset, V
+from batchflow import B, Dataset, V
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models import train_step, train_steps
 from batchflow.models.calls import train, train_several
@@ -142,9 +143,6 @@ def test_fit_and_evaluate_between_groups_disturb_nothing(keras):
 
 
 def test_a_group_in_a_chain_saves_one_loss_per_batch_in_order(keras):
-    class Rows(ArrayBatch):
-        components = "x", "y"
-
     def history(**options):
         chain = Dataset.from_arrays(Rows, x=X, y=Y).p.init_variable("loss", init=list)
         chain = chain.init_model("net", lambda: seeded(keras, everything))

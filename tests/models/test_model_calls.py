@@ -1,5 +1,6 @@
 """Making a model, training it by one step, predicting: what each kind of object is asked for."""
 
+import contextlib
 import functools
 from collections import namedtuple
 
@@ -11,7 +12,7 @@ from own_process import run_alone
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, UnknownNameError
 from batchflow.models import LazyValue
 from batchflow.models.build import build
-from batchflow.models.calls import predict, train
+from batchflow.models.calls import predict, train, train_step, train_steps
 
 # ---- build
 
@@ -254,6 +255,23 @@ def test_a_step_of_a_keras_model_is_train_on_batch(keras):
         assert train(ours, (x, y), {}, ["mae", "loss"]) == [mae, loss]  # of this batch alone
     for a, b in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.tensorflow
+def test_every_call_of_a_keras_model_takes_its_turn(keras, monkeypatch):
+    """On JAX, where a second call at the same moment destroys the model."""
+    net, turns = make_net(keras), []
+
+    def taken(model):
+        turns.append(model)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("batchflow.models.adapters.keras._alone", taken)
+    train(net, (X[0], Y[0]), {})
+    predict(net, (X[0],), {})
+    train_step(net, X[0], Y[0])
+    train_steps(net, [(X[0], Y[0]), (X[1], Y[1])])
+    assert turns == [net] * 4
 
 
 @pytest.mark.tensorflow

@@ -75,7 +75,7 @@ def test_the_rest_of_an_epoch_is_done_in_single_steps(dataset, monkeypatch):
         sizes.append(len(given))
         return several(net, given, *args)
 
-    monkeypatch.setattr("batchflow.models.calls.train_on_batches", counting)
+    monkeypatch.setattr("batchflow.models.adapters.keras.train_on_batches", counting)
     trained(dataset, 8)
     assert sizes == [8, 8] * 3
 

@@ -5,8 +5,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from kit import Rows
 
-from batchflow import ArgumentValueError, ArrayBatch, B, Dataset, ModelDefinitionError, V
+from batchflow import ArgumentValueError, B, Dataset, ModelDefinitionError, V
 from batchflow.models.calls import train
 from batchflow.models.checkpoint import load, save
 
@@ -96,10 +97,6 @@ def test_training_goes_on_with_the_same_bits(keras, tmp_path, name):
     assert not fresh.built
     assert load(tmp_path / "net.npz", into=fresh) is fresh
     assert steps(fresh, x, 2, 3) == expected
-
-
-class Rows(ArrayBatch):
-    components = "x", "y"
 
 
 @pytest.mark.parametrize("build", [sequential, subclassed])

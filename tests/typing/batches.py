@@ -105,6 +105,15 @@ assert_type(pipeline.replay(0, 4), Signals | None)
 assert_type(pipeline.debug(0, 4), Signals | None)
 assert_type(pipeline.execute_for(signals.create_batch([0])), Signals | None)
 assert_type(pipeline.check(), Report)
+
+# ---- older words
+
+assert_type(pipeline.run_now(4), Pipeline[Signals])
+assert_type(pipeline.get_variable("loss"), Any)
+assert_type(pipeline.init_variables(["one", "two"]).scale(2), Pipeline[Signals])
+assert_type(pipeline.delete_variables(), Pipeline[Signals])
+pipeline.set_v("loss", 1.0)
+assert_type(signals.cv_split(), Any)
 assert_type(pipeline.feed(4, B.signals, B.labels), Feed)
 
 

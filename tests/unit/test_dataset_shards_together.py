@@ -96,7 +96,7 @@ def test_a_share_of_a_subclass_is_of_that_subclass_and_travels():
     share = Labelled(10, "left").shard(1, 3)
     assert (type(share), share.label, len(share)) == (Labelled, "left", 3)
     again = pickle.loads(pickle.dumps(Dataset(10).shard(1, 3, equal=True)))
-    assert again.mark == Dataset(10).shard(1, 3, equal=True).mark
+    assert again.shard_spec == Dataset(10).shard(1, 3, equal=True).shard_spec
 
 
 def test_a_share_is_the_same_from_worker_processes(dataset):

@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from kit import Pair
 
 from batchflow import (
     ArgumentTypeError,
@@ -356,10 +357,6 @@ def test_empty_ranges_are_left_out():
 # ---- from_batch
 
 
-class Pair(ArrayBatch):
-    components = "images", "labels"
-
-
 class Items(Batch):
     components = "items"
 
@@ -437,16 +434,10 @@ def test_a_subset_is_found_by_ids_of_any_kind(kind):
     assert subset.next_batch(2).data.tolist() == [30, 10]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_positions_are_found_by_ids_of_any_kind(kind):
-    dataset = Dataset(KINDS[kind])
-    ids = list(dataset.index)
-    assert dataset.positions([ids[2], ids[0]]).tolist() == [2, 0]
-
-
-def test_positions_of_an_unknown_id_are_refused():
+@pytest.mark.parametrize("method", ["create_subset", "create_batch"])
+def test_an_unknown_id_is_refused(method):
     with pytest.raises(UnknownNameError, match="no item with the id 7"):
-        Dataset(3).positions([7])
+        getattr(Dataset(3), method)([7])
 
 
 # ---- ids that are not equal to themselves

@@ -7,17 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from kit import Rows
 
-from batchflow import ArrayBatch, Batch, Dataset, Pipeline, UnknownAttributeError, action
+from batchflow import Batch, Dataset, Pipeline, UnknownAttributeError, action
 from batchflow.plan import Where
-
-
-class Rows(ArrayBatch):
-    components = "x", "y"
-
-    @action
-    def scale(self):
-        return self
 
 
 @pytest.fixture

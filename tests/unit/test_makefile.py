@@ -119,6 +119,11 @@ def test_the_newest_are_installed_without_a_set():
     assert "--constraint" not in done.stdout
 
 
+def test_what_python_compiles_is_kept_whatever_the_environment_says():
+    show = 'show: ; @echo "<$$PYTHONDONTWRITEBYTECODE>"'
+    assert make("--eval", show, "show", PYTHONDONTWRITEBYTECODE="1").stdout == "<>\n"
+
+
 # ---- the sets
 
 

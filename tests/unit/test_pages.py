@@ -78,6 +78,7 @@ def test_the_map_of_the_inspection_room_names_its_files():
 # ---- CONTRIBUTING.md
 
 MAP = CONTRIBUTING.partition("```text\n")[2].partition("```")[0]
+PLACES = CONTRIBUTING.partition("## Where a test lives\n")[2].partition("\n## ")[0]
 
 
 def _tops(folder):
@@ -95,9 +96,24 @@ def test_the_map_names_every_room_and_no_other():
 
 
 def test_the_map_names_every_folder_of_tests():
-    line = MAP.partition("tests/ ")[2].partition("docs/ ")[0]
-    folders = [p.name for p in (ROOT / "tests").iterdir() if p.is_dir() and p.name[0] not in "_."]
-    assert [name for name in folders if f"{name}/" not in line] == []
+    tests = ROOT / "tests"
+    folders = [p.name for p in tests.iterdir() if p.is_dir() and p.name[0] not in "_."]
+    named = re.findall(r"`(\w+)/`", "".join(re.findall(r"(?m)^\| (`.*?) \|", PLACES)))
+    assert sorted(named) == sorted(folders)
+
+
+def test_the_places_of_tests_are_files_that_are_there():
+    files = re.findall(r"`(\w+\.py)`", PLACES)
+    there = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    assert files
+    assert [name for name in files if name not in there] == []
+
+
+def test_the_index_of_old_mistakes_has_every_letter():
+    (row,) = re.findall(r"(?m)^\| `harms/` .*", PLACES)
+    harms = "".join(path.read_text() for path in (ROOT / "tests/harms").glob("test_*.py"))
+    letters = set(re.findall(r"def test_([a-z])\d+_", harms))
+    assert {letter.lower() for letter in re.findall(r"\b([A-Z]) \w", row)} == letters
 
 
 def test_every_target_of_make_that_it_names_has_a_rule():

@@ -13,8 +13,7 @@ from batchflow.batch import Batch
 from batchflow.engine.preparation.arguments import arguments_of, awaited, make_step, with_chance
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
-from batchflow.models.keras import is_keras_model, share_state
-from batchflow.models.keras_legacy import is_tf_keras_model
+from batchflow.models.adapters import adapter_of
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
@@ -93,7 +92,7 @@ class ReadySteps:
         known = {leaf.model: leaf for leaf in leaves if leaf.model in self._descriptors}
         for one, other in combinations(known.values(), 2):
             models = [self._descriptors[leaf.model] for leaf in (one, other)]  # type: ignore[index]
-            if share_state(*models):
+            if adapter_of(models[0]).shares_state(models[1]):
                 grouped = next(leaf for leaf in leaves if leaf.group > 1)
                 raise ArgumentValueError(
                     f"{grouped.step}, chained at {grouped.step.where}, takes {grouped.group} "
@@ -116,8 +115,7 @@ class ReadySteps:
         for bound in (leaf for step in steps for leaf in step.leaves):
             if bound.model is None or bound.function is predict_model:
                 continue
-            descriptor = self._descriptors[bound.model]
-            if is_keras_model(descriptor) or is_tf_keras_model(descriptor):
+            if adapter_of(self._descriptors[bound.model]).needs_order:
                 warnings.warn(
                     f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
                     "several threads at once, which loses updates or breaks the model. Mark it "

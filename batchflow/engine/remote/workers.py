@@ -141,7 +141,7 @@ def _explain(error: Exception, item: Any, prefix: Prefix) -> None:
         explain(error, None, item, prefix.notes.ahead)
     else:
         number, epoch, positions = item
-        ids = prefix.given_source.ids(positions)
+        ids = prefix.given_source._ids_at(positions)
         prefix.explain(error, item)
     if isinstance(error, WorkerDiedError):
         hint = 'to see it happen in this process, run with executor="serial"'

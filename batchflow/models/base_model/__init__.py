@@ -3,11 +3,11 @@
 ```text
 base_model/
   keras.py        Keras, imported on use
-  configs.py      losses, optimizers, metrics: of identifiers, config dictionaries, objects
+  configs.py      losses, optimizers, metrics from identifiers, config dictionaries, objects
   layers.py       layers that compute losses and count items
   heads.py        losses and metrics of one head or several
   clipping.py     an optimizer whose gradients are clipped first
-  summaries.py    what a model writes for TensorBoard while it trains
+  summaries.py    summaries for TensorBoard, written while a model trains
   base_model.py   BaseModel
   kinds.py        Regressor, Classifier, Generator
 ```

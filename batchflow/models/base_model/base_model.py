@@ -34,36 +34,36 @@ class _Types:
 
 
 class BaseModel:
-    """A model: what a graph function computes, with a loss, an optimizer and metrics.
+    """A model: a graph function, a loss, an optimizer and metrics.
 
-    Calling it with the tensors that a model function got gives the `EstimatorSpec` that the model
-    function returns. A subclass changes a part by overriding its method. They are called in this
-    order: `_preprocess`, the graph function, `_build_loss`, `_build_eval_metrics`,
-    `_build_train_op`, `_build_summary_op`, `_build_predictions`.
+    A model function calls it with its own tensors, and returns the `EstimatorSpec` that it gets. A
+    subclass changes a part by overriding its method. The parts are called in this order:
+    `_preprocess`, the graph function, `_build_loss`, `_build_eval_metrics`, `_build_train_op`,
+    `_build_summary_op`, `_build_predictions`.
 
     Args:
         mode: One of `Modes`, or its value.
         model_type: `"Regressor"`, `"Classifier"`, `"Generator"` or `"RL"`.
-        graph_fn: Computes the results: takes `mode`, `features` (or `inputs`) and, if it likes,
-            `labels`, `params` and `config`, by name; returns a tensor, or a dictionary of tensors
-            where there are several heads.
+        graph_fn: Computes the results. It takes `mode`, `features` (or `inputs`) and optionally
+            `labels`, `params` and `config`, by name, and returns a tensor, or a dictionary of
+            tensors where there are several heads.
         loss: An identifier of Keras, a config dictionary, a `keras.losses.Loss`, or a function of
             labels and results. A dictionary of them by head.
         optimizer: An identifier, a config dictionary or a `keras.optimizers.Optimizer`. None: Adam
             with a learning rate of 0.001.
         metrics: A list of identifiers, config dictionaries, `keras.metrics.Metric`s or functions,
             or a dictionary of such lists by head.
-        summaries: What is written for TensorBoard while the model trains: `"all"`, or one or a list
-            of `"activations"`, `"loss"`, `"learning_rate"`, `"variables"`, `"gradients"`; None or
-            an empty list: nothing.
+        summaries: The summaries for TensorBoard that are written while the model trains: `"all"`,
+            or one or a list of `"activations"`, `"loss"`, `"learning_rate"`, `"variables"`,
+            `"gradients"`; None or an empty list: nothing.
         clip_gradients: The largest global norm of the gradients. None or 0: any.
         clip_embed_gradients: The largest norm of the gradient of an embedding, after that. None or
             0: any.
         name: The name of the model, which begins the names of its variables.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) The mode is one of generators, and the model is none; or
-            an argument is of another type.
+        ArgumentTypeError: (a `TypeError`) The mode is for generators, and the model is none; or an
+            argument is of another type.
         ArgumentValueError: (a `ValueError`) `graph_fn` is missing or does not take `mode` and
             `features`; or the mode, the type or a kind of summary is not known.
     """
@@ -107,7 +107,7 @@ class BaseModel:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make a model of a dictionary of its arguments.
+        """Return a model from a dictionary of its arguments.
 
         Raises:
             ArgumentTypeError: (a `TypeError`) An argument is not known, or one is missing.
@@ -140,7 +140,7 @@ class BaseModel:
             labels: The same, or None.
             params: Hyperparameters, for a `graph_fn` that takes them.
             config: The `RunConfig`: how often summaries are written.
-            sample_weight: A tensor: how much the loss of each item counts.
+            sample_weight: A tensor: the weight of each item's loss.
 
         Returns:
             The `EstimatorSpec` of the mode.
@@ -189,29 +189,25 @@ class BaseModel:
         )
 
     def _preprocess(self, features: Any, labels: Any) -> tuple[Any, Any]:
-        """Preprocess features and labels: give them as the graph function takes them."""
+        """Return features and labels in the form that the graph function takes."""
         return features, labels
 
     def _build_loss(self, results: Any, features: Any, labels: Any) -> tuple[Any, Any]:
-        """Compute the loss.
-
-        Returns:
-            `(losses, loss)`: the loss of each item, and the scalar to minimize: their mean.
-        """
+        """Return `(losses, loss)`: the loss of each item, and their mean, to be minimized."""
         return heads.losses_of(
             self.loss, self._targets(features, labels), results, self._sample_weight
         )
 
     def _build_eval_metrics(self, results: Any, features: Any, labels: Any) -> dict[str, Any]:
-        """Make the metrics: by name, `(metric, labels, results)`."""
+        """Return the metrics: by name, `(metric, labels, results)`."""
         return heads.metrics_of(self.metrics, self._targets(features, labels), results)
 
     def _build_optimizer(self) -> Any:
-        """Make the optimizer, without clipping."""
+        """Return the optimizer, without clipping."""
         return optimizer_of(self.optimizer)
 
     def _clip_gradients_fn(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Any:
-        """Clip gradients: by their global norm, then those of embeddings by their own norms.
+        """Return gradients clipped by their global norm, then those of embeddings by their own.
 
         Args:
             grads_and_vars: Pairs of a gradient (or None) and its variable.
@@ -222,7 +218,7 @@ class BaseModel:
         return clip(grads_and_vars, self.clip_gradients, self.clip_embed_gradients, self.name)
 
     def _build_train_op(self, loss: Any) -> Any:  # noqa: ARG002  an override may look at it
-        """Make what trains: an optimizer that clips gradients first."""
+        """Return the optimizer that trains: one that clips gradients first."""
         optimizer = self._build_optimizer()
         if type(self)._clip_gradients_fn is not BaseModel._clip_gradients_fn:
             return clipped_optimizer(optimizer, clip_fn=self._clip_gradients_fn)
@@ -238,12 +234,12 @@ class BaseModel:
         features: Any = None,  # noqa: ARG002
         labels: Any = None,  # noqa: ARG002
     ) -> Any:
-        """Make the hook that writes the summaries, or None: there are none."""
+        """Return the hook that writes the summaries; None if there are none."""
         every = getattr(self._config, "save_summary_steps", 100)
         return summaries.writing_hook(self.summaries, every) if self.summaries else None
 
     def _build_predictions(self, results: Any, features: Any, labels: Any) -> dict[str, Any]:
-        """Make the dictionary of predictions.
+        """Return the dictionary of predictions.
 
         Returns:
             `results`, `features`, and, where they are known, `labels` and `losses`. The parts of a
@@ -257,14 +253,14 @@ class BaseModel:
 
     @staticmethod
     def batch_size(features: Any, labels: Any = None) -> Any:  # noqa: ARG004
-        """Give the number of items in a batch.
+        """Return the number of items in a batch.
 
         Args:
             features: Arrays or tensors.
-            labels: The same; not looked at.
+            labels: The same. They are not used.
 
         Returns:
-            An int; of symbolic tensors a symbolic integer.
+            An int, or for symbolic tensors a symbolic integer.
         """
         named = leaves(features, "features")
         if not named:
@@ -295,7 +291,7 @@ class BaseModel:
         return results
 
     def _targets(self, features: Any, labels: Any) -> Any:
-        """Give what the results are compared with. Generators make their features again."""
+        """Return the targets of the results. Generators reproduce their features."""
         if labels is None and self.model_type == _Types.GENERATOR:
             return features
         if labels is None:

@@ -1,10 +1,11 @@
 """An optimizer whose gradients are clipped before they are applied.
 
-First all gradients together, by their global norm; then each gradient of an embedding, by its own.
+All gradients are clipped together by their global norm, and then each gradient of an embedding by
+its own norm.
 An embedding is a variable with "embedding" in its path, after the name of the model.
 
 Guarantees:
-    - The norm is that of the gradient as it is applied: rows of an embedding that occur several
+    - The norm is taken of the gradient as it is applied: rows of an embedding that occur several
       times in a batch (`IndexedSlices` on TensorFlow) are summed up first.
     - State, learning rate and step are those of the inner optimizer.
 """
@@ -24,7 +25,7 @@ GradsAndVars = list[tuple[Any, Any]]
 
 
 def is_on(threshold: float | None) -> bool:
-    """Tell whether a threshold clips at all."""
+    """Check whether a threshold clips anything."""
     return threshold is not None and threshold > 0
 
 
@@ -34,13 +35,13 @@ def clip(
     clip_embed_gradients: float | None,
     model_name: str | None = None,
 ) -> GradsAndVars:
-    """Clip gradients.
+    """Return clipped gradients.
 
     Args:
         grads_and_vars: Pairs of a gradient and its variable. A gradient may be None.
         clip_gradients: The largest global norm. None or not positive: any.
         clip_embed_gradients: The largest norm of the gradient of an embedding, alike.
-        model_name: What the paths of variables begin with, which makes no embedding of them.
+        model_name: The first part of the paths of all variables, which marks no embedding.
     """
     pairs = [(_dense_rows(gradient), variable) for gradient, variable in grads_and_vars]
     if is_on(clip_gradients):
@@ -66,13 +67,13 @@ def clipped_optimizer(
     clip_fn: Callable[[GradsAndVars], GradsAndVars] | None = None,
     model_name: str | None = None,
 ) -> Any:
-    """Give an optimizer that clips gradients and then does what another does.
+    """Return an optimizer that clips gradients before another one applies them.
 
     Args:
         optimizer: The other one.
         clip_gradients: As for `clip`.
         clip_embed_gradients: As for `clip`.
-        clip_fn: Clips instead. It is not saved with the optimizer.
+        clip_fn: The function that clips, instead of `clip`. It is not saved with the optimizer.
         model_name: As for `clip`.
     """
     return _optimizer_class()(
@@ -135,7 +136,7 @@ def _clipped(gradient: Any, threshold: float | None) -> Any:
 
 
 class _Clipping(Base):  # type: ignore[misc]
-    """Clips gradients, then lets another optimizer apply them."""
+    """An optimizer that clips gradients and lets another one apply them."""
 
     def __init__(
         self,
@@ -194,7 +195,7 @@ class _Clipping(Base):  # type: ignore[misc]
         self.inner_optimizer.apply([gradient for gradient, _ in pairs], trainable_variables)
 
     def _of_scaled(self, threshold: float | None) -> float | None:
-        """Give a threshold for gradients that the inner optimizer will scale down."""
+        """Return a threshold for gradients that the inner optimizer will scale down."""
         factor = self.inner_optimizer.loss_scale_factor
         return threshold if threshold is None or factor is None else threshold * factor
 
@@ -223,7 +224,7 @@ class _Clipping(Base):  # type: ignore[misc]
 
 @functools.cache
 def _optimizer_class() -> Any:
-    """Make the class of the optimizer, when Keras is there."""
+    """Return the class of the optimizer, made on first use of Keras."""
 
     @keras().saving.register_keras_serializable("batchflow")
     class ClippedOptimizer(_Clipping, keras().optimizers.Optimizer):  # type: ignore[misc]

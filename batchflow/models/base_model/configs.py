@@ -1,4 +1,4 @@
-"""Losses, optimizers and metrics, of an identifier, a config dictionary or an object.
+"""Losses, optimizers and metrics from an identifier, a config dictionary or an object.
 
 A config dictionary is Keras's own, `{"class_name": "Adam", "config": {"learning_rate": 0.01}}`; its
 settings may also stand beside the name, `{"class_name": "Adam", "learning_rate": 0.01}`.
@@ -16,7 +16,7 @@ from batchflow.models.base_model.keras import keras
 
 __all__ = ["is_config", "loss_of", "metric_of", "optimizer_of"]
 
-# What an optimizer's config may say about a decay of its learning rate.
+# The entries of an optimizer's config that describe a decay of its learning rate.
 _SCHEDULES = {
     "exponential_decay": "ExponentialDecay",
     "inverse_time_decay": "InverseTimeDecay",
@@ -28,12 +28,12 @@ _SCHEDULES = {
 
 
 def is_config(value: Any) -> bool:
-    """Tell whether a value is a config dictionary."""
+    """Check whether a value is a config dictionary."""
     return isinstance(value, Mapping) and "class_name" in value
 
 
 def optimizer_of(given: Any) -> Any:
-    """Give an optimizer that has not been used yet.
+    """Return an optimizer that has not been used yet.
 
     Args:
         given: An identifier, a config dictionary, an optimizer, or None: Adam. The learning rate of
@@ -42,7 +42,7 @@ def optimizer_of(given: Any) -> Any:
 
     Raises:
         ArgumentValueError: (a `ValueError`) There is no such optimizer or schedule.
-        ArgumentTypeError: (a `TypeError`) It is something else.
+        ArgumentTypeError: (a `TypeError`) `given` is something else.
     """
     optimizers = keras().optimizers
     if given is None:
@@ -57,11 +57,11 @@ def optimizer_of(given: Any) -> Any:
 
 
 def loss_of(given: Any) -> Callable[[Any, Any], Any]:
-    """Give a function of labels and results: a loss, or a user's function.
+    """Return a function of labels and results: a loss, or a user's function.
 
     Raises:
         ArgumentValueError: (a `ValueError`) There is no such loss.
-        ArgumentTypeError: (a `TypeError`) It is something else, or None.
+        ArgumentTypeError: (a `TypeError`) `given` is something else, or None.
     """
     losses = keras().losses
     if given is None:
@@ -75,17 +75,17 @@ def loss_of(given: Any) -> Callable[[Any, Any], Any]:
 
 
 def metric_of(given: Any, labels: Any, results: Any) -> Any:
-    """Give a metric.
+    """Return a metric.
 
     Args:
         given: An identifier, a config dictionary, a metric, or a function of labels and results.
             `"accuracy"` and `"crossentropy"` are chosen by the shapes, as in `keras.Model.compile`.
-        labels: The tensor it will compare.
-        results: The tensor it will compare it with.
+        labels: The tensor of labels that it will compare.
+        results: The tensor of results that it will compare with them.
 
     Raises:
         ArgumentValueError: (a `ValueError`) There is no such metric.
-        ArgumentTypeError: (a `TypeError`) It is something else.
+        ArgumentTypeError: (a `TypeError`) `given` is something else.
     """
     metrics = keras().metrics
     if is_config(given):
@@ -102,7 +102,7 @@ def metric_of(given: Any, labels: Any, results: Any) -> Any:
 
 
 def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a config dictionary with its settings under `config`."""
+    """Return a config dictionary with its settings under `config`."""
     copied = copy.copy(dict(config))
     keras_keys = ("class_name", "config", "module", "registered_name", "build_config")
     beside = {key: copied.pop(key) for key in list(copied) if key not in keras_keys}
@@ -110,7 +110,7 @@ def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the config of an optimizer with its decay as a schedule."""
+    """Return the config of an optimizer with its decay as a schedule."""
     schedules = keras().optimizers.schedules
     result = dict(config)
     kind = result.pop("decay_type", None)
@@ -138,7 +138,7 @@ def _with_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _got(get: Callable[[Any], Any], given: Any, what: str, kind: type | None) -> Any:
-    """Ask Keras for an object."""
+    """Return the object that Keras has for an identifier."""
     if not (isinstance(given, str | Mapping) or callable(given)):
         raise ArgumentTypeError(
             f"{what} is an identifier such as a name, a config dictionary or an object of Keras, "
@@ -154,7 +154,7 @@ def _got(get: Callable[[Any], Any], given: Any, what: str, kind: type | None) ->
 
 
 def _by_shapes(name: str, labels: Any, results: Any) -> Any:
-    """Choose among the metrics of one name."""
+    """Return the one of several metrics of a name that fits the shapes."""
     metrics = keras().metrics
     true, predicted = tuple(labels.shape), tuple(results.shape)
     is_accuracy = name in ("accuracy", "acc")
@@ -172,7 +172,7 @@ def _by_shapes(name: str, labels: Any, results: Any) -> Any:
 
 
 def unique_name(name: str, taken: Sequence[str] | Mapping[str, Any]) -> str:
-    """Give a name that is not taken: itself, or with a number."""
+    """Return a name that is not taken: the given one, if need be with a number."""
     if name not in taken:
         return name
     number = 1

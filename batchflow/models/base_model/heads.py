@@ -1,6 +1,6 @@
 """Losses and metrics of a model with one head or several.
 
-A head is a result with its label: the only ones, or those of one key in two dictionaries.
+A head is a result with its label: the only ones, or those with one key in two dictionaries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ONLY = ""
 
 
 def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) -> tuple[Any, Any]:
-    """Compute the loss of each item, and their mean.
+    """Return the loss of each item, and their mean.
 
     Args:
         given: A loss for all heads, or a dictionary of losses by head.
@@ -30,8 +30,8 @@ def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) 
         sample_weight: None, a tensor, or a dictionary of tensors by head.
 
     Returns:
-        `(losses, loss)`: the losses of all heads are added up. A `keras.losses.Loss` whose
-        reduction is "sum" is summed up instead.
+        `(losses, loss)`, added up over all heads. A `keras.losses.Loss` with the reduction "sum" is
+        summed over the items instead.
 
     Raises:
         ArgumentValueError: (a `ValueError`) Labels, results and losses do not fit.
@@ -54,7 +54,7 @@ def losses_of(given: Any, labels: Any, results: Any, sample_weight: Any = None) 
 
 
 def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, Any, Any]]:
-    """Make metrics: by name, `(metric, labels, results)`.
+    """Return metrics: by name, `(metric, labels, results)`.
 
     Args:
         given: None, a metric, a list of metrics for all heads, or a dictionary of those by head.
@@ -62,8 +62,8 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
         results: The same.
 
     Returns:
-        By the identifier of the metric, or its name. Where the model has several heads, the head
-        comes first, whichever of them have metrics: `digit_accuracy`.
+        A dictionary by the identifier of the metric, or its name. If the model has several heads,
+        the head comes first, even if it alone has metrics: `digit_accuracy`.
 
     Raises:
         ArgumentValueError: (a `ValueError`) Labels, results and metrics do not fit.
@@ -87,14 +87,14 @@ def metrics_of(given: Any, labels: Any, results: Any) -> dict[str, tuple[Any, An
 
 
 def n_items(tensor: Any) -> Any:
-    """Give the number of items of a symbolic tensor, as a symbolic integer."""
+    """Return the number of items of a symbolic tensor, as a symbolic integer."""
     return count_layer()()(tensor)
 
 
 def _pairs(
     labels: Any, results: Any, what: str, by_head: Mapping[str, Any] | None
 ) -> dict[str, tuple[Any, Any]]:
-    """Bring labels and results together, by head."""
+    """Return pairs of labels and results by head."""
     labels, results = _by_name(labels), _by_name(results)
     if is_symbolic(results):
         if is_symbolic(labels) and (by_head is None or len(by_head) == 1):
@@ -130,14 +130,14 @@ def _pairs(
 
 
 def _n_heads(labels: Any, results: Any) -> int:
-    """Give the number of results that have a label."""
+    """Return the number of results that have a label."""
     if not (isinstance(labels, Mapping | tuple) and isinstance(results, Mapping | tuple)):
         return 1
     return sum(name in _by_name(labels) for name in _by_name(results))
 
 
 def _by_name(parts: Any) -> Any:
-    """Give what is in a tuple by its position, as a word; anything else as it is."""
+    """Return the parts of a tuple by their positions, as texts; anything else unchanged."""
     if isinstance(parts, tuple):
         return {str(number): part for number, part in enumerate(parts)}
     return parts

@@ -1,7 +1,7 @@
 """Keras, imported on use.
 
-What a class does that inherits from one of Keras's stands in a mixin. The class itself is made when
-it is first asked for: importing batchflow does not import Keras.
+A class that inherits from one of Keras's is written as a mixin. The class itself is made on first
+use, so that importing batchflow does not import Keras.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from batchflow.extras import imported
 
 __all__ = ["Base", "keras"]
 
-# What such a mixin inherits from, until it stands before a class of Keras.
+# The base of such a mixin, until it is combined with a class of Keras.
 Base: Any = object
 
 
 def keras() -> Any:
-    """Give Keras.
+    """Import Keras and return it.
 
     Raises:
         MissingPackageError: (a `ModuleNotFoundError`) It is not installed.

@@ -40,19 +40,19 @@ class _Kind(BaseModel):
 
 
 class Regressor(_Kind):
-    """A `BaseModel` of the type `"Regressor"`. Its arguments are those, without `model_type`."""
+    """A `BaseModel` of the type `"Regressor"`, with the same arguments but `model_type`."""
 
     model_type = BaseModel.Types.REGRESSOR
 
 
 class Classifier(_Kind):
-    """A `BaseModel` of the type `"Classifier"`. Its arguments are those, without `model_type`."""
+    """A `BaseModel` of the type `"Classifier"`, with the same arguments but `model_type`."""
 
     model_type = BaseModel.Types.CLASSIFIER
 
 
 class Generator(_Kind):
-    """A `BaseModel` of the type `"Generator"`. Its arguments are those, without `model_type`.
+    """A `BaseModel` of the type `"Generator"`, with the same arguments but `model_type`.
 
     Only generators have the modes `GENERATE` and `ENCODE`.
     """

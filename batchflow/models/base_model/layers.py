@@ -1,12 +1,12 @@
-"""The layers that compute the losses of items, and count items.
+"""Layers that compute the losses of items, and count items.
 
 Guarantees:
-    - A loss object is used with all that it holds; it is made anew of its config only where a saved
-      model is loaded.
+    - A loss object is used itself, with all its state. Only where a saved model is loaded, it is
+      made from its config.
     - A function gets labels of shape `(n,)` and results of shape `(n, 1)`, or the other way round,
-      in one shape, as from `keras.Model.compile`: it would compare all with all.
-    - Where results carry a mask, the loss of an item is the mean over those of its positions that
-      count. A function that takes the mean over positions itself is left alone.
+      in one shape, as from `keras.Model.compile`. Otherwise it would compare all with all.
+    - Where results carry a mask, the loss of an item is the mean over its positions that the mask
+      keeps. A function that takes the mean over positions itself is left alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["count_layer", "losses_layer"]
 
 @functools.cache
 def losses_layer() -> Any:
-    """Make the class of the layer that computes losses, when Keras is there."""
+    """Return the class of the layer that computes losses, made on first use of Keras."""
 
     @keras().saving.register_keras_serializable("batchflow")
     class Losses(_Comparing, keras().layers.Layer):  # type: ignore[misc]
@@ -34,17 +34,17 @@ def losses_layer() -> Any:
 
 @functools.cache
 def count_layer() -> Any:
-    """Make the class of the layer that counts items, when Keras is there."""
+    """Return the class of the layer that counts items, made on first use of Keras."""
 
     @keras().saving.register_keras_serializable("batchflow")
     class ItemCount(_Counting, keras().layers.Layer):  # type: ignore[misc]
-        """Gives the number of items of its input."""
+        """Computes the number of items of its input."""
 
     return ItemCount
 
 
 class _Comparing(Base):  # type: ignore[misc]
-    """Compares labels and results by a loss."""
+    """A layer that compares labels and results by a loss."""
 
     def __init__(self, loss: Callable[[Any, Any], Any], name: str | None = None) -> None:
         super().__init__(name=name, dtype=keras().config.floatx())
@@ -70,10 +70,10 @@ class _Comparing(Base):  # type: ignore[misc]
         return _by_item(losses, results_mask, getattr(self.loss, "reduction", None) == "sum")
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
-        """Give no mask: there is one loss for each item."""
+        """Return None: there is one loss for each item, and no mask."""
 
     def compute_output_spec(self, *tensors: Any, **more: Any) -> Any:
-        # A symbolic `tensor * 2` says that it is sparse, which no result is.
+        # A symbolic `tensor * 2` claims to be sparse, which no result is.
         dense = [keras().KerasTensor(one.shape, one.dtype) for one in tensors]
         return super().compute_output_spec(*dense, **more)
 
@@ -86,7 +86,7 @@ class _Comparing(Base):  # type: ignore[misc]
 
 
 class _Counting(Base):  # type: ignore[misc]
-    """Counts items."""
+    """A layer that counts items."""
 
     def call(self, tensor: Any) -> Any:
         ops = keras().ops
@@ -97,7 +97,7 @@ class _Counting(Base):  # type: ignore[misc]
 
 
 def _config_of(loss: Any) -> Any:
-    """Give the config of a loss, also with what Keras leaves out of it, such as Huber's delta."""
+    """Return the config of a loss, with entries that Keras leaves out, such as Huber's delta."""
     config = keras().saving.serialize_keras_object(loss)
     settings = config.get("config") if isinstance(loss, keras().losses.Loss) else None
     if isinstance(settings, dict):
@@ -109,10 +109,10 @@ def _config_of(loss: Any) -> Any:
 
 
 def _of_each(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Give a function of labels and results that does not reduce the losses of items."""
+    """Return a function of labels and results that does not reduce the losses of items."""
     if not isinstance(loss, keras().losses.Loss):
         return lambda labels, results: loss(*_of_one_rank(labels, results))
-    # Not by `copy.copy`: Keras would make it of its config, which need not say all.
+    # Not by `copy.copy`: Keras would make it from its config, which may be incomplete.
     each: Any = object.__new__(type(loss))
     each.__dict__.update(vars(loss))
     each.reduction = None
@@ -120,13 +120,13 @@ def _of_each(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _of_one_rank(one: Any, other: Any) -> tuple[Any, Any]:
-    """Give two tensors without the last dimension of 1 that only one of them has."""
+    """Return two tensors without the last dimension of 1 that only one of them has."""
     ops = keras().ops
     more = len(one.shape) - len(other.shape)
     if more == -1:
         other, one = _of_one_rank(other, one)
     elif more == 1 and one.shape[-1] == 1:
-        if len(other.shape) == 1:  # keeps the items apart from what belongs to them
+        if len(other.shape) == 1:  # keeps the axis of the items
             other = ops.expand_dims(other, -1)
         else:
             one = ops.squeeze(one, -1)
@@ -134,9 +134,10 @@ def _of_one_rank(one: Any, other: Any) -> tuple[Any, Any]:
 
 
 def _by_position(labels: Any, results: Any, mask: Any) -> Any:
-    """Give labels one for each position of the mask, where results have one value for each.
+    """Return labels with one value for each position of the mask, where results have one, too.
 
-    Keras would take the last dimension of such results off, and its losses the mean over positions.
+    Keras would remove the last dimension of such results, and its losses would take the mean over
+    positions.
     """
     n_dims = len(mask.shape)
     is_single = len(results.shape) == n_dims + 1 and results.shape[-1] == 1
@@ -146,7 +147,7 @@ def _by_position(labels: Any, results: Any, mask: Any) -> Any:
 
 
 def _like(weights: Any, losses: Any) -> Any:
-    """Give weights with as many dimensions as losses."""
+    """Return weights with as many dimensions as losses."""
     ops = keras().ops
     if len(weights.shape) > len(losses.shape):
         weights = ops.squeeze(weights, -1)
@@ -156,7 +157,7 @@ def _like(weights: Any, losses: Any) -> Any:
 
 
 def _by_item(losses: Any, mask: Any, is_sum: bool) -> Any:
-    """Give the mean, or the sum, of the losses of each item."""
+    """Return the mean, or the sum, of the losses of each item."""
     ops = keras().ops
     axes = tuple(range(1, len(losses.shape)))
     if mask is None or len(mask.shape) > len(losses.shape):

@@ -1,4 +1,4 @@
-"""What a model writes for TensorBoard while it trains, on every backend.
+"""Summaries for TensorBoard, written while a model trains, on every backend.
 
 | kind | tags |
 |---|---|
@@ -40,11 +40,11 @@ _ALL = "all"
 
 
 def kinds_of(given: Any) -> tuple[str, ...]:
-    """Give the kinds of summaries that were asked for; `("all",)` for all.
+    """Return the requested kinds of summaries; `("all",)` for all.
 
     Raises:
         ArgumentValueError: (a `ValueError`) A kind is not known.
-        ArgumentTypeError: (a `TypeError`) They are no names.
+        ArgumentTypeError: (a `TypeError`) The kinds are no names.
     """
     if given is None:
         return ()
@@ -63,11 +63,11 @@ def kinds_of(given: Any) -> tuple[str, ...]:
 
 
 def writing_hook(kinds: tuple[str, ...], every: int) -> Any:
-    """Make the hook that writes summaries; None where they cannot be written.
+    """Return the hook that writes summaries; None where they cannot be written.
 
     Args:
-        kinds: What `kinds_of` gave.
-        every: They are written at the first step, and at every multiple of this.
+        kinds: The result of `kinds_of`.
+        every: Summaries are written at the first step, and at every multiple of this number.
 
     Raises:
         MissingPackageError: The package `tensorboard` is not installed, and kinds were asked for by
@@ -89,11 +89,11 @@ def _warn_once(text: str) -> None:
     warnings.warn(f"{text}. Nothing is written", stacklevel=2)
 
 
-# ---- what is computed beside the step
+# ---- computed beside the step
 
 
 def _gradients(model: Any, arrays: list[Any]) -> dict[str, Any]:
-    """Give the gradients that the next step will compute, by the names of the variables."""
+    """Return the gradients that the next step will compute, by the names of the variables."""
     ops = keras().ops
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     fixed = [variable.value for variable in model.non_trainable_variables]
@@ -143,7 +143,7 @@ _DIFFERENTIATE = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_tor
 
 
 def _activations(probe: Any, arrays: list[Any]) -> dict[str, Any]:
-    """Give the outputs of layers for a batch, by name."""
+    """Return the outputs of layers for a batch, by name."""
     ops = keras().ops
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     outputs, _ = probe.stateless_call(
@@ -160,7 +160,7 @@ def _numpy(tensor: Any) -> Any:
 
 
 def _probe(model: Any) -> Any:
-    """Make a model of the outputs of a model's layers: those that are called once."""
+    """Return a model of the outputs of a model's layers, of those that are called once."""
     outputs = {}
     for layer in model.layers:
         own = type(layer).__module__.startswith("batchflow.")
@@ -180,7 +180,7 @@ def _probe(model: Any) -> Any:
 
 
 class _Writing(Base):  # type: ignore[misc]
-    """Writes summaries into the folder of its program."""
+    """A hook that writes summaries into the folder of its program."""
 
     def __init__(self, kinds: tuple[str, ...], every: int) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class _Writing(Base):  # type: ignore[misc]
 
 @functools.cache
 def _hook_class() -> Any:
-    """Make the class of the hook, when Keras is there."""
+    """Return the class of the hook, made on first use of Keras."""
 
     class SummaryHook(_Writing, keras().callbacks.Callback):  # type: ignore[misc]
         """A callback that writes summaries."""

@@ -1,11 +1,11 @@
-"""Estimator: a model function, trained, evaluated, asked and exported, with its files in a folder.
+"""Estimator: trains, evaluates, predicts and exports by a model function; its files in a folder.
 
 ```text
 estimator/
   spec.py         Modes, EstimatorSpec, ServingInputReceiver: what a model function returns
   config.py       RunConfig: how an Estimator runs
   model_fn.py     calls a function by the names of its parameters
-  inputs.py       whatever an input_fn returns, as a stream of batches
+  inputs.py       the result of an input_fn as a stream of batches
   batches.py      one batch: its parts, its signature, the keras.Inputs of it
   program.py      a spec as one keras.Model, compiled
   checkpoints.py  programs in files: exact, atomic, the newest few

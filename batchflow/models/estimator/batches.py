@@ -1,8 +1,8 @@
-"""One batch: its parts, and what is known of all batches from the first one.
+"""One batch: its parts, and the signature of all batches.
 
 Guarantees:
-    - The arrays of a batch come to the model in one fixed order, whatever order its dictionaries
-      are in.
+    - The arrays of a batch reach the model in one fixed order, which does not depend on the order
+      of its dictionaries.
     - 64-bit floats become Keras's `floatx`, as everywhere in Keras; nothing else is changed.
 """
 
@@ -33,14 +33,14 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, element: Any) -> Batch:
-        """Make a batch of what an input gives.
+        """Return a batch from an element of an input.
 
         Args:
             element: `features`, `(features,)`, `(features, labels)` or `(features, labels,
-                sample_weight)`; a list instead of the tuple will do.
+                sample_weight)`, as a tuple or a list.
 
         Raises:
-            ArgumentTypeError: (a `TypeError`) It is something else.
+            ArgumentTypeError: (a `TypeError`) The element is something else.
         """
         parts = tuple(element) if isinstance(element, tuple | list) else (element,)
         if not 1 <= len(parts) <= 3 or parts[0] is None:
@@ -52,11 +52,11 @@ class Batch(NamedTuple):
         return cls(*(_map(_as_array, part, name) for part, name in zip(parts, names, strict=False)))
 
     def without_labels(self) -> Batch:
-        """Give the features alone."""
+        """Return a batch of the features alone."""
         return Batch(self.features)
 
     def leaves(self) -> list[tuple[str, Any]]:
-        """Give the arrays, each with its name, in their order."""
+        """Return the arrays, each with its name, in their order."""
         return [
             leaf
             for name, part in zip(self._fields, self, strict=True)
@@ -64,16 +64,17 @@ class Batch(NamedTuple):
         ]
 
     def arrays(self) -> list[Any]:
-        """Give the arrays in their order: what the inputs of the program take."""
+        """Return the arrays in their order, for the inputs of the program."""
         return [array for _, array in self.leaves()]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What batches have in common: their structure, and the shapes and dtypes of their arrays.
+    """The structure of batches, and the shapes and dtypes of their arrays.
 
     Attributes:
-        parts: By the name of an array: the shape of one item, with None where it varies, and dtype.
+        parts: By the name of an array: the shape of one item, with None where it varies, and the
+            dtype.
         form: A batch with names instead of arrays.
     """
 
@@ -82,7 +83,7 @@ class Signature:
 
     @classmethod
     def of(cls, batch: Batch) -> Signature:
-        """Give the signature of a batch."""
+        """Return the signature of a batch."""
         parts = {name: (tuple(array.shape[1:]), dtype_of(array)) for name, array in batch.leaves()}
         form = (
             _map(lambda _, name: name, part, field)
@@ -91,7 +92,7 @@ class Signature:
         return cls(parts, Batch(*form))
 
     def takes(self, batch: Batch) -> bool:
-        """Tell whether a batch has this signature."""
+        """Check whether a batch has this signature."""
         found = batch.leaves()
         return len(found) == len(self.parts) and all(
             name in self.parts
@@ -101,7 +102,7 @@ class Signature:
         )
 
     def widened(self, batch: Batch) -> Signature:
-        """Give a signature that takes a batch too: dimensions that differ may vary.
+        """Return a signature that also takes another batch: dimensions that differ may vary.
 
         Raises:
             ArgumentValueError: The batch has other parts, other dtypes or another number of
@@ -126,7 +127,7 @@ class Signature:
         return Signature(parts, self.form)
 
     def inputs(self) -> Batch:
-        """Make a `keras.Input` for each array."""
+        """Return a `keras.Input` for each array."""
         keras = sys.modules["keras"]
         made: dict[str, Any] = {}
         taken: set[str] = set()
@@ -138,7 +139,7 @@ class Signature:
 
 
 def _free_word(name: str, taken: set[str]) -> str:
-    """Give a word that Keras and TensorFlow take as a name, and that no other array has."""
+    """Return a name that Keras and TensorFlow accept, and that no other array has."""
     word = stem = re.sub(r"\W", "_", name)
     number = 0
     while word in taken:
@@ -148,7 +149,7 @@ def _free_word(name: str, taken: set[str]) -> str:
 
 
 def batch_length(array: Any) -> int:
-    """Give the number of items of an array."""
+    """Return the number of items of an array."""
     return int(array.shape[0])
 
 
@@ -168,7 +169,7 @@ def _sorted(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _as_array(value: Any, name: str) -> Any:
-    """Give an array or a tensor of the backend, with a dimension for the items."""
+    """Return a value as an array or a tensor of the backend, with a dimension for the items."""
     keras = sys.modules["keras"]
     if not keras.ops.is_tensor(value):
         value = np.asarray(value)
@@ -182,14 +183,14 @@ def _as_array(value: Any, name: str) -> Any:
 
 
 def dtype_of(array: Any) -> str:
-    """Give the name of the dtype of an array or a tensor; "string" for text."""
+    """Return the name of the dtype of an array or a tensor; "string" for text."""
     if isinstance(array, np.ndarray):
         return "string" if array.dtype.kind in "OSU" else array.dtype.name
     return str(sys.modules["keras"].backend.standardize_dtype(array.dtype))
 
 
 def _keras_dtype(dtype: str) -> str:
-    """Give the dtype that the backend has for it. JAX holds integers in 32 bits, unless told."""
+    """Return the dtype on the backend. By default JAX holds integers in 32 bits."""
     keras = sys.modules["keras"]
     if keras.backend.backend() == "jax" and dtype.endswith("64"):
         jax = sys.modules["jax"]

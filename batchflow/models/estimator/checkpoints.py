@@ -2,15 +2,15 @@
 
     ckpt-120.npz       weights, optimizer, seed generators (`batchflow.models.checkpoint`)
     ckpt-120.json      the step, the position in the input, the names of the variables
-    checkpoint.json    which checkpoints there are; written last
+    checkpoint.json    the names of the checkpoints; written last
 
 Guarantees:
     - A checkpoint exists when `checkpoint.json` names it. Each file is replaced atomically, so that
       a crash at any moment leaves the checkpoints from before, or one more.
-    - What a crash leaves beside them is cleared away by the next save.
-    - To go on with training, all of a checkpoint is restored, to the last bit, but a learning rate
-      that the model function has come to give otherwise. For evaluation and
-      prediction its weights are, by their names, whatever else is in it.
+    - Files that a crash leaves beside them are deleted by the next save.
+    - To go on with training, all of a checkpoint is restored, to the last bit. Only a learning rate
+      that the model function has changed since is not. For evaluation and prediction its weights
+      are restored, by their names, and nothing else is needed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from batchflow.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from batchflow.files import replacing
+from batchflow.files import checked_path, replacing
 from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
-from batchflow.models.keras import state_variables
+from batchflow.models.keras_state import state_variables
 
 __all__ = ["Checkpoints", "Progress", "Saved"]
 
@@ -56,8 +56,8 @@ class Progress:
         step: The number of steps done: the global step.
         position: How many batches a `train` with `max_steps` has taken from its input, since the
             input last began.
-        is_under_way: Whether that call had steps left to do. What is saved at its end says no.
-        epoch: At which epoch the loop over the input began, if that is a feed.
+        is_under_way: Whether that call had steps left to do; False in the checkpoint of its end.
+        epoch: The epoch at which the loop over the input began, if that is a feed.
     """
 
     step: int = 0
@@ -73,9 +73,9 @@ class Saved:
     Attributes:
         path: The `.npz`.
         progress: How far training had come.
-        entries: In the `.npz`, by the name of a variable.
-        learning_rate: As the model function gave it; callbacks may have changed it since. None: it
-            was a schedule.
+        entries: The names in the `.npz`, by the names of the variables.
+        learning_rate: The one that the model function gave; callbacks may have changed it since.
+            None: it was a schedule.
     """
 
     path: str
@@ -85,17 +85,17 @@ class Saved:
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Saved:
-        """Give the checkpoint of a path, with or without its `.npz`.
+        """Return the checkpoint at a path, with or without its `.npz`.
 
         Raises:
-            ArgumentValueError: (a `ValueError`) There is none, or it cannot be read.
+            ArgumentValueError: (a `ValueError`) There is no checkpoint, or it cannot be read.
         """
         stem = os.fspath(path).removesuffix(".npz")
         try:
             with open(f"{stem}.json", encoding="utf-8") as stream:
                 notes = json.load(stream)
             step, position = int(notes["step"]), int(notes["position"])
-            # The files of earlier versions do not say it.
+            # The files of earlier versions have no such entries.
             is_under_way, epoch = bool(notes.get("is_under_way", False)), notes.get("epoch")
             progress = Progress(step, position, is_under_way, epoch and int(epoch))
             rate = notes.get("learning_rate")
@@ -109,16 +109,16 @@ class Saved:
         return saved
 
     def mark(self) -> tuple[str, int, int]:
-        """Give what tells this checkpoint from another one, also at the same path."""
+        """Return values that differ between this checkpoint and any other one, even at its path."""
         found = os.stat(self.path)
         return os.path.realpath(self.path), found.st_mtime_ns, found.st_ino
 
     def names(self) -> list[str]:
-        """Give the names of all variables."""
+        """Return the names of all variables."""
         return sorted([*self.entries, "global_step"])
 
     def value(self, name: str) -> NDArray[Any]:
-        """Give the value of a variable.
+        """Return the value of a variable.
 
         Raises:
             UnknownNameError: (a `KeyError`) There is no variable of that name.
@@ -134,12 +134,13 @@ class Saved:
         return value
 
     def restore_all(self, program: Program) -> None:
-        """Put everything into a program that trains.
+        """Put the whole checkpoint into a program that trains.
 
-        A learning rate that the model function now gives otherwise is that of the model function.
+        If the model function now gives another learning rate, the program keeps that one.
 
         Raises:
-            ArgumentValueError: (a `ValueError`) It is of another model or optimizer, or damaged.
+            ArgumentValueError: (a `ValueError`) The checkpoint is of another model or optimizer, or
+                damaged.
         """
         try:
             checkpoint.load(self.path, into=program.model)
@@ -154,7 +155,7 @@ class Saved:
             program.model.optimizer.learning_rate = rate
 
     def restore_weights(self, program: Program) -> None:
-        """Put the weights into a program, by name, and the seeds that are there.
+        """Put the weights, and the seeds that are in the checkpoint, into a program by name.
 
         Raises:
             ArgumentValueError: (a `ValueError`) A weight is missing, or has another shape.
@@ -182,7 +183,7 @@ class Saved:
 
     @contextlib.contextmanager
     def _arrays(self) -> Iterator[Any]:
-        """Open the file; whatever is wrong with it is one kind of error."""
+        """Open the file, and raise one kind of error for all its faults."""
         with open(self.path, "rb") as stream:
             try:
                 with np.load(stream, allow_pickle=False) as arrays:
@@ -198,7 +199,7 @@ class Checkpoints:
 
     Args:
         folder: The folder. It is made by the first save.
-        n_kept: How many are kept; None or 0: all.
+        n_kept: The number of checkpoints to keep. None or 0: all.
     """
 
     def __init__(self, folder: str, n_kept: int | None) -> None:
@@ -206,12 +207,12 @@ class Checkpoints:
         self._n_kept = n_kept
 
     def latest(self) -> str | None:
-        """Give the path of the newest checkpoint, or None."""
+        """Return the path of the newest checkpoint, or None."""
         names = self._names()
         return os.path.join(self._folder, f"{names[-1]}.npz") if names else None
 
     def save(self, program: Program, progress: Progress) -> str:
-        """Save a program and give the path of the checkpoint."""
+        """Save a program, and return the path of the checkpoint."""
         os.makedirs(self._folder, exist_ok=True)
         name = f"ckpt-{progress.step}"
         stem = os.path.join(self._folder, name)
@@ -225,37 +226,37 @@ class Checkpoints:
             "variables": _entries(program),
             "learning_rate": program.learning_rate,
         }
-        _write(f"{stem}.json", notes)
+        _write_notes(f"{stem}.json", notes)
         names.append(name)
         kept = names[-self._n_kept :] if self._n_kept else names
-        _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
+        _write_notes(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
         self._clear(kept)
         return f"{stem}.npz"
 
     def begin_input_anew(self) -> None:
-        """Note in the newest checkpoint that its call has ended with the input."""
+        """Note in the newest checkpoint that the input was read to its end."""
         latest = self.latest()
         if latest is None:
             return
         path = f"{latest.removesuffix('.npz')}.json"
         with open(path, encoding="utf-8") as stream:
             notes = json.load(stream)
-        _write(path, {**notes, "position": 0, "is_under_way": False})
+        _write_notes(path, {**notes, "position": 0, "is_under_way": False})
 
     def pack(self, path: str | os.PathLike[str]) -> None:
-        """Put the newest checkpoint, or the fact that there is none, into one file, atomically."""
-        latest = self.latest()
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+        """Save the newest checkpoint, or the fact that there is none, to one file."""
+        latest, file = self.latest(), checked_path(path)
+        with replacing(file) as temporary, zipfile.ZipFile(temporary, "x") as archive:
             archive.writestr(_PACKED, "" if latest is None else os.path.basename(latest))
             if latest is not None:
                 archive.write(latest, "state.npz")
                 archive.write(f"{latest.removesuffix('.npz')}.json", "notes.json")
 
     def unpack(self, path: str | os.PathLike[str]) -> None:
-        """Make the checkpoint of such a file the newest one. Later ones are removed.
+        """Make the checkpoint in a file of `pack` the newest one. Later ones are removed.
 
         Raises:
-            ArgumentValueError: (a `ValueError`) The file is damaged, or another one.
+            ArgumentValueError: (a `ValueError`) The file is damaged, or of another kind.
         """
         os.makedirs(self._folder, exist_ok=True)
         try:
@@ -278,7 +279,7 @@ class Checkpoints:
                 f"{os.fspath(path)} is damaged, or no saved Estimator: {error}"
             ) from error
         kept += [name] if name else []
-        _write(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
+        _write_notes(os.path.join(self._folder, _INDEX), {"version": _VERSION, "checkpoints": kept})
         self._clear(kept)
 
     def _names(self) -> list[str]:
@@ -310,7 +311,7 @@ def _step(name: str) -> int:
 
 
 def _entries(program: Program) -> dict[str, str]:
-    """Give the entry of each variable in the file of the model's state."""
+    """Return the entry of each variable in the file of the model's state."""
     entry_of = {id(variable): entry for entry, variable in state_variables(program.model).items()}
     named = {name: entry_of[id(variable)] for name, variable in program.variables().items()}
     for variable in program.model.optimizer.variables:
@@ -321,7 +322,7 @@ def _entries(program: Program) -> dict[str, str]:
     return named
 
 
-def _write(path: str, notes: dict[str, Any]) -> None:
-    """Write a file of notes, atomically."""
+def _write_notes(path: str, notes: dict[str, Any]) -> None:
+    """Replace a file of notes."""
     with replacing(path) as temporary, open(temporary, "x", encoding="utf-8") as stream:
         json.dump(notes, stream, indent=1)

@@ -1,4 +1,4 @@
-"""How an Estimator runs: where it keeps its files, and how often it writes them."""
+"""The settings of an Estimator: the folder of its files, and how often it writes them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class RunConfig:
 
     Args:
         model_dir: The folder of checkpoints and summaries. None: the Estimator's.
-        tf_random_seed: What initial weights and dropout are derived from, where the model function
-            seeds nothing itself. None: another one each time.
-        save_checkpoints_steps: Save after this many steps. None: `save_checkpoints_secs` says it.
+        tf_random_seed: The seed of initial weights and dropout, where the model function sets none
+            itself. None: another one each time.
+        save_checkpoints_steps: Save after this many steps. None: as `save_checkpoints_secs` says.
         save_checkpoints_secs: Save when this many seconds have passed. None: not by time. Every
             `train` saves at its end.
-        keep_checkpoint_max: How many checkpoints are kept. None or 0: all.
+        keep_checkpoint_max: The number of checkpoints to keep. None or 0: all.
         save_summary_steps: Summaries are written at the first step, and at every multiple of this.
         log_step_count_steps: The loss and the speed are logged (to the logger `batchflow`, as
             information) at every multiple of this. None: never.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) A setting is of another type.
-        ArgumentValueError: (a `ValueError`) A count is not positive, or both ways to say when
-            checkpoints are saved are given.
+        ArgumentValueError: (a `ValueError`) A count is not positive, or both settings of when to
+            save checkpoints are given.
     """
 
     model_dir: str | None = None
@@ -64,11 +64,11 @@ class RunConfig:
 
     @classmethod
     def of(cls, config: Any, model_dir: Any) -> RunConfig:
-        """Give a config with the folder in it: the one that is given, or a temporary one.
+        """Return a config with a folder: the given one, or a temporary one.
 
         Raises:
             ArgumentTypeError: (a `TypeError`) `config` is something else.
-            ArgumentValueError: (a `ValueError`) Both say a folder, and not the same.
+            ArgumentValueError: (a `ValueError`) Both have a folder, and not the same.
         """
         if config is None:
             config = cls()
@@ -86,7 +86,7 @@ class RunConfig:
         return replace(config, model_dir=folder)
 
 
-# The settings that are whole numbers, with the least that makes sense.
+# The settings that are whole numbers, with their smallest values.
 _COUNTS = {
     "tf_random_seed": None,
     "save_checkpoints_steps": 1,
@@ -97,11 +97,11 @@ _COUNTS = {
 
 
 def whole_number(value: Any, what: str, least: int | None = 1) -> int | None:
-    """Give a whole number, of NumPy's too, as an int; None is None.
+    """Return a whole number, also one of NumPy, as an int. None stays None.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) It is something else.
-        ArgumentValueError: (a `ValueError`) It is less than `least`.
+        ArgumentTypeError: (a `TypeError`) The value is something else.
+        ArgumentValueError: (a `ValueError`) The value is less than `least`.
     """
     if value is None:
         return None

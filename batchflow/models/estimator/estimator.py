@@ -1,4 +1,4 @@
-"""Estimator: a model function, trained, evaluated, asked and exported."""
+"""Estimator: trains, evaluates, predicts and exports by a model function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Estimator"]
 
 
 class Estimator:
-    """A model that is trained, evaluated and asked by the function that describes it.
+    """A model that trains, evaluates and predicts as a model function describes.
 
     The model function is called once per mode, with symbolic tensors of the shapes of the first
     batch, and returns an `EstimatorSpec` of tensors that it has computed from them. Weights go from
@@ -47,7 +47,7 @@ class Estimator:
 
     Raises:
         ArgumentValueError: (a `ValueError`) The parameters of `model_fn` do not fit: `features` is
-            missing, one is not known, or `params` are given and it takes none. Or `model_dir` and
+            missing, one is not known, or there are `params` and it takes none. Or `model_dir` and
             that of `config` differ.
         ArgumentTypeError: (a `TypeError`) An argument is of another type.
 
@@ -104,15 +104,15 @@ class Estimator:
 
         With `max_steps` a call goes on where the last one has stopped, also in its input: batches
         that were trained on are left out. So a process that is killed and started again ends with
-        the weights of one that was not, if the input gives the same batches again. An input that
-        was read to its end is begun anew by the next call.
+        the same weights as one that was not, if the input repeats the same batches. After an input
+        was read to its end, the next call begins it anew.
 
         Args:
             input_fn: A function that returns one batch `(features, labels)` of arrays, which is
                 trained on again and again, or an iterable of batches: a generator,
                 `pipeline.feed(...)`, a `tf.data.Dataset`, a `keras.utils.PyDataset`. Features and
                 labels are arrays or dictionaries of arrays; sample weights may be the third part
-                of a batch. What it would return will do, too.
+                of a batch. Its result may be given instead of the function.
             steps: How many steps to train, in addition to those before.
             hooks: A list of `keras.callbacks.Callback`s, or of objects with the methods `begin`,
                 `before_run`, `after_run`, `end`.
@@ -160,9 +160,8 @@ class Estimator:
             steps: How many batches to evaluate. None: all.
             hooks: As for `train`.
             checkpoint_path: The checkpoint. None: the newest.
-            name: Tells evaluations on different data apart: their summaries are in
-                `eval_<name>` beside the checkpoints. They are written where the package
-                `tensorboard` is installed.
+            name: The name of the data. Its summaries are in the folder `eval_<name>` beside the
+                checkpoints. They are written if the package `tensorboard` is installed.
 
         Returns:
             The metrics by name, `"loss"` (the mean over the items) and `"global_step"`.
@@ -194,8 +193,8 @@ class Estimator:
 
         Args:
             input_fn: As for `train`; labels are left out.
-            predict_keys: The predictions to give, where the model has a dictionary of them. None:
-                all.
+            predict_keys: The names of the predictions to yield, if the model has a dictionary of
+                them. None: all.
             hooks: As for `train`.
             checkpoint_path: The checkpoint. None: the newest.
 
@@ -216,10 +215,10 @@ class Estimator:
     def train_on_batch(
         self, features: Any, labels: Any = None, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Do one step on one batch, in memory: what an `@action` calls.
+        """Do one step on one batch, in memory: the method to call in an `@action`.
 
-        No hooks are called. Checkpoints are saved as the config says; `evaluate`, `predict` and
-        the like save one first if there is none of this state.
+        No hooks are called. Checkpoints are saved as the config says. `evaluate`, `predict` and
+        other methods that need one save it first if there is none of this state.
 
         Returns:
             `{"loss": ...}`, of this batch: a number that is read from its device when it is used.
@@ -243,8 +242,8 @@ class Estimator:
 
         Args:
             export_dir_base: The parent of the folder. It is made if need be.
-            serving_input_receiver_fn: Takes nothing and returns a `ServingInputReceiver` of
-                `keras.Input`s, and of the features that are computed from them.
+            serving_input_receiver_fn: Takes no arguments and returns a `ServingInputReceiver` of
+                `keras.Input`s, and of features that are computed from them.
             assets_extra: Files to copy into `assets.extra`: from the path there to the path here.
             as_text: Write `saved_model.pbtxt` instead of `saved_model.pb`.
             checkpoint_path: The checkpoint. None: the newest.
@@ -273,27 +272,27 @@ class Estimator:
         return export(program, receiver, saved, base, assets_extra, as_text)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the state as one file, as a pipeline that holds an Estimator as its model does."""
+        """Save the newest checkpoint as one file, for `load` and for `save_model` in a pipeline."""
         with self._lock:
             self._trainer.save_if_ahead()
             self._checkpoints.pack(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go back to the state of such a file: it becomes the newest checkpoint.
+        """Go back to the state in a file of `save`: it becomes the newest checkpoint.
 
         Raises:
-            ArgumentValueError: (a `ValueError`) The file is damaged, or another one.
+            ArgumentValueError: (a `ValueError`) The file is damaged, or of another kind.
         """
         with self._lock:
             self._checkpoints.unpack(path)
             self._trainer.forget()
 
     def latest_checkpoint(self) -> str | None:
-        """Give the path of the newest checkpoint, or None."""
+        """Return the path of the newest checkpoint, or None."""
         return self._checkpoints.latest()
 
     def get_variable_names(self) -> list[str]:
-        """Give the names of all variables of the newest checkpoint.
+        """Return the names of all variables of the newest checkpoint.
 
         Raises:
             ArgumentValueError: (a `ValueError`) There is no checkpoint.
@@ -301,7 +300,7 @@ class Estimator:
         return self._saved(None).names()
 
     def get_variable_value(self, name: str) -> NDArray[Any]:
-        """Give the value of a variable in the newest checkpoint.
+        """Return the value of a variable in the newest checkpoint.
 
         Raises:
             ArgumentValueError: (a `ValueError`) There is no checkpoint.
@@ -326,7 +325,7 @@ class Estimator:
         return program
 
     def _leave_alone(self, program: Program) -> None:
-        """Let training begin from its checkpoint again where a program changes its weights."""
+        """Restart training from its checkpoint if a program changes its weights."""
         if program.shares:
             with self._lock:
                 self._trainer.forget()
@@ -351,7 +350,7 @@ class Estimator:
         return program, receiver
 
     def _saved(self, path: str | os.PathLike[str] | None) -> Saved:
-        """Give a checkpoint, the newest one by default. What is in memory only is saved first."""
+        """Return a checkpoint, by default the newest. A state in memory alone is saved first."""
         with self._lock:
             latest = self._trainer.save_if_ahead()
         path = latest if path is None else path

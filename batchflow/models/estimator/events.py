@@ -1,4 +1,4 @@
-"""Files of events, as TensorBoard reads them, written by its package on every backend."""
+"""Event files for TensorBoard, written by its own package on every backend."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["EventFile", "has_tensorboard", "write_results"]
 
 
 def has_tensorboard() -> bool:
-    """Tell whether the package that writes summaries is there."""
+    """Check whether the package that writes summaries is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
 class EventFile:
-    """A file of events for TensorBoard, open only while it is written to.
+    """An event file for TensorBoard, open only while it is written to.
 
     Args:
-        folder: Its folder. It is made by the first `write`.
+        folder: The folder of the file. It is made by the first `write`.
     """
 
     def __init__(self, folder: str) -> None:
-        # TensorBoard reads files in the order of their names, also those of one second.
+        # TensorBoard reads files in the order of their names, hence the fractions of seconds.
         unique = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self._folder = folder
         self._path = os.path.join(folder, f"events.out.tfevents.{unique}")
@@ -36,7 +36,7 @@ class EventFile:
     def write(
         self, step: int, scalars: Mapping[str, Any], histograms: Mapping[str, Any] | None = None
     ) -> None:
-        """Add one step's values, by their tags."""
+        """Add the values of one step, by their tags."""
         event_pb2 = importlib.import_module("tensorboard.compat.proto.event_pb2")
         records = importlib.import_module("tensorboard.summary.writer.record_writer")
         plugins = "tensorboard.plugins"

@@ -1,7 +1,7 @@
 """A model in the PREDICT mode as a SavedModel, for TensorFlow's own loader and servers.
 
 Guarantees:
-    - The folder gets its name when all of it is written: a server that watches the parent never
+    - The folder gets its name when all of it is on the disk: a server that watches the parent never
       sees a part. A crash leaves `temp-<timestamp>`, which can be deleted.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 from batchflow.extras import imported
+from batchflow.files import making_folder
 from batchflow.models.estimator.checkpoints import Saved
 from batchflow.models.estimator.program import Program
 from batchflow.models.estimator.spec import ServingInputReceiver, is_symbolic, leaves
@@ -28,10 +29,10 @@ _DEFAULT = "serving_default"
 
 
 def check_receiver(receiver: Any) -> ServingInputReceiver:
-    """Check what a `serving_input_receiver_fn` returned.
+    """Check the result of a `serving_input_receiver_fn`.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) It is no `ServingInputReceiver` of Keras tensors.
+        ArgumentTypeError: (a `TypeError`) The result is no `ServingInputReceiver` of Keras tensors.
     """
     if not isinstance(receiver, ServingInputReceiver):
         raise ArgumentTypeError(
@@ -56,7 +57,7 @@ def export(
     assets_extra: Mapping[str, str] | None,
     as_text: bool,
 ) -> str:
-    """Write a SavedModel and give its folder.
+    """Write a SavedModel, and return its folder.
 
     Raises:
         ArgumentValueError: (a `ValueError`) The spec has no `export_outputs`, or several without a
@@ -74,19 +75,14 @@ def export(
     saved.restore_weights(program)
     os.makedirs(base, exist_ok=True)
     folder = _free_folder(base)
-    temporary = os.path.join(base, f"temp-{os.path.basename(folder)}")
-    try:
-        _write(receiver, outputs, temporary)
+    with making_folder(folder) as temporary:
+        _write_model(receiver, outputs, temporary)
         for source, target in assets:
             file = os.path.join(temporary, "assets.extra", target)
             os.makedirs(os.path.dirname(file), exist_ok=True)
             shutil.copyfile(source, file)
         if as_text:
             _as_text(temporary)
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return folder
 
 
@@ -110,7 +106,7 @@ def _signatures(outputs: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     return named
 
 
-def _write(
+def _write_model(
     receiver: ServingInputReceiver,
     outputs: Mapping[str, dict[str, Any]],
     folder: str,
@@ -122,7 +118,7 @@ def _write(
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in named.items()]
     archive = keras.export.ExportArchive()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what Keras calls in jax and TensorFlow
+        warnings.simplefilter("ignore")  # about calls of Keras to jax and TensorFlow
         archive.track(keras.Model(list(named.values()), dict(outputs)))  # before any endpoint
         for name, output in outputs.items():
             model = keras.Model(list(named.values()), output)
@@ -168,7 +164,7 @@ def _checked_assets(assets_extra: Mapping[str, str] | None) -> list[tuple[str, s
 
 
 def _free_folder(base: str) -> str:
-    """Give a folder named by the time, which does not exist yet."""
+    """Return the path of a folder named by the time. It does not exist yet."""
     stamp = int(time.time())
     while os.path.exists(os.path.join(base, str(stamp))) or os.path.exists(
         os.path.join(base, f"temp-{stamp}")

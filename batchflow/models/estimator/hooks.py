@@ -7,8 +7,8 @@
 | `after_run(run_context, run_values)` | after it; `run_values.results` are logs: `{"loss": ...}` |
 | `end(session)` | after the last batch; `session` is None |
 
-`run_context.request_stop()` ends the loop after this batch. A call of `train` is one epoch to
-callbacks, and the number of a batch is the global step before it.
+`run_context.request_stop()` ends the loop after this batch. Callbacks see a call of `train` as one
+epoch, and the global step before a batch as its number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _METHODS = ("begin", "before_run", "after_run", "end")
 
 
 class RunValues(NamedTuple):
-    """What a session run hook gets after a batch.
+    """The values that a session run hook gets after a batch.
 
     Attributes:
         results: The logs of the batch, or its predictions.
@@ -41,12 +41,12 @@ class RunValues(NamedTuple):
 
 
 class RunContext:
-    """What a session run hook stops the loop with.
+    """The object by which a session run hook stops the loop.
 
     Attributes:
         session: None: there is no session.
         original_args: None.
-        stop_requested: Whether somebody has asked for the end.
+        stop_requested: Whether a hook has asked to stop.
     """
 
     session = None
@@ -67,7 +67,7 @@ class Hooks:
         given: The hooks: see `check_hooks`.
         model: The Keras model of the loop.
         kind: `"train"`, `"test"` or `"predict"`.
-        steps: Up to which number batches go, unless the input ends before. None: not known.
+        steps: The number of the last batch, unless the input ends before. None: not known.
     """
 
     def __init__(
@@ -86,32 +86,32 @@ class Hooks:
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Tell of the begin, and of the end if the loop ends well."""
+        """Call the hooks at the begin of the loop, and at its end if that is no error."""
         self._logs = {}
         self._stop(False)
         for callback in self._callbacks:
             callback.set_params(dict(self._params))
             callback.set_model(self._model)
-        self._tell(f"on_{self._kind}_begin")
+        self._call(f"on_{self._kind}_begin")
         if self._kind == "train":
-            self._tell("on_epoch_begin", 0)
+            self._call("on_epoch_begin", 0)
         yield
         if self._kind == "train":
-            self._tell("on_epoch_end", 0, self._logs)
+            self._call("on_epoch_end", 0, self._logs)
         ends_with = () if self._kind == "predict" else (self._logs,)
-        self._tell(f"on_{self._kind}_end", *ends_with)
+        self._call(f"on_{self._kind}_end", *ends_with)
 
     def before(self, number: int) -> None:
-        """Tell of a batch to come."""
-        self._tell(f"on_{self._kind}_batch_begin", number)
+        """Call the hooks before a batch."""
+        self._call(f"on_{self._kind}_batch_begin", number)
 
     def after(self, number: int, logs: Any) -> None:
-        """Tell of a batch that is done."""
+        """Call the hooks after a batch."""
         self._logs = logs
-        self._tell(f"on_{self._kind}_batch_end", number, logs)
+        self._call(f"on_{self._kind}_batch_end", number, logs)
 
     def follow(self, model: Any) -> None:
-        """Tell of another model that has taken the place of the first."""
+        """Give the hooks another model, which has replaced the first one."""
         self._model = model
         self._stop(False)
         for callback in self._callbacks:
@@ -119,12 +119,12 @@ class Hooks:
 
     @property
     def wants_stop(self) -> bool:
-        """Whether a hook has asked for the end."""
+        """Whether a hook has asked to stop."""
         return bool(getattr(self._model, _STOPS[self._kind], False))
 
-    def _tell(self, what: str, *values: Any) -> None:
+    def _call(self, method: str, *values: Any) -> None:
         for callback in self._callbacks:
-            getattr(callback, what)(*values)
+            getattr(callback, method)(*values)
 
     def _stop(self, value: bool) -> None:
         setattr(self._model, _STOPS[self._kind], value)
@@ -134,11 +134,11 @@ _STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_
 
 
 def check_hooks(hooks: Any, what: str) -> tuple[Any, ...]:
-    """Check hooks.
+    """Return hooks as a tuple, checked.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) One is neither a `keras.callbacks.Callback` nor an object
-            with the methods of a session run hook.
+        ArgumentTypeError: (a `TypeError`) A hook is neither a `keras.callbacks.Callback` nor an
+            object with the methods of a session run hook.
     """
     if hooks is None:
         return ()
@@ -158,7 +158,7 @@ def check_hooks(hooks: Any, what: str) -> tuple[Any, ...]:
     return tuple(hooks)
 
 
-# What does the work of a hook of TensorFlow's own, which needs a graph and a session.
+# Replacements for the hooks of TensorFlow itself, which need a graph and a session.
 _INSTEAD = {
     "CheckpointSaverHook": "RunConfig(save_checkpoints_steps=...) or save_checkpoints_secs=...",
     "LoggingTensorHook": "RunConfig(log_step_count_steps=...), or a keras.callbacks.Callback that "
@@ -179,7 +179,7 @@ def _instead_of(hook: Any) -> str:
 
 @contextmanager
 def _explained(hook: Any) -> Iterator[None]:
-    """Say what to use instead where a hook of TensorFlow's own fails."""
+    """Name a replacement where a hook of TensorFlow itself fails."""
     try:
         yield
     except Exception as error:
@@ -197,11 +197,11 @@ def _explained(hook: Any) -> Iterator[None]:
 
 @functools.cache
 def _adapter_class() -> Any:
-    """Make the class of the callbacks that call a session run hook, when Keras is there."""
+    """Return the class of callbacks that call a session run hook, made on first use of Keras."""
     keras: Any = sys.modules["keras"]
 
     class SessionRunHookCallback(keras.callbacks.Callback):  # type: ignore[misc]
-        """Calls a session run hook."""
+        """A callback that calls a session run hook."""
 
         def __init__(self, hook: Any) -> None:
             super().__init__()

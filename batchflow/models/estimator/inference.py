@@ -1,9 +1,9 @@
 """The loops of evaluation and prediction, on programs that are restored from checkpoints.
 
 Guarantees:
-    - A program that is in use by one loop is used by no other: two predictions at a time, of
-      different checkpoints, do not mix.
-    - A program that is not in use is kept, and restored only if another checkpoint is asked for.
+    - A program is used by one loop at a time: two predictions at once, of different checkpoints, do
+      not mix.
+    - A program is kept after use, and restored only if another checkpoint is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reader:
     """Programs of one mode, restored from checkpoints.
 
     Args:
-        build: Makes a program for the batches of a signature.
+        build: The function that makes a program for the batches of a signature.
     """
 
     def __init__(self, build: Callable[[Signature], Program]) -> None:
@@ -36,7 +36,7 @@ class Reader:
 
     @contextmanager
     def borrowed(self, saved: Saved, batch: Batch) -> Iterator[_Borrowed]:
-        """Lend a program that takes a batch, with the weights of a checkpoint."""
+        """Yield a program that takes a batch, with the weights of a checkpoint."""
         with self._guard:
             idle, self._idle = self._idle, None
         loan = _Borrowed(self._build, saved, idle)
@@ -49,7 +49,7 @@ class Reader:
         self._keep(loan)
 
     def _keep(self, loan: _Borrowed) -> None:
-        if not loan.program.shares:  # otherwise others change its weights
+        if not loan.program.shares:  # otherwise other programs change its weights
             self._idle = loan.program, loan.mark
 
 
@@ -70,7 +70,7 @@ class _Borrowed:
         self.mark = saved.mark()
 
     def ready(self, batch: Batch) -> bool:
-        """Let the program take a batch; tell whether it is another one now."""
+        """Prepare a program that takes a batch. Return whether it is another one than before."""
         program = getattr(self, "program", None)
         if program is None and self._idle is not None and self._idle[0].signature.takes(batch):
             self.program, mark = self._idle
@@ -88,7 +88,7 @@ class _Borrowed:
 def evaluate(
     reader: Reader, saved: Saved, batches: Iterator[Batch], steps: int | None, hooks: Sequence[Any]
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint; give the metrics, the loss and the global step.
+    """Evaluate a checkpoint. Return the metrics, the loss and the global step.
 
     Raises:
         ArgumentValueError: (a `ValueError`) There is no batch.
@@ -126,7 +126,7 @@ def predict(
     keys: Sequence[str] | None,
     hooks: Sequence[Any],
 ) -> Iterator[Any]:
-    """Predict with a checkpoint; give the predictions of one item after another.
+    """Predict with a checkpoint. Yield the predictions of each item.
 
     Raises:
         ArgumentValueError: (a `ValueError`) `keys` and the predictions do not fit, or the
@@ -155,10 +155,10 @@ def predict(
 
 
 def check_keys(keys: Any, predictions: Any) -> None:
-    """Check the names of predictions that are asked for.
+    """Check the names of requested predictions.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) They are no list of names.
+        ArgumentTypeError: (a `TypeError`) The names are no list of texts.
         ArgumentValueError: (a `ValueError`) The predictions are no dictionary, or have no such
             names.
     """

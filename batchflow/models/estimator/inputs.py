@@ -1,4 +1,4 @@
-"""Whatever an input function returns, as a stream of batches.
+"""The result of an input function as a stream of batches.
 
 | returned | read as |
 |---|---|
@@ -7,17 +7,17 @@
 | any iterable, such as `pipeline.feed(...)` or a `tf.data.Dataset` | one loop over it |
 | a `keras.utils.PyDataset` | one epoch; where training steps are counted, epoch after epoch |
 
-The input ends where it does, or where it raises `StopIteration` or TensorFlow's `OutOfRangeError`.
-Python makes a `RuntimeError` of a `StopIteration` that leaves a generator; where that generator is
-the input, it is the end all the same.
+The input ends by itself, or by a `StopIteration` or TensorFlow's `OutOfRangeError`. Python turns a
+`StopIteration` that leaves a generator into a `RuntimeError`. If that generator is the input, this
+is its end, too.
 
 Guarantees:
-    - What was opened is closed: an iterator with a `close` (a generator, the loop over a feed) is
-      closed however the loop over the stream ends.
-    - A loop over a feed moves its epoch on. A stream that is gone on with begins at the epoch at
-      which it began before.
-    - `skipping` batches gives the stream that is left when so many have been read. A `PyDataset`
-      is not asked for them, a `tf.data.Dataset` skips them itself; others make them for nothing.
+    - An iterator with a `close` (a generator, the loop over a feed) is closed however the loop over
+      the stream ends.
+    - A loop over a feed moves its epoch on. A stream that is resumed begins at the epoch at which
+      it began before.
+    - With `skipping` the stream begins behind so many batches. A `PyDataset` does not make them, a
+      `tf.data.Dataset` skips them itself; other inputs make them in vain.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Epoch", "batches_of"]
 
 @dataclass
 class Epoch:
-    """At which epoch the loop over a feed begins; None: that is not known, or it is no feed."""
+    """The epoch at which the loop over a feed begins. None: not known, or no feed."""
 
     number: int | None = None
 
@@ -50,18 +50,19 @@ def batches_of(
     skipping: int = 0,
     epoch: Epoch | None = None,
 ) -> Iterator[Batch]:
-    """Call an input function and give its batches.
+    """Call an input function, and return its batches.
 
     Args:
-        input_fn: The function, without parameters; or what it would return.
-        what: Who asks, for errors.
-        is_counted: Whether the reader stops by itself: a single batch is then given for ever.
-        n_epochs: How often a `PyDataset` is read; None: for ever.
+        input_fn: The function, without parameters; or its result.
+        what: The name of the caller, for errors.
+        is_counted: Whether the reader stops by itself. Then a single batch is repeated for ever.
+        n_epochs: How often a `PyDataset` is read. None: for ever.
         skipping: How many batches are left out.
-        epoch: Where a feed begins if some are, and takes note of it if none are.
+        epoch: The epoch of a feed. If batches are skipped, the feed begins there. If none are, the
+            epoch at which it begins is stored here.
 
     Raises:
-        ArgumentTypeError: (a `TypeError`) It is or returns nothing that batches can be read from.
+        ArgumentTypeError: (a `TypeError`) Batches cannot be read from the input.
     """
     keras = sys.modules["keras"]
     if input_fn is None:
@@ -94,7 +95,7 @@ def batches_of(
 
 
 def is_end_of_input(error: BaseException) -> bool:
-    """Tell whether an exception says that there is no more data."""
+    """Check whether an exception means that there are no more data."""
     tf = sys.modules.get("tensorflow")
     errors = getattr(tf, "errors", None)
     return isinstance(error, StopIteration) or (
@@ -103,13 +104,13 @@ def is_end_of_input(error: BaseException) -> bool:
 
 
 def _has_left(generator: Any, error: BaseException) -> bool:
-    """Tell whether an error stands for a `StopIteration` that left this very generator."""
+    """Check whether an error stands for a `StopIteration` that left this generator itself."""
     cause = error.__cause__
     if not (inspect.isgenerator(generator) and isinstance(error, RuntimeError)):
         return False
     if not isinstance(cause, StopIteration) or cause.__traceback__ is None:
         return False
-    # The traceback begins where Python turned it into the other error: not here, if that was in a
+    # The traceback begins where Python turned it into the other error: not here, if it was in a
     # generator that this one reads.
     return cause.__traceback__.tb_frame.f_code is generator.gi_code
 
@@ -156,7 +157,7 @@ def _of_iterable(data: Any, skipping: int) -> Iterator[Batch]:
 
 
 def _converter(data: Any) -> Callable[[Any], Any]:
-    """Give what makes arrays of an element. Tensors of another library are not the backend's."""
+    """Return the function that turns tensors of TensorFlow into arrays on other backends."""
     keras = sys.modules["keras"]
     if _is_tf_dataset(data) and keras.backend.backend() != "tensorflow":
         map_structure: Any = sys.modules["tensorflow"].nest.map_structure
@@ -165,7 +166,7 @@ def _converter(data: Any) -> Callable[[Any], Any]:
 
 
 def _of_py_dataset(data: Any, n_epochs: int | None, skipping: int) -> Iterator[Batch]:
-    """Read epoch after epoch, as `fit` does. What is skipped is not asked for."""
+    """Read epoch after epoch, as `fit` does. Skipped batches are not made."""
     n_batches = data.num_batches
     epoch = number = 0
     while n_epochs is None or epoch < n_epochs:

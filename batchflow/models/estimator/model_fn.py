@@ -1,4 +1,4 @@
-"""Calls a user's function by the names of its parameters."""
+"""Calls of a user's function by the names of its parameters."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MODEL_FN_PARAMETERS = (
 
 
 def parameters_of(function: Callable[..., Any], known: Sequence[str], what: str) -> list[str]:
-    """Give those of some known parameters that a function takes.
+    """Return the names of known parameters that a function takes.
 
     Args:
-        function: A function, method, `functools.partial` or object with `__call__`. What a partial
-            brings by name is no parameter any more.
+        function: A function, method, `functools.partial` or object with `__call__`. The keyword
+            arguments of a partial are no parameters any more.
         known: The names that can be passed.
-        what: What the function is, for errors.
+        what: The name of the function in errors.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) It cannot be called.
@@ -63,9 +63,9 @@ def parameters_of(function: Callable[..., Any], known: Sequence[str], what: str)
 
 
 def check_model_fn(model_fn: Any, params: Any) -> list[str]:
-    """Check a model function and give the names of the parameters that it takes.
+    """Check a model function, and return the names of the parameters that it takes.
 
-    It is logged, as a warning, if one of them is `params` and there are none.
+    A warning is logged if it takes `params` and there are none.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) It cannot be called.
@@ -98,13 +98,12 @@ def call_model_fn(
 
     Args:
         model_fn: The function.
-        names: What `check_model_fn` gave for it.
-        values: What can be passed.
+        names: The result of `check_model_fn`.
+        values: The values that can be passed, by name.
 
     Raises:
         ArgumentValueError: (a `ValueError`) The input has labels or sample weights, which the
-            function does not take; or it returns something else than an `EstimatorSpec`, or one of
-            another mode.
+            function does not take; or it returns no `EstimatorSpec`, or one of another mode.
     """
     for name in ("labels", "sample_weight"):
         if values[name] is not None and name not in names:

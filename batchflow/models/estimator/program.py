@@ -3,11 +3,11 @@
     [features..., labels..., sample_weight] -> {"predictions": ..., "loss": ..., "metrics": ...}
 
 Keras trains and tests it by its own compiled steps, on every backend. The loss is an output of the
-graph, and the metrics are fed with others.
+graph, and other outputs feed the metrics.
 
 Guarantees:
     - A program of the same model function and signature has the same variables under the same
-      names, in any process, whatever else was built before: names are counted anew.
+      names, in any process, no matter what was built before: names are counted anew.
     - With `tf_random_seed`, it also begins with the same values. Python's own random numbers go
       on afterwards as if nothing had been built.
 """
@@ -37,21 +37,21 @@ _MARK = "_batchflow_is_in_a_program"
 
 
 class Program:
-    """A model of one mode, and what is done with it.
+    """A model of one mode, which trains, evaluates or predicts.
 
     Args:
-        spec: What the model function returned.
-        signature: Of the batches that it takes.
+        spec: The result of the model function.
+        signature: The signature of the batches that it takes.
         inputs: The `keras.Input`s from which the spec was computed.
 
     Attributes:
         model: The Keras model.
         spec: As given.
         signature: As given.
-        batch: The batch of the step under way, for hooks.
-        summary_dir: The folder for summaries, or None: there is none.
-        learning_rate: As the spec gives it; None where it is a schedule, or nothing is trained.
-        shares: Whether a program before has some of its variables: those of layers that are made
+        batch: The batch of the current step, for hooks.
+        summary_dir: The folder for summaries, or None.
+        learning_rate: The one in the spec. None: it is a schedule, or nothing is trained.
+        shares: Whether an earlier program has some of its variables, those of layers that are made
             outside of the model function.
     """
 
@@ -77,7 +77,7 @@ class Program:
         self.shares = any(hasattr(variable, _MARK) for variable in self.model.variables)
         for variable in self.model.variables:
             setattr(variable, _MARK, True)
-        self.model.program = self  # hooks come to it by their model
+        self.model.program = self  # hooks find the program by their model
         if Modes.is_eval(spec.mode):
             self.model.keep_metrics(spec.eval_metric_ops)
         optimizer = spec.train_op if Modes.is_train(spec.mode) else None
@@ -92,12 +92,12 @@ class Program:
     def build(
         cls, make_spec: Callable[[Batch], EstimatorSpec], signature: Signature, seed: int | None
     ) -> Program:
-        """Build a program.
+        """Return a new program.
 
         Args:
             make_spec: Calls the model function with a batch of `keras.Input`s.
-            signature: Of the batches.
-            seed: What initial values are derived from.
+            signature: The signature of the batches.
+            seed: The seed of initial values.
 
         Raises:
             ArgumentValueError: (a `ValueError`) The spec does not come from these inputs.
@@ -120,34 +120,34 @@ class Program:
 
     @classmethod
     def of_receiver(cls, spec: EstimatorSpec, receiver: ServingInputReceiver) -> Program:
-        """Make a program of the inputs of an exported model."""
+        """Return a program of the inputs of an exported model."""
         inputs = Batch(receiver.receiver_tensors)
         return cls(spec, Signature({}, inputs), inputs)
 
     def train(self, batch: Batch) -> dict[str, Any]:
-        """Do one step of the optimizer; give the loss, which is read when it is used."""
+        """Do one step of the optimizer. Return the loss, which is read when it is used."""
         return train_on_batch(self.model, (batch.arrays(),), {})
 
     def evaluate(self, batch: Batch) -> dict[str, Any]:
-        """Add a batch to the metrics, and give them as they are then."""
+        """Add a batch to the metrics, and return their values."""
         self.model.create_metrics(batch.arrays())
         logs = self.model.test_on_batch(batch.arrays(), return_dict=True)
         return {name: value for name, value in logs.items() if value is not None}
 
     def predict(self, batch: Batch) -> Any:
-        """Give the predictions of a batch as NumPy arrays."""
+        """Return the predictions of a batch as NumPy arrays."""
         predicted = self.model.predict_on_batch(batch.arrays())["predictions"]
         if isinstance(self.spec.predictions, Mapping):  # JAX sorts the keys of dictionaries
             return {key: predicted[key] for key in self.spec.predictions}
         return predicted
 
     def begin_metrics(self) -> None:
-        """Let the metrics begin anew."""
+        """Reset the metrics."""
         self.model.begin_metrics()
 
     def take_metrics(self, other: Program, batch: Batch) -> None:
-        """Let the metrics go on from those of another program of the same model function."""
-        # First copied: metrics that are made outside of the model function are those of both.
+        """Continue the metrics of another program of the same model function."""
+        # First copied: both programs share metrics that are made outside of the model function.
         to_numpy = sys.modules["keras"].ops.convert_to_numpy
         values = [np.array(to_numpy(value)) for value in other.model.metrics_variables]
         self.begin_metrics()
@@ -156,7 +156,7 @@ class Program:
             variable.assign(value)
 
     def variables(self) -> dict[str, Any]:
-        """Give the variables of the model by their names."""
+        """Return the variables of the model by their names."""
         named: dict[str, Any] = {}
         for variable in self.model.variables:
             name, number = variable.path, 0
@@ -168,17 +168,17 @@ class Program:
 
 
 def build_in_scope(build: Callable[[], Any], seed: int | None) -> Any:
-    """Call what builds a model, with names counted anew and random numbers of a seed."""
+    """Call a function that builds a model, with names counted anew and a random seed."""
     with names_counted_anew(), _seeded(seed):
         return build()
 
 
 @contextlib.contextmanager
 def names_counted_anew() -> Iterator[None]:
-    """Let Keras number its names from the start: `dense`, `dense_1`, ...
+    """Make Keras number its names from the start: `dense`, `dense_1`, ...
 
-    It counts per thread, for as long as the process lives, so that a model that is built twice
-    would have variables of other names.
+    It counts per thread as long as the process lives. So the variables of a model that is built
+    twice would have other names.
     """
     state = importlib.import_module("keras.src.backend.common.global_state")
     name = "object_name_uids"
@@ -192,7 +192,7 @@ def names_counted_anew() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Let Keras draw its seeds from a seed. It takes them from Python's random numbers."""
+    """Make Keras draw its seeds from a seed. It takes them from Python's random numbers."""
     if seed is None:
         yield
         return
@@ -207,10 +207,10 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 
 def _own_dropout(model: Any) -> None:
-    """Let the layers of torch draw from their own seed generators.
+    """Make layers on torch draw from their own seed generators.
 
-    Keras lets a dropout without a seed draw from torch's global generator there, whose state no
-    checkpoint holds. It goes by whether a seed generator was given a seed.
+    There a dropout without a seed draws from torch's global generator, whose state no checkpoint
+    holds. Keras decides that by whether its seed generator was given a seed.
     """
     if sys.modules["keras"].backend.backend() != "torch":
         return
@@ -221,7 +221,7 @@ def _own_dropout(model: Any) -> None:
 
 
 def _jit_compile() -> bool | str:
-    # XLA compiles on TensorFlow for each batch size, and gives little on small steps.
+    # On TensorFlow XLA compiles for each batch size, and gains little on small steps.
     keras = sys.modules["keras"]
     return False if keras.backend.backend() == "tensorflow" else "auto"
 
@@ -231,7 +231,7 @@ def _constant_rate(optimizer: Any) -> float | None:
     return float(rate) if isinstance(rate, sys.modules["keras"].Variable) else None
 
 
-# In its place comes a class of Keras, when Keras is there.
+# Replaced by a class of Keras on first use of Keras.
 _Base: Any = object
 
 
@@ -272,7 +272,7 @@ class _OwnLoss(_Base):  # type: ignore[misc]
     # ---- metrics of an evaluation
 
     def keep_metrics(self, metric_ops: Any) -> None:
-        """Take the metrics of a spec."""
+        """Keep the metrics of a spec."""
         self._metric_names = tuple(metric_ops)
         self._counting = [parts[0] for parts in metric_ops.values()]
         self._goes_on = False
@@ -287,7 +287,7 @@ class _OwnLoss(_Base):  # type: ignore[misc]
             super().reset_metrics()
 
     def create_metrics(self, arrays: Any) -> None:
-        """Let metrics create their variables, which some do when they see a first batch."""
+        """Create the variables of metrics, which some do only at a first batch."""
         late = [metric for metric in self._counting if not metric.variables]
         if not late:
             return
@@ -309,7 +309,7 @@ class _OwnLoss(_Base):  # type: ignore[misc]
 
 @functools.cache
 def _model_class() -> Any:
-    """Make the class of the models, when Keras is there."""
+    """Return the class of the models, made on first use of Keras."""
     keras: Any = importlib.import_module("keras")
 
     class EstimatorModel(_OwnLoss, keras.Model):  # type: ignore[misc]
@@ -319,10 +319,10 @@ def _model_class() -> Any:
 
 
 def check_predictions(predictions: Any) -> list[tuple[str, Any]]:
-    """Give the arrays of predictions by name.
+    """Return the arrays of predictions by name.
 
     Raises:
-        ArgumentValueError: (a `ValueError`) They have different numbers of items.
+        ArgumentValueError: (a `ValueError`) The predictions have different numbers of items.
     """
     named = leaves(predictions, "predictions")
     lengths = {name: array.shape[0] if array.shape else None for name, array in named}

@@ -1,7 +1,7 @@
-"""What a model function returns: the modes, and the tensors of one mode.
+"""Modes, and EstimatorSpec: the result of a model function, the tensors of one mode.
 
 Everything here is symbolic: the tensors are `KerasTensor`s that the model function has computed
-from the `keras.Input`s it was given. Keras is imported by whoever made those.
+from `keras.Input`s. Keras is not imported here: where they exist, it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["EstimatorSpec", "Modes", "ServingInputReceiver", "is_symbolic", "lea
 
 
 class Modes(StrEnum):
-    """What a model is made for. Each is a `str` and equal to its value."""
+    """The purpose of a model. Each mode is a `str`, and equal to its value."""
 
     TRAIN = "train"
     EVAL = "eval"
@@ -28,7 +28,7 @@ class Modes(StrEnum):
 
     @classmethod
     def of(cls, mode: Any) -> Modes:
-        """Give the mode of a value.
+        """Return the mode that a value names.
 
         Raises:
             ArgumentValueError: There is no such mode.
@@ -41,22 +41,22 @@ class Modes(StrEnum):
 
     @staticmethod
     def is_train(mode: Any) -> bool:
-        """Tell whether a mode is that of training."""
+        """Check whether a mode is that of training."""
         return bool(mode == Modes.TRAIN)
 
     @staticmethod
     def is_eval(mode: Any) -> bool:
-        """Tell whether a mode is that of evaluation."""
+        """Check whether a mode is that of evaluation."""
         return bool(mode == Modes.EVAL)
 
     @staticmethod
     def is_infer(mode: Any) -> bool:
-        """Tell whether a mode computes predictions only: `PREDICT`, `GENERATE` or `ENCODE`."""
+        """Check whether a mode computes predictions only: `PREDICT`, `GENERATE` or `ENCODE`."""
         return mode in (Modes.PREDICT, Modes.GENERATE, Modes.ENCODE)
 
 
 class ServingInputReceiver(NamedTuple):
-    """What an exported model takes, and what the model function gets of it.
+    """The inputs of an exported model, and the features that the model function gets.
 
     Attributes:
         features: A tensor or a dictionary of tensors, computed from `receiver_tensors`.
@@ -85,9 +85,9 @@ class EstimatorSpec:
         prediction_hooks: Hooks of every `predict`.
 
     Raises:
-        ArgumentValueError: (a `ValueError`) Something that the mode needs is missing, the loss is
-            no scalar, `eval_metric_ops` or `export_outputs` is no dictionary of that form, or a
-            metric is called `"loss"` or `"global_step"`, as other results are.
+        ArgumentValueError: (a `ValueError`) A part that the mode needs is missing, the loss is no
+            scalar, `eval_metric_ops` or `export_outputs` is no dictionary of that form, or a metric
+            has the name of another result: `"loss"` or `"global_step"`.
         ArgumentTypeError: (a `TypeError`) A part is no tensor, or `train_op` no optimizer.
     """
 
@@ -117,17 +117,17 @@ class EstimatorSpec:
             object.__setattr__(self, name, tuple(getattr(self, name) or ()))
 
 
-_OWN_RESULTS = ("loss", "global_step")  # of an evaluation
+_OWN_RESULTS = ("loss", "global_step")  # names of results of an evaluation
 
 
 def is_symbolic(value: Any) -> bool:
-    """Tell whether a value is a `KerasTensor`."""
+    """Check whether a value is a `KerasTensor`."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(value, keras.KerasTensor)
 
 
 def leaves(value: Any, name: str) -> list[tuple[str, Any]]:
-    """Give the parts of nested dictionaries and tuples, each with its name, in a fixed order."""
+    """Return the parts of nested dictionaries and tuples, each with its name, in a fixed order."""
     if isinstance(value, Mapping):
         parts = [(str(key), value[key]) for key in sorted(value, key=str)]
     elif isinstance(value, tuple):

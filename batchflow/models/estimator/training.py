@@ -5,7 +5,7 @@
 Guarantees:
     - One program lives from call to call: it is restored from a file only when the folder has a
       newest checkpoint that this program has not written or read.
-    - `step` and `position` always belong to the weights. What is saved is one consistent state.
+    - `step` and `position` always belong to the weights: each checkpoint is one consistent state.
     - An error in a step, a hook or the input leaves no half-done state: the next call begins from
       the newest checkpoint.
 """
@@ -29,7 +29,7 @@ from batchflow.models.estimator.config import RunConfig
 from batchflow.models.estimator.hooks import Hooks
 from batchflow.models.estimator.inputs import Epoch
 from batchflow.models.estimator.program import Program
-from batchflow.models.keras import assign_state, state_arrays, state_variables
+from batchflow.models.keras_state import assign_state, state_arrays, state_variables
 
 __all__ = ["Trainer"]
 
@@ -43,9 +43,9 @@ class Trainer:
     """Trains the live program.
 
     Args:
-        build: Makes a program for the batches of a signature.
-        checkpoints: Where it is kept.
-        config: When it is saved.
+        build: The function that makes a program for the batches of a signature.
+        checkpoints: The checkpoints of the program.
+        config: The settings, which say when to save.
     """
 
     def __init__(self, build: BuildProgram, checkpoints: Checkpoints, config: RunConfig) -> None:
@@ -54,12 +54,12 @@ class Trainer:
         self._config = config
         self._program: Program | None = None
         self._progress = Progress()
-        self._file: str | None = None  # the newest checkpoint that the program is, or has left
+        self._file: str | None = None  # the checkpoint last restored or saved
         self._is_ahead = False  # of that file
         self._saved_at = time.monotonic()
 
     def progress(self) -> Progress:
-        """Give how far training has come: in the live program, or in the newest checkpoint."""
+        """Return the progress of the live program, or else of the newest checkpoint."""
         latest = self._checkpoints.latest()
         if self._program is not None and latest == self._file:
             return self._progress
@@ -71,27 +71,27 @@ class Trainer:
         """Train until the step `until` or the end of the input, and save.
 
         Args:
-            open_input: Gives the batches of the input after the first so many; of a feed, from an
-                epoch on.
-            until: The global step to stop at. None: none.
-            hooks: Hooks of this call.
-            resumes: Whether the input goes on where the last such call has left it.
+            open_input: Returns the batches of the input, without some first ones; those of a feed
+                from an epoch on.
+            until: The global step to stop at, or None.
+            hooks: The hooks of this call.
+            resumes: Whether to go on in the input where the last such call has stopped.
 
         Raises:
             ArgumentValueError: (a `ValueError`) There is no batch.
         """
-        self.save_if_ahead()  # an error in this call takes back this call, and no step before it
+        self.save_if_ahead()  # an error in this call undoes the call, and no step before it
         before = self.progress()
         position = before.position if resumes else 0
         epoch = Epoch(before.epoch)
         batches = open_input(position, epoch)
         first = next(batches, None)
         if first is None and position and before.is_under_way:
-            # Killed after its last step: this is the same call, and it ends here.
+            # The call was killed after its last step, and is repeated: it ends here.
             self._checkpoints.begin_input_anew()
             self.forget()
             return
-        if first is None and position:  # all of it had been read: it begins anew
+        if first is None and position:  # the whole input had been read: it begins anew
             position = 0
             batches = open_input(0, epoch)
             first = next(batches, None)
@@ -119,7 +119,7 @@ class Trainer:
         return logs
 
     def save(self) -> str | None:
-        """Save the live program, if there is one; give the newest checkpoint."""
+        """Save the live program, if there is one. Return the newest checkpoint."""
         if self._program is not None:
             self._file = self._checkpoints.save(self._program, self._progress)
             self._is_ahead = False
@@ -127,21 +127,21 @@ class Trainer:
         return self._checkpoints.latest()
 
     def save_if_ahead(self) -> str | None:
-        """Save the live program if no checkpoint has its state; give the newest checkpoint."""
+        """Save the live program if no checkpoint has its state. Return the newest checkpoint."""
         latest = self._checkpoints.latest()
         return self.save() if self._is_ahead and latest == self._file else latest
 
     def forget(self) -> None:
-        """Let the next call begin from the newest checkpoint."""
+        """Make the next call begin from the newest checkpoint."""
         self._program = None
 
     # ---- one step
 
     def _ready(self, batch: Batch) -> Program:
-        """Give a program that takes a batch, with the newest state."""
+        """Return a program that takes a batch, with the newest state."""
         latest = self._checkpoints.latest()
         if self._program is not None and latest != self._file:
-            self._program = None  # somebody else has trained on, or cleared the folder
+            self._program = None  # another process has trained on, or cleared the folder
         if self._program is None:
             program = self._build(Signature.of(batch))
             saved = None if latest is None else Saved.at(latest)
@@ -155,7 +155,7 @@ class Trainer:
         return self._program
 
     def _widened(self, program: Program, batch: Batch) -> Program:
-        """Give a program that takes a batch of other shapes too, in the state of another."""
+        """Return a program that also takes a batch of other shapes, in the state of this one."""
         other = self._build(program.signature.widened(batch))
         arrays = state_arrays(state_variables(program.model))
         copies = {name: np.array(array) for name, array in arrays.items()}
@@ -173,7 +173,7 @@ class Trainer:
     def _loop(
         self, batches: Iterator[Batch], until: int | None, hooks: Hooks, counts: bool
     ) -> bool:
-        """Train; tell whether the input has ended."""
+        """Train. Return whether the input has ended."""
         pace = _Pace(self._config.log_step_count_steps, self._progress.step)
         for batch in batches:
             program = self._ready_in_loop(batch, hooks)
@@ -214,7 +214,7 @@ class Trainer:
 
 
 class _Pace:
-    """Logs the loss and the speed from time to time."""
+    """The log of the loss and the speed."""
 
     def __init__(self, every: int | None, step: int) -> None:
         self._every = every

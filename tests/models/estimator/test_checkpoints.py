@@ -115,6 +115,16 @@ def test_a_save_and_a_load_bring_back_the_state(tmp_path):
     assert_same(expected, state(other.train(batches, max_steps=9)))
 
 
+def test_a_save_follows_links_and_refuses_a_folder(tmp_path):
+    estimator = Estimator(model_fn, tmp_path / "model")
+    (tmp_path / "link").symlink_to("file")
+    estimator.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").stat().st_size
+    with pytest.raises(ValueError, match="is a folder"):
+        estimator.save(tmp_path / "model" / "..")
+
+
 def test_a_file_of_an_untrained_estimator_takes_the_training_back(tmp_path):
     estimator = Estimator(model_fn, tmp_path / "model")
     estimator.save(tmp_path / "file")

@@ -5,6 +5,7 @@ called again.
 import json
 
 import pytest
+from models.document_kit import step_of
 from models.estimator.nets import assert_same, batches, model_fn, one_epoch, state
 
 from batchflow.models import Estimator, RunConfig
@@ -16,10 +17,6 @@ N_BATCHES = 12  # of one epoch
 
 class Killed(BaseException):
     """Ends a call as a kill does: nothing is saved any more."""
-
-
-def step_of(estimator):
-    return int(estimator.get_variable_value("global_step"))
 
 
 def notes_of(estimator):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from models.document_kit import step_of
 from models.estimator.nets import (
     X,
     Y,
@@ -19,10 +20,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models import Estimator, RunConfig
 
 pytestmark = pytest.mark.tensorflow
-
-
-def step_of(estimator):
-    return int(estimator.get_variable_value("global_step"))
 
 
 @pytest.fixture

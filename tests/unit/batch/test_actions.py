@@ -14,6 +14,7 @@ from batchflow import (
     action,
 )
 from batchflow.batch.actions import RESERVED
+from batchflow.legacy import OF_PIPELINES
 
 # The reserved names by hand: the list in the code must not lose one.
 DESIGNED = [
@@ -252,7 +253,7 @@ def test_an_action_may_have_any_other_name(name):
 
 @pytest.mark.parametrize(
     "name",
-    sorted({n for n in dir(Pipeline) if not n.startswith("_") and n not in RESERVED}),
+    sorted({n for n in {*dir(Pipeline), *OF_PIPELINES} if n[0] != "_" and n not in RESERVED}),
 )
 def test_an_action_takes_the_place_of_a_word_of_the_chain_that_is_not_reserved(name):
     mine = type("Mine", (Batch,), {name: action(lambda self, *args: self)})

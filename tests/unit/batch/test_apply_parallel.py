@@ -20,17 +20,13 @@ from batchflow import (
 from batchflow.batch import apply_parallel, inbatch_parallel
 from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.items.streams import PerItem
-from batchflow.executors.item_threads import shutdown
 from batchflow.testing import hand_over_every_batch
 
 TARGETS = ("for", "threads", "async", "processes")
 each_target = pytest.mark.parametrize("target", TARGETS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_pool_is_left():
-    yield
-    shutdown()
+pytestmark = pytest.mark.usefixtures("no_pool_is_left")
 
 
 class Images(ArrayBatch):

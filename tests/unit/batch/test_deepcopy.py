@@ -5,15 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from kit import Pair
 
 from batchflow import ArrayBatch, Batch, Dataset
 
 COPIES = {"method": lambda batch: batch.deepcopy(), "module": copy.deepcopy}
 each_way = pytest.mark.parametrize("way", COPIES)
-
-
-class Pair(ArrayBatch):
-    components = "images", "labels"
 
 
 class Nested(Batch):

@@ -7,13 +7,12 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse
+from kit import Loose, Rows
 
 from batchflow import (
     ArgumentTypeError,
     ArgumentValueError,
-    ArrayBatch,
     B,
-    Batch,
     Dataset,
     DatasetIndex,
     F,
@@ -25,15 +24,7 @@ UPSIDE_DOWN = pd.Series([4, 3, 2, 1], index=LETTERS[::-1])
 OVER_TWO = UPSIDE_DOWN > 2  # of c and d
 
 
-class Strict(ArrayBatch):
-    components = "x", "y"
-
-
-class Loose(Batch):
-    components = "x", "y"
-
-
-def of_letters(cls=Strict):
+def of_letters(cls=Rows):
     return Dataset.from_arrays(cls, index=LETTERS, x=np.arange(1, 5), y=np.arange(1, 5))
 
 
@@ -51,11 +42,11 @@ def test_a_source_may_change_the_positions_that_it_gets(options):
             positions.sort()
             return {"x": (positions * 10)[back]}
 
-    for batch in Dataset(8, Strict, source=Sorting()).gen_batch(4, **options):
+    for batch in Dataset(8, Rows, source=Sorting()).gen_batch(4, **options):
         assert batch.x.tolist() == [10 * i for i in batch.indices]
 
 
-@pytest.mark.parametrize("cls", [Strict, Loose])
+@pytest.mark.parametrize("cls", [Rows, Loose])
 def test_labelled_rows_that_a_source_reads_go_by_label(cls):
     table = pd.Series(np.arange(10), index=list("abcdefghij"))
 
@@ -79,7 +70,7 @@ def test_a_source_that_raises_stopiteration_does_not_end_the_run():
             raise StopIteration
 
     with pytest.raises(RuntimeError, match=r"at the positions \[0, 1\], it raised StopIteration"):
-        list(Dataset(2, Strict, source=Ending()).gen_batch(2))
+        list(Dataset(2, Rows, source=Ending()).gen_batch(2))
 
 
 def test_a_class_is_no_source():
@@ -91,7 +82,7 @@ def test_a_class_is_no_source():
             return {}
 
     with pytest.raises(ArgumentTypeError, match="source is an object"):
-        Dataset(2, Strict, source=Source)
+        Dataset(2, Rows, source=Source)
 
 
 # ---- labels
@@ -117,7 +108,7 @@ def test_values_for_items_go_by_label():
     assert pipeline.next_batch(4).x.tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("cls", [Strict, Loose])
+@pytest.mark.parametrize("cls", [Rows, Loose])
 def test_what_is_assigned_to_any_batch_goes_by_label(cls):
     batch = of_letters(cls).p.update(B.x, UPSIDE_DOWN).next_batch(4)
     assert list(batch.x) == [1, 2, 3, 4]
@@ -136,11 +127,11 @@ def test_outputs_of_a_feed_go_by_label():
 def test_labels_are_compared_with_those_that_came_before():
     table = pd.DataFrame({"v": [3, 1, 2]})
     ordered = table.sort_values("v")
-    with pytest.raises(ArgumentValueError, match=r"Strict\.x and y have different labels"):
-        Dataset.from_arrays(Strict, x=ordered.v).p.load(src={"y": table.v}).next_batch(3)
+    with pytest.raises(ArgumentValueError, match=r"Rows\.x and y have different labels"):
+        Dataset.from_arrays(Rows, x=ordered.v).p.load(src={"y": table.v}).next_batch(3)
     with pytest.raises(ArgumentValueError, match="x and y have different labels"):
-        Dataset(3, Strict).p.load(src={"x": ordered.v}).load(src={"y": table.v}).next_batch(3)
-    pipeline = Dataset.from_arrays(Strict, x=ordered.v).p.load(src={"y": ordered.v})
+        Dataset(3, Rows).p.load(src={"x": ordered.v}).load(src={"y": table.v}).next_batch(3)
+    pipeline = Dataset.from_arrays(Rows, x=ordered.v).p.load(src={"y": ordered.v})
     for options in ({}, {"executor": "processes", "n_workers": 1}):
         batch = next(pipeline.rebatch(3).gen_batch(2, **options))
         assert batch.x.tolist() == batch.y.tolist() == [1, 2, 3]
@@ -157,13 +148,13 @@ ZONED = [datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)]
 def test_texts_of_polars_stay_what_they_are(way):
     column = pl.Series("x", TEXTS)
     if way == "assignment":
-        batch = Strict(3)
+        batch = Rows(3)
         batch.x = column
     else:
         pipeline = {
-            "from_arrays": lambda: Dataset.from_arrays(Strict, x=column).p,
-            "load": lambda: Dataset(3, Strict).p.load(src=column, components="x"),
-            "table": lambda: Dataset(3, Strict, preloaded=pl.DataFrame([column])).p,
+            "from_arrays": lambda: Dataset.from_arrays(Rows, x=column).p,
+            "load": lambda: Dataset(3, Rows).p.load(src=column, components="x"),
+            "table": lambda: Dataset(3, Rows, preloaded=pl.DataFrame([column])).p,
         }[way]()
         batch = pipeline.next_batch(3)
     assert batch.x.dtype == object
@@ -177,7 +168,7 @@ def test_ids_of_polars_stay_what_they_are():
 
 def test_time_zones_of_polars_are_kept():
     column = pl.Series(ZONED)
-    assert Dataset.from_arrays(Strict, x=column).next_batch(1).x.tolist() == ZONED
+    assert Dataset.from_arrays(Rows, x=column).next_batch(1).x.tolist() == ZONED
 
 
 def test_extension_arrays_of_pandas_are_rows():
@@ -192,7 +183,7 @@ def test_extension_arrays_of_pandas_are_rows():
 
 
 def test_a_masked_array_that_is_written_stays_masked():
-    dataset = Dataset.from_arrays(Strict, x=np.array([[1.0, -99.0], [3.0, 4.0]]))
+    dataset = Dataset.from_arrays(Rows, x=np.array([[1.0, -99.0], [3.0, 4.0]]))
 
     def mask(item):
         item.x = np.ma.masked_equal(item.x, -99.0)
@@ -202,13 +193,13 @@ def test_a_masked_array_that_is_written_stays_masked():
 
 @pytest.mark.parametrize("dtype", ["f8", "i8", "?", "U2", "M8[D]"])
 def test_what_is_masked_is_written_as_that(dtype):
-    batch = Strict(2)
+    batch = Rows(2)
     batch.x = np.ones(2, "i8").astype(dtype)
     batch[0].x = np.ma.masked
     assert batch.x.mask.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("cls", [Strict, Loose])
+@pytest.mark.parametrize("cls", [Rows, Loose])
 def test_a_buffer_may_be_used_for_the_next_item(cls):
     buffer = np.zeros(2)
 
@@ -221,7 +212,7 @@ def test_a_buffer_may_be_used_for_the_next_item(cls):
 
 
 def test_a_smaller_shape_is_not_spread_over_an_item():
-    dataset = Dataset.from_arrays(Strict, x=np.arange(6.0).reshape(2, 3))
+    dataset = Dataset.from_arrays(Rows, x=np.arange(6.0).reshape(2, 3))
     for function in (lambda x: x[:1], lambda x: x.max()):
 
         def write(item, function=function):
@@ -232,14 +223,14 @@ def test_a_smaller_shape_is_not_spread_over_an_item():
 
 
 def test_a_component_that_cannot_be_written_to_is_copied():
-    batch = Strict(3)
+    batch = Rows(3)
     batch.x = np.broadcast_to(np.float64(1), (3, 2))
     batch[1].x = batch[1].x + 1
     assert batch.x.tolist() == [[1, 1], [2, 2], [1, 1]]
 
 
 def test_one_long_text_does_not_take_its_room_for_all():
-    dataset = Dataset.from_arrays(Strict, x=np.array([f"t{i}" for i in range(1000)]))
+    dataset = Dataset.from_arrays(Rows, x=np.array([f"t{i}" for i in range(1000)]))
 
     def write(item):
         item.x = "x" * 10_000 if item.x == "t5" else item.x
@@ -250,7 +241,7 @@ def test_one_long_text_does_not_take_its_room_for_all():
 
 
 def test_records_are_written_in_per_item_calls_as_in_a_loop():
-    dataset = Dataset.from_arrays(Strict, x=np.array([(1, b"a"), (2, b"b")], "i4,S2"))
+    dataset = Dataset.from_arrays(Rows, x=np.array([(1, b"a"), (2, b"b")], "i4,S2"))
 
     def write(item):
         item.x = (5, b"zz")
@@ -270,7 +261,7 @@ MASKS = {
 
 @pytest.mark.parametrize("make", MASKS.values(), ids=MASKS)
 def test_masks_of_any_kind_are_masks(make):
-    dataset = Dataset.from_arrays(Strict, x=[10, 20])
+    dataset = Dataset.from_arrays(Rows, x=[10, 20])
     assert dataset.create_subset(make()).indices.tolist() == [1]
     assert dataset.next_batch(2)[make()].x.tolist() == [20]
 
@@ -278,7 +269,7 @@ def test_masks_of_any_kind_are_masks(make):
 @pytest.mark.torch
 def test_masks_of_torch_are_masks():
     torch = pytest.importorskip("torch")
-    dataset = Dataset.from_arrays(Strict, x=[10, 20])
+    dataset = Dataset.from_arrays(Rows, x=[10, 20])
     assert dataset.create_subset(torch.tensor([False, True])).indices.tolist() == [1]
 
 
@@ -321,7 +312,7 @@ def test_dtypes_are_kept_through_merge():
 
 
 def test_whole_numbers_beside_complex_ones_are_kept():
-    batch = Strict(2)
+    batch = Rows(2)
     batch.x = np.array([2**53 + 1, 2])
     batch[1].x = 1j
     assert batch.x.tolist() == [2**53 + 1, 1j]
@@ -339,7 +330,7 @@ def test_a_file_is_found_wherever_the_process_has_gone(tmp_path, monkeypatch):
             new["x"] = np.full(4, number)
     monkeypatch.chdir(tmp_path / "one")
     with h5py.File("rows.h5", "r") as file:
-        dataset = Dataset.from_arrays(Strict, x=file["x"])
+        dataset = Dataset.from_arrays(Rows, x=file["x"])
         monkeypatch.chdir(tmp_path / "other")
         batch = next(dataset.p.gen_batch(4, executor="processes", n_workers=1))
         assert batch.x.tolist() == [0] * 4
@@ -350,7 +341,7 @@ def test_a_file_in_memory_is_refused_for_processes_with_the_reason():
 
     with h5py.File("none.h5", "w", driver="core", backing_store=False) as file:
         file["x"] = np.zeros(4)
-        dataset = Dataset.from_arrays(Strict, x=file["x"])
+        dataset = Dataset.from_arrays(Rows, x=file["x"])
         assert dataset.next_batch(2).x.tolist() == [0, 0]
         with pytest.raises(ArgumentTypeError, match="lies in memory alone"):
             next(dataset.p.gen_batch(2, executor="processes", n_workers=1))

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from kit import does_not_raise
 
 from batchflow import (
     ActionResultError,
@@ -32,10 +33,7 @@ each_target = pytest.mark.parametrize("target", TARGETS)
 each_here = pytest.mark.parametrize("target", ["for", "threads", "async"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_pool_is_left():
-    yield
-    shutdown()
+pytestmark = pytest.mark.usefixtures("no_pool_is_left")
 
 
 def make_class(init="indices", post="collect", parents=(ArrayBatch,), **options):
@@ -256,8 +254,9 @@ def test_a_class_can_be_checked(options):
 
 
 def test_a_good_class_passes_the_check():
-    for init in ("indices", "items", "images", "run_once", "some", "pairs"):
-        check_per_item(make_class(init))
+    with does_not_raise():
+        for init in ("indices", "items", "images", "run_once", "some", "pairs"):
+            check_per_item(make_class(init))
 
 
 def test_an_init_that_gives_no_list_is_refused():
@@ -321,7 +320,8 @@ def test_options_of_the_call_are_known_when_the_action_is_chained():
         def work(self, image, by=1):
             pass
 
-    Dataset(3, Items).p.work(by=3, n_workers=2, timeout=5, target="for")
+    with does_not_raise():
+        Dataset(3, Items).p.work(by=3, n_workers=2, timeout=5, target="for")
 
 
 def test_a_method_with_a_parameter_of_that_name_gets_it_itself():
@@ -760,7 +760,8 @@ def test_calls_wait_for_each_other():
             events[item_id].set()
             await asyncio.wait_for(events[1 - item_id].wait(), DEADLINE)
 
-    Meeting(2).meet([asyncio.Event(), asyncio.Event()])
+    with does_not_raise():
+        Meeting(2).meet([asyncio.Event(), asyncio.Event()])
 
 
 def test_at_most_n_workers_tasks_are_at_work():

@@ -3,15 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from kit import Rows
 
 from batchflow import ArgumentTypeError, ArgumentValueError, ArrayBatch, Batch, Dataset, FilesIndex
 
 TABLE = pd.DataFrame({"y": [1, 2, 3], "x": [0.5, 1.5, 2.5]}, index=["a", "b", "c"])
 UPSIDE_DOWN = TABLE.iloc[::-1]
-
-
-class Rows(ArrayBatch):
-    components = "x", "y"
 
 
 class One(Batch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit import Pair
 
 from batchflow import (
     ArgumentTypeError,
@@ -18,10 +19,6 @@ from batchflow import (
     UnknownNameError,
     action,
 )
-
-
-class Pair(ArrayBatch):
-    components = "images", "labels"
 
 
 class Lists(Batch):

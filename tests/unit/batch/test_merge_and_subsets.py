@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kit import Pair
 
 from batchflow import (
     ArgumentTypeError,
@@ -15,10 +16,6 @@ from batchflow import (
     action,
 )
 from batchflow.batch.regroup import part
-
-
-class Pair(ArrayBatch):
-    components = "images", "labels"
 
 
 class Lists(Batch):

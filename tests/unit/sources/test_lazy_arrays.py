@@ -6,19 +6,12 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+from kit import Loose, Rows
 
-from batchflow import ArgumentTypeError, ArgumentValueError, ArrayBatch, Batch, Dataset
+from batchflow import ArgumentTypeError, ArgumentValueError, Dataset
 from batchflow.executors.serialization.mapped_files import reduced_to_file
 
 VALUES = np.arange(60.0).reshape(20, 3)
-
-
-class Strict(ArrayBatch):
-    components = "x", "y"
-
-
-class Loose(Batch):
-    components = "x", "y"
 
 
 class Watched:
@@ -65,7 +58,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("cls", [Strict, Loose])
+@pytest.mark.parametrize("cls", [Rows, Loose])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("options", OPTIONS, ids=["direct", "shuffled", "threads", "processes"])
 def test_batches_have_the_rows_of_an_hdf5_file(file, cls, way, options):
@@ -78,8 +71,8 @@ def test_batches_have_the_rows_of_an_hdf5_file(file, cls, way, options):
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_only_the_rows_of_the_batch_are_read(way):
     lazy = Watched()
-    next(way(Strict, lazy, np.arange(20)).gen_batch(4, shuffle=1))
-    next(way(Strict, lazy, np.arange(20)).gen_batch(4))
+    next(way(Rows, lazy, np.arange(20)).gen_batch(4, shuffle=1))
+    next(way(Rows, lazy, np.arange(20)).gen_batch(4))
     shuffled, in_order = lazy.asked
     assert len(shuffled) == 4
     assert in_order == slice(0, 4)
@@ -88,8 +81,8 @@ def test_only_the_rows_of_the_batch_are_read(way):
 def test_a_lazy_array_of_another_length_is_refused_without_being_read():
     lazy = Watched()
     with pytest.raises(ArgumentValueError, match=r"the index has 19 items, .* 20 rows"):
-        Dataset(19, Strict, preloaded={"x": lazy})
-    batch = Strict(19)
+        Dataset(19, Rows, preloaded={"x": lazy})
+    batch = Rows(19)
     with pytest.raises(ArgumentValueError, match="expected 19 items, got 20"):
         batch.x = lazy
     assert lazy.asked == []
@@ -101,20 +94,20 @@ def test_a_read_that_fails_names_the_positions():
             raise OSError("bad block")
 
     with pytest.raises(OSError, match="bad block") as caught:
-        Dataset.from_arrays(Strict, x=Broken()).next_batch(4)
+        Dataset.from_arrays(Rows, x=Broken()).next_batch(4)
     notes = "\n".join(caught.value.__notes__)
-    assert "while Strict.x was read, at the positions [0, 1, 2, 3]" in notes
+    assert "while Rows.x was read, at the positions [0, 1, 2, 3]" in notes
     assert "batch 0, epoch 0" in notes
 
 
 def test_a_wrong_number_of_rows_is_an_error_with_the_positions():
     lazy = Watched(VALUES[:2])
     with pytest.raises(ArgumentValueError, match=r"asked for 4 rows.*\[0, 1, 2, 3\]"):
-        Dataset.from_arrays(Strict, x=lazy).next_batch(4)
+        Dataset.from_arrays(Rows, x=lazy).next_batch(4)
 
 
 def test_a_read_in_a_worker_that_fails_says_where(file, tmp_path):
-    pipeline = Dataset.from_arrays(Strict, x=file["deep/x"]).p
+    pipeline = Dataset.from_arrays(Rows, x=file["deep/x"]).p
     pipeline.next_batch(2)
     (tmp_path / "rows.h5").unlink()
     with pytest.raises(ArgumentTypeError, match="it was replaced or removed"):
@@ -151,7 +144,7 @@ def test_a_view_of_a_mapped_array_is_reduced_to_its_place_in_the_file(mapped, vi
 @pytest.mark.parametrize("options", OPTIONS, ids=["direct", "shuffled", "threads", "processes"])
 def test_batches_have_copies_of_the_rows_of_a_mapped_array(mapped, view, options):
     expected = view(VALUES)
-    for batch in Dataset.from_arrays(Strict, x=view(mapped)).gen_batch(6, **options):
+    for batch in Dataset.from_arrays(Rows, x=view(mapped)).gen_batch(6, **options):
         assert batch.x.tolist() == expected[batch.indices].tolist()
         batch.x[:] = 0
 
@@ -160,7 +153,7 @@ def test_what_was_changed_in_memory_alone_travels_as_it_is(mapped):
     changed = np.load(mapped.filename, mmap_mode="c")
     changed[0] = 99
     assert reduced_to_file(changed) is None
-    pipeline = Dataset.from_arrays(Strict, x=changed).p
+    pipeline = Dataset.from_arrays(Rows, x=changed).p
     batch = next(pipeline.gen_batch(2, executor="processes", n_workers=1))
     assert batch.x[0].tolist() == [99, 99, 99]
 
@@ -174,8 +167,8 @@ def test_a_worker_maps_the_file_instead_of_having_a_copy(mapped):
     import batchflow.executors.serialization.pickling as packing
 
     size = os.path.getsize(mapped.filename)
-    dataset = Dataset.from_arrays(Strict, x=np.asarray(mapped))
-    packed = packing.pack(dataset.make_batch)
+    dataset = Dataset.from_arrays(Rows, x=np.asarray(mapped))
+    packed = packing.pack(dataset._make_batch)
     assert len(packed.payload) + sum(b.raw().nbytes for b in packed.buffers) < size + 4000
     assert packed.buffers == []
     assert VALUES.tobytes() not in packed.payload

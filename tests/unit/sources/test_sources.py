@@ -2,25 +2,17 @@
 
 import numpy as np
 import pytest
+from kit import Loose, Rows
 
 from batchflow import (
     ArgumentTypeError,
     ArgumentValueError,
     ArrayBatch,
     B,
-    Batch,
     Dataset,
     Source,
 )
 from batchflow.testing import digest
-
-
-class Strict(ArrayBatch):
-    components = "x", "y"
-
-
-class Loose(Batch):
-    components = "x", "y"
 
 
 class Squares:
@@ -39,7 +31,7 @@ def test_an_object_with_len_and_read_is_a_source():
     assert not isinstance([1, 2], Source)
 
 
-@pytest.mark.parametrize("cls", [Strict, Loose])
+@pytest.mark.parametrize("cls", [Rows, Loose])
 @pytest.mark.parametrize(
     "options",
     [
@@ -62,7 +54,7 @@ def test_batches_have_the_rows_of_their_items(cls, options):
 
 
 def test_subsets_splits_and_shards_read_their_own_rows():
-    dataset = Dataset(20, Strict, source=Squares())
+    dataset = Dataset(20, Rows, source=Squares())
     subset = dataset.create_subset([7, 3])
     assert subset.next_batch(2).x.tolist() == [49, 9]
     test = dataset.split(0.5, shuffle=1).test
@@ -73,7 +65,7 @@ def test_subsets_splits_and_shards_read_their_own_rows():
 
 
 def test_the_stream_is_the_same_at_every_parallelism():
-    pipeline = Dataset(20, Strict, source=Squares()).p.filter(B.x % 3 != 0).rebatch(4)
+    pipeline = Dataset(20, Rows, source=Squares()).p.filter(B.x % 3 != 0).rebatch(4)
 
     def result(**options):
         return digest(*(batch.x for batch in pipeline.gen_batch(3, shuffle=1, **options)))
@@ -104,7 +96,7 @@ def test_what_a_batch_does_to_its_rows_does_not_reach_a_source_that_gives_views(
             rows.flags.writeable = False
             return {"x": rows}
 
-    for batch in Dataset(6, Strict, source=Views()).gen_batch(3):
+    for batch in Dataset(6, Rows, source=Views()).gen_batch(3):
         batch.x[:] = 99
     assert Views.values.tolist() == list(range(6))
 
@@ -124,14 +116,14 @@ class Wrong(Squares):
     ("result", "kind", "message"),
     [
         ([1, 2], ArgumentTypeError, "must return a mapping from components to rows, got list"),
-        ({"z": [1]}, ArgumentTypeError, "a Strict has no component 'z'"),
+        ({"z": [1]}, ArgumentTypeError, "a Rows has no component 'z'"),
         ({"x": np.arange(3)}, ArgumentValueError, r"expected 4 rows of 'x', got 3"),
         ({"x": 5}, ArgumentValueError, r"expected 4 rows of 'x', got None"),
     ],
 )
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_wrong_read_is_refused_with_its_positions(result, kind, message, prefetch):
-    dataset = Dataset(20, Strict, source=Wrong(result))
+    dataset = Dataset(20, Rows, source=Wrong(result))
     with pytest.raises(kind, match=message) as caught:
         next(dataset.gen_batch(4, prefetch=prefetch))
     assert "at the positions [0, 1, 2, 3]" in str(caught.value)
@@ -142,7 +134,7 @@ def test_a_wrong_read_is_refused_with_its_positions(result, kind, message, prefe
     "options", [{}, {"prefetch": 2}, {"executor": "processes", "n_workers": 1}]
 )
 def test_a_read_that_fails_keeps_its_exception_with_positions_and_ids(options):
-    dataset = Dataset([*"abcdefghijklmnopqrst"], Strict, source=Wrong(OSError("no such shard")))
+    dataset = Dataset([*"abcdefghijklmnopqrst"], Rows, source=Wrong(OSError("no such shard")))
     with pytest.raises(OSError, match="no such shard") as caught:
         next(dataset.gen_batch(4, **options))
     notes = "\n".join(caught.value.__notes__)
@@ -156,14 +148,14 @@ def test_a_read_that_fails_keeps_its_exception_with_positions_and_ids(options):
 )
 def test_what_is_no_source_is_refused(source):
     with pytest.raises(ArgumentTypeError, match=r"source\.read\(positions\)"):
-        Dataset(5, Strict, source=source)
+        Dataset(5, Rows, source=source)
 
 
 def test_a_source_of_another_length_is_refused():
     with pytest.raises(ArgumentValueError, match="the index has 5 items, the source 20 rows"):
-        Dataset(5, Strict, source=Squares())
+        Dataset(5, Rows, source=Squares())
 
 
 def test_preloaded_and_source_exclude_each_other():
     with pytest.raises(ArgumentTypeError, match="give preloaded or source"):
-        Dataset(20, Strict, preloaded={"x": np.arange(20)}, source=Squares())
+        Dataset(20, Rows, preloaded={"x": np.arange(20)}, source=Squares())

@@ -1,6 +1,6 @@
-"""What batchflow knows of Keras models: their outputs, and the variables of their state.
+"""The outputs of Keras models, and the variables of their state.
 
-Keras is imported by whoever makes a model, never here. Training is in `keras_step`.
+Keras is not imported here: where there is a model, it is loaded.
 
 Guarantees:
     - `state_variables` holds all that the next training step depends on: weights, the variables of
@@ -12,73 +12,30 @@ from __future__ import annotations
 
 import re
 import sys
-import threading
-import weakref
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchflow.errors import ModelDefinitionError
-from batchflow.models import keras_legacy
 
 __all__ = [
-    "alone",
     "assign_state",
     "build_for",
     "input_shapes",
-    "is_keras_model",
     "named_outputs",
-    "share_state",
     "state_arrays",
     "state_variables",
 ]
 
-# By model, who is at work on it.
-_turns: weakref.WeakKeyDictionary[Any, AbstractContextManager[Any]] = weakref.WeakKeyDictionary()
-_guard = threading.Lock()
-
-
-def is_keras_model(value: Any) -> bool:
-    """Tell whether `value` is a Keras model."""
-    keras = sys.modules.get("keras")
-    # A thread may be importing Keras at this moment.
-    return keras is not None and isinstance(value, getattr(keras, "Model", ()))
-
-
-def alone(model: Any) -> AbstractContextManager[Any]:
-    """Give what to hold while a model trains or predicts.
-
-    On JAX each call takes the buffers of the model away from all others, so that a second one at
-    the same moment, be it a prediction, destroys the model. Elsewhere predictions go side by side.
-    """
-    keras = sys.modules.get("keras")
-    if keras is None or keras.backend.backend() != "jax":
-        return nullcontext()
-    turn: AbstractContextManager[Any] | None = _turns.get(model)
-    if turn is None:
-        with _guard:
-            turn = _turns.setdefault(model, threading.RLock())
-    return turn
-
-
-def share_state(one: Any, other: Any) -> bool:
-    """Tell whether two models are one, or Keras models with variables in common."""
-    if one is other:
-        return True
-    if not (is_keras_model(one) and is_keras_model(other)):
-        return False
-    return not {id(v) for v in one.variables}.isdisjoint(id(v) for v in other.variables)
-
 
 def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
-    """Give the outputs of a model by their names and their positions.
+    """Return the outputs of a model by their names and their positions.
 
     Args:
         model: A Keras model.
-        outputs: What it predicted: an array, a list of arrays or a dict of arrays.
+        outputs: Its predictions: an array, a list of arrays or a dict of arrays.
 
     Returns:
         The outputs of a dict by its keys; those of a list, or the only one, by position and, where
@@ -95,14 +52,14 @@ def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
 
 
 def state_variables(model: Any) -> dict[str, Any]:
-    """Give the variables that make up the state of a model, in an order that its layers fix.
+    """Return the variables of the state of a model, in an order that its layers fix.
 
     The optimizer of a compiled model is built if it is not yet, so that a model that has never
     been trained and one that has been have the same variables.
 
-    Not among them: the running values of metrics, the vocabularies of lookup layers, and Keras's
-    global seed generator (the random functions of `keras.random` use it where they get no seed); on
-    torch, what a Dropout without a seed draws, which comes from torch's global generator.
+    Not among them: the running values of metrics; the vocabularies of lookup layers; Keras's global
+    seed generator, which the random functions of `keras.random` use where they get no seed; and on
+    torch the state of torch's global generator, from which a Dropout without a seed draws.
 
     Returns:
         `keras.Variable`s by `"model/<position>/<layer>/<name>"` and
@@ -112,8 +69,6 @@ def state_variables(model: Any) -> dict[str, Any]:
     Raises:
         ModelDefinitionError: The model has no variables yet.
     """
-    if keras_legacy.is_tf_keras_model(model):
-        return keras_legacy.state_variables(model)
     if not model.built:
         raise ModelDefinitionError(
             f"the Keras model {model.name!r} has no variables yet: begin it with a keras.Input, "
@@ -139,13 +94,13 @@ def state_variables(model: Any) -> dict[str, Any]:
 
 
 def input_shapes(model: Any) -> dict[str, Any] | None:
-    """Give the shapes that a Keras model was built for, by the names of its arguments.
+    """Return the shapes that a Keras model was built for, by the names of its arguments.
 
     Returns:
-        What JSON can hold, without the number of items; None where Keras does not know them.
+        Shapes without the number of items, fit for JSON; None where Keras does not know them.
     """
-    config = None if keras_legacy.is_tf_keras_model(model) else model.get_build_config()
-    shapes = {name: _per_item(shape) for name, shape in (config or {}).items()}
+    config = model.get_build_config() or {}
+    shapes = {name: _per_item(shape) for name, shape in config.items()}
     return shapes if shapes and None not in shapes.values() else None
 
 
@@ -164,14 +119,14 @@ def _is_shape(value: Any) -> bool:
 
 
 def build_for(model: Any, shapes: Mapping[str, Any]) -> None:
-    """Let a Keras model create its variables, as its first call would.
+    """Create the variables of a Keras model, as its first call would.
 
     Args:
         model: A model that is not built yet.
-        shapes: What `input_shapes` gave for a model of the same layers.
+        shapes: The `input_shapes` of a model of the same layers.
 
     Raises:
-        ModelDefinitionError: That is not enough to call it.
+        ModelDefinitionError: The model cannot be called with inputs of these shapes.
     """
     keras = sys.modules["keras"]
 
@@ -197,15 +152,18 @@ def build_for(model: Any, shapes: Mapping[str, Any]) -> None:
 
 
 def state_arrays(variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Give the values of Keras variables, by the same names.
+    """Return the values of Keras variables, by the same names.
 
-    An array may be a view of its variable: copy what is to outlive the next change of the model.
+    An array may be a view of its variable. Copy it if it must outlive the next change of the model.
     """
     return {name: np.asarray(variable) for name, variable in variables.items()}
 
 
 def assign_state(
-    model: Any, variables: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    model: Any,
+    variables: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    framework: str = "keras",
 ) -> None:
     """Put values into variables of a model.
 
@@ -213,15 +171,16 @@ def assign_state(
         model: The model.
         variables: Some of its `state_variables`.
         arrays: A value for each, of its shape.
+        framework: `"keras"` or `"tf_keras"`.
     """
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    keras = sys.modules["tf_keras" if keras_legacy.is_tf_keras_model(model) else "keras"]
+    layers = sys.modules[framework].layers
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
 
 
 def _stable(name: str) -> str:
-    """Give a name without the number that makes it unique in a process."""
+    """Return a name without the number that makes it unique in a process."""
     return re.sub(r"_\d+$", "", name)

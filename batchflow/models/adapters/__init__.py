@@ -1,0 +1,63 @@
+"""Kinds of models, and what a pipeline does with each: `adapter_of(model)`.
+
+    base.py      Adapter: the questions that are asked of a model
+    keras.py     Keras models
+    tf_keras.py  models of Keras as it was before version 3
+    torch.py     torch modules
+    objects.py   everything else
+
+A new kind is a file with a subclass of `Adapter`, and a line in `_KINDS`.
+
+Guarantees:
+    - No framework is imported to find out the kind of a model: a model of a framework exists only
+      where that was imported already.
+    - The file of a kind is imported when the first model of that kind is met.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from typing import Any
+
+from batchflow.models.adapters.base import Adapter, Call, Fetches
+
+__all__ = ["Adapter", "Call", "Fetches", "adapter_of"]
+
+# By the class of the models, the adapter in this folder. The first class that fits decides: Keras
+# on torch makes models that are torch modules, too.
+_KINDS = {
+    "keras.Model": "keras.KerasAdapter",
+    "tf_keras.Model": "tf_keras.TfKerasAdapter",
+    "torch.nn.Module": "torch.TorchAdapter",
+    "builtins.object": "objects.ObjectAdapter",
+}
+
+
+def adapter_of(model: Any) -> Adapter:
+    """Return the adapter of a model, which is any object."""
+    # A thread may be importing the framework at this moment: then it has no such class yet.
+    return next(
+        _adapter(adapter)(model)
+        for module, name, adapter in _places()
+        if isinstance(model, getattr(sys.modules.get(module), name, ()))
+    )
+
+
+@cache
+def _places() -> list[tuple[str, str, str]]:
+    """Return the module and the name of each class, and its adapter."""
+    return [
+        (module, name, adapter)
+        for path, adapter in _KINDS.items()
+        for module, _, name in [path.rpartition(".")]
+    ]
+
+
+@cache
+def _adapter(path: str) -> type[Adapter]:
+    """Import an adapter."""
+    module, _, name = path.partition(".")
+    adapter: type[Adapter] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return adapter
