@@ -12,17 +12,33 @@ from batchflow.plan.leaves import F, L
 from batchflow.plan.variable_leaf import MODES, V
 
 if TYPE_CHECKING:
+    from batchflow.batch.actions import Action
+    from batchflow.plan.builtin import Builtin
     from batchflow.plan.steps import Step
 
-__all__ = ["refuse_older_values", "refuse_mode_beside"]
+__all__ = ["refuse_older_calls"]
 
 
-def refuse_mode_beside(save_to: Any, step: Step) -> None:
-    """Refuse how to store beside where to store: it would go to the function of the step.
+def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save_to: Any) -> None:
+    """Refuse a call that meant something else in an older batchflow.
+
+    Args:
+        step: The step.
+        action: Its action.
+        builtin: What kind of step it is, or None.
+        save_to: Where its value is stored, or None.
 
     Raises:
-        ArgumentTypeError: It is there.
+        ArgumentTypeError: It did.
     """
+    if save_to is not None and not action.has_parameter("mode"):
+        _refuse_mode_beside(save_to, step)
+    if builtin is not None and (builtin.stores or builtin.model):
+        _refuse_older_values(step)
+
+
+def _refuse_mode_beside(save_to: Any, step: Step) -> None:
+    """Refuse how to store beside where to store: it would go to the function of the step."""
     mode = step.kwargs.get("mode")
     if not isinstance(mode, str) or mode not in MODES or _takes_mode(step):
         return
@@ -45,13 +61,10 @@ def _takes_mode(step: Step) -> bool:
         return True
 
 
-def refuse_older_values(step: Step) -> None:
+def _refuse_older_values(step: Step) -> None:
     """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
 
     And refuse `make_data`, which a model would be given.
-
-    Raises:
-        ArgumentTypeError: It is there.
     """
     if "make_data" in step.kwargs:
         raise ArgumentTypeError(

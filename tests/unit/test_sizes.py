@@ -20,13 +20,9 @@ METHODS_OF_A_CLASS = 15
 NAMES = {Dataset: 30, Pipeline: 36}
 
 # What is over its ceiling today, by file and name. Nothing may be added.
-LONG_FILES = {"engine/graph.py", "pipeline.py"}
-LONG_FUNCTIONS = {("engine/graph.py", "__init__"), ("engine/stream.py", "parallel")}
-LARGE_CLASSES = {
-    ("dataset.py", "Dataset"),
-    ("engine/graph.py", "RunGraph"),
-    ("pipeline.py", "Pipeline"),
-}
+LONG_FILES: set[str] = set()
+LONG_FUNCTIONS = {("engine/stream.py", "parallel")}
+LARGE_CLASSES: set[tuple[str, str]] = set()
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAYOUT = {
