@@ -108,8 +108,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
     refuse_older_calls(step, action, builtin, save_to)
     stores = builtin is not None and builtin.stores
     places = (save_to, *args[:1]) if stores else (save_to,)
-    for place in places:
-        _check_place(place, step)
+    _check_place(places, step)
     needed_by = f"the step {step.name!r}, chained at {step.where},"
     return BoundStep(
         step=step,
