@@ -81,7 +81,9 @@ class Batch(OlderWords, BaseBatch):
             held = inspect.getattr_static(cls, name, None)
             if held is None or held is vars(OlderWords).get(name):
                 setattr(cls, name, Component(f"{cls.__name__}.{name}", name))
-        cls._data = NoData() if cls.components else None
+        held = inspect.getattr_static(cls, "_data")
+        if held is None or isinstance(held, NoData):
+            cls._data = NoData() if cls.components else None
         cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)

@@ -47,8 +47,15 @@ __all__ = [
 ]
 
 
-# What a dataset sets in itself.
-_OF_DATASETS = frozenset({"index", "mark", "test", "train", "validation"})
+# What a dataset sets in itself,
+_OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
+# and what is told to a run.
+_OF_RUNS = frozenset(
+    {
+        *("bar", "batch_size", "drop_last", "executor", "first_epoch", "n_epochs", "n_iters"),
+        *("n_workers", "prefetch", "seed", "shuffle"),
+    }
+)
 
 
 class Rows(Protocol):
@@ -261,7 +268,7 @@ def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, An
         ArgumentTypeError: One is a component, or a misspelt argument, or its name is taken.
     """
     for name in given:
-        if name in batch_class.components:
+        if name in (batch_class.components or ("data",)):
             raise ArgumentTypeError(
                 f"Dataset({name}=...): {name!r} is a component of {batch_class.__name__}. Data are "
                 f"given so: Dataset.from_arrays({batch_class.__name__}, {name}=...), or "
@@ -269,6 +276,8 @@ def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, An
             )
         arguments = ("batch_class", "preloaded", "source")
         hint = old_word(name, "dataset") or did_you_mean(name, arguments, only_near=True)
+        if name in _OF_RUNS:
+            hint = f" It is an option of the run: run(..., {name}=...)."
         if hint or hasattr(cls, name) or name in _OF_DATASETS or name.startswith("_"):
             taken = "" if hint else " A dataset has that name already."
             raise ArgumentTypeError(f"Dataset() takes no argument {name!r}.{hint}{taken}")

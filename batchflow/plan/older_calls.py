@@ -76,6 +76,6 @@ def _refuse_older_values(step: Step) -> None:
             letter = type(value).__name__
             raise ArgumentTypeError(
                 f"{step}, chained at {step.where}: {value!r} is the function itself, which is not "
-                f"called. To call it with the batch: {value!r}(B()); with arguments: "
+                f"called. To call it: {value!r}(), with the batch: {value!r}(B()), with arguments: "
                 f"{value!r}(B.x, 3); for the function itself leave {letter}() out"
             )

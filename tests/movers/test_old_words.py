@@ -246,11 +246,29 @@ def test_attributes_of_a_dataset_go_with_its_parts():
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "preload", "sorce", "train", "p", "next_batch", "_data", "cv"]
+    "name",
+    [
+        "shuffle",
+        "batch_size",
+        "seed",
+        "x",
+        "preload",
+        "sorce",
+        "train",
+        "p",
+        "next_batch",
+        "_data",
+        "cv",
+    ],
 )
 def test_attributes_that_mean_something_else_are_refused(name):
     with pytest.raises(ArgumentTypeError):
         Dataset(10, Rows, **{name: 1})
+
+
+def test_data_is_no_attribute_of_a_dataset():
+    with pytest.raises(ArgumentTypeError, match="from_arrays"):
+        Dataset(3, data=[1, 2, 3])
 
 
 # ---- words that are not there

@@ -123,6 +123,18 @@ def test_data_of_a_batch_without_components_stays():
         Named(2)._data = [1, 2]
 
 
+def test_data_that_a_class_defines_itself_stays():
+    class Own(Batch):
+        components = "x"
+        _data = {"kept": 1}
+
+        def remember(self, value):
+            self._data = value
+            return self._data
+
+    assert (Own._data, Own(2).remember(5)) == ({"kept": 1}, 5)
+
+
 class Merging(Batch):
     components = "x"
     rest = None
