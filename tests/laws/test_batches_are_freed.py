@@ -302,15 +302,17 @@ ENDS = {
 
 
 def on_executors(chains):
-    """Yield each chain with each executor.
+    """Return each chain with each executor.
 
     A serial run is one with no batch ahead that has an event loop of its own: it is tried with
     coroutines alone.
     """
-    for name, chain in chains.items():
-        for executor, options in EXECUTORS.items():
-            if executor != "serial" or "async" in name or "coroutine" in name:
-                yield pytest.param(chain, options, id=f"{name}-{executor}")
+    return [
+        pytest.param(chain, options, id=f"{name}-{executor}")
+        for name, chain in chains.items()
+        for executor, options in EXECUTORS.items()
+        if executor != "serial" or "async" in name or "coroutine" in name
+    ]
 
 
 each_step = pytest.mark.parametrize(("chain", "options"), on_executors(STEPS))

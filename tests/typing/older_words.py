@@ -1,4 +1,4 @@
-"""Words of an older batchflow, as type checkers see them. Checked by `make types`, run by a test."""
+"""Words of an older batchflow, as type checkers see them. Read by `make types`, run by a test."""
 
 from typing import Any, assert_type
 

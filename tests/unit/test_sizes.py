@@ -19,10 +19,8 @@ LINES_OF_A_FUNCTION = 40
 METHODS_OF_A_CLASS = 15
 NAMES = {Dataset: 30, Pipeline: 36}
 
-# What is over its ceiling today, by file and name. Nothing may be added.
-LONG_FILES: set[str] = set()
+# By a line over the ceiling: one loop, which is read as a whole. Nothing may be added.
 LONG_FUNCTIONS = {("engine/stream.py", "parallel")}
-LARGE_CLASSES: set[tuple[str, str]] = set()
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAYOUT = {
@@ -98,7 +96,7 @@ def over(sizes, most):
 
 def test_no_file_is_too_long():
     lengths = {name_of(path): len(path.read_text().splitlines()) for path in FILES}
-    assert {name for name, n in lengths.items() if n > LINES_OF_A_FILE} == LONG_FILES
+    assert {name for name, n in lengths.items() if n > LINES_OF_A_FILE} == set()
 
 
 def test_no_function_is_too_long():
@@ -106,7 +104,7 @@ def test_no_function_is_too_long():
 
 
 def test_no_class_has_too_many_methods():
-    assert over(sizes_of_classes, METHODS_OF_A_CLASS) == LARGE_CLASSES
+    assert over(sizes_of_classes, METHODS_OF_A_CLASS) == set()
 
 
 @pytest.mark.parametrize("cls", NAMES, ids=lambda cls: cls.__name__)
