@@ -36,6 +36,7 @@ OLD_WORDS: dict[str, dict[str, str]] = {
         "delete_all_variables": "delete_variables().",
         "dump": "An action of your own, or call(function, B.name): write each item's file there.",
         "gather_metrics": 'call(function, ..., save_to=V("metrics", "a")).',
+        "get_model_by_name": "pipeline.m(name).",
         "init_lock": "Nothing: steps that share something are ordered.",
         "load_model_now": "load_model(name, path), or p.before.load_model(name, path).",
         "load_model_once": "load_model(name, path): it is taken once.",

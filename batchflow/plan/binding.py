@@ -284,7 +284,7 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
         hint = old
     elif name in _ELSEWHERE and name not in known:
         hint = f" {_ELSEWHERE[name]}"
-    elif callable(getattr(batch_class, name, None)):
+    elif callable(getattr(batch_class, name, None)) and not hasattr(Batch, name):
         hint = f" The method {name!r} is there; mark it with @action to chain it."
     elif not own:
         hint = " It has none of its own: mark its methods with @action."
