@@ -29,7 +29,7 @@ from batchflow.errors import (
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options, old_word
+from batchflow.old_words import Word, knows_old_options, knows_old_split, old_word
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ class Dataset(Generic[BatchT_co]):
         self._refuse_shard("create_subset")
         return self._part(self._positions_of(ids))
 
+    @knows_old_split
     @knows_old_options("split")
     def split(
         self,

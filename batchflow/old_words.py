@@ -19,6 +19,7 @@ __all__ = [
     "Word",
     "knows_old_options",
     "knows_old_order",
+    "knows_old_split",
     "old_word",
     "warn_of_old_word",
 ]
@@ -206,6 +207,23 @@ def knows_old_options(
         return cast(Method, checked)
 
     return mark
+
+
+def knows_old_split(method: Method) -> Method:
+    """Let `split` of a dataset refuse a seed in the place where an older batchflow had one."""
+
+    @wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) > 1 and isinstance(args[0], float) and hasattr(args[1], "__index__"):
+            share, number = args[:2]
+            raise ArgumentTypeError(
+                f"split({share}, {number!r}): a share and a number of items. In an older batchflow "
+                f"the second was shuffle, split({share}, shuffle={number!r}); for so many items of "
+                f"validation write split({share}, validation={number!r})"
+            )
+        return method(self, *args, **kwargs)
+
+    return cast(Method, checked)
 
 
 def knows_old_order(method: Method) -> Method:

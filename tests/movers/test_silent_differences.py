@@ -71,6 +71,16 @@ def test_both_spellings_do_what_they_say():
     assert (len(dataset.test), dataset.validation) == (4, None)
 
 
+@pytest.mark.parametrize("second", [True, 42, np.int64(3)])
+def test_a_seed_in_its_old_place_is_refused(second):
+    with pytest.raises(ArgumentTypeError, match=r"shuffle=.*validation="):
+        Dataset(100).split(0.8, second)
+    assert len(Dataset(100).split(0.8, shuffle=second).train) == 80
+    assert len(Dataset(100).split(0.8, validation=15).test) == 5
+    assert len(Dataset(100).split(80, 15).validation) == 15
+    assert len(Dataset(100).split(0.8, 0.1).validation) == 10
+
+
 def test_the_split_of_an_index_stays():
     assert [len(part) for part in DatasetIndex(10).split([0.6, 0.3])] == [6, 3, 1]
 
