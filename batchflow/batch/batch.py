@@ -165,7 +165,8 @@ class Batch(OlderWords, BaseBatch):
         Args:
             function: Takes an item of `src`, and the other arguments.
             args: Its positional arguments.
-            src: The component that the items are taken from, or several.
+            src: The component that the items are taken from. A tuple of several: the function gets
+                an element of each. A list: it is called for each of them in turn.
             dst: The component that takes the results, or several.
             kwargs: Its keyword arguments, and how to run it: see `apply_to_items`.
 
