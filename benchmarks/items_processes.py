@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from measure import ratios, report, spread
 
-ROUNDS, N_BATCHES, N_ITEMS = 15, 20, 64
+ROUNDS, N_BATCHES, N_ITEMS = 11, 20, 64
 
 
 def helper(batch, item_id):

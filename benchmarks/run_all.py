@@ -21,6 +21,7 @@ SCRIPTS = (
     "keras_step",
     "language",
     "per_item",
+    "items_processes",
     "regroup",
     "processes",
     "behind_section",

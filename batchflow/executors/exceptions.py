@@ -33,7 +33,7 @@ MAX_PARTS = 10_000
 
 
 def sendable(error: BaseException, dumps: Dumps) -> Any:
-    """Make of an error what can be packed and is the error again when it is unpacked.
+    """Return a form of an error that can be packed, and is the error again when it is unpacked.
 
     Args:
         error: The error. It gets the text of its traceback as a note, with that of its causes.
@@ -46,7 +46,7 @@ def sendable(error: BaseException, dumps: Dumps) -> Any:
 
 
 def _ready(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
-    """Make an error ready to be packed, with those that led to it.
+    """Return a form of an error that can be packed, with the errors that led to it.
 
     Args:
         error: The error.
@@ -133,7 +133,7 @@ def _slots_of(error: BaseException) -> dict[str, Any]:
 
 
 class _Linked:
-    """Unpacks as an error, with those that led to it."""
+    """Unpacks as an error, with the errors that led to it."""
 
     def __init__(self, form: Any, before: dict[str, Any], hides_context: bool) -> None:
         self._parts = form, before, hides_context
@@ -202,7 +202,7 @@ class _Rebuilt:
         return _rebuilt, self._parts
 
 
-# ---- what cannot be packed
+# ---- parts that cannot be packed
 
 
 def culprit(value: Any, dumps: Dumps, name: str, problem: Exception) -> str:

@@ -72,7 +72,7 @@ class Arrived:
 
 
 class ResultFuture(Future[Any]):
-    """A future whose result arrives packed, and is unpacked once, by the first who asks."""
+    """A future whose result arrives packed; the first thread that asks for it unpacks it."""
 
     def __init__(self, packed: PackedCall) -> None:
         super().__init__()

@@ -207,7 +207,7 @@ class _Turns:
             raise
 
     def call_helpers(self, n_helpers: int) -> None:
-        """Ask the pool for a helper, who asks for the next one: small work ends before many come.
+        """Ask the pool for a helper, which asks for the next one: small work ends before many come.
 
         Args:
             n_helpers: The most that may come.
@@ -222,7 +222,7 @@ class _Turns:
         self.take()
 
     def wait_for_helpers(self, timeout: float | None) -> None:
-        """Wait until those who have come are done; the others need not come, unless time is kept.
+        """Wait for the helpers that have begun; without a timeout the others need not come.
 
         Raises:
             ItemTimeoutError: They are not done in time.
@@ -246,7 +246,7 @@ class _Turns:
                 del helper  # its error holds this frame: no circle
 
     def timeout_error(self, timeout: float | None) -> ItemTimeoutError:
-        """Make the error that says what is not finished. Nothing is begun any more."""
+        """Begin no more items, and return the error that names the unfinished ones."""
         self.waiting.clear()
         return ItemTimeoutError(f"not finished after {timeout} s", list(self._unfinished))
 

@@ -108,11 +108,11 @@ class RetryScheduler:
         self._deadline: float | None = None
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Let the thread call a function. For any thread; never waits."""
+        """Make the thread call a function. For any thread; never waits."""
         self._posted.put((function, args))
 
     def serve(self) -> None:
-        """Do what is posted, until the job is closed."""
+        """Call posted functions until the job is closed."""
         try:
             while self._deadline is None:
                 function, args = self._posted.get()
@@ -126,7 +126,7 @@ class RetryScheduler:
             failure.__cause__ = error
             self._collapse(failure)
 
-    # ---- what is posted
+    # ---- posted functions
 
     def add(self, task: Task) -> None:
         """Add a task."""
@@ -366,7 +366,7 @@ class RetryScheduler:
 
 
 class _TakenAwayError(BatchflowError):
-    """The executor has cancelled a task, such as when what it needs was lost."""
+    """The executor has cancelled a task, such as when data that it needs was lost."""
 
     def __init__(self) -> None:
         super().__init__("the executor has cancelled this task, which nobody here has asked for")

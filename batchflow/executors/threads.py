@@ -106,7 +106,7 @@ class ThreadExecutor(Executor):
 
 
 class Borrowed:
-    """Somebody else's threads, for one run: what it has begun there can be ended and waited for.
+    """Threads of another executor, for one run, which can end its tasks there and wait for them.
 
     Args:
         executor: The executor, which stays open.
@@ -152,7 +152,7 @@ class Borrowed:
             self._begin()  # what came between the last look and the release
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Cancel what has not started.
+        """Cancel the tasks that have not started.
 
         Args:
             wait: Whether to return only when the rest has ended.
@@ -164,7 +164,7 @@ class Borrowed:
             self.join(None)
 
     def join(self, timeout: float | None) -> bool:
-        """Wait for what has started, at most `timeout` seconds.
+        """Wait for the tasks that have started, at most `timeout` seconds.
 
         Returns:
             Whether all has ended.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.batch.item import item_reducer
+from batchflow.batch.item import Item, item_reducer
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
 from batchflow.batch.items.reads import names_read
 from batchflow.batch.items.snapshot import Snapshot, lone_item
@@ -85,7 +85,7 @@ def _packed(
 ) -> tuple[_Work, list[tuple[Opened]]]:
     """Pack everything before the first call begins."""
     try:
-        with _lone_items(_item_names(calls)):
+        with _lone_items(_item_reducer(calls)):
             snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
             task = _Task(
                 calls.wrapper or calls.function,
@@ -105,14 +105,16 @@ def _packed(
         ) from error
 
 
-def _item_names(calls: ItemCalls) -> frozenset[str] | None:
-    """Return the components that the function reads of the item that it is given; None: all."""
-    return names_read(calls.function, len(calls.first)) if calls.gives_items else None
+def _item_reducer(calls: ItemCalls) -> Callable[[Item], tuple[Any, ...]]:
+    """Return the reducer of items: those of the calls have the components that are read of them."""
+    names = names_read(calls.function, len(calls.first)) if calls.gives_items else None
+    own = {id(args[0]) for args, _ in calls.calls} if names is not None else set()
+    return lambda item: lone_item(item, names if id(item) in own else None)
 
 
 @contextmanager
-def _lone_items(names: frozenset[str] | None = None) -> Iterator[None]:
-    token = item_reducer.set(partial(lone_item, names=names))
+def _lone_items(reduce: Callable[[Item], tuple[Any, ...]] = lone_item) -> Iterator[None]:
+    token = item_reducer.set(reduce)
     try:
         yield
     finally:

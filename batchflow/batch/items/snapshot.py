@@ -54,12 +54,14 @@ class Snapshot:
         batch_class: The class of the batch.
         plain: Small attributes of the batch's dictionary, as they are.
         parts: The other attributes.
+        refused: Members of the class that cannot be read, and why.
         reads_rng: Whether the function may draw from the batch's generator.
     """
 
     batch_class: Any
     plain: dict[str, Any]
     parts: dict[str, _Part]
+    refused: dict[str, str]
     reads_rng: bool
 
     @classmethod
@@ -68,36 +70,40 @@ class Snapshot:
         paths = paths_read(function, type(batch))
         names = None if paths is None else {path[path[0] == ITEM] for path in paths}
         plain: dict[str, Any] = {}
-        parts = _members_that_stay(type(batch))
+        parts: dict[str, _Part] = {}
+        refused = _members_that_stay(type(batch))
         for name, value in _attributes(batch).items():
             if name in batch.__dict__ and (type(value) in _SMALL or name in _ALWAYS):
                 plain[name] = value
             elif names is not None and name not in names:
-                parts[name] = _Part("", f"self.{name} is not here: no code is seen to read it")
+                refused[name] = f"self.{name} is not here: no code is seen to read it"
             elif name == "pipeline":
                 parts[name] = _Part.of(f"self.{name}", _PipelineSnapshot, value, paths)
             else:
                 make = _without_data if name == "dataset" else _itself
                 parts[name] = _Part.of(f"self.{name}", make, value)
-        return cls(type(batch), plain, parts, names is None or "rng" in names)
+        return cls(type(batch), plain, parts, refused, names is None or "rng" in names)
 
     def batch(self) -> Any:
         """Return the batch, in a worker."""
-        kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), {**self.parts})
+        members = {
+            name: _Attribute(name, self.refused.get(name)) for name in self.parts | self.refused
+        }
+        kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), members)
         kind.__module__ = self.batch_class.__module__
         batch = object.__new__(kind)
-        batch.__dict__.update(self.plain)
+        batch.__dict__.update(self.plain, _parts=self.parts)
         return batch
 
 
-def _members_that_stay(cls: Any) -> dict[str, _Part]:
+def _members_that_stay(cls: Any) -> dict[str, str]:
     """Return the members that are refused: models, and ordered actions in parallel ones."""
     stay = {"models": "self.models is not here: models stay in the main process"}
     for name, function, spec in cls._actions.values() if in_parallel.get() else ():
         if spec.singleton or spec.model is not None:
             shown = function.__qualname__
             stay[name] = f"{shown} is not here: ordered actions stay in the main process"
-    return {name: _Part("", reason) for name, reason in stay.items()}
+    return stay
 
 
 def _attributes(batch: Any) -> dict[str, Any]:
@@ -110,8 +116,31 @@ def _itself(value: Any) -> Any:
     return value
 
 
+class _Attribute:
+    """A member of the class of a snapshot, by which an attribute is read and never written.
+
+    The values lie in the snapshot: a class is freed by the garbage collector, which may come late.
+
+    Args:
+        name: The attribute.
+        refusal: Why it cannot be read; None: it can.
+    """
+
+    def __init__(self, name: str, refusal: str | None) -> None:
+        self._name = name
+        self._refusal = refusal
+
+    def __get__(self, batch: Any, owner: Any = None) -> Any:
+        if self._refusal is not None:
+            raise ArgumentTypeError(f"{self._refusal}. {_ADVICE}")
+        return self if batch is None else batch.__dict__["_parts"][self._name].read()
+
+    def __set__(self, batch: Any, value: Any) -> NoReturn:
+        refuse_writing(self._name)
+
+
 class _Part:
-    """An attribute of a snapshot: unpacked when it is first read, and never written.
+    """A value that is unpacked when it is first read.
 
     Args:
         name: How to call it.
@@ -161,12 +190,6 @@ class _Part:
             raise ArgumentTypeError(
                 f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
             ) from error
-
-    def __get__(self, batch: Any, owner: Any = None) -> Any:
-        return self.read()
-
-    def __set__(self, batch: Any, value: Any) -> NoReturn:
-        refuse_writing(self._name.removeprefix("self."))
 
 
 class _ReadOnly:

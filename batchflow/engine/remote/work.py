@@ -1,4 +1,4 @@
-"""Work in other processes: what travels there, and what comes back.
+"""The work of a run in other processes: what is sent there, and what comes back.
 
     consumer                                       worker process
     ------------------------------------------     -----------------------------------
@@ -93,7 +93,7 @@ class SerializedBatch(NamedTuple):
 
 
 def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
-    """Return what the prefixes of a run read from: both processes have it."""
+    """Return the sources of the prefixes of a run, in their order: both processes have them."""
     return [prefix.source for prefix in _with_joined(prefixes)]
 
 
@@ -125,7 +125,7 @@ def serialize_batch(
 def _with_references(
     value: Any, sources: Sequence[Any], on: Sequence[Batch], *, is_part: bool = False
 ) -> Any:
-    """Return what stands for an attribute, or for a part of one; most stand for themselves.
+    """Return the stand-in for an attribute, or for a part of one; mostly it is the attribute.
 
     Args:
         value: The attribute.

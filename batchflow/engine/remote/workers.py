@@ -1,4 +1,4 @@
-"""The workers of a run in other processes: see work.py for what travels.
+"""The workers of a run in other processes: see work.py for what is sent there.
 
 Guarantees: those of `Workers`, and
     - Every batch is handed over; where its worker dies, the executor has it made again.

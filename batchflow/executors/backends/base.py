@@ -56,7 +56,7 @@ class Backend:
         return self._is_ours
 
     def begin(self) -> None:
-        """Start what has to be started by the consumer's thread."""
+        """Start the executor, where the consumer's thread has to do that."""
 
     @property
     def n_workers(self) -> int | None:
@@ -78,7 +78,7 @@ class Backend:
         return future
 
     def share(self, function: SentFunction) -> Any:
-        """Put a big function where workers find it; return what stands for it in a call."""
+        """Put a big function where workers find it; return its stand-in for `submit`."""
         return function
 
     def cause(self, error: BaseException) -> str:

@@ -33,7 +33,7 @@ class DaskCluster(Backend):
         if self.executor._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
         client = self.executor._client
-        # What is pure in the eyes of Dask is done once: so would be what its worker has died of.
+        # Dask does a pure task once: also one whose worker has died, which is to be tried again.
         options = {**self.executor._kwargs, "pure": False}
         ours = _DaskFuture(client.submit(remote_call, *args, **options))
         client.loop.add_callback(ours.carry)

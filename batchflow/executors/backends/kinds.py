@@ -24,7 +24,7 @@ _KINDS: dict[str, type[Backend]] = {
 
 
 def backend_of(executor: Any) -> Backend:
-    """Return the backend for an executor, for what a function makes, or for `"ray"`.
+    """Return the backend for an executor, for a function that makes one, or for `"ray"`.
 
     Raises:
         ArgumentTypeError: The function makes no executor.

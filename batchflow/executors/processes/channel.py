@@ -226,7 +226,7 @@ class Frame:
         return self.opened(self.memory(how)) if self.has_file else Opened(self.body)
 
     def memory(self, how: str) -> memoryview:
-        """Map the shared memory, or read it, and close its file. Raises what `open` raises."""
+        """Map the shared memory, or read it, and close its file. Raises the errors of `open`."""
         if self.fd is None:
             raise BatchflowError(
                 "shared memory did not arrive: too many files are open in this process (ulimit -n)"
@@ -276,7 +276,7 @@ def send(connection: socket.socket, data: memoryview, fds: Sequence[int]) -> int
 
 
 class Receiver:
-    """Puts together what comes out of a socket.
+    """Puts together the frames that come out of a socket.
 
     Args:
         connection: The socket.

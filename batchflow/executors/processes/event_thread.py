@@ -43,7 +43,7 @@ class Owner(Protocol):
 
 
 class EventLoopThread:
-    """The thread and what wakes it up.
+    """The thread, and the sockets that wake it up.
 
     Args:
         owner: Whose state it holds.
@@ -65,7 +65,7 @@ class EventLoopThread:
         return self._thread is not None
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Let the thread call a function. It is started if it does not run."""
+        """Make the thread call a function. It is started if it does not run."""
         with self._guard:
             self._posted.append((function, args))
             if self._thread is None:
@@ -78,7 +78,7 @@ class EventLoopThread:
                     return
 
     def wait_for(self, event: threading.Event, seconds: float) -> None:
-        """Wait for what the thread will do, unless this is the thread."""
+        """Wait for an event that the thread will set, unless this is the thread."""
         if self._thread is not threading.current_thread():
             event.wait(seconds)
 
@@ -96,15 +96,15 @@ class EventLoopThread:
     # ---- for the owner, in the thread
 
     def register(self, connection: socket.socket, held: Any) -> None:
-        """Hear what comes from a socket."""
+        """Call `heard` when data come from a socket."""
         self.selector.register(connection, selectors.EVENT_READ, held)
 
     def unregister(self, connection: socket.socket) -> None:
-        """Hear it no more. Before it is closed."""
+        """Watch a socket no more. To be called before it is closed."""
         self.selector.unregister(connection)
 
     def watch(self, connection: socket.socket, *, also_room: bool) -> None:
-        """Hear as well, or no more, when a socket has room."""
+        """Call `heard` also, or no more, when a socket has room."""
         key = self.selector.get_key(connection)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if also_room else 0)
         if key.events != events:

@@ -46,7 +46,7 @@ TAIL = 2000  # characters of its standard error
 
 
 class Handle:
-    """Starts a worker and holds what belongs to it.
+    """Starts a worker; holds its process, socket and tasks.
 
     Attributes:
         tasks: The tasks that it has and has not answered, in their order.

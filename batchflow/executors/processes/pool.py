@@ -190,7 +190,7 @@ class Job:
 
 
 def _setting() -> bytes:
-    """Pack what workers take over from this process for a job."""
+    """Pack path, folder and environment, which workers take over for a job."""
     path = [entry for entry in sys.path if isinstance(entry, str)]
     try:
         folder = os.getcwd()

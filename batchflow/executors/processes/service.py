@@ -1,4 +1,4 @@
-"""The thread that deals out tasks to worker processes and receives what they give back.
+"""The thread that hands tasks to worker processes and receives their results.
 
     post(...) from any thread ---> the service thread <=== sockets ===> worker processes
 
@@ -85,12 +85,12 @@ class Service:
         return self._is_over or sys.is_finalizing()
 
     def abandon(self) -> None:
-        """Close what a forked process has inherited."""
+        """Close files that a forked process has inherited."""
         for worker in (*self._workers, *self._leaving):
             worker.abandon()
         self.thread.abandon()
 
-    # ---- what is posted
+    # ---- posted functions
 
     def add_job(self, job: JobState) -> None:
         """Add a job."""
@@ -109,7 +109,7 @@ class Service:
             heapq.heappush(task.job.queue, task)
 
     def close_job(self, job: JobState, grace: float) -> None:
-        """Begin nothing of a job any more; what is at work has `grace` seconds."""
+        """Begin no more tasks of a job; tasks at work have `grace` seconds."""
         if self._is_over or job.deadline is not None:
             return
         job.deadline = time.monotonic() + grace
@@ -273,7 +273,7 @@ class Service:
                 job.is_closed.set()
             jobs.clear()
 
-    # ---- what workers say
+    # ---- answers of workers
 
     def _read(self, worker: Handle) -> None:
         try:
@@ -314,14 +314,14 @@ class Service:
         else:
             task.future.set_exception(outcome)
 
-    # ---- what ends
+    # ---- deadlines and deaths
 
     def _look_around(self, now: float) -> None:
         """Look for what no socket tells: deadlines, dead processes, idle ones."""
         self._next_look = now + WAKE_UP
         for worker in list(self._workers):
             if worker.is_over:
-                # Something that it has forked holds its socket; what it has sent comes first.
+                # A process that it has forked holds its socket open; its last answers come first.
                 with suppress(EOFError):
                     while frames := worker.receive():
                         for received in frames:

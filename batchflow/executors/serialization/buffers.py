@@ -1,4 +1,4 @@
-"""Buffers of a function that is packed: what lies in the same memory travels once.
+"""Buffers of a function that is packed: memory that several of them share travels once.
 
     x = table[:, :-1]        |----------------- . ---|
     y = table[:, -1]                          |-|           both lie in what reaches over both

@@ -196,7 +196,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
-    """Pack an item or a result with all its arrays: takes and raises what `packed_apart` does."""
+    """Pack an item or a result with all its arrays. Arguments and errors as of `packed_apart`."""
     try:
         return dumps_whole(value, classes)
     except Exception as error:
@@ -250,7 +250,7 @@ def packed_error(error: BaseException, classes: Classes) -> bytes:
 
 @dataclass(eq=False)
 class Opened:
-    """A pickle that has arrived, with what came beside it.
+    """A pickle that has arrived, with the buffers that came beside it.
 
     Attributes:
         payload: The pickle.

@@ -1,11 +1,15 @@
 """What the code of a function tells of the attributes that it reads."""
 
 import functools
+import warnings
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batchflow import ArrayBatch
-from batchflow.batch.items.reads import paths_read
+from batchflow.batch.items.reads import ITEM, paths_read
 
 
 class Base(ArrayBatch):
@@ -163,3 +167,59 @@ def test_a_module_with_a_len_of_its_own_tells_nothing():
     space = {"len": lambda batch: batch.images.sum()}
     function = eval("lambda self: len(self)", space)
     assert read(function) is None
+
+
+# ---- whatever is written
+
+
+class Recorder:
+    """Stands for a batch, and remembers the attributes that are read of it, or of its items."""
+
+    def __init__(self, read):
+        self.__dict__["read"] = read
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return 3
+
+    def __getitem__(self, item_id):
+        return Recorder(self.read)
+
+    def __len__(self):
+        return 2
+
+
+atoms = st.sampled_from(
+    ["self", "other", "i", "3", "self.a", "self[i].b", "self[3].c", "len(self)"]
+)
+expressions = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("defg")).map(lambda pair: "({}).{}".format(*pair)),
+        st.tuples(inner, inner).map(lambda pair: "[{}, {}]".format(*pair)),
+        st.tuples(inner, inner).map(lambda pair: "({})[{}]".format(*pair)),
+        st.tuples(inner, inner).map(lambda pair: "({} or {})".format(*pair)),
+        st.tuples(inner, inner, inner).map(lambda three: "({} if {} else {})".format(*three)),
+        inner.map("(lambda: {})()".format),
+        inner.map("[{} for k in range(2)]".format),
+        inner.map("(lambda self: {})(other)".format),
+        inner.map("peek({})".format),
+    ),
+    max_leaves=8,
+)
+
+
+def peek(value):
+    return getattr(value, "behind", value)
+
+
+@given(expressions)
+@settings(max_examples=200, deadline=None)
+def test_whatever_an_expression_reads_is_told_or_nothing_is(expression):
+    with warnings.catch_warnings(action="ignore"):  # of the compiler, which sees nonsense
+        function = eval(f"lambda self, i, other: {expression}", {"peek": peek})
+    paths = paths_read(function, Rows)
+    read = set()
+    with suppress(Exception):
+        function(Recorder(read), 1, Recorder(set()))
+    assert paths is None or read <= {path[path[0] == ITEM] for path in paths}

@@ -141,6 +141,12 @@ def test_of_items_as_arguments_only_the_components_travel_that_are_read(sent, de
     assert sum(sent) < 0.1 * batch.images.nbytes
 
 
+def test_an_item_of_another_batch_has_all_components():
+    batch = batch_of(lambda self, item, other: int(item.labels + other.images.sum()), "items")
+    assert batch.work(next(iter(batch_of(label_of)))) == [0, 10, 20, 30, 40, 50]
+    assert batch.work(batch_of(label_of)[1])[0] == 4
+
+
 def test_an_item_that_is_passed_on_has_all_components():
     batch = batch_of(lambda self, item: label_of(item, ...), "items")
     assert batch.work() == [0, 10, 20, 30, 40, 50]
@@ -163,6 +169,22 @@ def test_a_result_that_is_kept_keeps_itself_and_not_its_neighbours():
     while isinstance(root.base, np.ndarray):
         root = root.base
     assert memoryview(root.base if root.base is not None else root).nbytes < 1000
+
+
+def test_a_worker_keeps_no_memory_of_earlier_calls():
+    def work(self, item_id):
+        import gc
+
+        gc.disable()
+        with open("/proc/self/maps") as maps:
+            n_maps = sum("memfd:batchflow" in line for line in maps)
+        return n_maps if self.images[0, 0, 0] == 0 else None
+
+    try:
+        n_maps = [max(batch_of(work, side=200).work(n_workers=1)) for _ in range(20)]
+    finally:
+        item_threads.shutdown()
+    assert max(n_maps[10:]) <= max(n_maps[:3])
 
 
 # ---- the same as elsewhere
