@@ -254,9 +254,9 @@ def _apply(
                     add_note_once(error, f"{_REPEATED}: src={tuple(options.src)}")
                 raise
             continue
-        given = calls.results_and_errors(outcomes)
         places = asked_places(post, kwargs, src=_one(way.sources), dst=_one(way.targets))
-        answer = post(batch, given, *args, **kwargs, **places)
+        # This frame keeps no list of errors: they hold it, and so would keep the batch.
+        answer = post(batch, calls.results_and_errors(outcomes), *args, **kwargs, **places)
     for way, values in zip(rounds, results, strict=False):
         _store(calls, way.sources, way.targets, values)
     return answer
