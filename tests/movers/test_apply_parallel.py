@@ -1,5 +1,8 @@
 """`apply_parallel` in the words of an older batchflow: `p`, lists of `src`, new `dst`, `init`."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -182,6 +185,35 @@ def test_what_is_no_probability_is_refused(p, error):
 def test_p_needs_as_many_places_as_sources():
     with pytest.raises(ArgumentValueError, match="as many components"):
         dataset().p.apply_parallel(lambda x: (x, x), src="x", dst=("x", "y"), p=0.5).next_batch(4)
+
+
+def raising(item):
+    raise ValueError(item)
+
+
+def passing(batch, results, *args, **kwargs):
+    try:
+        raise next(result for result in results if isinstance(result, Exception))
+    finally:
+        results = []
+
+
+@pytest.mark.parametrize(
+    "options", [{"src": "x"}, {"src": ["x", "y"]}, {"src": "x", "post": passing}], ids=str
+)
+@pytest.mark.parametrize("p", [None, 1, 0.5])
+def test_no_batch_is_alive_after_an_error_of_an_item(options, p):
+    gc.collect()
+    gc.disable()
+    try:
+        batch = dataset().next_batch(8)
+        gone = weakref.ref(batch)
+        with pytest.raises(ValueError):
+            batch.apply_parallel(raising, p=p, target="for", **options)
+        del batch
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # ---- a list of src

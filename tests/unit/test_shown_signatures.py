@@ -110,7 +110,9 @@ def test_joined_batches_are_not_shown():
 
 
 def test_a_load_behind_a_join_shows_no_source():
-    assert shown(DATASET.p.join(DATASET, DATASET).load) == "(fmt=None, components=None, *, dst=None)"
+    assert (
+        shown(DATASET.p.join(DATASET, DATASET).load) == "(fmt=None, components=None, *, dst=None)"
+    )
 
 
 def test_an_action_called_join_joins_nothing():

@@ -295,6 +295,7 @@ def _outcomes(
     outcomes: list[Any] = [None] * len(chosen) if not way.sources else kept
     for place, outcome in zip(called, new, strict=True):
         outcomes[place] = outcome
+    new.clear()  # frames of errors hold this list: see Failed.taken
     calls.calls, calls.ids = all_calls, ids
     return outcomes
 
