@@ -293,9 +293,8 @@ def _outcomes(
     new = make_calls(calls, target) if called else []
     kept = parts[0] if len(parts) == 1 else [*zip(*parts, strict=True)]
     outcomes: list[Any] = [None] * len(chosen) if not way.sources else kept
-    for place, outcome in zip(called, new, strict=True):
-        outcomes[place] = outcome
-    new.clear()  # frames of errors hold this list: see Failed.taken
+    for place in reversed(called):
+        outcomes[place] = new.pop()  # errors hold this frame, which may hold none: Failed.taken
     calls.calls, calls.ids = all_calls, ids
     return outcomes
 
