@@ -199,7 +199,9 @@ def passing(batch, results, *args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "options", [{"src": "x"}, {"src": ["x", "y"]}, {"src": "x", "post": passing}], ids=str
+    "options",
+    [{"src": "x"}, {"src": ["x", "y"]}, {"src": "x", "post": passing}],
+    ids=["one", "list", "post"],
 )
 @pytest.mark.parametrize("p", [None, 1, 0.5])
 def test_no_batch_is_alive_after_an_error_of_an_item(options, p):
