@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 
 from batchflow.errors import ArgumentValueError
@@ -73,6 +72,8 @@ def making_folder(folder: str) -> Iterator[str]:
             _flush_folder(inner)
         os.rename(temporary, folder)
     except BaseException:
+        import shutil  # on use: it brings all kinds of compression
+
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _flush_folder(parent)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from batchflow import inspection, legacy
+from batchflow import legacy
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import Chain
@@ -238,6 +238,8 @@ class Pipeline(Chain[BatchT_co]):
         Returns:
             The batch as it comes to the ordered section; None if an action skips it or stops.
         """
+        from batchflow import inspection  # on use, for a light import
+
         chosen = self._options(batch_size, options, endless=True)
         batch: BatchT_co | None = inspection.replay(self._program(), chosen, number)
         return batch
@@ -268,6 +270,8 @@ class Pipeline(Chain[BatchT_co]):
             ArgumentValueError: One batch cannot be taken alone, as a step regroups them.
             Exception: Whatever an action raises, with notes that say where.
         """
+        from batchflow import inspection  # on use, for a light import
+
         is_alone = batch_number is not None
         chosen = inspection.serial_options(self._ahead, batch_size, options, endless=is_alone)
         program = self._program()
@@ -321,6 +325,8 @@ class Pipeline(Chain[BatchT_co]):
         Raises:
             ArgumentValueError: A step regroups batches.
         """
+        from batchflow import inspection  # on use, for a light import
+
         return inspection.execute_for(self._program, batch, seed)
 
     # ---- variables, models, data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -101,6 +100,8 @@ def _patterns(path: Any) -> list[str]:
 
 
 def _matches(pattern: str, dirs: bool) -> Iterable[str]:
+    import glob  # on use, for a light import
+
     is_item = os.path.isdir if dirs else os.path.isfile
     # A folder may be found with a slash at its end, which would leave it without a name.
     return (found.rstrip(os.sep) for found in glob.iglob(pattern, recursive=True) if is_item(found))

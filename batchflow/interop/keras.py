@@ -9,8 +9,8 @@ caller's thread.
 Guarantees:
     - Batches come as `IndexedFeed` gives them: how often, in which order and in how many threads
       Keras reads makes no difference to them. `workers` of Keras are threads
-      (`use_multiprocessing=False`). On JAX and torch it mixes up what several of them read, so
-      there is one.
+      (`use_multiprocessing=False`), and they wait for the beginning of an epoch, for Keras starts
+      them just before it. On JAX and torch it mixes up what several of them read, so there is one.
     - `on_epoch_begin` begins an epoch, unless Keras only wants to see a batch to build a model
       after, as it does on JAX and torch. `on_epoch_end`, which Keras calls once too often, clears
       away what was made ahead and raises what is kept.
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KerasFeed", "as_py_dataset"]
 
+_BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of their epoch, at most
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
 
@@ -94,6 +95,7 @@ class _FeedReading:
         self._in_threads = sys.modules["keras"].backend.backend() == "tensorflow"
         self._caller: int | None = None  # the thread in which Keras's loop runs
         self._end: Any = None  # a batch that ends the data
+        self._is_begun = threading.Event()  # an epoch has begun, and has not ended
 
     @property
     def workers(self) -> int:
@@ -117,6 +119,9 @@ class _FeedReading:
         is_apart = self._caller not in (None, threading.get_ident())
         if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
             self._failure.forget()
+            self._is_begun.clear()
+        if _is_by_worker():
+            self._is_begun.wait(_BEGIN_SECONDS)
         try:
             values = self._feed.read(index)
             for (name, given), value in zip(self._feed.given.items(), values, strict=False):
@@ -136,9 +141,11 @@ class _FeedReading:
         self._caller = threading.get_ident()
         if not _is_a_look():
             self._feed.begin_epoch()
+        self._is_begun.set()
 
     def on_epoch_end(self) -> None:
         self._caller = None
+        self._is_begun.clear()
         self._feed.close()
         self._failure.reraise()
 
@@ -173,6 +180,11 @@ def _is_a_look() -> bool:
         if frame.f_code.co_name == "_symbolic_build":
             return True
     return False
+
+
+def _is_by_worker() -> bool:
+    """Check whether one of Keras's `workers` reads."""
+    return sys._getframe(2).f_code.co_name == "get_index"
 
 
 def _refuse_objects(name: str, given: Any, value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, did_you_mean
 from batchflow.models.adapters import adapter_of
-from batchflow.models.adapters.objects import signature_of
+from batchflow.models.adapters.base import signature_of
 
 __all__ = ["build", "is_builder", "title"]
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import random
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -231,6 +232,24 @@ def test_validation_data_may_be_another_feed(prefetch):
 def test_workers_of_keras_are_safe(prefetch, workers):
     net, data = build(), feed(prefetch=prefetch).to_keras()
     data.workers = workers
+    net.fit(data, epochs=2, shuffle=False, verbose=0)
+    assert weights(net) == weights_by_hand(2)
+
+
+@on_tensorflow
+@each_prefetch
+def test_workers_that_keras_starts_before_their_epoch_wait_for_it(prefetch, monkeypatch):
+    from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
+
+    start = OrderedEnqueuer.start
+
+    def start_and_let_them_read(self):
+        start(self)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(OrderedEnqueuer, "start", start_and_let_them_read)
+    net, data = build(), feed(prefetch=prefetch).to_keras()
+    data.workers = 2
     net.fit(data, epochs=2, shuffle=False, verbose=0)
     assert weights(net) == weights_by_hand(2)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import types
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from batchflow.errors import UnknownNameError, did_you_mean
@@ -115,3 +117,14 @@ class Adapter(ABC):
         if fetches is None:
             return logs if kwargs.get("return_dict") else self.choose(logs, "loss", "train")
         return self.choose(logs, fetches, "train")
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a callable; None for some that are built in."""
+    if inspect.isclass(function) and inspect.isfunction(function.__init__):
+        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
+        return inspect.signature(types.MethodType(function.__init__, function))
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None

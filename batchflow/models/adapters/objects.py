@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import os
 import pickle
 import types
@@ -13,9 +12,9 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.files import checked_path, replacing
-from batchflow.models.adapters.base import Adapter, Fetches
+from batchflow.models.adapters.base import Adapter, Fetches, signature_of
 
-__all__ = ["ObjectAdapter", "signature_of"]
+__all__ = ["ObjectAdapter"]
 
 _ZIP_MAGIC = b"PK"
 
@@ -109,17 +108,6 @@ class ObjectAdapter(Adapter):
             f"{self.title} cannot predict: a model that predicts in a pipeline is a Keras "
             "model, an object with a method predict(...) or anything that can be called"
         )
-
-
-def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a callable; None for some that are built in."""
-    if inspect.isclass(function) and inspect.isfunction(function.__init__):
-        # A class's own signature may be that of a `__new__` which passes everything on (Keras).
-        return inspect.signature(types.MethodType(function.__init__, function))
-    try:
-        return inspect.signature(function)
-    except ValueError:
-        return None
 
 
 def _read(result: Any) -> Any:
