@@ -115,8 +115,7 @@ class Pipeline(Chain[BatchT_co]):
         Args:
             batch_size: Items in a batch.
             lazy: Run later instead: see `run_later`.
-            options: See `RunOptions`: `shuffle`, `n_epochs`, `n_iters`, `first_epoch`,
-                `drop_last`, `prefetch`, `executor`, `n_workers`, `bar`, `seed`.
+            options: See `RunOptions`: `shuffle`, `n_epochs`, `prefetch`, `executor`, `seed`, ...
 
         Returns:
             This pipeline, whose variables and models hold the results.
