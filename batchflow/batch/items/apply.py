@@ -117,7 +117,8 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
             from batchflow.batch.items.calls import ItemCalls
 
             calls = ItemCalls(self, method.__name__, method, wrapper=per_item)
-            return _apply(calls, defaults._replace(**given), args, {**own_defaults, **kwargs})
+            options = defaults._replace(**given) if given else defaults
+            return _apply(calls, options, args, {**own_defaults, **kwargs})
 
         signature = action_signature(method, n_sources or None, words, own_defaults)
         is_async = defaults.where.for_function(method).kind == "async"

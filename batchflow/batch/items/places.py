@@ -69,6 +69,8 @@ def ways(batch: BaseBatch, src: Any, dst: Any, name: str) -> list[Way]:
         UnknownNameError: (a `KeyError`) There is no such component.
         ArgumentTypeError: `dst` does not have one place for each source in a list.
     """
+    if dst is None and src.__class__ is str and src in batch.components:  # the most frequent
+        return [Way((src,), (src,))]
     rounds = [(src[0] if isinstance(src, list) and len(src) == 1 else src, dst)]
     if isinstance(src, list) and len(src) > 1:
         places = [None] * len(src) if dst is None else dst
