@@ -459,7 +459,7 @@ def test_a_close_cancels_those_that_wait(dataset):
         next(run)
         start = time.monotonic()
         run.close()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 60
     assert cancelled
 
 
