@@ -17,8 +17,8 @@ from measure import interleaved, ratios, report, spread
 
 from batchflow import ArrayBatch
 from batchflow.batch import inbatch_parallel
-from batchflow.executors.item_processes import in_processes
 from batchflow.executors.item_threads import shutdown
+from batchflow.executors.job import in_processes
 
 ROUNDS = 40
 N_ITEMS = 256

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from batchflow.batch.current_item import current_rng
+from batchflow.batch.item_streams import current_rng
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import by_label
@@ -65,12 +65,10 @@ class BaseBatch:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         if dataset is not None:
             self.dataset = dataset
-        names = self.components
-        if names:
-            held = self.__dict__
-            for name in names:
-                if name not in held:
-                    held[name] = None
+        held = self.__dict__
+        for name in self.components:
+            if name not in held:
+                held[name] = None
         if preloaded is not None:
             self._fill(preloaded)
 

@@ -8,7 +8,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,20 +56,6 @@ _OF_RUNS = frozenset(
         *("n_workers", "prefetch", "seed", "shuffle"),
     }
 )
-
-
-class Rows(Protocol):
-    """The data that a dataset reads its batches from."""
-
-    labels: Labels | None
-
-    def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
-        """Return rows by the attribute of the batch that they become: the batch's own.
-
-        Args:
-            rows: Which.
-            index: The ids of their items.
-        """
 
 
 class Preloaded(BatchData):
@@ -131,7 +117,7 @@ class Preloaded(BatchData):
         return cls(columns, batch_class.__name__, labels)
 
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:  # noqa: ARG002
-        """Copy rows out of every container."""
+        """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
             if rows.__class__ is slice:
                 return {name: array[rows].copy() for name, array in self._columns.items()}
@@ -172,7 +158,7 @@ class Given(BatchData):
         self.labels: Labels | None = None
 
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:
-        """Read rows, and check what was read.
+        """Read the rows of the items of an index, and check what was read.
 
         Raises:
             ArgumentTypeError: It is no mapping of components to rows.
@@ -218,6 +204,9 @@ class Given(BatchData):
         return value
 
 
+Rows = Preloaded | Given  # the data that a dataset reads its batches from
+
+
 def n_given(components: Any) -> int:
     """Return the number of rows of the first component that `from_arrays` is given.
 
@@ -234,11 +223,9 @@ def n_given(components: Any) -> int:
 
 
 def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) -> Positions:
-    """Return the rows of some items of a part of a dataset.
+    """Return the rows of the items at some positions of a part of a dataset.
 
-    Args:
-        rows: The rows of all items of the part; None: the positions are the rows.
-        positions: Of the items in the part.
+    `rows` are those of all items of the part; None: the positions are the rows.
     """
     if rows is None:
         return positions

@@ -8,13 +8,24 @@ Guarantees:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from batchflow.arrays import (
+    column_array,
+    common_dtype,
+    is_column,
+    is_sparse,
+    is_table,
+    is_tensor,
+    joined_arrays,
+    package_of,
+)
 from batchflow.batch.core import PLACE, BaseBatch
-from batchflow.batch.rows import check_rows, take_rows
+from batchflow.batch.rows import check_rows, column_names, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.lookup import find_duplicates, plain
@@ -43,10 +54,8 @@ def part(batch: B, positions: Positions) -> B:
     It has the batch's class and place in a run (number, epoch, generator, source numbers), but for
     being the last of its epoch.
 
-    Args:
-        batch: The batch.
-        positions: A slice with step 1, or an int64 array of shape `(n_chosen,)` that the caller
-            leaves alone from now on.
+    The positions are a slice with step 1, or an int64 array that the caller leaves alone from now
+    on.
 
     Raises:
         ArgumentValueError: A component has no items to choose from, or the batch has an attribute
@@ -65,19 +74,10 @@ def part(batch: B, positions: Positions) -> B:
 
 
 def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
-    """Copy some rows out of what holds one for each item.
-
-    Args:
-        value: A container with `n_items` rows (see `batch/rows.py`), or None.
-        positions: Which rows: a slice with step 1 or an int64 array.
-        n_items: How many rows there are.
-        shown: The name of `value` in messages.
-
-    Returns:
-        The same kind of container; None for None.
+    """Copy some rows as `take_rows` does, out of what has one for each of `n_items` items.
 
     Raises:
-        ArgumentValueError: `value` is something else.
+        ArgumentValueError: It has not.
     """
     if value is None:
         return None
@@ -86,11 +86,7 @@ def rows_of(value: Any, positions: Positions, n_items: int, shown: str) -> Any:
 
 
 def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
-    """Make one batch of the data of several: see `Batch.merge`.
-
-    Args:
-        cls: The class of what is made.
-        batches: One batch or more, each with the components of `cls`.
+    """Make one batch of the data of one or more: see `Batch.merge`.
 
     Raises:
         ArgumentTypeError: A batch has other components.
@@ -132,7 +128,15 @@ def _data_of(batch: BaseBatch) -> dict[str, Any]:
 
 
 def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
-    """Put the values of one component, given with the sizes of their batches, in a row."""
+    """Put the values of one component, given with the sizes of their batches, in a row.
+
+    Returns:
+        An array for arrays, of a dtype that holds all values; tensors, sparse matrices and tables
+        for several of their kind; a list for anything else; None if there are none.
+
+    Raises:
+        ArgumentValueError: They cannot be put together without a change.
+    """
     values = [value for value, _ in pieces]
     empty = [place for place, value in enumerate(values) if value is None]
     if len(empty) == len(values):
@@ -142,11 +146,88 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
             f"{shown}: batch {empty[0]} of the {len(values)} to merge has no data (None), others "
             "have; fill it, or set it to None in all of them"
         )
-    from batchflow.batch.joins import join_rows  # on use, for a light import
-
     for value, n_items in pieces:
         check_rows(value, n_items, shown)
-    return join_rows(values, shown)
+    if all(isinstance(value, np.ndarray) for value in values):
+        return _concatenated(values, shown)
+    if all(map(is_column, values)) and not all(hasattr(value, "iloc") for value in values):
+        return _concatenated([column_array(value) for value in values], shown)
+    try:
+        joined = _joined_of_one_kind(values)
+    except Exception as error:
+        raise ArgumentValueError(f"{shown}: the rows cannot be merged: {error}") from error
+    if joined is not None:
+        return joined
+    if all(isinstance(value, (list, tuple, np.ndarray)) for value in values):
+        return [item for value in values for item in value]
+    kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values))
+    raise ArgumentValueError(f"{shown}: {kinds} cannot be merged; convert them to one type first")
+
+
+def _joined_of_one_kind(values: Sequence[Any]) -> Any:
+    """Return the rows of tensors, sparse matrices or tables of one package; None for others."""
+    packages = {package_of(value) for value in values}
+    same = packages.pop() if len(packages) == 1 else ""
+    if same and all(map(is_tensor, values)):
+        _check_dtypes([str(value.dtype) for value in values])
+        if same == "torch":
+            return sys.modules["torch"].cat(list(values))
+        if same == "tensorflow":
+            return sys.modules["tensorflow"].concat(list(values), 0)
+        return sys.modules["jax"].numpy.concatenate(list(values))
+    if all(map(is_sparse, values)):
+        dtype = common_dtype([value.data for value in values])
+        if dtype is None:
+            _check_dtypes([str(value.dtype) for value in values])
+        stacked = [value.astype(dtype) for value in values]
+        return sys.modules["scipy.sparse"].vstack(stacked, format="csr")
+    if same == "pandas":
+        _check_tables(values)
+        return sys.modules["pandas"].concat(list(values))
+    if same == "polars" and all(map(is_table, values)):
+        return sys.modules["polars"].concat(list(values))
+    if same == "pyarrow" and all(map(is_table, values)):
+        return sys.modules["pyarrow"].concat_tables(values)
+    return None
+
+
+def _check_dtypes(dtypes: Sequence[str]) -> None:
+    several = list(dict.fromkeys(dtypes))
+    if len(several) > 1:
+        raise TypeError(f"they are of {', '.join(several)}; convert them to one dtype first")
+
+
+def _check_tables(tables: Sequence[Any]) -> None:
+    """Refuse tables of pandas whose values would change where they are put together."""
+    if len({is_table(table) for table in tables}) > 1:
+        raise TypeError("tables and columns cannot be put together")
+    if not is_table(tables[0]):
+        _check_columns(tables)
+        return
+    names = [column_names(table) for table in tables]
+    if any(other != names[0] for other in names):
+        raise ValueError(f"they have different columns: {names[0]} and {names[1]}")
+    for place in range(len(names[0])):
+        _check_columns([table.iloc[:, place] for table in tables])
+
+
+def _check_columns(columns: Sequence[Any]) -> None:
+    plain = [np.asarray(c) for c in columns if isinstance(c.dtype, np.dtype)]
+    if plain and common_dtype(plain) is None:
+        _check_dtypes([str(column.dtype) for column in columns])
+
+
+def _concatenated(arrays: Sequence[npt.NDArray[Any]], shown: str) -> npt.NDArray[Any]:
+    shapes = [array.shape for array in arrays]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ArgumentValueError(
+            f"{shown}: items of different shapes cannot be merged: the arrays have the shapes "
+            f"{', '.join(map(str, dict.fromkeys(shapes)))}. Resize the items first, or use lists"
+        )
+    try:
+        return joined_arrays(arrays)
+    except TypeError as error:
+        raise ArgumentValueError(f"{shown}: the arrays cannot be merged: {error}") from None
 
 
 def _merged_ids(batches: Sequence[BaseBatch]) -> tuple[DatasetIndex, npt.NDArray[Any] | None]:

@@ -87,10 +87,7 @@ def n_rows(value: Any) -> int | None:
 def as_rows(value: Any, shown: str, *, reads_tensors: bool = False) -> Any:
     """Make a container of rows of a value, for a component of any batch class.
 
-    Args:
-        value: Anything.
-        shown: Its name in messages.
-        reads_tensors: Whether a list of tensors, or of images, becomes an array.
+    A list of tensors, or of images, becomes an array only where `reads_tensors` says so.
 
     Returns:
         An array for arrays, lists and columns of tables; tensors, sparse matrices, tables and lazy
@@ -133,12 +130,6 @@ def array_rows(
 ) -> npt.NDArray[Any]:
     """Make an array with one row for each of `n_items` items, as an `ArrayBatch` holds them.
 
-    Args:
-        value: An array, something that NumPy converts, a list of items.
-        n_items: The length that the first axis must have.
-        shown: Its name in messages.
-        ids: The ids of the items, for messages.
-
     Returns:
         An array of shape `(n_items, ...)`: `value` itself where it is one.
 
@@ -159,17 +150,17 @@ def array_rows(
     else:
         rows = as_rows(value, shown)
         if n_rows(rows) == n_items and not isinstance(rows, np.ndarray):  # not read to be refused
-            rows = _table_array(rows) if is_table(rows) else _read_whole(rows, shown)
+            if is_table(rows):
+                rows = _table_array(rows)
+            else:
+                whole = slice(0, len(rows))
+                rows = read_rows(rows, whole, shown) if is_lazy(rows) else plain_array(rows)
         array = rows
     if len(array) != n_items:
         raise ArgumentValueError(
             f"{shown}: expected {n_items} items, got {len(array)} (shape {tuple(array.shape)})"
         )
     return array
-
-
-def _read_whole(rows: Any, shown: str) -> npt.NDArray[Any]:
-    return read_rows(rows, slice(0, len(rows)), shown) if is_lazy(rows) else plain_array(rows)
 
 
 def _refusal(value: Any, shown: str) -> str:
@@ -243,18 +234,9 @@ def check_rows(value: Any, n_items: int, shown: str) -> None:
     Raises:
         ArgumentValueError: It is not.
     """
-    is_rows = isinstance(value, (list, tuple)) or (
-        n_rows(value) is not None
-        and (
-            isinstance(value, np.ndarray)
-            or is_tensor(value)
-            or is_sparse(value)
-            or is_table(value)
-            or is_column(value)
-            or is_lazy(value)
-        )
-    )
-    if not is_rows:
+    kinds = (is_tensor, is_sparse, is_table, is_column, is_lazy)
+    is_rows = isinstance(value, np.ndarray) or any(is_kind(value) for is_kind in kinds)
+    if not isinstance(value, (list, tuple)) and (n_rows(value) is None or not is_rows):
         raise ArgumentValueError(
             f"{shown}: expected an array or a list with one row for each of {n_items} items, got "
             f"{type(value).__name__} {value!r:.60}, which cannot be divided among items. Keep "
@@ -267,12 +249,7 @@ def check_rows(value: Any, n_items: int, shown: str) -> None:
 
 
 def take_rows(value: Any, positions: Positions, shown: str) -> Any:
-    """Copy some rows out of a container.
-
-    Args:
-        value: An array of shape `(n_items, ...)`, a list, another container, or None.
-        positions: Which rows: a slice with step 1 or an int64 array.
-        shown: The name of `value` in messages.
+    """Copy the rows at some positions, a slice with step 1 or an int64 array, of a container.
 
     Returns:
         The same kind of container (an array of a lazy one); None for None.

@@ -91,13 +91,7 @@ def collected_writes(batch: BaseBatch) -> Iterator[None]:
 
 
 def written(container: Any, place: Any, value: Any, shown: str) -> Any:
-    """Write to a place in a container.
-
-    Args:
-        container: An array, a list, a tensor of torch.
-        place: A position, or whatever selects elements of an array.
-        value: The new value.
-        shown: The name of the container in messages.
+    """Write to a place, whatever selects elements, in an array, a list or a tensor of torch.
 
     Returns:
         The container; or, where its type cannot hold the value, a wider one with all its values.

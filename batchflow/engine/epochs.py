@@ -25,19 +25,13 @@ __all__ = ["Epoch", "Epochs"]
 
 
 class Reading(Protocol[BatchT_co]):
-    """A run that tells where its epochs end."""
+    """A run that tells where its epochs end: see the methods of `Run`."""
 
     _end: str | None
 
-    def _take(self) -> BatchT_co | EpochEnd:
-        """Return the next batch, or the end of an epoch whose last batch was skipped.
+    def _take(self) -> BatchT_co | EpochEnd: ...
 
-        Raises:
-            StopIteration: The run has ended.
-        """
-
-    def _leave(self, epoch: int) -> None:
-        """Let an epoch come next, whatever is left of those before it."""
+    def _leave(self, epoch: int) -> None: ...
 
 
 class Epoch(Generic[BatchT_co]):
@@ -79,13 +73,7 @@ class Epoch(Generic[BatchT_co]):
 
 
 class Epochs(Generic[BatchT_co]):
-    """Goes through the epochs of a run. Made by `run.epochs()`.
-
-    Args:
-        run: The run.
-        first: The number of its first epoch.
-        n_epochs: How many there are; None if there is no end.
-    """
+    """Goes through the epochs of a run. Made by `run.epochs()`."""
 
     def __init__(self, run: Reading[BatchT_co], first: int, n_epochs: int | None) -> None:
         self._run = run

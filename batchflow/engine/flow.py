@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch import Batch
@@ -26,12 +25,7 @@ __all__ = ["ReadyGraph", "start"]
 
 
 def start(graph: RunGraph, loop: Any) -> ReadyGraph:
-    """Make variables and static models, in the thread that asks for the first batch.
-
-    Args:
-        graph: The graph of a run.
-        loop: The event loop for coroutines, or None.
-    """
+    """Make variables and static models, in the thread that asks for the first batch."""
     graph.set_up(loop)
     ready = ReadyGraph(graph, loop)
     if graph.options is not None:
@@ -41,10 +35,6 @@ def start(graph: RunGraph, loop: Any) -> ReadyGraph:
 
 class ReadyGraph:
     """The graph of a run, made ready in the thread that starts it.
-
-    Args:
-        graph: The graph.
-        loop: The event loop for coroutines, or None.
 
     Attributes:
         steps: The steps, ready.
@@ -98,19 +88,14 @@ class ReadyGraph:
         return made
 
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
-        """Take one batch through all steps. For any thread, but for ordered steps.
-
-        Args:
-            batch: The batch.
-            pipeline: Its `pipeline` behind the parallel steps.
-        """
+        """Take one batch through all steps. For any thread, but for ordered steps."""
         stage, note = self._graph.stages[0], self._graph.notes.in_section
         done = self.prefix.through(batch)
         if done is not None:
             done.pipeline = pipeline
         if done is not None and stage.section:
-            section = partial(run_steps, done, self.steps.of(stage.section), note)
-            done = holding(self._graph.locks(), section)
+            section = self.steps.of(stage.section)
+            done = holding(self._graph.locks(), run_steps, done, section, note)
         if done is not None and stage.suffix:
             done = run_steps(done, self.steps.of(stage.suffix), note)
         return done

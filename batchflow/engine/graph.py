@@ -52,11 +52,8 @@ class RunGraph:
         length: Whether somebody counts on the number of batches that come out.
 
     Attributes:
-        program: The pipeline.
-        options: As given.
         seed: The seed of everything random in the run.
         schedule: The source batches; only where there are options.
-        length: As given, or a new one.
         notes: Makes the notes of errors.
         marks_epochs: Whether somebody has to know where epochs end. To be set before the start.
         stages: The steps, cut at the regroupings.
@@ -206,9 +203,7 @@ class RunGraph:
     def set_up(self, loop: Any, done: set[PipelineState] | None = None) -> None:
         """Make the variables, and take the steps that come before the first batch.
 
-        Args:
-            loop: The event loop for coroutines, or None.
-            done: The states of the pipelines for which this is done: each is set up once.
+        `done` has the states of the pipelines for which this is done: each is set up once.
         """
         done = set() if done is None else done
         if self._state in done:
@@ -244,11 +239,7 @@ class RunGraph:
                     take_hooks(self.program, "after", self.rng_key, loop)
 
     def begin(self, n_epochs: int, n_batches: int = 0) -> None:
-        """Let the batches begin behind some epochs of one long run, and some batches more.
-
-        Raises:
-            ArgumentValueError: Where others begin cannot be found out.
-        """
+        """Let the batches begin behind some epochs of one long run, and some batches more."""
         schedule, first = self.schedule, self._origin + n_batches
         first += n_epochs * schedule.batches_per_epoch
         if schedule.end is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from batchflow.engine.preparation.arguments import awaited, make_step
@@ -17,18 +16,9 @@ __all__ = ["take_hooks"]
 
 
 def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: Any) -> None:
-    """Take the steps of one moment, in this thread.
-
-    Args:
-        program: The pipeline.
-        moment: `"once"`, `"before"` or `"after"`.
-        rng_key: The key of their randomness.
-        loop: The event loop for coroutines, or None.
+    """Take the steps of one moment (`"once"`, `"before"` or `"after"`), in this thread.
 
     `SkipBatch` ends the steps of the moment: there is no batch to skip.
-
-    Raises:
-        Exception: Whatever a step raises, with a note that says where.
     """
     steps: tuple[BoundStep, ...] = getattr(program.plan.hooks, moment)
     if not steps:
@@ -56,4 +46,4 @@ def _take(bound: BoundStep, program: Program, at: Any, loop: Any) -> None:
         model = program.models[bound.model]
         model_for = lambda _: model  # noqa: E731
         locks = [program.models.slot(bound.model).lock]
-    holding(locks, partial(make_step(bound, function, bound.args, model_for), at))
+    holding(locks, make_step(bound, function, bound.args, model_for), at)

@@ -123,12 +123,7 @@ class RunOptions:
         )
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, RunOptions):
-            return NotImplemented
-        return all(
-            same_value(getattr(self, field.name), getattr(other, field.name))
-            for field in fields(self)
-        )
+        return isinstance(other, RunOptions) and same_value(vars(self), vars(other))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -293,8 +288,10 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
         n_workers = n_workers or max(1, min(prefetch, MAX_THREADS))
         prefetch = 0 if executor == "serial" else prefetch
     else:
-        count = _workers_of(executor)
-        n_workers = n_workers or count or cpu_count()
+        from batchflow.executors.backends.kinds import refuse_fork, worker_count  # on use
+
+        refuse_fork(executor)
+        n_workers = n_workers or worker_count(executor) or cpu_count()
         prefetch = 2 * n_workers if prefetch is None else prefetch
         if prefetch == 0:
             raise ArgumentValueError(
@@ -302,14 +299,6 @@ def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{executor!r:.60}; leave one of them out"
             )
     return {"executor": executor, "prefetch": prefetch, "n_workers": n_workers}
-
-
-def _workers_of(executor: Any) -> int | None:
-    """Refuse an executor that forks, and give the number of its workers, if it tells."""
-    from batchflow.executors.backends.kinds import refuse_fork, worker_count  # on use
-
-    refuse_fork(executor)
-    return worker_count(executor)
 
 
 def _checked_executor(executor: Any) -> Any:

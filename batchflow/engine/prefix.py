@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["Prefix", "Segment"]
 
 
+@dataclass(eq=False)
 class Prefix:
     """The parallel steps of one pipeline in one run.
 
-    Args:
+    Attributes:
         source: The source of its batches; None where they are given.
         batch_class: The class of its batches.
         segments: The steps, in rows: up to the first regrouping, behind it, and so on.
@@ -43,39 +45,25 @@ class Prefix:
         n_batches: The number of source batches of the run; None if it is endless.
         schedule: The source batches, or None.
         notes: Makes the notes of errors.
-
-    Attributes:
         marks_epochs: Whether somebody has to know where epochs end.
         view: The `pipeline` of its batches.
         loop: The event loop for coroutines, or None.
     """
 
-    def __init__(
-        self,
-        *,
-        source: Source | None,
-        batch_class: type[Batch],
-        segments: Sequence[Sequence[Bound]],
-        joined: Sequence[tuple[Joined, Prefix]],
-        rng_key: tuple[int, ...],
-        n_batches: int | None,
-        schedule: Schedule | None,
-        notes: ReplayNotes,
-    ) -> None:
-        self.source = source
-        self.batch_class = batch_class
-        self.segments = segments
-        self.joined = joined
-        self.rng_key = rng_key
-        self.n_batches = n_batches
-        self.schedule = schedule
-        self.marks_epochs = False
-        self.notes = notes
-        self.view: PipelineView | None = None
-        self.loop: Any = None
-        self._steps: Sequence[Sequence[ReadyStep]] = ()
-        self._facts: dict[str, Any] = {}
-        self._read: Callable[..., Batch] = _no_source
+    source: Source | None
+    batch_class: type[Batch]
+    segments: Sequence[Sequence[Bound]]
+    joined: Sequence[tuple[Joined, Prefix]]
+    rng_key: tuple[int, ...]
+    n_batches: int | None
+    schedule: Schedule | None
+    notes: ReplayNotes
+    marks_epochs: bool = False
+    view: PipelineView | None = None
+    loop: Any = None
+    _steps: Sequence[Sequence[ReadyStep]] = ()
+    _facts: Mapping[str, Any] = field(default_factory=dict)
+    _read: Callable[..., Batch] = field(default_factory=lambda: _no_source)
 
     def __getstate__(self) -> Mapping[str, Any]:
         # The order stays: it may be a function of the user's, and tickets say what is in a batch.
@@ -98,15 +86,7 @@ class Prefix:
         *,
         marks_epochs: bool,
     ) -> Prefix:
-        """Return the same prefix with what it needs to work.
-
-        Args:
-            steps: The ready steps of each segment.
-            view: The `pipeline` of its batches.
-            loop: The event loop for coroutines, or None.
-            joined: The joined pipelines, ready.
-            marks_epochs: Whether somebody has to know where epochs end.
-        """
+        """Return the same prefix with what it needs to work: see its attributes."""
         ready = self.travelling(view, joined)
         ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
         facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
@@ -117,11 +97,7 @@ class Prefix:
 
     @property
     def given_source(self) -> Source:
-        """The source of its batches.
-
-        Raises:
-            ArgumentValueError: There is no dataset.
-        """
+        """The source of its batches; an error where there is none."""
         return _no_source() if self.source is None else self.source
 
     # ---- for any thread

@@ -87,15 +87,11 @@ def shard_word(source: Source | None) -> int:
 
 
 def refuse_derived_shard(pipeline: Any, options: RunOptions) -> None:
-    """Refuse a shard inside of another pipeline whose order is derived from that one's.
-
-    Raises:
-        ArgumentValueError: It is one.
-    """
+    """Refuse a shard inside of another pipeline whose order is derived from that one's."""
     ahead: dict[str, Any] = dict(pipeline._ahead[1]) if pipeline._ahead else {}
     own = ahead.get("shuffle", True)
-    is_own = own is False or (not isinstance(own, bool) and (callable(own) or own is not None))
-    if pipeline._source.shard_spec is not None and options.shuffle is not False and not is_own:
+    is_derived = options.shuffle is not False and (own is True or own is None)
+    if pipeline._source.shard_spec is not None and is_derived:
         raise ArgumentValueError(
             "a shard inside of another pipeline has an order derived from that one's, so that "
             "shards overlap; give it one of its own: .run_later(shuffle=1)"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from functools import cached_property
 from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Protocol, Self, cast
+from typing import Generic, Protocol, Self, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
@@ -30,9 +30,6 @@ from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
 from batchflow.executors.loop import EventLoop, PrivateLoop
-
-if TYPE_CHECKING:
-    from batchflow.executors.threads import Borrowed, ThreadExecutor
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
@@ -91,7 +88,8 @@ class Run(Generic[BatchT_co]):
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
         context.run(in_parallel.set, True)
-        self._loop = _loop_for(options) if self._graph.is_async else None
+        make_loop = PrivateLoop if options.executor == "serial" else EventLoop
+        self._loop = make_loop() if self._graph.is_async else None
         self._workers = _workers_for(options, self._graph, context)
         self._numbers = numbers
         stream = _stream(self._graph, self._workers, self._loop, observer, numbers, self._course)
@@ -162,7 +160,7 @@ class Run(Generic[BatchT_co]):
         return batch  # type: ignore[return-value]
 
     def _take(self) -> BatchT_co | EpochEnd:
-        """Return the next batch; or, if `epochs` was called, the end of an epoch without one."""
+        """Return the next batch, or the end of an epoch whose last batch was skipped."""
         return self.__next__(tells_ends=True)
 
     def _leave(self, epoch: int) -> None:
@@ -302,25 +300,19 @@ class _Course:
         return graph.schedule.n_batches != 0
 
 
-def _loop_for(options: RunOptions) -> EventLoop | PrivateLoop:
-    return PrivateLoop() if options.executor == "serial" else EventLoop()
-
-
 def _workers_for(options: RunOptions, graph: RunGraph, context: contextvars.Context) -> Workers:
-    n_segments = graph.n_segments
-    if options.is_far and options.prefetch:
+    n_segments, executor = graph.n_segments, options.executor
+    if not options.prefetch:
+        return Workers(None, 0, n_segments, context)
+    if options.is_far:
         from batchflow.engine.remote.workers import RemoteWorkers  # on use
 
         return RemoteWorkers(options, graph.prefixes, n_segments, context)
-    executor = _executor_for(options) if options.prefetch else None
-    return Workers(executor, options.prefetch, n_segments, context)
-
-
-def _executor_for(options: RunOptions) -> ThreadExecutor | Borrowed:
     from batchflow.executors.threads import Borrowed, ThreadExecutor  # on use
 
-    given, n_workers = options.executor, options.n_workers
-    return ThreadExecutor(n_workers) if given == "threads" else Borrowed(given, n_workers)
+    n_workers = options.n_workers
+    own = ThreadExecutor(n_workers) if executor == "threads" else Borrowed(executor, n_workers)
+    return Workers(own, options.prefetch, n_segments, context)
 
 
 def _stream(
@@ -367,9 +359,7 @@ def _stream(
 def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
-    Args:
-        graph: The graph of the run.
-        make_loop: Makes what runs the coroutines among them; or gives None: there are none.
+    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
     """
     earlier = sys.exception()
     loop = make_loop()

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from batchflow.batch import Batch
@@ -21,7 +20,7 @@ from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch
 
-__all__ = ["holding", "in_order"]
+__all__ = ["finished", "holding", "in_order"]
 
 T = TypeVar("T")
 
@@ -57,32 +56,42 @@ def in_order(
             yield held.pop()
         return
     for batch in batches:
-        if isinstance(batch, EpochEnd):
-            yield batch
-            continue
-        batch.pipeline = pipeline
-        done: Batch | None = batch
-        try:
-            if section:
-                done = holding(locks, partial(run_steps, batch, section, replay_note))
-            if rest and done is not None:
-                done = run_steps(done, rest, replay_note)
-        except SkipBatch:
-            if batch._closes:
-                yield EpochEnd()
-            continue
-        held.append(done)  # type: ignore[arg-type]
-        del batch, done
-        yield held.pop()
+        if batch.__class__ is not EpochEnd:
+            batch.pipeline = pipeline  # type: ignore[union-attr]
+        done = [finished(batch, section, rest, locks, replay_note)]
+        del batch
+        if done[0] is not None:
+            yield done.pop()  # type: ignore[misc]
 
 
-def holding(locks: Sequence[Any], work: Callable[[], T]) -> T:
+def finished(
+    item: Batch | EpochEnd,
+    section: Sequence[ReadyStep],
+    rest: Sequence[ReadyStep],
+    locks: Sequence[Any],
+    replay_note: ReplayNote,
+) -> Batch | EpochEnd | None:
+    """Take one batch through the section and what follows it; None if it is skipped."""
+    if isinstance(item, EpochEnd):
+        return item
+    done: Batch | None = item
+    try:
+        if section:
+            done = holding(locks, run_steps, item, section, replay_note)
+        if rest and done is not None:
+            done = run_steps(done, rest, replay_note)
+    except SkipBatch:
+        return EpochEnd() if item._closes else None
+    return done
+
+
+def holding(locks: Sequence[Any], work: Callable[..., T], *args: Any) -> T:
     """Do some work with all the locks held.
 
     Nested `with` statements: an interrupt cannot come between taking a lock and being ready to
     free it.
     """
     if not locks:
-        return work()
+        return work(*args)
     with locks[0]:
-        return holding(locks[1:], work)
+        return holding(locks[1:], work, *args) if len(locks) > 1 else work(*args)

@@ -27,11 +27,9 @@ from batchflow.plan import Variable
 class Reader(Protocol[BatchT_co]):
     """An open run, as far as it is of interest here."""
 
-    def __next__(self) -> BatchT_co:
-        """Return the next batch."""
+    def __next__(self) -> BatchT_co: ...
 
-    def close(self) -> None:
-        """End it."""
+    def close(self) -> None: ...
 
 
 __all__ = ["PipelineState", "PipelineView"]
@@ -58,7 +56,7 @@ class PipelineState(Generic[BatchT_co]):
         setting_up: Held while they are taken.
         reader: The open run of `next_batch` and its options, or None.
         trained: The runs that have trained models; None: a warning of them has been given. See
-            `again.py`.
+            `retraining.py`.
     """
 
     def __init__(self, declared: Iterable[Variable]) -> None:
@@ -84,11 +82,7 @@ class PipelineState(Generic[BatchT_co]):
         return name in self._declared
 
     def get(self, name: str) -> Any:
-        """Return the value of a variable, made now if it is not there yet.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) It is not declared.
-        """
+        """Return the value of a variable, made now if it is not there yet."""
         try:
             return self._values[name]
         except KeyError:
@@ -98,11 +92,7 @@ class PipelineState(Generic[BatchT_co]):
                 return self._values[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Set the value of a variable.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) It is not declared.
-        """
+        """Set the value of a variable."""
         self.declaration(name)
         self._values[name] = value
 
@@ -117,11 +107,7 @@ class PipelineState(Generic[BatchT_co]):
     def open_reader(
         self, options: RunOptions, make: Callable[[], Reader[BatchT_co]]
     ) -> Reader[BatchT_co]:
-        """Return the open run of `next_batch`, made now if there is none.
-
-        Raises:
-            ArgumentValueError: It was made with other options.
-        """
+        """Return the open run of `next_batch`, made now if there is none."""
         with self._guard:
             if self.reader is None:
                 self.reader = options, make()
@@ -133,12 +119,7 @@ class PipelineState(Generic[BatchT_co]):
             return self.reader[1]
 
     def view(self, pipeline: Any, written: Collection[str]) -> PipelineView:
-        """Make the view that parallel actions get: the variables as they are now.
-
-        Args:
-            pipeline: The pipeline.
-            written: The variables that some step writes.
-        """
+        """Make the view that parallel actions get; `written`: the variables that steps write."""
         constant = {n: _frozen(self.get(n)) for n in self._declared if n not in written}
         return PipelineView(pipeline, constant, written)
 
@@ -155,14 +136,7 @@ class PipelineState(Generic[BatchT_co]):
             self._models.update(made)
 
     def reset(self, what: Collection[str]) -> None:
-        """Forget what runs have left; the next need, or the next run, makes it anew.
-
-        Args:
-            what: Names of parts, as `Pipeline.reset` takes them; none: the open run alone.
-
-        Raises:
-            ArgumentValueError: There is no such part.
-        """
+        """Forget what runs have left: see `Pipeline.reset`. No name means the open run alone."""
         parts: set[str] = set()
         for name in what or ("iter",):
             if not isinstance(name, str) or name not in _RESETS:
@@ -171,8 +145,12 @@ class PipelineState(Generic[BatchT_co]):
                     hint = f" One by one: reset({', '.join(map(repr, name))})"
                 raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
             parts.update(_RESETS[name])
-        if "iter" in parts:
-            self._close_reader()
+        with self._guard:
+            reader = self.reader
+            if "iter" in parts:
+                self.reader = None
+        if "iter" in parts and reader is not None:
+            reader[1].close()
         with self._guard:
             if "variables" in parts:
                 self._values.clear()
@@ -180,12 +158,6 @@ class PipelineState(Generic[BatchT_co]):
                 self._models.clear()
                 self.trained = self.trained and {}
             self.is_set_up = self.is_set_up and parts == {"iter"}
-
-    def _close_reader(self) -> None:
-        with self._guard:
-            reader, self.reader = self.reader, None
-        if reader is not None:
-            reader[1].close()
 
     def declaration(self, name: str) -> Variable:
         """Return the declaration of a variable.
@@ -265,11 +237,7 @@ class PipelineView:
         return frozenset([*self._values, *self._written])
 
     def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
-        """Refuse.
-
-        Raises:
-            ArgumentValueError: Always.
-        """
+        """Refuse."""
         raise ArgumentValueError(
             f"a parallel action cannot set the variable {name!r}: the order of the batches is not "
             "defined there. Mark the action @action(singleton=True)"

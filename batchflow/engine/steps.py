@@ -100,27 +100,21 @@ def explain(
     Nothing that goes wrong with them may hide the error itself.
     """
     with suppress(Exception):
-        _add_notes(error, step, batch, replay_note)
+        if isinstance(step, Step):  # a chance has steps of its own, which say it
+            add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
+            for hint in _hints(error, step, batch):
+                add_note_once(error, hint)
+        if batch.number is not None:
+            sources, foreign = batch.source_numbers, batch._foreign
+            made_of = () if batch._sources is None else sources
+            facts = batch_facts(batch.number, batch.epoch, batch.source_ids, made_of, foreign)
+            add_note_once(error, facts)
+            if sources and foreign is None:
+                add_note_once(error, replay_note(sources))
         having = keeps_batch.get()
         if having is not None and not any(error is other for other in having):
             having.append(error)
             error.batch = batch  # type: ignore[attr-defined]
-
-
-def _add_notes(
-    error: BaseException, step: Step | Chance | None, batch: Batch, replay_note: ReplayNote
-) -> None:
-    if isinstance(step, Step):  # a chance has steps of its own, which say it
-        add_note_once(error, f"in the action {step.name!r}, chained at {step.where}")
-        for hint in _hints(error, step, batch):
-            add_note_once(error, hint)
-    if batch.number is not None:
-        sources = batch.source_numbers
-        made_of = () if batch._sources is None else sources
-        facts = batch_facts(batch.number, batch.epoch, batch.source_ids, made_of, batch._foreign)
-        add_note_once(error, facts)
-        if sources and batch._foreign is None:
-            add_note_once(error, replay_note(sources))
 
 
 # What the variables of a pipeline are for a parallel action, where they hold a list and their like.

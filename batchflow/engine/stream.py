@@ -62,13 +62,7 @@ def in_turn(work: Work, tickets: Iterator[Any], context: Context) -> Generator[A
 
 
 def parallel(
-    work: Work,
-    tickets: Iterator[Any],
-    context: Context,
-    executor: Executor | Borrowed,
-    ahead: int,
-    *,
-    is_staged: bool = False,
+    work: Work, tickets: Iterator[Any], context: Context, executor: Executor | Borrowed, ahead: int
 ) -> Generator[Any, None, None]:
     """Work on up to `ahead` batches that have not been taken yet.
 
@@ -79,38 +73,39 @@ def parallel(
         context: Each task runs in a copy of it.
         executor: Where the tasks run.
         ahead: The most batches that are begun and not taken.
-        is_staged: Whether taking a ticket is waiting for the stage before.
 
     Yields:
         The batches, in order.
     """
-    halt = Halt()
+    halt, source, pace = Halt(), _Tickets(tickets), Pace(ahead)
     pending: deque[Future[_Made]] = deque()
-    source = _Stage(tickets) if is_staged else _Tickets(tickets)
-    pace = Pace(ahead)
 
-    def fill() -> None:
-        """Hand over as many batches as may be begun now."""
-        while len(pending) < ahead and (ticket := source.take()) is not None:
+    def fill() -> float:
+        """Hand over as many batches as may be begun now; return the seconds that tickets took."""
+        seconds = 0.0
+        while pace.hands_over and len(pending) < ahead:
+            start, ticket = perf_counter(), source.take()
+            seconds += perf_counter() - start
+            if ticket is None:
+                break
             pending.append(executor.submit(context.copy().run, _timed, work, ticket, halt))
+        return seconds
 
     try:
         while True:
+            ticket = None if pending or pace.hands_over else source.take()
             start = perf_counter()
-            if pace.hands_over:
-                fill()
-            if pending:
-                *made, worked = result_of(pending.popleft())
-                if pace.hands_over:
-                    fill()
-                seconds = perf_counter() - start - source.seconds
-            elif (ticket := source.take()) is not None:
+            if ticket is not None:
                 made = [context.copy().run(work, ticket, halt)]
-                seconds = worked = perf_counter() - start - source.seconds
-                del ticket
+                seconds = worked = perf_counter() - start
+                ticket = None  # it may be the batch itself
             else:
-                break
-            source.seconds = 0.0
+                start += fill()
+                if not pending:
+                    break
+                *made, worked = result_of(pending.popleft())
+                start += fill()
+                seconds = perf_counter() - start
             pace.record(seconds, worked)
             if made[0] is not None:
                 yield made.pop()
@@ -126,23 +121,17 @@ def elsewhere(
     collect: Callable[[Any, Future[Any]], Any],
     tickets: Iterator[Any],
     ahead: int,
-    *,
-    is_staged: bool = False,
 ) -> Generator[Any, None, None]:
     """Let others work on up to `ahead` batches that have not been taken yet.
 
     Args:
         submit: Hands a ticket over; never waits.
-        collect: Waits for what has become of a ticket, and gives the batch; None if it is skipped.
+        collect: Waits for what has become of a ticket: the batch; None if it is skipped.
         tickets: As for `parallel`.
-        ahead: As for `parallel`.
-        is_staged: As for `parallel`.
-
-    Yields:
-        The batches, in order.
+        ahead: The most batches that are begun and not taken.
     """
     pending: deque[tuple[Any, Future[Any]]] = deque()
-    source = _Stage(tickets) if is_staged else _Tickets(tickets)
+    source = _Tickets(tickets)
 
     def fill() -> None:
         while len(pending) < ahead and (ticket := source.take()) is not None:
@@ -162,16 +151,11 @@ def elsewhere(
 
 
 class _Tickets:
-    """Takes one ticket after the other. An error of their source waits for its turn.
-
-    Attributes:
-        seconds: The time that taking them has cost since it was set to 0, where that is long.
-    """
+    """Takes one ticket after the other. An error of their source waits for its turn."""
 
     def __init__(self, tickets: Iterator[Any]) -> None:
         self._tickets = tickets
         self._error: Exception | None = None
-        self.seconds = 0.0
 
     def take(self) -> Any:
         """Return the next ticket; None if there is none, or none that could be made."""
@@ -190,16 +174,6 @@ class _Tickets:
                 raise self._error
             finally:
                 self._error = None  # it holds this frame: no circle
-
-
-class _Stage(_Tickets):
-    """The same, where taking one is waiting for the stages before."""
-
-    def take(self) -> Any:
-        start = perf_counter()
-        ticket = super().take()
-        self.seconds += perf_counter() - start
-        return ticket
 
 
 def _timed(work: Work, ticket: Any, halt: Halt) -> _Made:

@@ -58,12 +58,7 @@ class Workers:
         """Begin, when the prefixes of the run are ready."""
 
     def spread(self, segment: Segment, items: Iterator[Any]) -> Iterator[Any]:
-        """Work on items, in order.
-
-        Args:
-            segment: The work to do on each.
-            items: Tickets, or, for a segment behind a regrouping, batches.
-        """
+        """Work on tickets, or, for a segment behind a regrouping, on batches, in order."""
         ahead = next(self._parts)
         if ahead == 0:
             return self.also_close(in_turn(segment.work, items, self._context))
@@ -73,16 +68,8 @@ class Workers:
         self, segment: Segment, items: Iterator[Any], ahead: int
     ) -> Generator[Any, None, None]:
         """Work on up to `ahead` items at once."""
-        if self._executor is None:
-            return in_turn(segment.work, items, self._context)
-        return parallel(
-            segment.work,
-            items,
-            self._context,
-            self._executor,
-            ahead,
-            is_staged=segment.place > 0,
-        )
+        executor: Any = self._executor  # there is one where `prefetch` is not 0
+        return parallel(segment.work, items, self._context, executor, ahead)
 
     def also_close(self, stage: Generator[Any, None, None]) -> Iterator[Any]:
         """Let `close` end a generator."""

@@ -46,13 +46,7 @@ def sendable(error: BaseException, dumps: Dumps) -> Any:
 
 
 def _ready(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
-    """Return a form of an error that can be packed, with the errors that led to it.
-
-    Args:
-        error: The error.
-        dumps: Packs it.
-        outer: The errors that it has led to, or is a member of.
-    """
+    """Return such a form; `outer` are the errors that it has led to, or is a member of."""
     outer = (*outer, id(error))
     form = _form(error, dumps, outer)
     before = {
@@ -62,13 +56,13 @@ def _ready(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
         and id(other) not in outer
         and len(outer) < MAX_DEPTH
     }
-    return _Linked(form, before, error.__suppress_context__) if before else form
+    return _Form(_linked, form, before, error.__suppress_context__) if before else form
 
 
 def _form(error: BaseException, dumps: Dumps, outer: tuple[int, ...]) -> Any:
     slots = _slots_of(error)
-    forms = [_Bare(error, slots)] if slots else [error, _Bare(error, slots)]  # pickle forgets slots
-    for form in forms:
+    bare = _Form(_rebuilt, type(error), error.args, error.__dict__, slots)
+    for form in [bare] if slots else [error, bare]:  # pickle forgets slots
         if (unpacked := _unpacked(form, dumps)) is not None and type(unpacked) is type(error):
             return form
     with suppress(Exception):  # an attribute, or a text, that only raises
@@ -98,23 +92,20 @@ def error_line(error: BaseException) -> str:
     return list(said.format_exception_only())[-1].strip()
 
 
-class _Bare:
-    """Unpacks as an error whose constructor cannot make it of its `args`."""
+class _Form:
+    """Unpacks as what a function makes of its arguments."""
 
-    def __init__(self, error: BaseException, slots: dict[str, Any]) -> None:
-        self._error, self._slots = error, slots
+    def __init__(self, make: Callable[..., BaseException], *args: Any) -> None:
+        self._reduced = make, args
 
     def __reduce__(self) -> tuple[Any, ...]:
-        error = self._error
-        return _rebuilt, (type(error), error.args, error.__dict__, self._slots)
+        return self._reduced
 
 
 def _rebuilt(
-    kind: type[BaseException],
-    args: tuple[Any, ...],
-    state: dict[str, Any],
-    slots: dict[str, Any],
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], slots: dict[str, Any]
 ) -> BaseException:
+    """Make an error without its constructor, which may take something else than its `args`."""
     try:
         error = kind.__new__(kind, *args)
     except TypeError:  # its own `__new__`
@@ -132,19 +123,10 @@ def _slots_of(error: BaseException) -> dict[str, Any]:
     return {name: getattr(error, name) for name in names if hasattr(error, name)}
 
 
-class _Linked:
-    """Unpacks as an error, with the errors that led to it."""
-
-    def __init__(self, form: Any, before: dict[str, Any], hides_context: bool) -> None:
-        self._parts = form, before, hides_context
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _linked, self._parts
-
-
 def _linked(
     error: BaseException, before: dict[str, BaseException], hides_context: bool
 ) -> BaseException:
+    """Give an error the errors that led to it."""
     for name, other in before.items():
         BaseException.__setattr__(error, name, other)
     BaseException.__setattr__(error, "__suppress_context__", hides_context)
@@ -171,13 +153,13 @@ class _Parts:
         problem = _problem(value, self._dumps)
         if problem is None:
             return value
-        self._replaced.append(f"{name}, of type {type(value).__name__} ({error_line(problem)})")
+        self._replaced.append(_described(name, value, problem))
         try:
             return repr(value)
         except Exception:
             return f"<{type(value).__name__}>"
 
-    def rebuilt_as(self, kind: type[BaseException]) -> _Rebuilt:
+    def rebuilt_as(self, kind: type[BaseException]) -> _Form:
         """Return what unpacks as an error of its class, or of a base class."""
         args, notes, slots = self._args, list(self._state.get("__notes__", ())), self._slots
         if self._replaced:
@@ -189,17 +171,7 @@ class _Parts:
             state, slots = {**state, **slots}, {}
             if kind.__str__ is not type(self._error).__str__:
                 args = (error_line(self._error),)
-        return _Rebuilt(kind, args, state, slots)
-
-
-class _Rebuilt:
-    """Unpacks as an error of given parts."""
-
-    def __init__(self, *parts: Any) -> None:
-        self._parts = parts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, self._parts
+        return _Form(_rebuilt, kind, args, state, slots)
 
 
 # ---- parts that cannot be packed
@@ -217,11 +189,11 @@ def culprit(value: Any, dumps: Dumps, name: str, problem: Exception) -> str:
     Returns:
         Such as "the result.extra['a'], of type generator (TypeError: cannot pickle ...)".
     """
-    name, value, problem = _found(value, dumps, name, problem, {id(value)}) or (
-        name,
-        value,
-        problem,
-    )
+    found = _found(value, dumps, name, problem, {id(value)})
+    return _described(*(found or (name, value, problem)))
+
+
+def _described(name: str, value: Any, problem: Exception) -> str:
     return f"{name}, of type {type(value).__name__} ({error_line(problem)})"
 
 

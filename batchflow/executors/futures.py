@@ -1,6 +1,6 @@
-"""Both ends of a future whose result comes from another process.
+"""A job in worker processes, and both ends of a future whose result comes from there.
 
-    a pool's thread: Promise ---> Arrived, packed ---> whoever asks: ResultFuture.result()
+    a pool's thread: Promise ---> Opened, packed ---> whoever asks: ResultFuture.result()
 
 Guarantees:
     - A result is unpacked once, by the thread that asks for it first: the pool's thread never does.
@@ -13,18 +13,70 @@ from __future__ import annotations
 
 import pickle
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
-__all__ = ["ATTEMPTS", "Arrived", "Promise", "ResultFuture"]
+__all__ = ["ATTEMPTS", "Job", "Promise", "ResultFuture"]
 
 ATTEMPTS = 3  # at a task that kills its workers
 PARTS = 4
 SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back
+
+
+class Job(ABC):
+    """A function in worker processes. Get it by `open_job`.
+
+    Args:
+        packed: The function.
+    """
+
+    def __init__(self, packed: PackedCall) -> None:
+        self._packed = packed
+        self._is_closed = False
+
+    def submit(self, item: Any) -> Future[Any]:
+        """Let a worker call the function with an item. Never waits.
+
+        The item is packed here and now: what happens to it later does not matter.
+
+        Returns:
+            The future of what the function returns. It is unpacked by the thread that asks for it.
+
+        Raises:
+            ArgumentTypeError: The item cannot be packed; the message says which part of it.
+            RunClosedError: The job is closed.
+        """
+        if self._is_closed:
+            raise RunClosedError("this job is closed: it takes no more items")
+        future = ResultFuture(self._packed)
+        self._post(item, future)
+        return future
+
+    def close(self, grace: float) -> None:
+        """End the job. A second call does nothing.
+
+        Tasks that wait are cancelled at once. Tasks at work are broken off, with a
+        `RunClosedError`; in an executor of the user's, other than Ray, they go on to their end, and
+        nobody waits for them.
+
+        Args:
+            grace: Seconds that tasks at work have.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._end(grace)
+
+    @abstractmethod
+    def _post(self, item: Any, future: ResultFuture) -> None:
+        """Pack an item, and post the task."""
+
+    @abstractmethod
+    def _end(self, grace: float) -> None:
+        """Close the job. While the interpreter ends nobody is waited for: threads stand still."""
 
 
 class Promise:
@@ -58,19 +110,6 @@ class Promise:
             self.future.set_running_or_notify_cancel()  # wakes up those who wait for several
 
 
-@dataclass(eq=False)
-class Arrived:
-    """The result of a task as it has arrived, packed.
-
-    Attributes:
-        opened: The result, or the error.
-        is_error: Whether it is an error.
-    """
-
-    opened: Opened
-    is_error: bool
-
-
 class ResultFuture(Future[Any]):
     """A future whose result arrives packed; the first thread that asks for it unpacks it."""
 
@@ -83,9 +122,9 @@ class ResultFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result, and return it; see `concurrent.futures.Future`."""
-        arrived = super().result(timeout)
+        opened = super().result(timeout)
         if self._packed is not None:
-            self._unpack(arrived)
+            self._unpack(opened)
         try:
             if self._error is not None:
                 raise self._error
@@ -102,10 +141,10 @@ class ResultFuture(Future[Any]):
             self._unpack(super().result(timeout))
         return self._error
 
-    def _unpack(self, arrived: Any) -> None:
+    def _unpack(self, opened: Any) -> None:
         with self._unpacking:
             if self._packed is not None:  # no other thread was quicker
-                self._value, self._error = _unpacked(arrived)
+                self._value, self._error = _unpacked(opened)
                 self._packed = self._result = None
 
 
@@ -121,16 +160,15 @@ def _own_arrays(opened: Opened) -> list[memoryview]:
     return buffers
 
 
-def _unpacked(arrived: Arrived) -> tuple[Any, BaseException | None]:
+def _unpacked(opened: Opened) -> tuple[Any, BaseException | None]:
     """Return a result and no error, or an error."""
-    opened = arrived.opened
     try:
         value = pickle.loads(opened.payload, buffers=_own_arrays(opened) if opened.buffers else ())
     except Exception as error:
         failure = BatchflowError(f"what a worker sent cannot be unpacked here: {error!r}")
         failure.__cause__ = error
         return None, failure
-    if not arrived.is_error:
+    if not opened.is_error:
         return value, None
     said, packed = value
     try:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from batchflow.executors.threads import ThreadExecutor
 
 __all__ = [
-    "WAKE_UP",
     "at_shutdown",
     "cpu_count",
     "end_of",
@@ -129,12 +128,7 @@ def refuse_while_unpacking() -> None:
 
 
 def in_this_thread(work: Work, n_items: int, timeout: float | None = None) -> None:
-    """Call `work` with the positions 0, 1, ... in turn.
-
-    Args:
-        work: Takes a position. What it raises ends the call.
-        n_items: The number of positions.
-        timeout: Seconds after which no item is begun.
+    """Call `work` with the positions 0, 1, ... in turn; see `in_threads`.
 
     Raises:
         ItemTimeoutError: Some were not begun in time.

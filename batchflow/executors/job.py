@@ -3,46 +3,28 @@
     pack(function) ---> open_job(executor, packed, n_workers) ---> job.submit(item) ---> future
                                                                    job.close(grace)
 
+Guarantees of `in_processes`:
+    - However a call ends, no chunk of it begins afterwards, and no process works for nobody: when a
+      timeout, Ctrl-C or an error ends a call, the processes at work for it are killed.
+    - A chunk whose process was killed runs again in another one: three times in all.
+
 The workers are those of our pool (`"processes"`), of Ray (`"ray"`), of an executor of the user's,
 or of one that a function of the user's makes. Whole batches and per-item work take the same way.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from batchflow.executors.item_threads import refuse_while_unpacking
+from batchflow.errors import ItemTimeoutError, WorkerDiedError
+from batchflow.executors.futures import Job
+from batchflow.executors.item_threads import cpu_count, end_of, is_worker, refuse_while_unpacking
+from batchflow.executors.serialization.pickling import PackedCall, pack
+from batchflow.executors.waiting import result_of
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from batchflow.executors.serialization.pickling import PackedCall
-
-__all__ = ["Job", "check_available", "open_job"]
-
-
-class Job(Protocol):
-    """A function in worker processes."""
-
-    def submit(self, item: Any) -> Future[Any]:
-        """Let a worker call the function with an item. Never waits.
-
-        The item is packed here and now: what happens to it later does not matter.
-
-        Returns:
-            The future of what the function returns. It is unpacked by the thread that asks for it.
-
-        Raises:
-            ArgumentTypeError: The item cannot be packed; the message says which part of it.
-            RunClosedError: The job is closed.
-        """
-
-    def close(self, grace: float) -> None:
-        """End the job. A second call does nothing.
-
-        Args:
-            grace: Seconds that tasks at work have. Tasks that wait are cancelled at once.
-        """
+__all__ = ["check_available", "in_processes", "open_job"]
 
 
 def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
@@ -56,15 +38,15 @@ def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
     Raises:
         ArgumentTypeError: The function that should make an executor makes something else.
         ArgumentValueError: The executor forks, or `n_workers` is less than 1.
-        BatchflowError: The executor is not available here; or a worker asks for it while it
-            imports a module for its own work.
+        BatchflowError: The executor is not available here, or cannot be started; or a worker asks
+            for it while it imports a module for its own work.
     """
     refuse_while_unpacking()
     if executor == "processes":
         from batchflow.executors.processes.pool import process_pool
 
         return process_pool().open(packed, n_workers)
-    from batchflow.executors.scheduled_job import ScheduledJob
+    from batchflow.executors.scheduler import ScheduledJob
 
     return ScheduledJob(executor, packed, n_workers)
 
@@ -79,3 +61,56 @@ def check_available(executor: Any) -> None:
         from batchflow.executors.backends.ray import RayCluster
 
         RayCluster()
+
+
+def in_processes(
+    work: Callable[..., Any],
+    chunks: Sequence[tuple[Any, ...]],
+    *,
+    n_workers: int | None = None,
+    timeout: float | None = None,
+) -> list[Any]:
+    """Call `work(*chunk)` for each chunk in worker processes.
+
+    In a worker process it calls them in place.
+
+    Args:
+        work: The function, which is packed once for all chunks.
+        chunks: The arguments of each call.
+        n_workers: The most chunks at work at once, by default one for each CPU.
+        timeout: Seconds for the whole call. Processes at work when it ends are killed.
+
+    Returns:
+        What the calls returned, in the order of the chunks.
+
+    Raises:
+        Exception: What the first chunk that failed has raised.
+        BatchflowError: The extra `processes` is not installed.
+        ItemTimeoutError: Some chunks were not finished in time.
+        WorkerDiedError: A chunk lost three processes.
+    """
+    if is_worker():
+        return [work(*chunk) for chunk in chunks]
+    end = end_of(timeout)
+    job = open_job("processes", pack(functools.partial(_call, work)), n_workers or cpu_count())
+    try:
+        futures = [job.submit(chunk) for chunk in chunks]
+        results = []
+        for place, future in enumerate(futures):
+            try:
+                results.append(result_of(future, end))
+            except TimeoutError:
+                unfinished = [i for i, other in enumerate(futures) if not other.done()]
+                raise ItemTimeoutError(f"not finished after {timeout} s", unfinished) from None
+            except WorkerDiedError as error:
+                raise WorkerDiedError(
+                    str(error), place, attempts=error.attempts, cause=error.cause
+                ) from error
+        return results
+    finally:
+        futures = future = None  # type: ignore[assignment]  # their errors hold this frame
+        job.close(0.0)
+
+
+def _call(work: Callable[..., Any], chunk: tuple[Any, ...]) -> Any:
+    return work(*chunk)

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.waiting import result_of
@@ -137,17 +137,16 @@ class EventLoop:
 
 
 class PrivateLoop:
-    """An event loop without a thread: it runs in the caller's own, while a task is at work."""
+    """An event loop without a thread: it runs in the caller's own, while a task is at work.
+
+    Attributes:
+        is_closed: Whether it takes no more coroutines.
+    """
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._runner: asyncio.Runner | None = None
-        self._is_closed = False
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it takes no more coroutines."""
-        return self._is_closed
+        self.is_closed = False
 
     def run(self, coroutine: Task[T]) -> T:
         """Run a coroutine and give its result.
@@ -159,7 +158,7 @@ class PrivateLoop:
         """
         import asyncio
 
-        outcome: _Outcome | None = None
+        error: Exception | None = None
         try:
             if runs_here():
                 raise BatchflowError(
@@ -167,19 +166,19 @@ class PrivateLoop:
                     'as in Jupyter: use executor="threads"'
                 )
             with self._turn:
-                if self._is_closed:
+                if self.is_closed:
                     raise _closed()
                 if self._runner is None:
                     self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
                     weakref.finalize(self, _end_runner, self._runner)
                 context = contextvars.copy_context()
-                outcome = self._runner.run(_outcome(coroutine), context=context)
-            if outcome.error is not None:
-                raise outcome.error
-            return outcome.value  # type: ignore[no-any-return]
+                value, error = self._runner.run(_outcome(coroutine), context=context)
+            if error is not None:
+                raise error
+            return cast(T, value)
         finally:
             coroutine.close()  # one that was refused; another has ended
-            outcome = None  # its error holds this frame: no circle
+            error = None  # it holds this frame: no circle
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:  # noqa: ARG002  as EventLoop.close
         """Close the loop. A second call does nothing.
@@ -188,25 +187,19 @@ class PrivateLoop:
             True: nothing is left.
         """
         with self._turn:
-            self._is_closed = True
+            self.is_closed = True
             if self._runner is not None:
                 _end_runner(self._runner)
         return True
 
 
-class _Outcome(NamedTuple):
-    """What a coroutine returned, or the error that it raised."""
-
-    value: Any
-    error: Exception | None
-
-
-async def _outcome(coroutine: Task[Any]) -> _Outcome:
+async def _outcome(coroutine: Task[Any]) -> tuple[Any, Exception | None]:
+    """Return what a coroutine returned, or the error that it raised."""
     # An error that leaves a loop is held by a frame of the loop, which it holds: a circle.
     try:
-        return _Outcome(await coroutine, None)
+        return await coroutine, None
     except Exception as error:
-        return _Outcome(None, error)
+        return None, error
 
 
 def _closed() -> RunClosedError:

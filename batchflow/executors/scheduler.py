@@ -1,9 +1,10 @@
-"""The thread that hands the tasks of one job to somebody else's executor.
+"""A job on an executor of somebody else's: any `concurrent.futures.Executor`, Dask, or Ray.
 
-    post(...) from any thread ---> the scheduler ---> executor.submit ---> callback: post(...)
+    submit(item) ---> the scheduler, a thread ---> executor.submit(remote_call, ...) ---> future
+                          ^-------------- answers, deaths of workers -------------+
 
 Guarantees:
-    - Only this thread touches the executor: callbacks come from threads that hold its locks, so
+    - Only the scheduler touches the executor: callbacks come from threads that hold its locks, so
       they post and do nothing else.
     - Tasks are handed over in order.
     - The function travels about once to each worker: a small one with each task; a big one at the
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
+import threading
 import time
 import uuid
 from collections import deque
@@ -27,20 +30,23 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors.backends.base import Backend, n_deaths
 from batchflow.executors.backends.call import FAILED, MISSING, FunctionKey, SentFunction
-from batchflow.executors.futures import ATTEMPTS, Arrived, Promise
-from batchflow.executors.serialization.pickling import Opened, PackedCall
+from batchflow.executors.backends.kinds import backend_of
+from batchflow.executors.futures import ATTEMPTS, Job, Promise, ResultFuture
+from batchflow.executors.serialization.pickling import Opened, PackedCall, packed_whole
 
-__all__ = ["KILL_SECONDS", "RetryScheduler", "Task"]
+__all__ = ["ScheduledJob"]
 
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
 SMALL = 64 * 1024  # bytes of a function that travels with each task
 KILL_SECONDS = 2.0
+END_SECONDS = 5.0  # for the executor, if it is ended
 LAST_SECONDS = 1.0  # from a pool's first refusal to its last future
+CANCELLED = "the executor has cancelled this task, which nobody here has asked for"
 
 _numbers = itertools.count(1)
 _ended: deque[str] = deque(maxlen=8)  # names of functions that workers may forget
@@ -52,8 +58,6 @@ class Task(Promise):
 
     Attributes:
         item: The item, packed.
-        future: What the consumer has.
-        number: Where its turn is.
         inner: The executor's future of it, while it is there.
         brings: Whether the function has gone with it.
         deaths: How many workers have died while it was at work alone.
@@ -69,29 +73,16 @@ class Task(Promise):
     losses: int = 0
 
 
-class _Death(NamedTuple):
-    """The death of a worker, as it was when the executor had just noticed it.
+class ScheduledJob(Job):
+    """A function in the workers of an executor, and the thread that hands its tasks over.
 
-    Attributes:
-        cause: How the worker has died.
-        suspects: The tasks that were at work; the one that was told of is among them.
+    Arguments and errors as of `open_job`.
     """
 
-    cause: str = ""
-    suspects: Sequence[Task] = ()
-
-
-class RetryScheduler:
-    """Hands tasks to the executor, one thread for one job. All but `post` is for that thread.
-
-    Args:
-        backend: The executor.
-        packed: The function.
-        n_workers: The most tasks at once.
-    """
-
-    def __init__(self, backend: Backend, packed: PackedCall, n_workers: int) -> None:
-        self.backend = backend
+    def __init__(self, executor: Any, packed: PackedCall, n_workers: int) -> None:
+        super().__init__(packed)
+        self._backend = backend_of(executor)
+        self._backend.begin()
         self._function = SentFunction.of(packed)
         self._key = FunctionKey.of(uuid.uuid4().hex)
         self._is_big = self._function.n_bytes > SMALL
@@ -106,12 +97,23 @@ class RetryScheduler:
         self._alone: Task | None = None
         self._at_work: dict[Task, None] = {}
         self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._serve, name="batchflow-executor", daemon=True)
+        self._thread.start()
 
-    def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Make the thread call a function. For any thread; never waits."""
-        self._posted.put((function, args))
+    def _post(self, item: Any, future: ResultFuture) -> None:
+        task = Task(packed_whole(item, self._packed.classes, "the item"), future)
+        self._posted.put((self._add, (task,)))
 
-    def serve(self) -> None:
+    def _end(self, grace: float) -> None:
+        if sys.is_finalizing():
+            return
+        self._posted.put((self._close, (time.monotonic() + grace,)))
+        if self._thread is not threading.current_thread():
+            self._thread.join(grace + KILL_SECONDS + END_SECONDS)
+
+    # ---- the thread: all below is called there, but `_post_end`
+
+    def _serve(self) -> None:
         """Call posted functions until the job is closed."""
         try:
             while self._deadline is None:
@@ -128,34 +130,34 @@ class RetryScheduler:
 
     # ---- posted functions
 
-    def add(self, task: Task) -> None:
-        """Add a task."""
-        heapq.heappush(self._waiting, task)
+    def _add(self, task: Task) -> None:
+        if self._deadline is None:
+            heapq.heappush(self._waiting, task)
+        else:
+            task.drop()
 
-    def close(self, deadline: float) -> None:
+    def _close(self, deadline: float) -> None:
         """Begin nothing any more."""
         self._deadline = deadline
         for task in (*self._waiting, *self._suspects):
             task.drop()
         self._waiting.clear()
         self._suspects.clear()
-        self.backend.stop([task.inner for task in self._at_work if task.inner is not None])
+        self._backend.stop([task.inner for task in self._at_work if task.inner is not None])
 
-    def _take(self, task: Task, inner: Future[Any], death: _Death) -> None:
+    def _take(self, task: Task, inner: Future[Any], cause: str, suspects: Sequence[Task]) -> None:
         """Settle a task that has ended on the executor, or let it run again.
 
-        Args:
-            task: The task.
-            inner: The executor's future of it.
-            death: The death, if a worker has died.
+        If a worker has died, `cause` says how, and `suspects` are the tasks that were at work.
         """
         if task.inner is not inner:
             return  # it was taken back, with its executor, before this was posted
-        error = _TakenAwayError() if inner.cancelled() else inner.exception()
+        is_lost = inner.cancelled()  # such as when data that it needs was lost
+        error = BatchflowError(CANCELLED) if is_lost else inner.exception()
         was_alone = self._alone is task
         died = 0 if error is None or self._deadline is not None else n_deaths(error)
         if error is not None and died:
-            self._blame(died, death, was_alone=was_alone)
+            self._blame(died, cause, suspects, was_alone=was_alone)
             if isinstance(error, BrokenExecutor):
                 self._renew(error)
             return
@@ -165,7 +167,7 @@ class RetryScheduler:
             self._settle(task, *inner.result(), was_alone=was_alone)
         elif self._deadline is not None:
             task.drop()
-        elif isinstance(error, _TakenAwayError) and task.losses < ATTEMPTS:
+        elif is_lost and task.losses < ATTEMPTS:
             task.losses += 1
             self._shared = None  # the function may be what was lost
             self._put_back(task, was_alone=was_alone)
@@ -184,7 +186,7 @@ class RetryScheduler:
         if task.brings:
             self._is_bringing = False
         if not task.future.cancelled():
-            task.future.set_result(Arrived(Opened(answer), kind == FAILED))
+            task.future.set_result(Opened(answer, (), kind == FAILED))
 
     # ---- to the executor
 
@@ -199,10 +201,10 @@ class RetryScheduler:
             except BrokenExecutor as error:
                 self._take_back(task)
                 self._put_back(task, was_alone=is_alone)
-                self._await_deaths(self.backend, error)
+                self._await_deaths(self._backend, error)
             except Exception as error:
                 self._take_back(task)
-                error.add_note(f"the executor {self.backend.executor!r:.80} did not take the task")
+                error.add_note(f"the executor {self._backend.executor!r:.80} did not take the task")
                 task.fail(error)
 
     def _next(self) -> Task | None:
@@ -219,7 +221,7 @@ class RetryScheduler:
         if self._is_big and self._is_bringing:
             return self._n_workers
         if self._limit is None:
-            count = self.backend.n_workers
+            count = self._backend.n_workers
             is_narrower = count is not None and self._n_workers < count
             self._limit = self._n_workers if is_narrower else float("inf")
         return self._limit
@@ -231,9 +233,9 @@ class RetryScheduler:
             function = self._function
         elif task.brings:
             if self._shared is None:
-                self._shared = self.backend.share(self._function)
+                self._shared = self._backend.share(self._function)
             function = self._shared
-        backend = self.backend  # the one of this future, whichever there is when it ends
+        backend = self._backend  # the one of this future, whichever there is when it ends
         task.inner = inner = backend.submit(self._key, function, task.item, tuple(_ended))
         self._at_work[task] = None
         inner.add_done_callback(lambda inner: self._post_end(task, inner, backend))
@@ -244,29 +246,28 @@ class RetryScheduler:
         The first task to end by a death sees which others were at work, and how the worker died. A
         moment later a broken pool has ended all futures and all processes.
         """
-        death = _Death()
+        cause, suspects = "", [task]
         error = None if inner.cancelled() else inner.exception()
         if error is not None and n_deaths(error):
-            suspects = [task]
             if isinstance(error, BrokenExecutor):
                 for other in list(self._at_work):
                     theirs = other.inner
                     if other is not task and theirs is not None and theirs.running():
                         suspects.append(other)
-            death = _Death(backend.cause(error), suspects)
-        self.post(self._take, task, inner, death)
+            cause = backend.cause(error)
+        self._posted.put((self._take, (task, inner, cause, suspects)))
 
     # ---- deaths
 
-    def _blame(self, died: int, death: _Death, *, was_alone: bool) -> None:
+    def _blame(self, died: int, cause: str, suspects: Sequence[Task], *, was_alone: bool) -> None:
         """Let the suspects of a death be tried alone, or fail the task that is to blame."""
         # One that has been taken back since, with another executor, has its turn already.
-        for one in [one for one in death.suspects if one in self._at_work]:
+        for one in [one for one in suspects if one in self._at_work]:
             self._take_back(one)
             one.deaths += died if was_alone else 0
             if one.deaths >= ATTEMPTS:
                 self._n_renewals = 0
-                one.fail(WorkerDiedError.after(one.deaths, death.cause))
+                one.fail(WorkerDiedError.after(one.deaths, cause))
             else:
                 self._suspects.append(one)
         self._suspects.sort()
@@ -278,13 +279,13 @@ class RetryScheduler:
         tasks were at work when it broke.
         """
         end = time.monotonic() + LAST_SECONDS
-        while self.backend is broken and self._at_work and self._deadline is None:
+        while self._backend is broken and self._at_work and self._deadline is None:
             try:
                 function, args = self._posted.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
                 break
             function(*args)
-        if self.backend is broken and self._deadline is None:
+        if self._backend is broken and self._deadline is None:
             self._renew(error)
 
     def _renew(self, error: BaseException) -> None:
@@ -296,10 +297,10 @@ class RetryScheduler:
         try:
             if self._n_renewals > MOST_RENEWALS:
                 raise BatchflowError(
-                    f"the executor {self.backend.executor!r:.80} has broken down {MOST_RENEWALS} "
+                    f"the executor {self._backend.executor!r:.80} has broken down {MOST_RENEWALS} "
                     f"times in a row before it gave one answer: {error}"
                 )
-            broken, self.backend = self.backend, self.backend.renewed()
+            broken, self._backend = self._backend, self._backend.renewed()
         except Exception as failure:
             self._fail_all(failure, error)
             return
@@ -338,9 +339,9 @@ class RetryScheduler:
         is_busy = bool(self._at_work)
         for task in self._at_work:
             if task.inner is not None:
-                self.backend.kill(task.inner)
-        self.backend.end(is_busy=is_busy)
-        self._wait_until(time.monotonic() + (KILL_SECONDS if self.backend.may_kill else 0.0))
+                self._backend.kill(task.inner)
+        self._backend.end(is_busy=is_busy)
+        self._wait_until(time.monotonic() + (KILL_SECONDS if self._backend.may_kill else 0.0))
         for task in self._at_work:
             task.drop()
         _ended.append(self._key.name)
@@ -350,23 +351,13 @@ class RetryScheduler:
         while self._at_work and (left := deadline - time.monotonic()) > 0:
             with suppress(Empty):
                 function, args = self._posted.get(timeout=left)
-                if function == self.add:
-                    args[0].drop()
-                else:
-                    function(*args)
+                function(*args)
 
     def _collapse(self, failure: BatchflowError) -> None:
         self._fail_all(failure, None)
         while self._deadline is None:
             function, args = self._posted.get()
-            if function == self.add:
+            if function == self._add:
                 args[0].fail(failure)
-            elif function == self.close:
+            elif function == self._close:
                 self._deadline = args[0]
-
-
-class _TakenAwayError(BatchflowError):
-    """The executor has cancelled a task, such as when data that it needs was lost."""
-
-    def __init__(self) -> None:
-        super().__init__("the executor has cancelled this task, which nobody here has asked for")

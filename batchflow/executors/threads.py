@@ -151,17 +151,10 @@ class Borrowed:
         with suppress(RuntimeError):  # the executor has been shut down
             self._begin()  # what came between the last look and the release
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Cancel the tasks that have not started.
-
-        Args:
-            wait: Whether to return only when the rest has ended.
-            cancel_futures: Whether to cancel at all.
-        """
-        for future in list(self._futures) if cancel_futures else ():
+    def shutdown(self, **_: bool) -> None:
+        """Cancel the tasks that have not started, as `ThreadExecutor` does it for a run."""
+        for future in list(self._futures):
             future.cancel()
-        if wait:
-            self.join(None)
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the tasks that have started, at most `timeout` seconds.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,13 @@ import numpy as np
 
 from batchflow.arrays import column_array, exact_array, is_column
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.index.labels import has_labels, positions_by_label
+from batchflow.index.labels import by_label
 from batchflow.index.lookup import compact_texts, find_duplicates
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from batchflow.index.labels import Index
 
 __all__ = ["BOOLS", "as_ids", "as_mask", "checked_positions", "refuse_duplicates"]
 
@@ -80,13 +81,10 @@ def _as_array(index: Any) -> npt.NDArray[Any]:
     return compact_texts(items) if kinds <= {str, np.str_} else _object_array(items)
 
 
-def as_mask(ids: Any, indices: Callable[[], Any], n_items: int) -> npt.NDArray[np.bool_] | None:
+def as_mask(ids: Any, index: Index) -> npt.NDArray[np.bool_] | None:
     """Return a mask, one bool for each item, as an array; None if the values are ids.
 
-    Args:
-        ids: Ids or a mask. If a mask has labels, each bool is for the item whose id is its label.
-        indices: Returns the ids of the items; None if they only count the items.
-        n_items: The number of items.
+    If a mask has labels, each bool is for the item whose id is its label.
     """
     if isinstance(ids, BOOLS):
         raise ArgumentTypeError(f"{ids!r} is no id; a mask has one bool for each item")
@@ -99,16 +97,15 @@ def as_mask(ids: Any, indices: Callable[[], Any], n_items: int) -> npt.NDArray[n
         return None
     if not kinds and not _is_of_bools(ids):
         return None
-    if has_labels(ids) and (given := indices()) is not None:
-        ids = ids.iloc[positions_by_label(ids, given, "a mask")]
+    ids = by_label(ids, index, "a mask")
     if is_column(ids):
         ids = column_array(ids)
     if isinstance(ids, np.ndarray) and ids.dtype.hasobject:  # a missing value selects nothing
         ids = [isinstance(item, BOOLS) and bool(item) for item in ids]
     mask = np.ma.filled(np.ma.asarray(ids), False).astype(bool)
-    if mask.shape != (n_items,):
+    if mask.shape != (len(index),):
         raise ArgumentValueError(
-            f"a mask has one bool for each of the {n_items} items, this one has the shape "
+            f"a mask has one bool for each of the {len(index)} items, this one has the shape "
             f"{mask.shape}"
         )
     return mask

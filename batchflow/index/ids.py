@@ -86,7 +86,7 @@ class DatasetIndex:
         return iter(self._ids)
 
     def __contains__(self, item: Any) -> bool:
-        return not isinstance(item, BOOLS) and self._find(item) is not None
+        return not isinstance(item, BOOLS) and self._table(item) is not None
 
     def __repr__(self) -> str:
         if isinstance(self._ids, (range, Ranges)):
@@ -115,14 +115,14 @@ class DatasetIndex:
             UnknownNameError: (a `KeyError`) An id is not in this index.
             ArgumentValueError: A mask has another length than the index.
         """
-        if (mask := as_mask(ids, self._given_ids, len(self))) is not None:
+        if (mask := as_mask(ids, self)) is not None:
             return np.flatnonzero(mask)
         if hasattr(ids, "__array__") and not isinstance(ids, np.generic):
             ids = np.asarray(ids)
             ids = ids if ids.ndim else ids[()]
         if isinstance(ids, (list, range, DatasetIndex, np.ndarray)):
             return self._positions(ids.indices if isinstance(ids, DatasetIndex) else ids)
-        if isinstance(ids, tuple) and self._find(ids) is None:
+        if isinstance(ids, tuple) and self._table(ids) is None:
             return self.get_pos(list(ids))
         return self._position(ids)
 
@@ -295,12 +295,6 @@ class DatasetIndex:
             self._lookup = make_lookup(self._ids)
         return self._lookup
 
-    def _find(self, item: Any) -> int | None:
-        return self._table(item)
-
-    def _given_ids(self) -> npt.NDArray[Any] | None:
-        return self.indices if self._is_given else None
-
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         """Return the positions for the ids or the mask of `create_subset`."""
         is_one = isinstance(ids, (str, bytes, tuple))
@@ -317,7 +311,7 @@ class DatasetIndex:
         return places
 
     def _position(self, item: Any) -> int:
-        position = self._find(item)
+        position = self._table(item)
         if position is None:
             hint = ""
             if isinstance(item, slice):

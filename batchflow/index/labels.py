@@ -19,7 +19,7 @@ from batchflow.errors import ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
+__all__ = ["Index", "Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
 
 
 class Index(Protocol):
@@ -33,16 +33,13 @@ class Index(Protocol):
     def indices(self) -> npt.NDArray[Any]:
         """The ids."""
 
+    def __len__(self) -> int: ...
+
 
 class Labels(NamedTuple):
-    """The labels of a value.
+    """The labels of a value."""
 
-    Attributes:
-        name: The name of the value in messages.
-        labels: Its labels.
-    """
-
-    name: str
+    name: str  # of the value in messages
     labels: Any
 
 
@@ -55,11 +52,6 @@ def positions_by_label(
     value: Any, ids: npt.NDArray[Any], shown: str
 ) -> slice | npt.NDArray[np.int64]:
     """Return the positions of the rows whose labels are some ids, in the order of the ids.
-
-    Args:
-        value: A value with labels.
-        ids: The ids that a user gave.
-        shown: The name of the value in messages.
 
     Returns:
         An int64 array; or a slice, if the rows are in the order of the ids.
@@ -102,9 +94,7 @@ def by_label(value: Any, index: Index, shown: str) -> Any:
 def checked_labels(values: Iterable[tuple[str, Any]], first: Labels | None = None) -> Labels | None:
     """Check that values which go by position have the same labels in the same order.
 
-    Args:
-        values: The names and the values. Those without labels do not count.
-        first: The labels of earlier values for the same items.
+    Values without labels do not count; `first` are the labels of earlier values.
 
     Returns:
         The labels; None if there are none.

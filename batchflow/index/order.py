@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.index.permutation import Permutation, permutation
+from batchflow.index.permutation import ArrayOrder, Permutation, permutation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -103,13 +103,13 @@ class CustomOrder:
         self.__name__ = getattr(function, "__name__", "")
         self._n_called = 0
         self._guard = threading.Lock()  # several threads may read one feed
-        self._latest: tuple[int, _ArrayOrder] | None = None
+        self._latest: tuple[int, ArrayOrder] | None = None
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.ArrayLike:
         """Return the result of the function."""
         return self.function(positions)
 
-    def epoch(self, epoch: int) -> _ArrayOrder:
+    def epoch(self, epoch: int) -> ArrayOrder:
         """Return the result of the function for an epoch, checked. That of the last epoch is kept.
 
         Raises:
@@ -124,7 +124,7 @@ class CustomOrder:
                 self._latest = epoch, self._checked(epoch)
             return self._latest[1]
 
-    def _checked(self, epoch: int) -> _ArrayOrder:
+    def _checked(self, epoch: int) -> ArrayOrder:
         order = np.asarray(self.function(np.arange(self._n_items)))
         if order.shape != (self._n_items,) or order.dtype.kind not in "iu":
             raise ArgumentValueError(
@@ -141,24 +141,11 @@ class CustomOrder:
                 f"shuffle={_name(self.function)} must return each position once; in epoch {epoch} "
                 f"{len(missing)} are missing: {missing[:5].tolist()}"
             )
-        return _ArrayOrder(order.astype(np.int64))
-
-
-class _ArrayOrder:
-    def __init__(self, order: npt.NDArray[np.int64]) -> None:
-        self._order = order
-
-    def part(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        return self._order[start:stop]
+        return ArrayOrder(order.astype(np.int64))
 
 
 def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
-    """Return the order of a run.
-
-    Args:
-        n_items: The number of items.
-        shuffle: None, a seed, or a function of the positions.
-    """
+    """Return the order of a run: for None, a seed, or a function of the positions."""
     if shuffle is None:
         return SequentialOrder()
     if isinstance(shuffle, CustomOrder):
@@ -174,11 +161,7 @@ def drawn_seed() -> int:
 
 
 def order_seed(shuffle: Any, *, where: str) -> int:
-    """Return the seed that an int, a `Generator` or a `RandomState` stands for.
-
-    Args:
-        shuffle: A seed, or a generator, from which one number is drawn.
-        where: The name of the caller, for the message.
+    """Return the seed that an int stands for, or a generator, from which one number is drawn.
 
     Raises:
         ArgumentTypeError: `shuffle` is none of these.

@@ -10,7 +10,7 @@ Guarantees:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["DRAWN_UP_TO", "KeyedPermutation", "Permutation", "permutation"]
+__all__ = ["DRAWN_UP_TO", "ArrayOrder", "KeyedPermutation", "Permutation", "permutation"]
 
 DRAWN_UP_TO = 2**16
 _ROUNDS = 6
@@ -27,21 +27,13 @@ _BLOCK = 4096
 
 
 class _Words(NamedTuple):
-    """The integers in which a keyed permutation is computed.
+    """The integers in which a keyed permutation is computed."""
 
-    Attributes:
-        dtype: Unsigned words of twice the bits of a coordinate.
-        half: The bits of a coordinate.
-        first: An odd multiplier.
-        fold: How far the upper bits are folded down between the multiplications.
-        second: Another odd multiplier.
-    """
-
-    dtype: type[np.uint32 | np.uint64]
-    half: int
-    first: int
-    fold: int
-    second: int
+    dtype: type[np.uint32 | np.uint64]  # words of twice the bits of a coordinate
+    half: int  # the bits of a coordinate
+    first: int  # an odd multiplier
+    fold: int  # how far the upper bits are folded down between the multiplications
+    second: int  # another odd multiplier
 
 
 # The multipliers are those of the finalisers of MurmurHash3 (Appleby, 2011) and of SplitMix64
@@ -50,20 +42,14 @@ _SMALL = _Words(np.uint32, 16, 0x85EBCA6B, 13, 0xC2B2AE35)  # up to 2**32 positi
 _LARGE = _Words(np.uint64, 32, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB)
 
 
-class Permutation(Protocol):
-    """An order of which runs need parts: `order[start:stop]` as an array of positions."""
+class ArrayOrder:
+    """An order in memory."""
+
+    def __init__(self, order: Positions) -> None:
+        self._order = order
 
     def part(self, start: int, stop: int) -> Positions:
         """Return the positions that stand at places `start ... stop - 1` of the order."""
-
-
-class _DrawnPermutation:
-    """An order in memory."""
-
-    def __init__(self, n: int, seed: np.random.SeedSequence) -> None:
-        self._order: Positions = np.random.Generator(np.random.PCG64(seed)).permutation(n)
-
-    def part(self, start: int, stop: int) -> Positions:
         return self._order[start:stop]
 
 
@@ -144,14 +130,11 @@ class KeyedPermutation:
         return h
 
 
+Permutation = ArrayOrder | KeyedPermutation
+
+
 def permutation(n: int, seed: np.random.SeedSequence) -> Permutation:
-    """Return a random order of the positions `0 ... n - 1`.
-
-    Args:
-        n: The number of positions.
-        seed: The key of the order.
-
-    Returns:
-        The order, in memory up to `DRAWN_UP_TO` positions, and computed for more of them.
-    """
-    return _DrawnPermutation(n, seed) if n <= DRAWN_UP_TO else KeyedPermutation(n, seed)
+    """Return the random order of the positions `0 ... n - 1` of which `seed` is the key."""
+    if n > DRAWN_UP_TO:
+        return KeyedPermutation(n, seed)
+    return ArrayOrder(np.random.Generator(np.random.PCG64(seed)).permutation(n))

@@ -20,19 +20,12 @@ __all__ = ["Shard", "ShardOrder"]
 
 
 class Shard(NamedTuple):
-    """A share of the items.
+    """A share of the items."""
 
-    Attributes:
-        number: The number of the shard, from 0 on.
-        n_shards: The number of shards.
-        n_items: The number of items of all shards.
-        is_equal: Whether all shards have the same size.
-    """
-
-    number: int
+    number: int  # from 0 on
     n_shards: int
-    n_items: int
-    is_equal: bool = False
+    n_items: int  # of all shards
+    is_equal: bool = False  # whether all shards have the same size
 
     @classmethod
     def checked(cls, number: Any, count: Any, n_items: int, is_equal: bool) -> Shard:
@@ -72,12 +65,7 @@ class Shard(NamedTuple):
 
 
 class ShardOrder:
-    """The order of the items of a shard.
-
-    Args:
-        order: The order of all items.
-        shard: The shard.
-    """
+    """The order of the items of a shard, out of that of all items."""
 
     def __init__(self, order: Order, shard: Shard) -> None:
         self._order = order

@@ -111,16 +111,7 @@ def checked_bar(program: Program, options: RunOptions) -> tuple[Any, ...]:
 
 
 def open_run(program: Program, options: RunOptions, length: Length | None = None) -> Run[Any]:
-    """Make a run of a pipeline, with a progress bar if the options want one.
-
-    Args:
-        program: The pipeline.
-        options: Those of the run.
-        length: Who counts on the number of batches that come out.
-
-    Raises:
-        UnknownNameError: (a `KeyError`) The bar has a variable that is not declared.
-    """
+    """Make a run of a pipeline, with a progress bar if the options want one."""
     shown = checked_bar(program, options)
     warn_of_repeated_training(program, options)
     bar = ProgressBar(shown) if options.bar else None

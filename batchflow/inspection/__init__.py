@@ -1,7 +1,7 @@
 """What would happen: looks at a pipeline outside of its runs, in the calling thread.
 
-    inspector.py      Inspector: a pipeline made ready outside of a run
-    debugging.py      replay, debug and execute_for: batches taken through the steps, one at a time
+    debugging.py      replay, debug and execute_for: batches taken through the steps, one at a time,
+                      by an Inspector: a pipeline made ready outside of a run
     check.py          check: one small batch taken through every step, watched between the steps
     model_copies.py   copies of models, which a check works on
     report.py         what a check found out

@@ -35,7 +35,7 @@ from batchflow.errors import (
 )
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
-from batchflow.inspection.inspector import Inspector
+from batchflow.inspection.debugging import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.adapters import adapter_of
@@ -70,13 +70,7 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
 
 
 class _Check:
-    """A batch on its way through the steps.
-
-    Args:
-        program: A copy of the pipeline.
-        n_items: The number of items that is asked for.
-        seed: The seed of its randomness, or None.
-    """
+    """A batch on its way through the steps: see `check_program`."""
 
     def __init__(self, program: Program, n_items: int, seed: int | None) -> None:
         keywords = {"seed": seed, "n_iters": 1, "executor": "serial"}
@@ -131,7 +125,7 @@ class _Check:
         with suppress(SkipBatch, StopPipeline):
             batch = self._inspector.source_batch(ready, 0)
         n_items = self._n_items if batch is None else len(batch)
-        start = [f"{name}: {kind}" for name, kind in _kinds(batch).items()]
+        start = [f"{n}: {_kind(v)}" for n, v in _parts(batch).items()] if batch is not None else []
         report = Report([], n_items, start, n_asked=self._n_asked)
         for place, (bound, chained) in enumerate(zip(plan.steps, self._steps, strict=True)):
             is_ordered = plan.section.start <= place < plan.section.stop
@@ -190,10 +184,9 @@ class _Check:
         self, ready: ReadyGraph, bound: Bound, batch: Batch, step: StepReport, *, is_ahead: bool
     ) -> Batch | None:
         """Run one step, and note what it does. Return the batch that goes on, if one does."""
-        before, states = _kinds(batch), self._generators.states()
+        before, states = _look_of(batch), self._generators.states()
         drawn: set[str] = set()
         noted = noticed.set(drawn)
-        digests = _digests(batch)
         self._copies.asked.clear()
         done: Batch | None = None
         in_run = in_parallel.set(is_ahead)
@@ -216,7 +209,7 @@ class _Check:
             in_parallel.reset(in_run)
             noticed.reset(noted)
         if done is not None:
-            step.changes = _differences(before, _kinds(done), digests, _digests(done))
+            step.changes = _differences(before, _look_of(done))
         if self._copies.asked or any(leaf.model is not None for leaf in bound.leaves):
             self._note_models(step, is_ahead)
         for name in sorted({*self._generators.drawn(states), *drawn}):
@@ -319,10 +312,6 @@ def _parts(batch: Batch) -> dict[str, Any]:
     return {name.lstrip("_"): batch.__dict__.get(name) for name in dict.fromkeys((*names, *others))}
 
 
-def _kinds(batch: Batch | None) -> dict[str, str]:
-    return {} if batch is None else {name: _kind(value) for name, value in _parts(batch).items()}
-
-
 def _kind(value: Any, depth: int = 3) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
@@ -332,28 +321,26 @@ def _kind(value: Any, depth: int = 3) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def _digests(batch: Batch) -> dict[str, Any]:
+def _look_of(batch: Batch) -> dict[str, tuple[str, Any]]:
+    """Return the kind and a digest of each part of a batch."""
     from batchflow.testing import digest  # on use: it is for tests otherwise
 
     found = {}
     for name, value in _parts(batch).items():
-        try:
-            found[name] = digest(value)
-        except Exception:  # noqa: BLE001  it cannot be pickled: then it is what it is
-            found[name] = str(id(value))
+        found[name] = _kind(value), str(id(value))
+        with suppress(Exception):  # it cannot be pickled: then it is what it is
+            found[name] = _kind(value), digest(value)
     return found
 
 
-def _differences(
-    before: dict[str, str], after: dict[str, str], old: dict[str, Any], new: dict[str, Any]
-) -> list[str]:
+def _differences(before: Any, after: dict[str, tuple[str, Any]]) -> list[str]:
     changes = []
-    for name, kind in after.items():
+    for name, (kind, digest) in after.items():
         if name not in before:
             changes.append(f"{name}: {kind}, new")
-        elif before[name] != kind:
-            changes.append(f"{name}: {kind}, was {before[name]}")
-        elif old[name] != new[name]:
+        elif before[name][0] != kind:
+            changes.append(f"{name}: {kind}, was {before[name][0]}")
+        elif before[name][1] != digest:
             changes.append(f"{name}: {kind}, other values")
     return [*changes, *(f"{name}: gone" for name in before if name not in after)]
 

@@ -3,26 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import OtherT
-from batchflow.engine import Program, RunOptions
+from batchflow.engine import Program, ReadyGraph, RunGraph, RunOptions
 from batchflow.engine.options import checked_seed
 from batchflow.engine.steps import keeps_batch
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.inspection.inspector import Inspector
+from batchflow.engine.stream import NEVER
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch, StopPipeline
+from batchflow.executors.loop import EventLoop
 
-__all__ = ["debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
+__all__ = ["Inspector", "debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
+
+T = TypeVar("T")
+
+
+class Inspector:
+    """Works with the steps of a pipeline outside of a run.
+
+    Variables and models are used as they are: nothing starts anew, and no epoch is marked.
+
+    Args:
+        program: The pipeline.
+        options: The options of the run; None where no batches are read.
+        seed: The seed where there are no options; None: a new one.
+
+    Attributes:
+        graph: The graph that a run with these options would have.
+    """
+
+    def __init__(
+        self, program: Program, options: RunOptions | None, *, seed: int | None = None
+    ) -> None:
+        self.graph = RunGraph(program, options, seed=seed)
+        self.graph.marks_epochs = False
+        self._pipeline = program.pipeline
+
+    def alone(self, work: Callable[[ReadyGraph], T]) -> T | None:
+        """Do some work with the ready graph. None where a step skips the batch or stops."""
+        loop = EventLoop() if self.graph.is_async else None
+        try:
+            return work(ReadyGraph(self.graph, loop))
+        except (SkipBatch, StopPipeline):
+            return None
+        finally:
+            if loop is not None:
+                loop.close()
+
+    def source_batch(self, ready: ReadyGraph, number: int) -> Batch:
+        """Make a source batch, before its first step."""
+        return ready.prefix.make(self.graph.schedule.ticket(number))
+
+    def through(self, make: Callable[[ReadyGraph], Batch]) -> Any:
+        """Take the batch that `make` returns through all steps; None if it is dropped."""
+        return self.alone(lambda ready: ready.through(make(ready), self._pipeline))
 
 
 def replay(program: Program, options: RunOptions, number: int) -> Any:
-    """Make one source batch of a run again, up to the ordered section.
-
-    Returns:
-        The batch; None if an action skips it or stops.
-    """
-    return Inspector(program, options).replayed(number)
+    """Make one source batch of a run again, up to the ordered section; None if it is dropped."""
+    inspector = Inspector(program, options)
+    ticket = inspector.graph.schedule.ticket(number)
+    batch = inspector.alone(lambda ready: ready.prefix.work(ticket, NEVER))
+    if not isinstance(batch, Batch):
+        return None
+    batch.pipeline = program.pipeline
+    return batch
 
 
 def serial_options(
@@ -70,9 +116,6 @@ def debug_batch(program: Program, options: RunOptions, number: int) -> Any:
 
     Returns:
         The batch; None if a step skips it or stops.
-
-    Raises:
-        ArgumentValueError: A step regroups batches.
     """
     _refuse_regrouping("debug", program)
     keeping = keeps_batch.set([])
@@ -95,10 +138,6 @@ def execute_for(
 
     Returns:
         The batch; None if a step skips it or stops.
-
-    Raises:
-        ArgumentTypeError: It is not a batch.
-        ArgumentValueError: A step regroups batches.
     """
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(f"execute_for takes a batch, got {batch!r:.60}")

@@ -126,12 +126,7 @@ class CopiedModels(PipelineModels):
     def has_copy(self, name: str, batch: Any) -> bool:
         """Check whether there is a copy of a model, made now if it is not there yet."""
         with without_hook():
-            model = super().get(name, batch)
-        try:
-            self._copies.of(name, model)
-        except NoCopyError:
-            return False
-        return True
+            return super().get(name, batch) is not self.get(name, batch)
 
     def make_static(self, names: Iterable[str]) -> None:
         """Make the static models of the batch class among these, as a run does when it starts."""

@@ -140,12 +140,13 @@ class Feed:
             ArgumentValueError: A step of the pipeline does not let batches be made by index: it
                 is ordered, skips batches or makes others of them, or stands in `before` or `after`.
         """
-        from batchflow.interop.keras import as_py_dataset  # on use: Keras takes seconds to import
+        from batchflow.interop.keras import dataset_class  # on use: Keras takes seconds to import
 
         if first_epoch is None:
             first_epoch = self._options.first_epoch
         first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
-        return as_py_dataset(IndexedFeed(self._program, self._options, first_epoch))
+        feed = IndexedFeed(self._program, self._options, first_epoch)
+        return dataset_class()(feed)
 
     def __repr__(self) -> str:
         step = self._program.plan.steps[-1].step
@@ -154,14 +155,7 @@ class Feed:
 
 
 def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) -> Program:
-    """Let a pipeline keep the values of a feed in its batches.
-
-    Args:
-        program: The pipeline.
-        x: An expression, or a tuple, list or dictionary of them.
-        y: The same, or None.
-        sample_weight: The same, or None.
-        where: The place of the call.
+    """Let a pipeline keep the values of a feed, chained at `where`, in its batches.
 
     Raises:
         ArgumentTypeError: They are something else.
@@ -179,15 +173,7 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         step=Step("feed", (), values, where),
         function=_keep,
         args=tuple(values.values()),
-        kwargs={},
-        model=None,
-        singleton=False,
-        dynamic=False,
         returns_batch=False,
-        needs_batch=True,
-        save_to=None,
-        stores=False,
-        places=(),
     )
     plan = replace(program.plan, steps=(*program.plan.steps, step))
     check_plan(plan)

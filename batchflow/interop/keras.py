@@ -26,7 +26,7 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -37,55 +37,18 @@ from batchflow.extras import imported
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
 
-__all__ = ["KerasFeed", "as_py_dataset"]
+__all__ = ["KerasFeed", "dataset_class"]
 
 _BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of their epoch, at most
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
 
-class KerasFeed(Protocol):
+class KerasFeed:
     """A `keras.utils.PyDataset` with the batches of a feed. Made by `Feed.to_keras`.
 
     Attributes:
         seed: The seed of everything random in it.
     """
-
-    seed: int
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return the values of a batch of the current epoch."""
-
-    def on_epoch_begin(self) -> None:
-        """Begin the next epoch."""
-
-    def on_epoch_end(self) -> None:
-        """Drop batches made ahead; raise the exception that ended the data, if one did."""
-
-    def close(self) -> None:
-        """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""
-
-    def __enter__(self) -> Self:
-        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
-
-    def __exit__(self, *raised: object) -> None:
-        """Close it."""
-
-
-def as_py_dataset(feed: IndexedFeed) -> KerasFeed:
-    """Make a `PyDataset` of a feed.
-
-    Raises:
-        MissingPackageError: Keras is not installed.
-    """
-    dataset: KerasFeed = _class()(feed)
-    return dataset
-
-
-class _FeedReading:
-    """The batches of a feed, one epoch after another: see `KerasFeed`."""
 
     def __init__(self, feed: IndexedFeed) -> None:
         super().__init__()
@@ -99,6 +62,7 @@ class _FeedReading:
 
     @property
     def workers(self) -> int:
+        """How many of Keras's threads read."""
         return self._workers
 
     @workers.setter
@@ -113,9 +77,11 @@ class _FeedReading:
         self._workers = value
 
     def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
         return len(self._feed)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return the values of a batch of the current epoch."""
         is_apart = self._caller not in (None, threading.get_ident())
         if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
             self._failure.forget()
@@ -132,39 +98,47 @@ class _FeedReading:
             self._failure.keep(error)
             return self._end  # type: ignore[no-any-return]
         if self._in_threads and self._end is None:
-            end = _End(self._failure)
-            inputs = sys.modules["keras"].tree.map_structure(lambda _: end, values[0])
+            inputs = sys.modules["keras"].tree.map_structure(lambda _: self._failure, values[0])
             self._end = inputs, *values[1:]  # a class_weight looks into y, in Keras's own thread
         return values
 
     def on_epoch_begin(self) -> None:
+        """Begin the next epoch."""
         self._caller = threading.get_ident()
         if not _is_a_look():
             self._feed.begin_epoch()
         self._is_begun.set()
 
     def on_epoch_end(self) -> None:
+        """Drop batches made ahead; raise the exception that ended the data, if one did."""
         self._caller = None
         self._is_begun.clear()
         self._feed.close()
         self._failure.reraise()
 
     def close(self) -> None:
+        """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""
         self._feed.close()
 
     def __enter__(self) -> Self:
+        """Return itself: `with feed.to_keras() as data:` closes it at the end."""
         return self
 
     def __exit__(self, *raised: object) -> None:
+        """Close it."""
         self.close()
 
 
 @functools.cache
-def _class() -> Any:
-    """Make the class of the data, when Keras is there."""
+def dataset_class() -> type[KerasFeed]:
+    """Make the class of the data.
+
+    Raises:
+        MissingPackageError: Keras is not installed.
+    """
     keras: Any = imported("keras", "to_keras")
 
-    class FeedDataset(_FeedReading, keras.utils.PyDataset):  # type: ignore[misc]
+    class FeedDataset(KerasFeed, keras.utils.PyDataset):  # type: ignore[misc]
         """The batches of a feed: see `KerasFeed`."""
 
     return FeedDataset
@@ -215,7 +189,10 @@ def _refuse_objects(name: str, given: Any, value: Any) -> None:
 
 
 class _Failure:
-    """The exception that ended the data, from the thread where it was raised to the caller's."""
+    """The exception that ended the data, from the thread where it was raised to the caller's.
+
+    In the place of an array it ends the data: it raises StopIteration when it is converted.
+    """
 
     def __init__(self) -> None:
         self._kept: BaseException | None = None
@@ -224,10 +201,11 @@ class _Failure:
     def keep(self, error: BaseException) -> None:
         self._kept = error
 
-    def end_data(self) -> None:
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Let `reraise` raise it, and silence Keras, which would say that the data ran out."""
         self._ended_by = self._kept
         warnings.filterwarnings("ignore", _OUT_OF_DATA, UserWarning)
+        raise StopIteration
 
     def reraise(self) -> None:
         """Raise the exception, if the data have ended with one."""
@@ -244,14 +222,3 @@ class _Failure:
             with suppress(ValueError):  # another thread may have removed it
                 filters.remove(mine[0]) if mine else None
         self._kept = self._ended_by = None
-
-
-class _End:
-    """In the place of an array: raises StopIteration when it is converted."""
-
-    def __init__(self, failure: _Failure) -> None:
-        self._failure = failure
-
-    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._failure.end_data()
-        raise StopIteration

@@ -4,18 +4,17 @@ steps.py      Step, Chance, Hooks: what was chained
 plan.py       Plan: the steps, variables, models and settings of a chain
 binding.py    looks up what a step means for a batch class and a dataset
 bound.py      BoundStep, BoundPlan: what was found; where the ordered section is
-checks.py     what only a whole chain shows; groups.py for steps that take several batches in a call
+groups.py     checks of steps that take several batches in one call
 names.py      what a name in a chain means
 builtin.py    the steps that every batch class has; several.py join, merge, concat and rebatch
 expressions.py, leaves.py   values that are not there yet: B, V, C, ...
 """
 
 from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
-from batchflow.plan.checks import check_plan
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
-from batchflow.plan.plan import Plan
+from batchflow.plan.plan import Plan, check_plan
 from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 from batchflow.plan.variables import Variable

@@ -6,7 +6,6 @@ is checked. The result is a bound step (bound.py).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from batchflow.old_words import old_word
 from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
-from batchflow.plan.names import Names
+from batchflow.plan.names import Names, without_batch
 from batchflow.plan.older_calls import refuse_older_calls
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
@@ -43,23 +42,14 @@ _ELSEWHERE = {
 def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True) -> list[Bound]:
     """Bind steps in a row; a `join` becomes arguments of the step behind it.
 
-    Args:
-        steps: The steps.
-        names: The meaning of names.
-        end: Whether nothing follows them.
-
-    Raises:
-        ArgumentTypeError: No action takes a joined batch. And the errors of `bind_step`.
+    With `end` nothing follows them, and a `join` at the end is refused.
     """
     result: list[Bound] = []
     joined: list[Joined] = []
     last: Step | Chance | None = None
     for step in steps:
-        bound = (
-            _bind_chance(step, names, joined)
-            if isinstance(step, Chance)
-            else bind_step(step, names, joined)
-        )
+        bind = _bind_chance if isinstance(step, Chance) else bind_step
+        bound = bind(step, names, joined)  # type: ignore[arg-type]
         last = step
         if isinstance(bound, Join):
             joined.extend(Joined(pipeline) for pipeline in bound.others)
@@ -140,7 +130,7 @@ def _bind_stream(step: Step, action: Action, save_to: Any, names: Names) -> Boun
             "give the value"
         )
     # The functions of these steps take no batch, and their arguments are checked now.
-    Action(step.name, _with_batch(action.function), action.spec).check_call(
+    Action(step.name, without_batch(action.function), action.spec).check_call(
         step.args, step.kwargs, step.where
     )
     try:
@@ -172,16 +162,7 @@ def _bind_chance(chance: Chance, names: Names, joined: Sequence[Joined]) -> Boun
 
 
 def bind_hook(step: Step, names: Names, moment: HookName) -> BoundStep:
-    """Bind a step that is taken outside of the stream of batches.
-
-    Args:
-        step: The step.
-        names: The meaning of names.
-        moment: When it is taken.
-
-    Raises:
-        ArgumentTypeError: It needs a batch. And the errors of `bind_step`.
-    """
+    """Bind a step that is taken outside of the stream of batches: it may need none."""
     bound = bind_step(step, names)
     problem = ""
     if not isinstance(bound, BoundStep) or bound.needs_batch:
@@ -242,16 +223,6 @@ def _with_joined(
     return (*args[:place], *joined, *args[place:])
 
 
-def _with_batch(function: Callable[..., Any]) -> Callable[..., Any]:
-    def with_batch(batch: Any, *args: Any, **kwargs: Any) -> None: ...
-
-    signature = inspect.signature(function)
-    first = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_ONLY)
-    parameters = [first, *signature.parameters.values()]
-    with_batch.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_batch
-
-
 def _check_place(place: Any, step: Step) -> None:
     if isinstance(place, (list, tuple, Mapping)):
         for part in place.values() if isinstance(place, Mapping) else place:
@@ -264,14 +235,7 @@ def _check_place(place: Any, step: Step) -> None:
 
 
 def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str] = RESERVED) -> str:
-    """Return the message for a name that means nothing.
-
-    Args:
-        name: The name.
-        names: The meaning of names.
-        where: Where it was written.
-        methods: Methods of pipelines that it may be a misspelling of.
-    """
+    """Return the message for a name that means nothing; it may be a misspelt one of `methods`."""
     batch_class = names.batch_class
     own = {name for name, action in batch_class._actions.items() if name not in Batch._actions}
     known = {*names.known(), *methods}

@@ -42,16 +42,16 @@ class BoundStep:
 
     step: Step
     function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    model: str | None
-    singleton: bool
-    dynamic: bool
-    returns_batch: bool
-    needs_batch: bool
-    save_to: Any
-    stores: bool
-    places: tuple[Any, ...]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    singleton: bool = False
+    dynamic: bool = False
+    returns_batch: bool = True
+    needs_batch: bool = True
+    save_to: Any = None
+    stores: bool = False
+    places: tuple[Any, ...] = ()
     group: int = 1
     several: Callable[..., list[Any] | None] | None = None
 
@@ -236,4 +236,4 @@ def variables_in(values: Sequence[Any]) -> frozenset[str]:
 
 
 def _has_section(pipeline: Nested) -> bool:
-    return pipeline._bound_plan().has_section
+    return bool(pipeline._bound_plan().has_section)

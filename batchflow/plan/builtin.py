@@ -228,15 +228,11 @@ def train_model(
 def train_model_several(
     model: Any, arguments: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]
 ) -> list[Any] | None:
-    """Train a model with several batches in one call.
-
-    Args:
-        model: The model.
-        arguments: Those of `train_model` for each batch.
+    """Train a model with several batches in one call, with the arguments of `train_model` for each.
 
     Returns:
-        The values that `train_model` returns for each; None, and nothing is done, if the model
-        cannot be trained so.
+        What `train_model` returns for each; None, and nothing is done, if the model cannot be
+        trained so.
     """
     from batchflow.models import calls  # on use: with what knows the frameworks
 

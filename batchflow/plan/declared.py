@@ -11,13 +11,13 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameE
 from batchflow.models.build import build
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import ConfigValue
-from batchflow.plan.values import same_value
+from batchflow.plan.values import Value
 
 __all__ = ["DeclaredModel"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DeclaredModel:
+class DeclaredModel(Value):
     """A model as a chain declares it: each pipeline value makes its own from it.
 
     Attributes:
@@ -62,12 +62,7 @@ class DeclaredModel:
 
     @classmethod
     def imported(cls, name: str, pipeline: Any) -> DeclaredModel:
-        """Declare the model of another pipeline.
-
-        Raises:
-            ArgumentTypeError: It is no pipeline.
-            UnknownNameError: (a `KeyError`) It has no such model.
-        """
+        """Declare the model of another pipeline."""
         if isinstance(pipeline, type) or not hasattr(pipeline, "_bound_plan"):
             raise ArgumentTypeError(
                 f"import_model({name!r}): expected a pipeline, got {pipeline!r:.60}"
@@ -95,17 +90,6 @@ class DeclaredModel:
                 f"load_model({name!r}, path)"
             )
         return cls(name, partial(_load, path, model_class, trust), mode)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, DeclaredModel):
-            return NotImplemented
-        return same_value(self._parts(), other._parts())
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.name, self.builder, self.mode, self.config, self.imported_from
 
 
 def _load(path: Any, model_class: Any, trust: bool, batch: Any = None) -> Any:

@@ -25,18 +25,16 @@ _Str = str  # within the class, `str` is a method
 _Binary = Callable[["Expression", Any], "Operation"]
 
 
-def _operator(function: Callable[[Any, Any], Any], symbol: _Str) -> _Binary:
+def _operator(function: Callable[[Any, Any], Any], symbol: _Str) -> tuple[_Binary, _Binary]:
+    """Return the method of an operator, and that of the operator with its sides swapped."""
+
     def straight(self: Expression, other: Any) -> Operation:
         return Operation(function, symbol, (self, other))
 
-    return straight
-
-
-def _reflected(function: Callable[[Any, Any], Any], symbol: _Str) -> _Binary:
     def swapped(self: Expression, other: Any) -> Operation:
         return Operation(function, symbol, (other, self))
 
-    return swapped
+    return straight, swapped
 
 
 def _unary(function: Callable[[Any], Any], symbol: _Str) -> Callable[[Expression], Operation]:
@@ -117,24 +115,23 @@ class Expression:
     def __ne__(self, other: object) -> Operation:  # type: ignore[override]
         return Operation(operator.ne, "!=", (self, other))
 
-    __add__, __radd__ = _operator(operator.add, "+"), _reflected(operator.add, "+")
-    __sub__, __rsub__ = _operator(operator.sub, "-"), _reflected(operator.sub, "-")
-    __mul__, __rmul__ = _operator(operator.mul, "*"), _reflected(operator.mul, "*")
-    __truediv__, __rtruediv__ = _operator(operator.truediv, "/"), _reflected(operator.truediv, "/")
-    __floordiv__ = _operator(operator.floordiv, "//")
-    __rfloordiv__ = _reflected(operator.floordiv, "//")
-    __mod__, __rmod__ = _operator(operator.mod, "%"), _reflected(operator.mod, "%")
-    __pow__, __rpow__ = _operator(operator.pow, "**"), _reflected(operator.pow, "**")
-    __matmul__, __rmatmul__ = _operator(operator.matmul, "@"), _reflected(operator.matmul, "@")
-    __and__, __rand__ = _operator(operator.and_, "&"), _reflected(operator.and_, "&")
-    __or__, __ror__ = _operator(operator.or_, "|"), _reflected(operator.or_, "|")
-    __xor__, __rxor__ = _operator(operator.xor, "^"), _reflected(operator.xor, "^")
-    __lshift__, __rlshift__ = _operator(operator.lshift, "<<"), _reflected(operator.lshift, "<<")
-    __rshift__, __rrshift__ = _operator(operator.rshift, ">>"), _reflected(operator.rshift, ">>")
-    __lt__ = _operator(operator.lt, "<")
-    __le__ = _operator(operator.le, "<=")
-    __gt__ = _operator(operator.gt, ">")
-    __ge__ = _operator(operator.ge, ">=")
+    __add__, __radd__ = _operator(operator.add, "+")
+    __sub__, __rsub__ = _operator(operator.sub, "-")
+    __mul__, __rmul__ = _operator(operator.mul, "*")
+    __truediv__, __rtruediv__ = _operator(operator.truediv, "/")
+    __floordiv__, __rfloordiv__ = _operator(operator.floordiv, "//")
+    __mod__, __rmod__ = _operator(operator.mod, "%")
+    __pow__, __rpow__ = _operator(operator.pow, "**")
+    __matmul__, __rmatmul__ = _operator(operator.matmul, "@")
+    __and__, __rand__ = _operator(operator.and_, "&")
+    __or__, __ror__ = _operator(operator.or_, "|")
+    __xor__, __rxor__ = _operator(operator.xor, "^")
+    __lshift__, __rlshift__ = _operator(operator.lshift, "<<")
+    __rshift__, __rrshift__ = _operator(operator.rshift, ">>")
+    __lt__ = _operator(operator.lt, "<")[0]
+    __le__ = _operator(operator.le, "<=")[0]
+    __gt__ = _operator(operator.gt, ">")[0]
+    __ge__ = _operator(operator.ge, ">=")[0]
     __neg__ = _unary(operator.neg, "-")
     __pos__ = _unary(operator.pos, "+")
     __invert__ = _unary(operator.invert, "~")

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from batchflow.errors import ArgumentValueError
 from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
-from batchflow.plan.several import Nested, NestedPlan
+from batchflow.plan.several import Nested
 
 __all__ = ["check_groups"]
 
@@ -38,9 +38,6 @@ _ANYTHING = "state of their own"
 
 def check_groups(plan: BoundPlan) -> None:
     """Refuse steps that take several batches in one call, where that would change the result.
-
-    Args:
-        plan: The plan.
 
     Raises:
         ArgumentValueError: Such a step is left to a coin; two take groups of different sizes;
@@ -77,7 +74,7 @@ def check_groups(plan: BoundPlan) -> None:
         uses[thing].append(use)
 
 
-def _first_group(plan: NestedPlan) -> BoundStep | None:
+def _first_group(plan: BoundPlan) -> BoundStep | None:
     """Return a step of a plan, or of one inside of it, that takes several batches in one call."""
     own = next((leaf for leaf in plan.leaves if leaf.group > 1), None)
     inner = (_first_group(other._bound_plan()) for other in plan.nested)

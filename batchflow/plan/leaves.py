@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.items.streams import PerItem
+from batchflow.batch.items.arguments import PerItem
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index.labels import by_label
 from batchflow.old_words import old_word

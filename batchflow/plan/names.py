@@ -18,7 +18,7 @@ from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.steps import Step, Where
 
-__all__ = ["Names", "overridable_by_action"]
+__all__ = ["Names", "overridable_by_action", "without_batch"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ class Names:
             function = self._function(name)
             if function is None:
                 return None
-            builtin = Builtin(_without_batch(function), joined_at=0)
+            builtin = Builtin(without_batch(function), joined_at=0)
         return Action(name, builtin.function, ActionSpec()), builtin
 
     def signature(
@@ -146,7 +146,7 @@ def overridable_by_action(method: Method) -> Method:
     return cast(Method, chained)
 
 
-def _without_batch(function: Any) -> Any:
+def without_batch(function: Any) -> Any:
     """Make a step of a function that does not know of batches."""
 
     def call(batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001

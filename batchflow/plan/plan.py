@@ -5,20 +5,19 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from batchflow.batch import Batch
 from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.binding import bind_hook, bind_steps
-from batchflow.plan.bound import BoundPlan
-from batchflow.plan.checks import check_plan
+from batchflow.plan.bound import BoundPlan, BoundStep, variables_in
 from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.names import Names
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 from batchflow.plan.variables import Variable
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "check_plan"]
 
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 
@@ -59,11 +58,7 @@ class Plan:
         return replace(self, variables=_declared(self.variables, variable))
 
     def without_variables(self, names: Iterable[str]) -> Plan:
-        """Make the plan without the declarations of some variables.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) One is not declared.
-        """
+        """Make the plan without the declarations of some variables."""
         known = {variable.name for variable in self.variables}
         for name in names:
             if name not in known:
@@ -86,9 +81,6 @@ class Plan:
         """Make the plan of this chain followed by another.
 
         A step before or after the batches that both have is taken once.
-
-        Raises:
-            ArgumentValueError: Both declare a variable or a model, and not alike.
         """
         pairs = zip(self.hooks, other.hooks, strict=True)
         hooks = ((*mine, *(h for h in others if h not in mine)) for mine, others in pairs)
@@ -102,21 +94,13 @@ class Plan:
         )
 
     def __mul__(self, times: int) -> Plan:
-        """Make the plan that repeats the steps.
-
-        Raises:
-            ArgumentValueError: `times` is less than 0.
-        """
+        """Make the plan that repeats the steps."""
         if times < 0:
             raise ArgumentValueError(f"pipeline * {times}: steps cannot be repeated {times} times")
         return replace(self, steps=self.steps * times)
 
     def with_chance(self, probability: float, where: Where) -> Plan:
-        """Make the plan whose steps are gone through with a probability.
-
-        Raises:
-            ArgumentValueError: It is no probability.
-        """
+        """Make the plan whose steps are gone through with a probability."""
         if not 0 <= probability <= 1:
             raise ArgumentValueError(
                 f"pipeline @ {probability}: a probability is a number from 0 to 1"
@@ -178,15 +162,40 @@ class Plan:
             UnknownNameError: A step's model is not defined.
         """
         names = self.names(batch_class, dataset)
-        hooks = self.hooks
-        if any(hooks):
-            hooks = Hooks(
-                once=tuple(bind_hook(step, names, "once") for step in hooks.once),
-                before=tuple(bind_hook(step, names, "before") for step in hooks.before),
-                after=tuple(bind_hook(step, names, "after") for step in hooks.after),
-            )
+        moments = zip(get_args(HookName), self.hooks, strict=True)
+        hooks = Hooks(*[tuple([bind_hook(step, names, at) for step in own]) for at, own in moments])
         steps = tuple(bind_steps(self.steps, names, end=end))
         return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
+
+
+def check_plan(plan: BoundPlan) -> None:
+    """Check a whole chain.
+
+    Raises:
+        UnknownNameError: A step or a model's config uses a variable that is not declared.
+        ArgumentValueError: A step cannot take several batches in one call.
+    """
+    declared = {variable.name for variable in plan.variables}
+    uses = [
+        (f"the config of the model {model.name!r}", variables_in([model.config]))
+        for model in plan.declared_models
+    ]
+    hooked: list[BoundStep] = [leaf for steps in plan.hooks for leaf in steps]
+    uses += [
+        (f"the step {leaf.step}, chained at {leaf.step.where},", leaf.reads | leaf.writes)
+        for leaf in (*plan.leaves, *hooked)
+    ]
+    for user, names in uses:
+        for name in sorted(names - declared):
+            raise UnknownNameError(
+                f"{user} uses the variable {name!r}, which is not declared."
+                f"{did_you_mean(name, declared)} "
+                f"Declare it with .init_variable({name!r}, ...) in the chain"
+            )
+    if plan.has_groups or plan.regroupings:
+        from batchflow.plan.groups import check_groups  # on use
+
+        check_groups(plan)
 
 
 def _declared(others: Iterable[Any], declaration: Any) -> tuple[Any, ...]:

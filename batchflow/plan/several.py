@@ -8,7 +8,7 @@ cut the chain there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +25,6 @@ __all__ = [
     "Joined",
     "Merge",
     "Nested",
-    "NestedPlan",
     "Rebatch",
     "Regrouping",
     "joined_in",
@@ -35,39 +34,11 @@ __all__ = [
 MergeBatches = Callable[[list[Any]], Any]
 
 
-class NestedPlan(Protocol):
-    """The plan of a pipeline inside of another, as far as the outer one needs it: a `BoundPlan`."""
-
-    @property
-    def batch_class(self) -> type[Batch]:
-        """The class of its batches."""
-
-    @property
-    def leaves(self) -> Sequence[Any]:
-        """Its actions and built-in steps."""
-
-    @property
-    def regroupings(self) -> Sequence[Any]:
-        """Its steps that make other batches out of a stream of them."""
-
-    @property
-    def nested(self) -> Sequence[Nested]:
-        """The pipelines inside of it."""
-
-    @property
-    def models(self) -> Mapping[str, bool]:
-        """The names of the models that its steps need, and whether each is dynamic."""
-
-    @property
-    def has_section(self) -> bool:
-        """Whether some step is ordered."""
-
-
 class Nested(Protocol):
     """A pipeline over a dataset, inside of another pipeline."""
 
-    def _bound_plan(self) -> NestedPlan:
-        """Return its plan, checked."""
+    def _bound_plan(self) -> Any:
+        """Return its plan, checked: a `BoundPlan`."""
 
 
 class Joined(Expression):
@@ -118,11 +89,7 @@ class Concat(NamedTuple):
     others: tuple[Nested, ...]
 
     def check_class(self, batch_class: type[Batch]) -> None:
-        """Refuse pipelines of another batch class: the steps that follow are those of this one.
-
-        Raises:
-            ArgumentTypeError: One is of another class.
-        """
+        """Refuse pipelines of another batch class: the steps that follow are those of this one."""
         for other in self.others:
             others = other._bound_plan().batch_class
             if others is not batch_class:

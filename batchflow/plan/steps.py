@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from batchflow.plan.expressions import shown
-from batchflow.plan.values import same_value
+from batchflow.plan.values import Value
 
 __all__ = ["Chance", "HookName", "Hooks", "Step", "Where"]
 
@@ -51,7 +51,7 @@ def _cell_of(file: str) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Value):
     """A call of an action, as it was chained: a value.
 
     Attributes:
@@ -64,17 +64,7 @@ class Step:
     name: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    where: Where = field(default=Where("<unknown>", 0))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Step):
-            return NotImplemented
-        return self.name == other.name and same_value(
-            (self.args, dict(self.kwargs)), (other.args, dict(other.kwargs))
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.name)
+    where: Where = field(default=Where("<unknown>", 0), compare=False)
 
     def __str__(self) -> str:
         arguments = [shown(value) for value in self.args]

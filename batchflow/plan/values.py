@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,22 @@ import numpy as np
 
 from batchflow.plan.expressions import Expression
 
-__all__ = ["same_value"]
+__all__ = ["Value", "same_value"]
+
+
+class Value:
+    """A dataclass with a name, whose fields are compared by `same_value`."""
+
+    name: str
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        names = [own.name for own in fields(self) if own.compare]  # type: ignore[arg-type]
+        return all(same_value(getattr(self, name), getattr(other, name)) for name in names)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 def same_value(one: Any, other: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import F, L
-from batchflow.plan.values import same_value
+from batchflow.plan.values import Value
 
 __all__ = ["Variable", "parse_variable", "parse_variables"]
 
@@ -18,7 +18,7 @@ _ARGUMENTS = {"default", "init", "init_on_each_run"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Variable:
+class Variable(Value):
     """A variable as it was declared: each pipeline value makes its own from it.
 
     Attributes:
@@ -51,15 +51,6 @@ class Variable:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"
             )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Variable):
-            return NotImplemented
-        mine = (self.name, self.default, self.init, self.on_each_run)
-        return same_value(mine, (other.name, other.default, other.init, other.on_each_run))
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
     def initial_value(self) -> Any:
         """Make a new initial value."""

@@ -19,9 +19,6 @@ LINES_OF_A_FUNCTION = 40
 METHODS_OF_A_CLASS = 15
 NAMES = {Dataset: 30, Pipeline: 36}
 
-# By a line over the ceiling: one loop, which is read as a whole. Nothing may be added.
-LONG_FUNCTIONS = {("engine/stream.py", "parallel")}
-
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAYOUT = {
     tokenize.COMMENT,
@@ -100,7 +97,7 @@ def test_no_file_is_too_long():
 
 
 def test_no_function_is_too_long():
-    assert over(sizes_of_functions, LINES_OF_A_FUNCTION) == LONG_FUNCTIONS
+    assert over(sizes_of_functions, LINES_OF_A_FUNCTION) == set()
 
 
 def test_no_class_has_too_many_methods():

@@ -9,5 +9,4 @@ snapshot.py    the batch in a worker process: read-only, with the attributes tha
 reads.py       which attributes a function reads
 calls.py       the calls of one function, and their outcomes
 arguments.py   the arguments of the call for each item
-streams.py     the random generator of each item
 """

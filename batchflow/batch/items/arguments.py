@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from batchflow.batch.items.streams import PerItem
 from batchflow.batch.rows import n_rows, row_at
 from batchflow.errors import (
     ArgumentTypeError,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INIT_WORDS",
     "PER_ITEM",
+    "PerItem",
     "action_signature",
     "asked_places",
     "check_init",
@@ -36,6 +36,10 @@ __all__ = [
 # The attribute of a decorated method that holds the arguments of its decorator.
 PER_ITEM = "_batchflow_per_item"
 INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")
+
+
+class PerItem(list[Any]):
+    """Argument values of a per-item action, one for each item; `P` and `PP` resolve to one."""
 
 
 def elements(batch: BaseBatch, component: str) -> list[Any]:
@@ -128,11 +132,7 @@ def with_arguments(
 ) -> list[Call]:
     """Put the arguments of the action behind the first arguments of each call.
 
-    Args:
-        first: The first arguments of each call.
-        args: Those of the action. Of a `PerItem` each call gets its own value.
-        kwargs: The same by name.
-        name: What to call the action in messages.
+    Of a `PerItem` each call gets its own value.
 
     Raises:
         ArgumentValueError: A `PerItem` has another number of values.
@@ -167,13 +167,7 @@ def ids_of_calls(batch: BaseBatch, n_calls: int) -> list[Any] | None:
 def class_attribute(
     cls: type[BaseBatch], wanted: str, asker: str, words: Iterable[str] = ()
 ) -> Any:
-    """Return an attribute of a batch class by its name.
-
-    Args:
-        cls: The class.
-        wanted: The name.
-        asker: The place that names it, for the message.
-        words: Words that could be written instead of an attribute.
+    """Return an attribute of a batch class, by the name that the `asker` gives.
 
     Raises:
         UnknownNameError: (a `KeyError`) There is none.

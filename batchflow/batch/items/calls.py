@@ -25,18 +25,8 @@ __all__ = ["Call", "Failed", "ItemCalls", "Target"]
 # The arguments of one call: those by position and those by name.
 Call = tuple[Sequence[Any], Mapping[str, Any]]
 
-_KINDS = {
-    "threads": "threads",
-    "t": "threads",
-    "processes": "processes",
-    "p": "processes",
-    "mpc": "processes",
-    "m": "processes",
-    "async": "async",
-    "a": "async",
-    "for": "for",
-    "f": "for",
-}
+_KINDS = ("threads", "processes", "async", "for")
+_KIND_OF = {kind[0]: kind for kind in _KINDS} | {"mpc": "processes", "m": "processes"}
 
 
 class Failed:
@@ -60,31 +50,20 @@ class Failed:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Target:
-    """Where calls run.
+    """Where calls run. Nonsense is refused."""
 
-    Attributes:
-        kind: `"threads"`, `"processes"`, `"async"` or `"for"`; or an older name of one.
-        n_workers: The most calls at work at once; None: as many as the target thinks good.
-        timeout: Seconds for all calls together, or None.
-
-    Raises:
-        ArgumentTypeError: One of them has the wrong type.
-        ArgumentValueError: There is no such target, or a number makes no sense.
-    """
-
-    kind: str = "threads"
-    n_workers: int | None = None
-    timeout: float | None = None
+    kind: str = "threads"  # or "processes", "async", "for"; or an older name of one
+    n_workers: int | None = None  # the most calls at work at once, as the target thinks good
+    timeout: float | None = None  # seconds for all calls together
 
     def __post_init__(self) -> None:
         kind, number, seconds = self.kind, self.n_workers, self.timeout
-        if not isinstance(kind, str) or kind not in _KINDS:
-            known = ("threads", "processes", "async", "for")
+        if not isinstance(kind, str) or (known := _KIND_OF.get(kind, kind)) not in _KINDS:
             raise ArgumentValueError(
-                f"target is one of {', '.join(map(repr, known))}, got {kind!r:.60}."
-                f"{did_you_mean(kind, known, only_near=True)}"
+                f"target is one of {', '.join(map(repr, _KINDS))}, got {kind!r:.60}."
+                f"{did_you_mean(kind, _KINDS, only_near=True)}"
             )
-        object.__setattr__(self, "kind", _KINDS[kind])
+        object.__setattr__(self, "kind", known)
         if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
             raise ArgumentTypeError(f"n_workers is a whole number or None, got {number!r:.60}")
         if number is not None and number < 1:
@@ -103,30 +82,19 @@ class Target:
 
 @dataclass(repr=False, eq=False)
 class ItemCalls:
-    """The calls of one function for the items of a batch.
-
-    Attributes:
-        batch: The batch.
-        name: The name of the function in messages.
-        function: The function.
-        calls: The arguments of each call.
-        takes_batch: Whether the batch is the first argument of each call.
-        ids: The ids of the items that the calls are for; None where they are for no single item.
-        wrapper: What the function is the `__wrapped__` of, or None. Where a decorator has taken the
-            function's place, worker processes find the function by its wrapper.
-        keeps_results: Whether the results are used.
-        gives_items: Whether each call is given an `Item` that no other call has.
-    """
+    """The calls of one function for the items of a batch."""
 
     batch: BaseBatch
-    name: str
+    name: str  # of the function in messages
     function: Callable[..., Any]
     calls: list[Call] = field(default_factory=list)
-    takes_batch: bool = True
-    ids: list[Any] | None = None
+    takes_batch: bool = True  # as the first argument of each call
+    ids: list[Any] | None = None  # of the items; None where the calls are for no single item
+    # What the function is the `__wrapped__` of, or None. Where a decorator has taken the function's
+    # place, worker processes find the function by its wrapper.
     wrapper: Any = None
     keeps_results: bool = True
-    gives_items: bool = False
+    gives_items: bool = False  # whether each call is given an `Item` that no other call has
 
     @property
     def first(self) -> tuple[Any, ...]:

@@ -55,24 +55,14 @@ def any_action_failed(results: Iterable[Any]) -> bool:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class _Spec:
-    """The arguments of `@inbatch_parallel`.
-
-    Attributes:
-        method: The decorated method.
-        init: The name of the source of the first arguments of each call.
-        post: The name of a method, or a function, that gets the results; or None.
-        target: Where the calls run, if the call of the action says nothing else.
-        own: The options in `_OPTIONS` that are parameters of the method itself.
-        makes_function: Whether the method may be one that returns the function for the processes.
-        extra: More keyword arguments of `init` and `post`.
-    """
+    """The decorated method, and the arguments of `@inbatch_parallel`."""
 
     method: Callable[..., Any]
     init: str
     post: Any
     target: Target
-    own: frozenset[str]
-    makes_function: bool
+    own: frozenset[str]  # the options in `_OPTIONS` that are parameters of the method itself
+    makes_function: bool  # whether the method may return the function for the processes
     extra: dict[str, Any]
 
     @property

@@ -16,23 +16,21 @@ from __future__ import annotations
 import contextvars
 import itertools
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from batchflow.batch.item import Item, item_reducer
+from batchflow.batch.item_streams import ItemStreams
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
 from batchflow.batch.items.reads import names_read
 from batchflow.batch.items.snapshot import Snapshot, lone_item
-from batchflow.batch.items.streams import ItemStreams
 from batchflow.errors import ArgumentTypeError, ItemTimeoutError, WorkerDiedError
 from batchflow.executors.exceptions import error_line, sendable
-from batchflow.executors.item_processes import in_processes
 from batchflow.executors.item_threads import cpu_count, unpacking
+from batchflow.executors.job import in_processes
 from batchflow.executors.serialization.pickling import (
     Classes,
     Opened,
@@ -48,10 +46,7 @@ _CHUNKS_PER_WORKER = 2
 
 
 def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
-    """Make the calls in worker processes.
-
-    Returns:
-        What each call returned, or `Failed`.
+    """Make the calls in worker processes; return what each call returned, or `Failed`.
 
     Raises:
         ArgumentTypeError: The function or an argument cannot be sent.
@@ -64,9 +59,18 @@ def call_in_processes(calls: ItemCalls, target: Target) -> list[Any]:
     n_workers = min(target.n_workers or cpu_count(), n_calls)
     chunks = _cut(n_calls, _CHUNKS_PER_WORKER * n_workers)
     streams = ItemStreams(calls.batch)
-    work, parts = _packed(calls, streams, chunks)
+    work, parts = contextvars.copy_context().run(_packed, calls, streams, chunks)
+    try:
+        answers = in_processes(work, parts, n_workers=n_workers, timeout=target.timeout)
+    except ItemTimeoutError as error:
+        raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
+    except WorkerDiedError as error:
+        place, attempts, cause = error.position, error.attempts, error.cause
+        shown = ", ".join(calls.place(i) for i in chunks[place][:10])
+        told = f"{calls.name}() {shown}: {error}"
+        raise WorkerDiedError(told, place, attempts=attempts, cause=cause) from error
     outcomes: list[Any] = []
-    for answer in _answers(calls, chunks, work, parts, n_workers, target.timeout):
+    for answer in answers:
         if answer.drew:
             streams.seed()
         if (names := noticed.get()) is not None:
@@ -83,21 +87,22 @@ def _cut(n_calls: int, n_chunks: int) -> list[range]:
 def _packed(
     calls: ItemCalls, streams: ItemStreams, chunks: Sequence[range]
 ) -> tuple[_Work, list[tuple[Opened]]]:
-    """Pack everything before the first call begins."""
+    """Pack everything before the first call begins, in a context of its own."""
+    item_reducer.set(_item_reducer(calls))
     try:
-        with _lone_items(_item_reducer(calls)):
-            snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
-            task = _Task(
-                calls.wrapper or calls.function,
-                calls.wrapper is not None,
-                snapshot,
-                streams.peek() if snapshot is not None and snapshot.reads_rng else None,
-                calls.keeps_results,
-                noticed.get() is not None,
-            )
-            parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
-            packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
-            return _Work(calls.name, packed_for_worker(task, "the call")), packed
+        snapshot = Snapshot.of(calls.batch, calls.function) if calls.takes_batch else None
+        task = _Task(
+            calls.wrapper or calls.function,
+            calls.wrapper is not None,
+            snapshot,
+            None if snapshot is None or "rng" in snapshot.parts else streams.peek(),
+            calls.keeps_results,
+            noticed.get() is not None,
+            np.geterr(),
+        )
+        parts = [[(i, *calls.calls[i]) for i in chunk] for chunk in chunks]
+        packed = [(packed_for_worker(part, "the arguments"),) for part in parts]
+        return _Work(calls.name, packed_for_worker(task, "the call")), packed
     except ArgumentTypeError as error:
         raise ArgumentTypeError(
             f"{calls.name}(): the function or an argument cannot be sent to a worker process: "
@@ -112,86 +117,31 @@ def _item_reducer(calls: ItemCalls) -> Callable[[Item], tuple[Any, ...]]:
     return lambda item: lone_item(item, names if id(item) in own else None)
 
 
-@contextmanager
-def _lone_items(reduce: Callable[[Item], tuple[Any, ...]] = lone_item) -> Iterator[None]:
-    token = item_reducer.set(reduce)
-    try:
-        yield
-    finally:
-        item_reducer.reset(token)
-
-
-def _answers(
-    calls: ItemCalls,
-    chunks: Sequence[range],
-    work: _Work,
-    parts: list[tuple[Opened]],
-    n_workers: int,
-    timeout: float | None,
-) -> list[_Answer]:
-    """Let workers make the calls of the chunks."""
-    try:
-        return in_processes(work, parts, n_workers=n_workers, timeout=timeout)
-    except ItemTimeoutError as error:
-        raise ItemTimeoutError("", [i for k in error.unfinished for i in chunks[k]]) from None
-    except WorkerDiedError as error:
-        places = ", ".join(calls.place(i) for i in chunks[error.position][:10])
-        raise WorkerDiedError(
-            f"{calls.name}() {places}: {error}",
-            error.position,
-            attempts=error.attempts,
-            cause=error.cause,
-        ) from error
-
-
 # ---- in a worker
 
 
-@dataclass
-class _Task:
-    """The common part of the calls of all chunks.
+class _Task(NamedTuple):
+    """The common part of the calls of all chunks."""
 
-    Attributes:
-        function: The function, or what it is the `__wrapped__` of.
-        is_wrapped: Which of the two.
-        snapshot: Of the batch; None if the function takes no batch.
-        seed: Of the random streams of the items; None if they draw no numbers.
-        keeps_results: Whether the results are used.
-        is_watched: Whether draws from global random generators are reported.
-        numpy_errors: The setting of `np.errstate`.
-    """
-
-    function: Any
+    function: Any  # or what it is the `__wrapped__` of
     is_wrapped: bool
-    snapshot: Snapshot | None
-    seed: int | None
+    snapshot: Snapshot | None  # None if the function takes no batch
+    seed: int | None  # of the random streams of the items; None if they draw no numbers
     keeps_results: bool
-    is_watched: bool
-    numpy_errors: Any = field(default_factory=np.geterr)
+    is_watched: bool  # whether draws from global random generators are reported
+    numpy_errors: Any  # the setting of `np.errstate`
 
 
-@dataclass
-class _Answer:
-    """The answer of a worker to a chunk.
+class _Answer(NamedTuple):
+    """The answer of a worker to a chunk."""
 
-    Attributes:
-        outcomes: What each call returned, or `Failed`: packed.
-        drew: Whether a call has drawn random numbers.
-        drawn: The global random generators that the calls have drawn from, where they are watched.
-    """
-
-    outcomes: Opened
-    drew: bool
-    drawn: list[str]
+    outcomes: Opened  # what each call returned, or `Failed`
+    drew: bool  # whether a call has drawn random numbers
+    drawn: list[str]  # the global random generators that calls have drawn from, where watched
 
 
 class _Work:
-    """Makes the calls of chunks, in a worker.
-
-    Args:
-        name: The name of the function in messages.
-        packed: The task, which is unpacked for the first chunk.
-    """
+    """Makes the calls of chunks, in a worker: of a task that is unpacked for the first one."""
 
     def __init__(self, name: str, packed: Opened) -> None:
         self._name = name
@@ -222,64 +172,44 @@ class _Work:
 
     def _answer(self, calls: list[tuple[int, Any, Any]]) -> _Answer:
         task = self._task
-        streams = _Streams(self._first[0], task.seed) if self._first else None
         drawn: list[str] = []
         with np.errstate(**task.numpy_errors):
             if task.is_watched:
                 with GeneratorWatch() as watch:
                     states = watch.states()
-                    outcomes = self._outcomes(calls, streams)
+                    outcomes, drew = self._outcomes(calls)
                     drawn = watch.drawn(states)
             else:
-                outcomes = self._outcomes(calls, streams)
-        drew = streams is not None and streams.drew
+                outcomes, drew = self._outcomes(calls)
         return _Answer(_packed_outcomes(outcomes), drew, drawn)
 
-    def _outcomes(self, calls: list[tuple[int, Any, Any]], streams: _Streams | None) -> list[Any]:
-        task = self._task
+    def _outcomes(self, calls: list[tuple[int, Any, Any]]) -> tuple[list[Any], bool]:
+        task, first = self._task, self._first
         function = task.function.__wrapped__ if task.is_wrapped else task.function
+        streams = ItemStreams(first[0], task.seed) if first else None
         outcomes: list[Any] = []
+        items = []
         for position, args, kwargs in calls:
             if streams is not None:
-                streams.enter(position)
+                items.append(streams.enter(position))
             try:
-                result = function(*self._first, *args, **kwargs)
+                result = function(*first, *args, **kwargs)
                 outcomes.append(result if task.keeps_results else None)
             except Exception as error:  # noqa: BLE001  the outcome
                 outcomes.append(Failed(_sendable(error)))
-        return outcomes
-
-
-class _Streams(ItemStreams):
-    """The random streams of the items, with the seed from the main process.
-
-    Attributes:
-        drew: Whether an item has drawn from its stream.
-    """
-
-    def __init__(self, batch: Any, seed: int | None) -> None:
-        super().__init__(batch)
-        self._seed = seed
-        self.drew = False
-
-    def seed(self) -> int:
-        """Return the seed of the streams."""
-        self.drew = True
-        if self._seed is None:
-            raise ArgumentTypeError("self.rng is not here: no code is seen to read it")
-        return self._seed
+        return outcomes, any(item.rng is not None for item in items)
 
 
 _sendable = partial(sendable, dumps=partial(dumps_whole, classes=Classes()))
 
 
 def _packed_outcomes(outcomes: list[Any]) -> Opened:
-    """Pack outcomes; one that cannot be packed becomes an error, and the others stay."""
-    with _lone_items():
-        try:
-            return _packed_result(outcomes)
-        except ArgumentTypeError:  # one of the outcomes: which?
-            return _packed_result([_packable(outcome) for outcome in outcomes])
+    """Pack outcomes, in a context of their own; one that cannot be packed becomes an error."""
+    item_reducer.set(lone_item)
+    try:
+        return _packed_result(outcomes)
+    except ArgumentTypeError:  # one of the outcomes: which?
+        return _packed_result([_packable(outcome) for outcome in outcomes])
 
 
 def _packable(outcome: Any) -> Any:

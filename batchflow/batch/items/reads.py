@@ -37,9 +37,7 @@ _LIGHT = frozenset({"indices", "source_ids", "source_numbers", "rng", "__len__"}
 def paths_read(function: Any, cls: Any) -> frozenset[Path] | None:
     """Return what a function reads of its first argument, a batch; None if that cannot be told.
 
-    Args:
-        function: The function.
-        cls: The class of the batch: of its methods those are read that the function names.
+    Of the methods of the batch's class those are read that the function names.
     """
     found: set[Path] = set()
     todo, seen = [function], set()
@@ -61,12 +59,7 @@ def paths_read(function: Any, cls: Any) -> frozenset[Path] | None:
 
 
 def names_read(function: Any, place: int) -> frozenset[str] | None:
-    """Return the attributes that a function reads of an argument; None if that cannot be told.
-
-    Args:
-        function: The function.
-        place: Which argument it is, from 0 on.
-    """
+    """Return the attributes that a function reads of its argument number `place`, as above."""
     paths = _paths_of(function, place)
     return None if paths is None else frozenset(path[0] for path in paths)
 

@@ -26,6 +26,7 @@ import numpy as np
 from batchflow.batch.core import BatchData
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
+from batchflow.batch.items.calls import Failed
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.errors import (
     ArgumentTypeError,
@@ -48,21 +49,11 @@ _ADVICE = 'Pass what the items need of it as an argument, or write target="threa
 
 @dataclass
 class Snapshot:
-    """A snapshot of a batch.
-
-    Attributes:
-        batch_class: The class of the batch.
-        plain: Small attributes of the batch's dictionary, as they are.
-        parts: The other attributes.
-        refused: Members of the class that cannot be read, and why.
-        reads_rng: Whether the function may draw from the batch's generator.
-    """
+    """A snapshot of a batch."""
 
     batch_class: Any
-    plain: dict[str, Any]
-    parts: dict[str, _Part]
-    refused: dict[str, str]
-    reads_rng: bool
+    plain: dict[str, Any]  # small attributes of the batch's dictionary, as they are
+    parts: dict[str, _Part | str]  # the other attributes; for one that cannot be read, the reason
 
     @classmethod
     def of(cls, batch: Any, function: Any) -> Snapshot:
@@ -70,30 +61,33 @@ class Snapshot:
         paths = paths_read(function, type(batch))
         names = None if paths is None else {path[path[0] == ITEM] for path in paths}
         plain: dict[str, Any] = {}
-        parts: dict[str, _Part] = {}
-        refused = _members_that_stay(type(batch))
+        parts: dict[str, _Part | str] = {}
+        if names is not None and "rng" not in names:
+            parts["rng"] = _unseen("self.rng")
         for name, value in _attributes(batch).items():
             if name in batch.__dict__ and (type(value) in _SMALL or name in _ALWAYS):
                 plain[name] = value
             elif names is not None and name not in names:
-                refused[name] = f"self.{name} is not here: no code is seen to read it"
+                parts[name] = _unseen(f"self.{name}")
             elif name == "pipeline":
-                parts[name] = _Part.of(f"self.{name}", _PipelineSnapshot, value, paths)
+                parts[name] = _packed(f"self.{name}", _PipelineSnapshot, value, paths)
             else:
                 make = _without_data if name == "dataset" else _itself
-                parts[name] = _Part.of(f"self.{name}", make, value)
-        return cls(type(batch), plain, parts, refused, names is None or "rng" in names)
+                parts[name] = _packed(f"self.{name}", make, value)
+        return cls(type(batch), plain, {**parts, **_members_that_stay(type(batch))})
 
     def batch(self) -> Any:
         """Return the batch, in a worker."""
-        members = {
-            name: _Attribute(name, self.refused.get(name)) for name in self.parts | self.refused
-        }
+        members = {name: _Attribute(name, part) for name, part in self.parts.items()}
         kind: Any = type(self.batch_class.__name__, (_ReadOnly, self.batch_class), members)
         kind.__module__ = self.batch_class.__module__
         batch = object.__new__(kind)
         batch.__dict__.update(self.plain, _parts=self.parts)
         return batch
+
+
+def _unseen(shown: str) -> str:
+    return f"{shown} is not here: no code is seen to read it"
 
 
 def _members_that_stay(cls: Any) -> dict[str, str]:
@@ -120,76 +114,62 @@ class _Attribute:
     """A member of the class of a snapshot, by which an attribute is read and never written.
 
     The values lie in the snapshot: a class is freed by the garbage collector, which may come late.
-
-    Args:
-        name: The attribute.
-        refusal: Why it cannot be read; None: it can.
     """
 
-    def __init__(self, name: str, refusal: str | None) -> None:
+    def __init__(self, name: str, part: _Part | str) -> None:
         self._name = name
-        self._refusal = refusal
+        self._refusal = part if isinstance(part, str) else None
 
     def __get__(self, batch: Any, owner: Any = None) -> Any:
-        if self._refusal is not None:
-            raise ArgumentTypeError(f"{self._refusal}. {_ADVICE}")
-        return self if batch is None else batch.__dict__["_parts"][self._name].read()
+        if batch is None and self._refusal is None:
+            return self
+        return _read(self._refusal or batch.__dict__["_parts"][self._name])
 
     def __set__(self, batch: Any, value: Any) -> NoReturn:
         refuse_writing(self._name)
 
 
+@dataclass
 class _Part:
-    """A value that is unpacked when it is first read.
+    """A value that is unpacked when it is first read. `Failed`: reading it raises the error."""
 
-    Args:
-        name: How to call it.
-        packed: The value; or the error, or the reason of one, that reading it raises.
-        is_error: Whether it is an error.
+    name: str
+    packed: Opened | None
+    value: Any = None
+
+
+def _packed(name: str, make: Callable[..., Any], *args: Any) -> _Part | str:
+    """Pack what a function returns or raises. If that cannot travel, return why."""
+    try:
+        value = make(*args)
+    except Exception as error:  # noqa: BLE001  raised where it is read
+        value = Failed(error.with_traceback(None))
+    try:
+        return _Part(name, packed_for_worker(value, name))
+    except ArgumentTypeError as error:
+        return f"{name}: {error_line(value.error)}" if isinstance(value, Failed) else str(error)
+
+
+def _read(part: _Part | str) -> Any:
+    """Return the value of a part.
+
+    Raises:
+        ArgumentTypeError: It has not travelled, or cannot be unpacked here.
     """
-
-    def __init__(self, name: str, packed: Opened | str, is_error: bool = False) -> None:
-        self._name = name
-        self._packed: Opened | str | None = packed
-        self._is_error = is_error
-        self._value: Any = None
-
-    @classmethod
-    def of(cls, name: str, make: Callable[..., Any], *args: Any) -> _Part:
-        """Pack the value that a function returns, or the error that it raises."""
-        value, is_error = None, False
-        try:
-            value = make(*args)
-        except Exception as error:  # noqa: BLE001  raised where it is read
-            value, is_error = error.with_traceback(None), True
-        try:
-            return cls(name, packed_for_worker(value, name), is_error)
-        except ArgumentTypeError as error:
-            return cls(name, f"{name}: {error_line(value)}" if is_error else str(error))
-
-    def read(self) -> Any:
-        """Return the value.
-
-        Raises:
-            ArgumentTypeError: It has not travelled, or cannot be unpacked here.
-        """
-        if isinstance(self._packed, str):
-            raise ArgumentTypeError(f"{self._packed}. {_ADVICE}")
-        if self._packed is not None:
-            value = self._unpacked(self._packed)
-            if self._is_error:
-                raise value
-            self._value, self._packed = _fixed(value), None
-        return self._value
-
-    def _unpacked(self, packed: Opened) -> Any:
+    if isinstance(part, str):
+        raise ArgumentTypeError(f"{part}. {_ADVICE}")
+    if part.packed is not None:
         try:
             with unpacking:
-                return packed.load()
+                value = part.packed.load()
         except Exception as error:
             raise ArgumentTypeError(
-                f"a worker process cannot unpack {self._name}: {error_line(error)}. {_ADVICE}"
+                f"a worker process cannot unpack {part.name}: {error_line(error)}. {_ADVICE}"
             ) from error
+        if isinstance(value, Failed):
+            raise value.error
+        part.value, part.packed = _fixed(value), None
+    return part.value
 
 
 class _ReadOnly:
@@ -205,11 +185,7 @@ class _ReadOnly:
         refuse_writing(item_id)
 
     def create_subset(self, ids: Any) -> NoReturn:  # noqa: ARG002  refused
-        """Refuse.
-
-        Raises:
-            ArgumentTypeError: Always.
-        """
+        """Refuse to make a batch of some items."""
         raise ArgumentTypeError(f"a worker process cannot make a batch of some items. {_ADVICE}")
 
     def __reduce__(self) -> NoReturn:
@@ -217,11 +193,7 @@ class _ReadOnly:
 
 
 def refuse_writing(what: object) -> NoReturn:
-    """Refuse to write to the batch in a worker process.
-
-    Raises:
-        ArgumentTypeError: Always.
-    """
+    """Refuse to write to the batch in a worker process."""
     raise ArgumentTypeError(
         f"a worker process cannot write to the batch ({what!r}): it would be lost. Return the "
         'value and store it by post=, use apply_parallel, or write target="threads"'
@@ -265,18 +237,10 @@ class _OneItem:
 
 
 def lone_item(item: Item, names: Collection[str] | None = None) -> tuple[Any, ...]:
-    """Reduce an item for a pickler: to its own values, without its batch.
-
-    Args:
-        item: The item.
-        names: The components that are read of it; None: all.
-    """
+    """Reduce an item for a pickler: to its own values of some components, or of all."""
     batch, position = item._batch, item._position
-    values = {}
-    for name in batch.components:
-        if names is None or name in names:
-            part = getattr(batch, name)
-            values[name] = part if part is None else [part[position]]
+    parts = {n: getattr(batch, n) for n in batch.components if names is None or n in names}
+    values = {name: part if part is None else [part[position]] for name, part in parts.items()}
     return _lone_item, (tuple(batch.components), values)
 
 
@@ -288,12 +252,7 @@ def _lone_item(components: tuple[str, ...], values: dict[str, Any]) -> Item:
 
 
 class _PipelineSnapshot:
-    """A pipeline in a worker process: its variables as they were when the calls began.
-
-    Args:
-        pipeline: The pipeline.
-        paths: What the items read of the batch; None: whatever there is.
-    """
+    """A pipeline in a worker process: its variables as they were when the calls began."""
 
     def __init__(self, pipeline: Any, paths: frozenset[Path] | None) -> None:
         read = {path[1:] for path in paths or [("pipeline",)] if path[0] == "pipeline"}
@@ -303,11 +262,11 @@ class _PipelineSnapshot:
         is_all = () in read
         is_any_name = is_all or not read.isdisjoint((name,) for name in NAME_TAKERS)
         self._variables = {
-            name: _Part.of(f"the variable {name!r}", pipeline.v, name)
+            name: _packed(f"the variable {name!r}", pipeline.v, name)
             for name in (self._names if is_any_name else self._names & named)
         }
         self._parts = {
-            name: _Part.of(f"self.pipeline.{name}", make, getattr(pipeline, name))
+            name: _packed(f"self.pipeline.{name}", make, getattr(pipeline, name))
             for name, make in (("config", _itself), ("dataset", _without_data))
             if is_all or any(path[0] == name for path in read)
         }
@@ -319,7 +278,7 @@ class _PipelineSnapshot:
                 f"no variable {name!r} is declared.{did_you_mean(name, self._names)} Declare it "
                 f"with .init_variable({name!r}, ...) in the chain"
             )
-        return self._variables[name].read()
+        return _read(self._variables[name])
 
     get_variable = v
 
@@ -331,7 +290,7 @@ class _PipelineSnapshot:
         if name.startswith("_"):
             raise AttributeError(name)
         if name in self._parts:
-            return self._parts[name].read()
+            return _read(self._parts[name])
         raise UnknownAttributeError(
             f"self.pipeline.{name} is not here: in a worker process the items read variables, "
             f"config, dataset and seed of their pipeline. {_ADVICE}"

@@ -13,8 +13,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from batchflow.batch.item_streams import ItemStreams
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
-from batchflow.batch.items.streams import ItemStreams
 from batchflow.batch.writes import collected_writes
 from batchflow.errors import ItemTimeoutError
 from batchflow.executors.item_threads import (

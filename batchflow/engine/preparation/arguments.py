@@ -39,16 +39,15 @@ def make_step(
     args: Sequence[Any],
     model_for: Callable[[Batch], Any] | None,
 ) -> Callable[[Batch], Any]:
-    """Make what takes a batch through a step.
+    """Make a function that takes a batch through a step.
+
+    It returns what the action returns; the batch, if that is a value.
 
     Args:
         bound: The step.
         function: The function to call with the batch, the model if there is one, and the arguments.
-        args: The step's own positional arguments.
+        args: The step's positional arguments.
         model_for: Returns the model for a batch, or None.
-
-    Returns:
-        A function of the batch: it gives what the action gives; the batch, if that is a value.
     """
     kwargs = bound.kwargs
     give = function
@@ -102,10 +101,6 @@ def arguments_of(bound: BoundStep, args: Sequence[Any]) -> Callable[[Batch], Arg
     """Make a function that gives the arguments of a step for a batch, that of its model left out.
 
     The place that `update` stores to is left as it is.
-
-    Args:
-        bound: The step.
-        args: Its positional arguments.
     """
     kwargs = bound.kwargs
     late_args: list[Any] = [
@@ -166,11 +161,7 @@ def with_chance(
 
 
 def refuse_coroutine(value: Any, name: str) -> None:
-    """Refuse the value of a step that is a coroutine.
-
-    Raises:
-        ActionResultError: It is one.
-    """
+    """Refuse the value of a step that is a coroutine."""
     if value.__class__ is CoroutineType:
         _refuse(value, repr(name))
 

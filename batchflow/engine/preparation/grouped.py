@@ -18,12 +18,13 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.engine.preparation.arguments import Arguments, refuse_coroutine, store
-from batchflow.engine.section import holding
+from batchflow.engine.section import finished, holding
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch, add_note_once
@@ -88,27 +89,10 @@ class Phase(NamedTuple):
 
 
 def in_groups(
-    batches: Iterator[Batch | EpochEnd],
-    section: Sequence[Phase],
-    rest: Sequence[ReadyStep],
-    locks: Sequence[Any],
-    pipeline: Any,
-    replay_note: ReplayNote,
+    batches: Iterator[Batch | EpochEnd], section: Sequence[Phase], *behind: Any
 ) -> Generator[Batch | EpochEnd, None, None]:
-    """Take batches through an ordered section with steps that take several: see `in_order`.
-
-    Args:
-        batches: The batches, in order.
-        section: The phases of the section.
-        rest: The steps behind it.
-        locks: The locks that the section holds while it works.
-        pipeline: The `pipeline` of the batches.
-        replay_note: See `run_steps`.
-
-    Yields:
-        The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
-    """
-    groups = _Groups(section, rest, locks, pipeline, replay_note)
+    """Take batches through an ordered section with steps that take several: as `in_order` does."""
+    groups = _Groups(section, *behind)
     while not groups.is_over:
         items = groups.next_group(batches)
         while items:
@@ -122,33 +106,32 @@ def in_groups(
             groups.ending = None  # it holds this frame: no circle
 
 
+@dataclass
 class _Groups:
     """Makes group after group.
 
     Attributes:
+        phases: The phases of the section. The last one has no step that takes several batches.
         is_over: Whether there is no further group.
         ending: The error that ended them, raised when the batches before it have been delivered.
     """
 
-    def __init__(
-        self,
-        section: Sequence[Phase],
-        rest: Sequence[ReadyStep],
-        locks: Sequence[Any],
-        pipeline: Any,
-        replay_note: ReplayNote,
-    ) -> None:
-        self._phases, self._last = section[:-1], section[-1].steps
-        self._rest, self._locks = rest, locks
-        self._pipeline, self._note = pipeline, replay_note
-        self._size: int = section[0].grouped.bound.group  # type: ignore[union-attr]
-        self.is_over = False
-        self.ending: Exception | None = None
+    phases: Sequence[Phase]
+    rest: Sequence[ReadyStep]
+    locks: Sequence[Any]
+    pipeline: Any
+    replay_note: ReplayNote
+    is_over: bool = False
+    ending: Exception | None = None
+
+    @property
+    def _size(self) -> int:
+        return self.phases[0].grouped.bound.group  # type: ignore[union-attr]
 
     def next_group(self, batches: Iterator[Batch | EpochEnd]) -> Items:
         """Take a group through all steps that take several."""
         items: Items = []
-        for place, phase in enumerate(self._phases):
+        for place, phase in enumerate(self.phases[:-1]):
             source = batches if place == 0 else iter(items)
             items, given = self._collected(source, phase, is_first=place == 0)
             items = self._taken(items, phase.grouped, given)
@@ -196,7 +179,7 @@ class _Groups:
             return batch
 
         ready = ReadyStep(step, grouped.bound.step)
-        holding(self._locks, partial(run_steps, batch, [ready], self._note))
+        holding(self.locks, run_steps, batch, [ready], self.replay_note)
         return told[0]
 
     def _collected(
@@ -212,7 +195,7 @@ class _Groups:
                     self.is_over |= is_first
                     break
                 if isinstance(item, Batch):
-                    item = holding(self._locks, partial(self._through, item, phase, given))
+                    item = holding(self.locks, self._through, item, phase, given)
                 if item is not None:
                     items.append(item)
                 if is_first and (isinstance(item, EpochEnd) or (item and item._closes)):
@@ -225,9 +208,9 @@ class _Groups:
         self, item: Batch, phase: Phase, given: list[Arguments]
     ) -> Batch | EpochEnd | None:
         """Take a batch through the steps of a phase, and note its arguments of the next."""
-        item.pipeline = self._pipeline
+        item.pipeline = self.pipeline
         try:
-            done: Any = run_steps(item, phase.steps, self._note)
+            done: Any = run_steps(item, phase.steps, self.replay_note)
             given.append(self._run(done, partial(phase.grouped.prepare, done), phase.grouped))  # type: ignore[union-attr]
         except SkipBatch:
             return EpochEnd() if item._closes else None
@@ -235,14 +218,4 @@ class _Groups:
 
     def finished(self, item: Batch | EpochEnd) -> Batch | EpochEnd | None:
         """Take a batch through what follows the last step that takes several."""
-        if isinstance(item, EpochEnd):
-            return item
-        done: Batch | None = item
-        try:
-            if self._last:
-                done = holding(self._locks, partial(run_steps, item, self._last, self._note))
-            if self._rest and done is not None:
-                done = run_steps(done, self._rest, self._note)
-        except SkipBatch:
-            return EpochEnd() if item._closes else None
-        return done
+        return finished(item, self.phases[-1].steps, self.rest, self.locks, self.replay_note)

@@ -20,7 +20,7 @@ from batchflow.plan.builtin import call, predict_model
 from batchflow.plan.expressions import Expression, freeze
 
 if TYPE_CHECKING:
-    from batchflow.engine.preparation.grouped import GroupedStep, Phase
+    from batchflow.engine.preparation.grouped import Phase
 
 __all__ = ["ReadySteps", "is_awaited", "needs_loop"]
 
@@ -69,7 +69,7 @@ class ReadySteps:
 
     def phases_of(self, steps: Sequence[Bound]) -> list[Phase]:
         """Return the steps of an ordered section, cut behind those that take several batches."""
-        from batchflow.engine.preparation.grouped import Phase  # on use, for a light import
+        from batchflow.engine.preparation.grouped import GroupedStep, Phase  # on use
 
         phases: list[Phase] = []
         first = 0
@@ -77,15 +77,11 @@ class ReadySteps:
         self._refuse_shared_weights([leaf for leaf in leaves if leaf.model is not None])
         for place, bound in enumerate(steps):
             if isinstance(bound, BoundStep) and bound.group > 1:
-                phases.append(Phase(self.of(steps[first:place]), self._grouped(bound)))
+                arguments = arguments_of(bound, tuple(map(self._with_joined, bound.args)))
+                grouped = GroupedStep(bound, arguments, self._model_for(bound))  # type: ignore[arg-type]
+                phases.append(Phase(self.of(steps[first:place]), grouped))
                 first = place + 1
         return [*phases, Phase(self.of(steps[first:]), None)]
-
-    def _grouped(self, bound: BoundStep) -> GroupedStep:
-        from batchflow.engine.preparation.grouped import GroupedStep
-
-        arguments = arguments_of(bound, tuple(map(self._with_joined, bound.args)))
-        return GroupedStep(bound, arguments, self._model_for(bound))  # type: ignore[arg-type]
 
     def _refuse_shared_weights(self, leaves: Sequence[BoundStep]) -> None:
         """Refuse models of different names that are one, or have variables in common."""
@@ -101,7 +97,7 @@ class ReadySteps:
                 )
 
     def _model_for(self, bound: BoundStep) -> Callable[[Batch], Any] | None:
-        """Make what gives a step's model for a batch; None if it has no model."""
+        """Make a function from a batch to the step's model; None if it has no model."""
         name = bound.model
         if name is None:
             return None

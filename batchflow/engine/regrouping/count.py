@@ -82,14 +82,7 @@ class Length:
 def is_as_counted(
     stream: Iterator[Batch | EpochEnd], schedule: Schedule, length: Length, step: object
 ) -> Iterator[Batch | EpochEnd]:
-    """Pass on source batches, and compare them with what was counted.
-
-    Args:
-        stream: The batches that come to a step that regroups them.
-        schedule: The source batches.
-        length: Is told when they differ.
-        step: The step.
-    """
+    """Pass on source batches that come to a step; tell `length` if they are not as counted."""
     number, per_epoch = schedule.first, schedule.batches_per_epoch
 
     def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
@@ -112,9 +105,7 @@ def none_is_missing(
 ) -> Iterator[Batch | EpochEnd]:
     """Pass on source batches that come to a merge in a run that begins at a later epoch.
 
-    Raises:
-        ActionResultError: An action has skipped one. It would have skipped some before, too, and
-            nobody knows how many.
+    An action that has skipped one would have skipped some before, too, and nobody knows how many.
     """
     numbers = itertools.count(schedule.first)
 
@@ -198,10 +189,8 @@ class Counted(NamedTuple):
         what, others = step.what, [other.epoch_sizes()[-1] for other in self.others[id(step)]]
         batches, items, largest, is_known = size
         if isinstance(what, Rebatch):
-            drop = self.schedule.drop_last if what.drop_last is None else what.drop_last
-            whole, rest = divmod(items, what.size)
-            left = whole * what.size if drop else items
-            return EpochSize(whole + (rest > 0 and not drop), left, what.size, is_known)
+            made, left = self._rebatched(what, items)
+            return EpochSize(made, left, what.size, is_known)
         if isinstance(what, Merge):  # the others' batches may be of different sizes in each epoch
             more = sum(other.largest for other in others)
             return EpochSize(batches, items + batches * more, largest + more, False)
@@ -216,10 +205,7 @@ class Counted(NamedTuple):
         """Return how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
         if isinstance(what, Rebatch):
-            is_endless = count == inf
-            n_sources = self.schedule.batches_per_epoch if is_endless else int(count)
-            made = self._rebatched(what, n_sources) if sizes_are_known else None
-            return inf if made and is_endless else made
+            return self._all_rebatched(what, count) if sizes_are_known else None
         if isinstance(what, Concat):
             counts = [other._in_epochs(self.n_epochs) for other in others]
         else:
@@ -239,18 +225,21 @@ class Counted(NamedTuple):
             return None
         return min(self.n_sources, n_epochs * self.schedule.batches_per_epoch)
 
-    def _rebatched(self, what: Rebatch, n_sources: int) -> int:
+    def _rebatched(self, what: Rebatch, n_items: int) -> tuple[int, int]:
+        """Return how many batches are made of some items of an epoch, and of how many of them."""
+        drop = self.schedule.drop_last if what.drop_last is None else what.drop_last
+        whole, rest = divmod(n_items, what.size)
+        return (whole, whole * what.size) if drop else (whole + (rest > 0), n_items)
+
+    def _all_rebatched(self, what: Rebatch, n_sources: float) -> float:
         """Return how many batches are made of the first source batches."""
-        schedule = self.schedule
-        drop = schedule.drop_last if what.drop_last is None else what.drop_last
-
-        def made(n_of_epoch: int) -> int:
-            n_items = min(n_of_epoch * schedule.batch_size, schedule.n_items)
-            whole, rest = divmod(n_items, what.size)
-            return whole + (rest > 0 and not drop)
-
-        epochs, rest = divmod(n_sources, schedule.batches_per_epoch)
-        return epochs * made(schedule.batches_per_epoch) + made(rest)
+        schedule, per_epoch = self.schedule, self.schedule.batches_per_epoch
+        items = min(schedule.n_items, per_epoch * schedule.batch_size)
+        of_epoch, _ = self._rebatched(what, items)
+        if n_sources == inf:
+            return of_epoch and inf
+        epochs, rest = divmod(int(n_sources), per_epoch)
+        return epochs * of_epoch + self._rebatched(what, rest * schedule.batch_size)[0]
 
 
 def keeps_items(step: Bound) -> bool:

@@ -15,7 +15,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,12 +25,13 @@ from batchflow.batch.regroup import merge_batches, part
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReplayNote
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
-from batchflow.plan import Concat, Merge, Rebatch, Regrouping, Step
+from batchflow.plan import Concat, Merge, Regrouping, Step
 
 __all__ = ["Flow", "Naming", "merging", "regroup"]
 
 # What flows between the stages of a run.
 Flow = Iterator[Batch | EpochEnd]
+Stage = Generator[Batch | EpochEnd, None, None]
 MergeBatches = Callable[[list[Batch]], Any]
 
 
@@ -156,31 +157,28 @@ def regroup(
     naming: Naming,
     drop_last: bool,
     first_epoch: int,
-) -> Generator[Batch | EpochEnd, None, None]:
-    """Make other batches of a stream.
+) -> Stage:
+    """Make other batches of a stream; `EpochEnd` where an epoch ends behind the last of them.
 
     Args:
-        what: Which.
+        what: How.
         stream: The batches of the pipeline.
         others: The batches of the other pipelines.
-        merge: Makes one batch of a list of them.
+        merge: Makes one batch of a list of them, where `what` has no function.
         naming: Names the new ones.
         drop_last: Whether the run leaves out short last batches.
         first_epoch: The epoch that comes first.
-
-    Yields:
-        The new batches; `EpochEnd` where an epoch ends behind the last of them.
     """
-    if isinstance(what, Rebatch):
-        drop = drop_last if what.drop_last is None else what.drop_last
-        yield from _rebatch(stream, what.size, drop, _Made(what.function or merge, naming))
-    elif isinstance(what, Merge):
-        yield from _merge(stream, others, _Made(what.function or merge, naming))
-    elif isinstance(what, Concat):
-        yield from _concat(stream, others, naming, first_epoch)
+    if isinstance(what, Concat):
+        return _concat(stream, others, naming, first_epoch)
+    made = _Made(what.function or merge, naming)
+    if isinstance(what, Merge):
+        return _merge(stream, others, made)
+    drop = drop_last if what.drop_last is None else what.drop_last
+    return _rebatch(stream, what.size, drop, made)
 
 
-def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Flow:
+def _rebatch(stream: Flow, size: int, drop_last: bool, made: _Made) -> Stage:
     held: deque[Batch] = deque()
     n_held = 0
     for item in _until_stop(stream):
@@ -229,7 +227,7 @@ def _taken(held: deque[Batch], size: int, made: _Made, *, closes: bool) -> Batch
     return made.of(parts, sources, closes=closes)
 
 
-def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
+def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Stage:
     for item in stream:
         if isinstance(item, EpochEnd):
             yield item
@@ -237,7 +235,7 @@ def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
         batches = [item]
         batch: Batch | None = item
         for other in others:
-            batch = next(_batches(other), None)
+            batch = next((one for one in other if isinstance(one, Batch)), None)
             if batch is None:
                 return
             batches.append(batch)
@@ -247,49 +245,36 @@ def _merge(stream: Flow, others: Sequence[Flow], made: _Made) -> Flow:
             yield merged.pop()  # type: ignore[misc]
 
 
-def _concat(stream: Flow, others: Sequence[Flow], naming: Naming, epoch: int) -> Flow:
-    is_open = False  # whether an epoch has begun and not ended
+def _concat(stream: Flow, others: Sequence[Flow], naming: Naming, epoch: int) -> Stage:
+    while (yield from _one_epoch(stream, naming, epoch, None)):
+        for place, other in enumerate(others):
+            yield from _one_epoch(other, naming, epoch, f"the concatenated pipeline {place}")
+        yield EpochEnd()
+        epoch += 1
+
+
+def _one_epoch(
+    stream: Flow, naming: Naming, epoch: int, foreign: str | None
+) -> Generator[Batch, None, bool]:
+    """Pass on the batches of one epoch. Return whether there was anything of it."""
+    is_there = False
     for item in stream:
-        is_open = True
+        is_there = True
         closes = isinstance(item, EpochEnd) or item._closes
         named = []
         if isinstance(item, Batch):
-            named.append(naming.name(item, [item], closes=False, epoch=epoch))
+            named.append(naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign))
         del item
         if named:
             yield named.pop()
         if closes:
-            is_open = False
-            yield from _one_epoch_of_each(others, naming, epoch)
-            epoch += 1
-    if is_open:
-        yield from _one_epoch_of_each(others, naming, epoch)
+            break
+    return is_there
 
 
-def _one_epoch_of_each(others: Sequence[Flow], naming: Naming, epoch: int) -> Flow:
-    for place, other in enumerate(others):
-        foreign = f"the concatenated pipeline {place}"
-        for item in other:
-            closes = isinstance(item, EpochEnd) or item._closes
-            named = []
-            if isinstance(item, Batch):
-                named.append(naming.name(item, [item], closes=False, epoch=epoch, foreign=foreign))
-            del item
-            if named:
-                yield named.pop()
-            if closes:
-                break
-    yield EpochEnd()
-
-
-def _until_stop(stream: Iterable[Batch | EpochEnd]) -> Flow:
+def _until_stop(stream: Flow) -> Flow:
     """Let `StopPipeline` end the stream as if the data had ended."""
     try:
         yield from stream
     except StopPipeline:
         return
-
-
-def _batches(stream: Flow) -> Iterator[Batch]:
-    """Leave out the ends of epochs."""
-    return (item for item in stream if isinstance(item, Batch))

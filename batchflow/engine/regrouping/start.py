@@ -43,11 +43,6 @@ class Start(NamedTuple):
     def behind(cls, n_epochs: int, counted: Counted, sizes: Sequence[EpochSize]) -> Start:
         """Find out where streams begin behind some epochs.
 
-        Args:
-            n_epochs: How many.
-            counted: The known sizes of the pipeline.
-            sizes: The size of an epoch ahead of each of its regroupings.
-
         Raises:
             ArgumentValueError: They would have to be made again, with ordered steps.
         """
@@ -70,11 +65,7 @@ class Start(NamedTuple):
 
 
 def refuse_ended(counted: Counted) -> None:
-    """Refuse a run that would have no batches, as a pipeline that it merges has ended before.
-
-    Raises:
-        ArgumentValueError: One has an end of its own, which is past.
-    """
+    """Refuse a run that would have no batches, as a pipeline that it merges has ended before."""
     for step in counted.plan.regroupings:
         for other in counted.others[id(step)]:
             if isinstance(step.what, Merge) and other.schedule.n_batches == 0:

@@ -43,6 +43,7 @@ from batchflow.executors.serialization.pickling import (
     Stubs,
     dumps_call,
     dumps_whole,
+    needs_cloudpickle,
     pack,
 )
 from batchflow.plan import BoundStep
@@ -100,13 +101,7 @@ def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
 def serialize_batch(
     batch: Batch, sources: Sequence[Any], inside: Sequence[Batch] = ()
 ) -> SerializedBatch:
-    """Make a batch ready to travel.
-
-    Args:
-        batch: The batch.
-        sources: Those of the run.
-        inside: The batches that hold it.
-    """
+    """Make a batch ready to travel; `inside` are the batches that hold it."""
     state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
     names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
     slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
@@ -127,11 +122,7 @@ def _with_references(
 ) -> Any:
     """Return the stand-in for an attribute, or for a part of one; mostly it is the attribute.
 
-    Args:
-        value: The attribute.
-        sources: Those of the run.
-        on: The batch, what holds it, and so on.
-        is_part: Whether it is a part of one.
+    `on` is the batch, what holds it, and so on.
     """
     if value is on[0]:
         return _Reference("batch")
@@ -164,13 +155,7 @@ def _over(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def deserialize_batch(given: SerializedBatch, sources: Sequence[Any], prefix: Prefix) -> Batch:
-    """Make the batch that has arrived.
-
-    Args:
-        given: What was sent.
-        sources: Those of the run.
-        prefix: The one that the batch comes from, or goes to.
-    """
+    """Make the batch that has arrived; `prefix` is the one that it comes from, or goes to."""
     kind, state, slots, tied = given
     batch = kind.__new__(kind)
     for name in tied:
@@ -190,12 +175,6 @@ def _dereferenced(value: Any, on: Batch, sources: Sequence[Any], prefix: Prefix)
 
     A function of the module: one inside of `deserialize_batch` that calls itself would be a circle
     with the batch in it, which lives until the garbage collector runs.
-
-    Args:
-        value: What was sent.
-        on: The batch.
-        sources: Those of the run.
-        prefix: That of the batch.
     """
     if isinstance(value, _Reference):
         if value.kind == "source":
@@ -287,7 +266,7 @@ def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
     for prefix in _with_joined(prefixes):
         if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
             raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
-        for leaf in _leaves_of(prefix):
+        for leaf in _leaves_of([prefix]):
             step = f"{leaf.step}, chained at {leaf.step.where},"
             if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
                 raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
@@ -334,7 +313,7 @@ def run_travel_problem(prefixes: Sequence[Prefix]) -> str | None:
 
 def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
     """Return which step can be packed and not be unpacked; None if it is none of them."""
-    for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
+    for leaf in _leaves_of(_with_joined(prefixes)):
         try:
             pickle.loads(dumps_whole((leaf.function, leaf.args, dict(leaf.kwargs)), Classes()))
         except Exception:  # noqa: BLE001  the worker has told what it is
@@ -343,40 +322,23 @@ def unpacking_problem(prefixes: Sequence[Prefix]) -> str | None:
 
 
 def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | None:
-    """Return why a value cannot travel to a worker process; None if it can.
-
-    Args:
-        value: The value.
-        name: How to call it.
-        stubs: What stays here of its classes.
-
-    Raises:
-        BatchflowError: The extra `processes` is not installed.
-    """
+    """Return why a value, which is called `name`, cannot travel to a worker; None if it can."""
+    needs_cloudpickle()
+    dumps = partial(dumps_call, stubs=stubs)
     try:
-        pack(partial(_give, value), stubs)
-    except ArgumentTypeError as error:
-        cause = error.__cause__
-        dumps = partial(dumps_call, stubs=stubs)
-        return culprit(value, dumps, name, cause if isinstance(cause, Exception) else error)
+        dumps(value)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with it
+        return culprit(value, dumps, name, error)
     return None
 
 
-def _give(value: Any, item: Any) -> Any:  # noqa: ARG001  it carries the value
-    return value
-
-
 def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
-    """Refuse steps that other processes cannot do.
-
-    Args:
-        prefixes: The prefixes of the run.
-        executor: Where it is to work.
+    """Refuse steps that other processes cannot do; `executor` is where they are to work.
 
     Raises:
         ArgumentValueError: A parallel step works on a model.
     """
-    for leaf in (leaf for prefix in _with_joined(prefixes) for leaf in _leaves_of(prefix)):
+    for leaf in _leaves_of(_with_joined(prefixes)):
         if leaf.model is not None:
             mark = f'@action(model="{leaf.model}", singleton=True)'
             advice = f"Let it stay in the ordered section, {mark}, or run in threads"
@@ -394,5 +356,6 @@ def _with_joined(prefixes: Iterable[Prefix]) -> Iterator[Prefix]:
         yield from _with_joined(other for _, other in prefix.joined)
 
 
-def _leaves_of(prefix: Prefix) -> Iterator[BoundStep]:
-    return (leaf for row in prefix.segments for bound in row for leaf in bound.leaves)
+def _leaves_of(prefixes: Iterable[Prefix]) -> Iterator[BoundStep]:
+    rows = (row for prefix in prefixes for row in prefix.segments)
+    return (leaf for row in rows for bound in row for leaf in bound.leaves)

@@ -29,7 +29,7 @@ from batchflow.engine.steps import batch_facts, explain
 from batchflow.engine.stream import elsewhere
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import ArgumentTypeError, WorkerDiedError, add_note_once
-from batchflow.executors.job import Job, check_available, open_job
+from batchflow.executors.job import check_available, open_job
 from batchflow.executors.serialization.pickling import WHILE_UNPACKED
 from batchflow.executors.waiting import result_of
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from batchflow.engine.options import RunOptions
+    from batchflow.executors.futures import Job
 
 __all__ = ["RemoteWorkers"]
 
@@ -85,7 +86,6 @@ class RemoteWorkers(Workers):
             partial(self._collect, segment),
             items,
             ahead,
-            is_staged=segment.place > 0,
         )
 
     def _submit(self, place: tuple[int, int], item: Any) -> Future[Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import platform
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -58,20 +57,6 @@ class FunctionKey(NamedTuple):
         """Make the key of a function of this process."""
         return cls(name, platform.node(), os.getpid())
 
-    def refuse_here(self) -> None:
-        """Refuse to work in the process that the function comes from.
-
-        Unpacking a class where it already is would write to it.
-
-        Raises:
-            ArgumentValueError: This is that process.
-        """
-        if self.process == os.getpid() and self.node == platform.node():
-            raise ArgumentValueError(
-                "this executor works in threads of this process: to work in threads, leave it out, "
-                "or pass a ThreadPoolExecutor"
-            )
-
 
 class SentFunction(NamedTuple):
     """A function on its way.
@@ -96,27 +81,18 @@ class SentFunction(NamedTuple):
 
 
 class _HeldFunction:
-    """A function that has arrived.
-
-    Args:
-        sent: The function, as it was sent.
-    """
+    """A function that has arrived."""
 
     def __init__(self, sent: SentFunction) -> None:
-        self._payload = sent.payload
-        self._buffers = [memoryview(buffer).toreadonly() for buffer in sent.buffers]
-        # By thread: what the steps of a run have of their own, such as an event loop, is not made
-        # for several threads.
-        self._calls: weakref.WeakKeyDictionary[
-            threading.Thread, tuple[Callable[[Any], Any], Classes]
-        ] = weakref.WeakKeyDictionary()
+        self._sent = sent.payload, [memoryview(buffer).toreadonly() for buffer in sent.buffers]
+        # What the steps of a run have of their own, such as an event loop, is for one thread.
+        self._of_thread = threading.local()
 
     def call(self) -> tuple[Callable[[Any], Any], Classes]:
         """Return the function of this thread, and the classes that the other side has as well."""
-        thread = threading.current_thread()
-        if thread not in self._calls:
-            self._calls[thread] = unpacked_call(self._payload, self._buffers)
-        return self._calls[thread]
+        if not hasattr(self._of_thread, "call"):
+            self._of_thread.call = unpacked_call(*self._sent)
+        return self._of_thread.call  # type: ignore[no-any-return]
 
 
 _functions: OrderedDict[str, _HeldFunction] = OrderedDict()
@@ -143,7 +119,12 @@ def remote_call(
         return MISSING, b""
     classes = Classes()
     try:
-        key.refuse_here()
+        # To unpack a class where it already is would write to it.
+        if key.process == os.getpid() and key.node == platform.node():
+            raise ArgumentValueError(
+                "this executor works in threads of this process: to work in threads, leave it out, "
+                "or pass a ThreadPoolExecutor"
+            )
         mark_worker()
         function, classes = held.call()
         return DONE, packed_whole(function(unpacked_item(Opened(item))), classes, "the result")

@@ -10,9 +10,8 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError
 from batchflow.executors.backends.base import Backend
 from batchflow.executors.backends.dask import DaskCluster
-from batchflow.executors.backends.loky import LokyPool
+from batchflow.executors.backends.pools import LokyPool, StandardPool, refuse_fork
 from batchflow.executors.backends.ray import RayCluster, cpus_of
-from batchflow.executors.backends.stdlib import StandardPool, refuse_fork
 
 __all__ = ["backend_of", "refuse_fork", "worker_count"]
 

@@ -32,7 +32,6 @@ _LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _LOOPBACK = ("127.0.0.1", "::1")
 
 _guard = threading.Lock()
-_begun: _Begun | None = None
 
 
 class RayCluster(Backend):
@@ -77,7 +76,7 @@ class RayCluster(Backend):
 
     def kill(self, future: Any) -> None:
         """End the worker that works on a task."""
-        future.kill()
+        future.break_off(force=True)
 
 
 def cpus_of(ray: Any) -> int:
@@ -86,12 +85,7 @@ def cpus_of(ray: Any) -> int:
 
 
 class _RayFuture(Future[Any]):
-    """The future of a task of Ray.
-
-    Args:
-        ray: The package.
-        ref: Ray's reference to its result.
-    """
+    """The future of a task of Ray; `ref` is Ray's reference to its result."""
 
     def __init__(self, ray: Any, ref: Any) -> None:
         super().__init__()
@@ -103,14 +97,11 @@ class _RayFuture(Future[Any]):
         """Cancel the task, wherever it is."""
         is_cancelled = super().cancel()
         if is_cancelled:
-            self._break_off(force=False)
+            self.break_off(force=False)
         return is_cancelled
 
-    def kill(self) -> None:
-        """End the worker that works on it."""
-        self._break_off(force=True)
-
-    def _break_off(self, *, force: bool) -> None:
+    def break_off(self, *, force: bool) -> None:
+        """Let Ray cancel the task; by `force` the worker that works on it ends."""
         with suppress(Exception):  # it has ended
             self._ray.cancel(self._ref, force=force)
 
@@ -130,7 +121,6 @@ def _begin(ray: Any) -> None:
     The system kills what Ray starts when the *thread* that started it ends. So it is the main
     thread that does it, or one that waits for the end of Ray.
     """
-    global _begun
     if ray.is_initialized():
         return
     with _guard:
@@ -142,9 +132,7 @@ def _begin(ray: Any) -> None:
         else:
             threading.Thread(target=begun.hold, name="batchflow-ray", daemon=True).start()
         begun.address.result()
-        if _begun is None:
-            at_shutdown(_end)
-        _begun = begun
+        at_shutdown(begun.end)
 
 
 class _Begun:
@@ -177,17 +165,11 @@ class _Begun:
             self._is_over.wait()
 
     def end(self) -> None:
-        """End it, or leave it."""
+        """End it, or leave it, if it is still there. At exit Ray does so by itself."""
         ray = self._ray
         if ray.is_initialized() and ray.get_runtime_context().gcs_address == self.address.result():
             ray.shutdown()
         self._is_over.set()
-
-
-def _end() -> None:
-    """End the Ray that was begun here. At exit Ray does so by itself."""
-    if _begun is not None:
-        _begun.end()
 
 
 def _start(ray: Any) -> None:

@@ -1,10 +1,10 @@
 """A thread that owns some state: other threads post functions to it, sockets wake it up.
 
-    any thread: post(function, ...) ---> the thread: function(...), then one turn of its owner
+    any thread: post(function, ...) ---> the thread: function(...), then one turn
 
 Guarantees:
-    - What is posted is done in order, by the thread; nobody else touches the owner's state.
-    - The thread starts when something is posted and ends when its owner has nothing left to do.
+    - What is posted is done in order, by the thread; nobody else touches its state.
+    - The thread starts when something is posted and ends when nothing is left to do.
     - `post` neither waits nor deadlocks, whatever thread calls it, a finalizer as well.
 """
 
@@ -14,44 +14,23 @@ import selectors
 import signal
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["Owner", "EventLoopThread"]
-
-
-class Owner(Protocol):
-    """An object whose methods are called by the thread alone."""
-
-    def turn(self) -> float:
-        """Do what can be done; return the seconds after which to be called again at the latest."""
-        ...
-
-    def heard(self, held: Any, events: int) -> None:
-        """Read from a socket, or write to it; `held` is what it was registered with."""
-        ...
-
-    def is_done(self) -> bool:
-        """Check whether nothing is left to do."""
-        ...
-
-    def collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
-        """End all futures and waits: the thread ends by an error. `posted` was not called."""
-        ...
+__all__ = ["EventLoopThread"]
 
 
-class EventLoopThread:
+class EventLoopThread(ABC):
     """The thread, and the sockets that wake it up.
 
     Args:
-        owner: Whose state it holds.
         name: Its name.
     """
 
-    def __init__(self, owner: Owner, name: str) -> None:
-        self._owner = owner
+    def __init__(self, name: str) -> None:
         self._name = name
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Reentrant: the collector may finalize a run, which posts, in a thread that is posting.
@@ -93,38 +72,46 @@ class EventLoopThread:
         if self._thread is not None:
             self._close()
 
-    # ---- for the owner, in the thread
+    # ---- what the thread does
 
-    def register(self, connection: socket.socket, held: Any) -> None:
-        """Call `heard` when data come from a socket."""
-        self.selector.register(connection, selectors.EVENT_READ, held)
+    @abstractmethod
+    def _turn(self) -> float:
+        """Do what can be done; return the seconds after which to be called again at the latest."""
 
-    def unregister(self, connection: socket.socket) -> None:
-        """Watch a socket no more. To be called before it is closed."""
-        self.selector.unregister(connection)
+    @abstractmethod
+    def _heard(self, held: Any, events: int) -> None:
+        """Read from a socket, or write to it; `held` is what it was registered with."""
 
-    def watch(self, connection: socket.socket, *, also_room: bool) -> None:
-        """Call `heard` also, or no more, when a socket has room."""
-        key = self.selector.get_key(connection)
+    @abstractmethod
+    def _is_done(self) -> bool:
+        """Check whether nothing is left to do."""
+
+    @abstractmethod
+    def _collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
+        """End all futures and waits: the thread ends by an error. `posted` was not called."""
+
+    def _watch(self, connection: socket.socket, *, also_room: bool) -> None:
+        """Call `_heard` also, or no more, when a socket has room."""
+        key = self._selector.get_key(connection)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if also_room else 0)
         if key.events != events:
-            self.selector.modify(connection, events, key.data)
+            self._selector.modify(connection, events, key.data)
 
     # ---- the thread
 
     def _open(self) -> None:
-        self.selector = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()
         self._wakeup_recv, self._wakeup_send = socket.socketpair()
         self._wakeup_recv.setblocking(False)
         self._wakeup_send.setblocking(False)
-        self.selector.register(self._wakeup_recv, selectors.EVENT_READ)
+        self._selector.register(self._wakeup_recv, selectors.EVENT_READ)
         self._is_awake = True
         self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
         self._thread.start()
 
     def _close(self) -> None:
         self._thread = None
-        self.selector.close()
+        self._selector.close()
         self._wakeup_recv.close()
         self._wakeup_send.close()
 
@@ -133,34 +120,34 @@ class EventLoopThread:
         # terminal sends to all processes of a program, would end one.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            while not self._is_done():
-                self._turn()
+            while not self._ends():
+                self._serve_once()
         except BaseException as error:  # a mistake must not leave anybody waiting
             with self._guard:
                 posted = [value for _, args in self._posted for value in args]
                 self._posted.clear()
                 try:
-                    self._owner.collapse(error, posted)
+                    self._collapse(error, posted)
                 finally:
                     self._close()
 
-    def _is_done(self) -> bool:
+    def _ends(self) -> bool:
         with self._guard:
-            if self._posted or not self._owner.is_done():
+            if self._posted or not self._is_done():
                 return False
             self._close()
             return True
 
-    def _turn(self) -> None:
+    def _serve_once(self) -> None:
         while self._posted:
             function, args = self._posted.popleft()
             function(*args)
             del function, args
-        seconds = self._owner.turn()
+        seconds = self._turn()
         self._is_awake = False
-        for key, events in self.selector.select(0 if self._posted else seconds):
+        for key, events in self._selector.select(0 if self._posted else seconds):
             if key.data is not None:
-                self._owner.heard(key.data, events)
+                self._heard(key.data, events)
             else:
                 with suppress(BlockingIOError):
                     self._wakeup_recv.recv(4096)

@@ -1,4 +1,4 @@
-"""One worker process, seen from the main process.
+"""One worker process, its tasks and their jobs, as the service thread sees them: see service.py.
 
 Guarantees:
     - Nothing here waits: what cannot be sent yet is kept until the socket takes it.
@@ -14,14 +14,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from batchflow.errors import BatchflowError
 from batchflow.executors.exceptions import describe_exit
-from batchflow.executors.futures import Arrived
+from batchflow.executors.futures import Promise
 from batchflow.executors.processes.channel import (
     OWN,
     Frame,
@@ -34,15 +37,64 @@ from batchflow.executors.processes.channel import (
 )
 from batchflow.executors.processes.shared_memory import SegmentReader
 from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
+from batchflow.executors.serialization.pickling import Opened
 
-if TYPE_CHECKING:
-    from batchflow.executors.processes.tasks import Task
+__all__ = ["Handle", "JobState", "Task", "program_ends"]
 
-__all__ = ["Handle"]
-
+SHORT_SECONDS = 0.02
 EXIT_SECONDS = 0.2  # that a process has to end by itself after it hung up
 KILL_SECONDS = 5.0
 TAIL = 2000  # characters of its standard error
+
+
+@dataclass(eq=False)
+class Task(Promise):
+    """One item of a job.
+
+    Attributes:
+        deaths: How many workers it has killed.
+        returns: How many workers have died while they had it, whether it was to blame or not.
+    """
+
+    number: int
+    job: JobState
+    future: Future[Any]
+    message: Message
+    deaths: int = 0
+    returns: int = 0
+
+
+@dataclass(eq=False)
+class JobState:
+    """A job.
+
+    Attributes:
+        message: Its function.
+        setting: What workers take over from the main process for it.
+        queue: The tasks that no worker has, a heap.
+        seconds: How long its tasks take: the recent ones count most. None: not known yet.
+        deadline: When workers that are still at it are killed, once it is being closed.
+        is_closed: Set when nothing of it is at work.
+    """
+
+    number: int
+    message: Message
+    setting: Message
+    n_workers: int
+    queue: list[Task] = field(default_factory=list)
+    seconds: float | None = None
+    deadline: float | None = None
+    is_closed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a hand-over between two of its tasks is felt."""
+        return self.seconds is not None and self.seconds < SHORT_SECONDS
+
+    def took(self, seconds: float) -> None:
+        """Record how long a task took."""
+        before = seconds if self.seconds is None else self.seconds
+        self.seconds = 0.75 * before + 0.25 * seconds
 
 
 class Handle:
@@ -129,12 +181,14 @@ class Handle:
         except OSError as error:
             raise EOFError from error
 
-    def opened(self, received: Frame, *, is_error: bool) -> Arrived | Exception:
+    def opened(self, received: Frame, *, is_error: bool) -> Opened | Exception:
         """Open an answer; return the error if that fails."""
         try:
-            return Arrived(self.reader.open(received), is_error)
+            opened = self.reader.open(received)
         except (OSError, BatchflowError) as error:
             return error
+        opened.is_error = is_error
+        return opened
 
     def ready(self) -> None:
         """Mark it as ready for tasks."""
@@ -153,9 +207,7 @@ class Handle:
 
     def end(self) -> str:
         """Close everything, wait for the process, and return how it ended, in words."""
-        self.connection.close()
-        self._receiver.close()
-        self._outbox.clear()
+        self._close()
         code = self._code()
         has_hung_up = code == HUNG_UP
         how = "it closed its connection to the main process" if has_hung_up else describe_exit(code)
@@ -165,11 +217,14 @@ class Handle:
 
     def abandon(self) -> None:
         """Close everything in a forked process, which is not the worker's parent."""
+        self._close()
+        self._errors.close()
+        self._process.returncode = 0  # or it would be warned of, and waited for
+
+    def _close(self) -> None:
         self.connection.close()
         self._receiver.close()
         self._outbox.clear()
-        self._errors.close()
-        self._process.returncode = 0  # or it would be warned of, and waited for
 
     def _code(self) -> int:
         try:
@@ -213,3 +268,8 @@ def _started(connection: int, status: int, errors: Any) -> subprocess.Popen[byte
     finally:
         if shown >= 0:
             os.close(shown)
+
+
+def program_ends() -> BatchflowError:
+    """Make the error of work that comes while the program ends."""
+    return BatchflowError("the program ends: no work is begun in processes any more")

@@ -26,11 +26,10 @@ from contextlib import suppress
 from typing import Any
 
 from batchflow.errors import BatchflowError, WorkerDiedError
-from batchflow.executors.futures import ATTEMPTS, Arrived
+from batchflow.executors.futures import ATTEMPTS
 from batchflow.executors.processes.channel import Frame, Message
 from batchflow.executors.processes.event_thread import EventLoopThread
-from batchflow.executors.processes.handle import Handle
-from batchflow.executors.processes.tasks import JobState, Task, program_ends
+from batchflow.executors.processes.handle import Handle, JobState, Task, program_ends
 from batchflow.executors.processes.worker import (
     DONE,
     FAILED,
@@ -41,6 +40,7 @@ from batchflow.executors.processes.worker import (
     SETTING,
     TASK,
 )
+from batchflow.executors.serialization.pickling import Opened
 from batchflow.executors.waiting import WAKE_UP
 
 __all__ = ["Service"]
@@ -54,15 +54,11 @@ DEPTH = 2  # tasks in a worker, where they are short: one at work and one at han
 LOOK_AGAIN = 0.02  # seconds
 
 
-class Service:
-    """Workers and jobs, and the thread that has them.
-
-    Attributes:
-        thread: The thread.
-    """
+class Service(EventLoopThread):
+    """Workers and jobs, and the thread that has them."""
 
     def __init__(self) -> None:
-        self.thread = EventLoopThread(self, "batchflow-processes")
+        super().__init__("batchflow-processes")
         self._workers: list[Handle] = []
         self._leaving: list[Handle] = []
         self._jobs: dict[int, JobState] = {}
@@ -88,7 +84,7 @@ class Service:
         """Close files that a forked process has inherited."""
         for worker in (*self._workers, *self._leaving):
             worker.abandon()
-        self.thread.abandon()
+        super().abandon()
 
     # ---- posted functions
 
@@ -143,8 +139,7 @@ class Service:
 
     # ---- the turns of the thread
 
-    def turn(self) -> float:
-        """Hand tasks to workers; see which deadlines are over and which workers have ended."""
+    def _turn(self) -> float:
         self._assign_tasks()
         now = time.monotonic()
         if now >= self._next_look:
@@ -152,19 +147,17 @@ class Service:
             return 0.0  # there may be tasks to share out again
         return self._next_look - now
 
-    def heard(self, held: Handle, events: int) -> None:
-        """Send to a worker whose socket has room, and take its answers."""
+    def _heard(self, held: Handle, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             held.flush()
-            self.thread.watch(held.connection, also_room=held.has_mail)
+            self._watch(held.connection, also_room=held.has_mail)
         if events & selectors.EVENT_READ:
             self._read(held)
 
-    def is_done(self) -> bool:
-        """Check whether neither jobs nor workers are left."""
+    def _is_done(self) -> bool:
         return not (self._workers or self._leaving or self._jobs or self._closing)
 
-    def collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
+    def _collapse(self, error: BaseException, posted: Sequence[Any]) -> None:
         """End everything, because of a mistake in this code."""
         failure = BatchflowError(f"work in processes has broken down: {error!r}")
         failure.__cause__ = error
@@ -222,7 +215,7 @@ class Service:
             worker.send(JOB, job=job.number, message=job.message)
         worker.tasks.append(task)
         worker.send(TASK, task.number, job.number, task.message)
-        self.thread.watch(worker.connection, also_room=worker.has_mail)
+        self._watch(worker.connection, also_room=worker.has_mail)
 
     def _start_workers(self) -> None:
         busy = [job for job in self._jobs.values() if job.queue]
@@ -242,7 +235,7 @@ class Service:
                     return
                 continue
             self._workers.append(worker)
-            self.thread.register(worker.connection, worker)
+            self._selector.register(worker.connection, selectors.EVENT_READ, worker)
             self._next_look = min(self._next_look, time.monotonic() + WAKE_UP)
 
     def _start_has_failed(self, cause: str) -> bool:
@@ -304,12 +297,12 @@ class Service:
                 worker.since = time.monotonic()
                 self._settle(answered, received.seconds, outcome)
 
-    def _settle(self, task: Task, seconds: float, outcome: Arrived | Exception) -> None:
+    def _settle(self, task: Task, seconds: float, outcome: Opened | Exception) -> None:
         task.message.close()
         task.job.took(seconds)
         if task.job.deadline is not None:
             self._next_look = 0.0
-        if isinstance(outcome, Arrived):
+        if isinstance(outcome, Opened):
             task.future.set_result(outcome)
         else:
             task.future.set_exception(outcome)
@@ -362,7 +355,7 @@ class Service:
 
     def _retire(self, worker: Handle) -> None:
         self._workers.remove(worker)
-        self.thread.unregister(worker.connection)
+        self._selector.unregister(worker.connection)  # before it is closed
         worker.hang_up()
         self._leaving.append(worker)
 
@@ -374,7 +367,7 @@ class Service:
             is_free: It was killed on purpose, so no task is to blame.
         """
         self._workers.remove(worker)
-        self.thread.unregister(worker.connection)
+        self._selector.unregister(worker.connection)  # before it is closed
         blamed = 0 if is_free else worker.status
         cause = worker.end()
         for task in worker.tasks:

@@ -14,6 +14,7 @@ Guarantees:
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
 import pickle
@@ -116,34 +117,26 @@ def _switch_errors(errors: int) -> None:
 
 
 class _Job:
-    """A function as it has arrived; unpacked for its first task.
-
-    Args:
-        frame: What has arrived.
-    """
+    """A function as it has arrived; unpacked for its first task."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._opened: Opened | None = None
-        self._function: Callable[[Any], Any] | None = None
         self.classes = Classes()  # those that the main process has as well
 
+    @functools.cached_property
+    def _opened(self) -> Opened:
+        return self._frame.open(READ)
+
+    @functools.cached_property
     def function(self) -> Callable[[Any], Any]:
-        """Return the function. What is raised here (no such module, ...) is the task's error."""
-        if self._function is None:
-            self._opened = self._opened or self._frame.open(READ)
-            function, self.classes = unpacked_call(self._opened.payload, self._opened.buffers)
-            self._function, self._opened = function, None
-        return self._function
+        """The function. What is raised here (no such module, ...) is the task's error."""
+        function, self.classes = unpacked_call(self._opened.payload, self._opened.buffers)
+        del self._opened
+        return function
 
 
 class _Worker:
-    """The loop of a worker.
-
-    Args:
-        connection: The socket to the main process.
-        status: Memory that the main process sees.
-    """
+    """The loop of a worker; `status` is memory that the main process sees."""
 
     def __init__(self, connection: socket.socket, status: memoryview) -> None:
         self._connection = connection
@@ -226,7 +219,7 @@ class _Worker:
         job, start = self._jobs[received.job], time.perf_counter()
         try:
             try:
-                result = job.function()(unpacked_item(received.open(COPY)))
+                result = job.function(unpacked_item(received.open(COPY)))
             finally:
                 if os.getpid() != self._pid:  # the task has forked, and this is not the worker
                     os._exit(1)  # before it touches memory that is lent

@@ -6,7 +6,7 @@ Guarantees:
     - What shall stay here of a class has a stub, which travels in its place: see `pack`.
     - Big arrays are not copied while a value is packed.
     - An array that lies in memory with gaps, or backwards, lies there so afterwards.
-    - An array of a file travels to a worker as the path of the file: see mapped_files.py.
+    - An array of a file travels to a worker as the path of the file: see reductions.py.
     - What cannot be packed is named.
 """
 
@@ -28,10 +28,8 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
-from batchflow.executors.serialization.buffers import merged, spread_again
-from batchflow.executors.serialization.code import reduced_code
-from batchflow.executors.serialization.mapped_files import reduced_to_file
-from batchflow.executors.serialization.strided import has_gaps, reduced_view
+from batchflow.executors.serialization.arrays import has_gaps, merged, reduced_view, spread_again
+from batchflow.executors.serialization.reductions import reduced_code, reduced_to_file
 from batchflow.extras import imported
 
 __all__ = [
@@ -139,12 +137,12 @@ def unpacked_call(
     """
     try:
         with unpacking:
-            function, pairs = pickle.loads(payload, buffers=spread_again(buffers))
+            function, tokens = pickle.loads(payload, buffers=spread_again(buffers))
     except BaseException as error:
         error.add_note(WHILE_UNPACKED)
         raise
     classes = Classes()
-    for cls, token in pairs:
+    for cls, token in tokens.items():
         classes.add(cls, token)
     return function, classes
 
@@ -211,25 +209,14 @@ def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> Argum
 def packed_for_worker(value: Any, name: str) -> Opened:
     """Pack a value for a worker; it can lie in something else that is packed, without a copy.
 
-    Big arrays of files travel as the paths of the files.
-
-    Args:
-        value: The value.
-        name: What it is called if it cannot be packed.
-
-    Raises:
-        ArgumentTypeError: It cannot be packed; the message says which part of it.
+    Big arrays of files travel as the paths of the files. Arguments and errors as of `packed_apart`.
     """
-    file = io.BytesIO()
     buffers: list[Any] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    pickler = _pickler()(file, {}, _Met(Classes()).add, out_of_band)
-    pickler._least_mapped = INLINE
     try:
-        pickler.dump(value)
+        payload = _dumps(value, Classes(), buffers, meets=Classes().add, least_mapped=INLINE)
     except Exception as error:
         raise _refusal(value, Classes(), name, error) from None
-    return Opened(pickle.PickleBuffer(file.getvalue()), buffers)  # type: ignore[arg-type]
+    return Opened(pickle.PickleBuffer(payload), buffers)  # type: ignore[arg-type]
 
 
 def packed_error(error: BaseException, classes: Classes) -> bytes:
@@ -255,10 +242,12 @@ class Opened:
     Attributes:
         payload: The pickle.
         buffers: Its out-of-band buffers.
+        is_error: Whether it is the error of a task.
     """
 
     payload: bytes | memoryview
     buffers: Sequence[memoryview] = ()
+    is_error: bool = False
 
     def load(self) -> Any:
         """Unpickle it. Arrays lie in the buffers."""
@@ -275,34 +264,22 @@ def dumps_call(value: Any, stubs: Stubs | None) -> bytes:
     return _dumps_with_classes(value, Classes(), stubs)[0]
 
 
-def _dumps(value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None) -> bytes:
-    file = io.BytesIO()
-    out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
-    _pickler()(file, classes.tokens, None, out_of_band).dump(value)
-    return file.getvalue()
-
-
 def _dumps_with_classes(
     function: Any, classes: Classes, stubs: Stubs | None
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """Pack a function, and after it the list of the classes that were met on the way."""
-    file, met = io.BytesIO(), _Met(classes)
+    """Pack a function, and after it the classes that are packed by value on the way."""
     buffers: list[pickle.PickleBuffer] = []
-    out_of_band = functools.partial(_stays_in_band, buffers)
-    _pickler()(file, {}, met.add, out_of_band, stubs).dump((function, met.pairs))
-    return file.getvalue(), buffers
+    value = function, classes.tokens
+    return _dumps(value, Classes(), buffers, meets=classes.add, stubs=stubs), buffers
 
 
-class _Met:
-    """The classes that are packed by value, in the order in which they are met."""
-
-    def __init__(self, classes: Classes) -> None:
-        self._classes = classes
-        self.pairs: list[tuple[type, Token]] = []
-
-    def add(self, cls: type) -> None:
-        self._classes.add(cls)
-        self.pairs.append((cls, self._classes.tokens[cls]))
+def _dumps(
+    value: Any, classes: Classes, buffers: list[pickle.PickleBuffer] | None, **options: Any
+) -> bytes:
+    file = io.BytesIO()
+    out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
+    _pickler()(file, classes.tokens, out_of_band, **options).dump(value)
+    return file.getvalue()
 
 
 def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
@@ -340,17 +317,31 @@ class _Reductions(_Pickler):
     """Packs classes that the other side has as their numbers.
 
     A mixin for the pickler of cloudpickle, which is imported on use.
+
+    Args:
+        file: Where to write.
+        known: The numbers of classes that the other side has.
+        buffer_callback: As for a pickler.
+        meets: Called with classes that are packed by value, on the way to a worker.
+        stubs: What travels in the place of some values.
+        least_mapped: The bytes from which arrays of files travel to a worker as paths.
     """
 
-    _least_mapped = 0  # bytes of arrays of files that travel as paths
-
     def __init__(
-        self, file: Any, tokens: Any, meets: Any, buffer_callback: Any, stubs: Stubs | None = None
+        self,
+        file: Any,
+        known: dict[type, Token],
+        buffer_callback: Any,
+        *,
+        meets: Callable[[type], None] | None = None,
+        stubs: Stubs | None = None,
+        least_mapped: int = 0,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._known = tokens
+        self._known = known
         self._meets = meets
         self._stubs = stubs
+        self._least_mapped = least_mapped
 
     def reducer_override(self, value: Any, /) -> Any:
         if self._stubs is not None and (stub := self._stubs(value)) is not None:
@@ -367,7 +358,7 @@ class _Reductions(_Pickler):
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
         if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
-            return _cached_property, (value.func, value.attrname)
+            return functools.cached_property, (value.func,), {"attrname": value.attrname}
         return super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
@@ -378,9 +369,3 @@ class _Reductions(_Pickler):
         if self._meets is not None and reduced is not NotImplemented and len(reduced) > 2:
             self._meets(cls)  # it travels by value
         return reduced
-
-
-def _cached_property(function: Any, name: str | None) -> functools.cached_property[Any]:
-    made = functools.cached_property(function)
-    made.attrname = name
-    return made

@@ -18,8 +18,8 @@ from batchflow import (
     action,
 )
 from batchflow.batch import apply_parallel, inbatch_parallel
+from batchflow.batch.items.arguments import PerItem
 from batchflow.batch.items.parallel import apply_to_items
-from batchflow.batch.items.streams import PerItem
 from batchflow.testing import hand_over_every_batch
 
 TARGETS = ("for", "threads", "async", "processes")

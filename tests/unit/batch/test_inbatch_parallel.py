@@ -22,8 +22,8 @@ from batchflow import (
     action,
 )
 from batchflow.batch import any_action_failed, inbatch_parallel
+from batchflow.batch.items.arguments import PerItem
 from batchflow.batch.items.parallel import check_per_item
-from batchflow.batch.items.streams import PerItem
 from batchflow.executors.item_threads import shutdown
 from batchflow.testing import digest, hand_over_every_batch, nothing_left
 

@@ -12,7 +12,6 @@ from own_process import finished_strictly
 
 from batchflow.errors import BatchflowError, WorkerDiedError
 from batchflow.executors import item_threads
-from batchflow.executors.item_processes import in_processes
 from batchflow.executors.item_threads import (
     MAX_THREADS,
     ItemTimeoutError,
@@ -20,6 +19,7 @@ from batchflow.executors.item_threads import (
     in_threads,
     shutdown,
 )
+from batchflow.executors.job import in_processes
 from batchflow.testing import nothing_left
 
 DEADLINE = 20
@@ -359,7 +359,7 @@ def test_a_call_within_a_process_runs_in_place():
     def work():
         import os
 
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.job import in_processes
 
         return os.getpid(), *in_processes(os.getpid, [(), ()])
 
@@ -466,7 +466,7 @@ def test_work_that_goes_on_does_not_hold_up_the_exit(place):
         f"""
         import threading, time
         from batchflow import BatchflowError
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.job import in_processes
         from batchflow.executors.item_threads import in_threads
 
         def wait(i=0):
@@ -494,7 +494,7 @@ def test_ctrl_c_ends_a_call(place):
     program = finished_strictly(
         f"""
         import os, signal, threading, time
-        from batchflow.executors.item_processes import in_processes
+        from batchflow.executors.job import in_processes
         from batchflow.executors.item_threads import in_threads
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -520,7 +520,7 @@ def test_importing_the_pools_starts_nothing():
     program = finished_strictly(
         """
         import sys, threading
-        import batchflow.executors.item_processes, batchflow.executors.item_threads
+        import batchflow.executors.job, batchflow.executors.item_threads
         heavy = {"cloudpickle", "multiprocessing"} & set(sys.modules)
         print(threading.active_count(), heavy)
         """

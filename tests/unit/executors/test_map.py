@@ -80,12 +80,10 @@ def test_a_worker_process_loads_only_its_own_side():
         "batchflow.executors.processes.channel",
         "batchflow.executors.processes.worker",
         "batchflow.executors.serialization",
-        "batchflow.executors.serialization.buffers",
-        "batchflow.executors.serialization.code",
+        "batchflow.executors.serialization.arrays",
         "batchflow.executors.exceptions",
-        "batchflow.executors.serialization.mapped_files",
+        "batchflow.executors.serialization.reductions",
         "batchflow.executors.serialization.pickling",
-        "batchflow.executors.serialization.strided",
     }
 
 
@@ -95,10 +93,8 @@ def test_a_worker_of_others_loads_only_its_own_side():
         "batchflow.executors.backends",
         "batchflow.executors.backends.call",
         "batchflow.executors.serialization",
-        "batchflow.executors.serialization.buffers",
-        "batchflow.executors.serialization.code",
+        "batchflow.executors.serialization.arrays",
         "batchflow.executors.exceptions",
-        "batchflow.executors.serialization.mapped_files",
+        "batchflow.executors.serialization.reductions",
         "batchflow.executors.serialization.pickling",
-        "batchflow.executors.serialization.strided",
     }

@@ -39,7 +39,7 @@ WANTED = st.one_of(
 @given(wanted=st.lists(WANTED, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_several_ids_are_found_as_each_of_them(index, wanted):
-    one_by_one = [index._find(item) for item in wanted]
+    one_by_one = [index._table(item) for item in wanted]
     found = index._table.many(wanted).tolist()
     assert found == [-1 if place is None else place for place in one_by_one]
 

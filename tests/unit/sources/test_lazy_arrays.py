@@ -9,7 +9,7 @@ import pytest
 from kit import Loose, Rows
 
 from batchflow import ArgumentTypeError, ArgumentValueError, Dataset
-from batchflow.executors.serialization.mapped_files import reduced_to_file
+from batchflow.executors.serialization.reductions import reduced_to_file
 
 VALUES = np.arange(60.0).reshape(20, 3)
 

@@ -493,7 +493,7 @@ def test_a_mistake_in_the_scheduler_leaves_nobody_waiting(pool, opened, monkeypa
     def broken(self, task):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scheduler.RetryScheduler, "_next", broken, raising=True)
+    monkeypatch.setattr(scheduler.ScheduledJob, "_next", broken, raising=True)
     job = opened(pool, abs)
     with pytest.raises(BatchflowError, match="broken down: ") as caught:
         job.submit(1).result(DEADLINE)

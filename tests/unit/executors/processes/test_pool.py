@@ -264,7 +264,7 @@ def test_idle_workers_end_by_themselves(open_job, monkeypatch):
         job = open_job(lambda item: os.getpid(), 1)
         pid = job.submit(0).result(DEADLINE)
         job.close(1)
-        until(lambda: not process_pool()._service.thread.is_running)
+        until(lambda: not process_pool()._service.is_running)
         assert not lives(pid)
 
 

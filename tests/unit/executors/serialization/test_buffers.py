@@ -7,7 +7,7 @@ import pytest
 
 from batchflow import ArrayBatch, Dataset
 from batchflow.executors.backends.call import SentFunction
-from batchflow.executors.serialization.buffers import merged, spread_again
+from batchflow.executors.serialization.arrays import merged, spread_again
 from batchflow.executors.serialization.pickling import pack, unpacked_call
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from batchflow import ArrayBatch, B, Dataset
 from batchflow.batch import apply_parallel
-from batchflow.executors.serialization.code import reduced_code
 from batchflow.executors.serialization.pickling import Classes, dumps_whole
+from batchflow.executors.serialization.reductions import reduced_code
 
 
 def packed(value):

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from batchflow.executors.serialization.arrays import has_gaps
 from batchflow.executors.serialization.pickling import Classes, packed_apart
-from batchflow.executors.serialization.strided import has_gaps
 
 VOLUME = np.random.default_rng(1).normal(size=(40, 50, 60)).astype("f4")
 LONG = np.random.default_rng(2).normal(size=(300, 1000)).astype("f4")

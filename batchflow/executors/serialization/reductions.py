@@ -1,15 +1,24 @@
-"""Arrays of files travel as a path and a place, and are opened again, to read, where they arrive.
+"""Values that travel in a form of their own: arrays of files, and code.
+
+Arrays of files travel as a path and a place, and are opened again, to read, where they arrive. Code
+of functions that travel by value shows in tracebacks where its user wrote it.
 
 Guarantees:
     - An array of an HDF5 file, or one that is mapped, or a view of a mapped one, is not copied.
     - A process opens an HDF5 file once, and keeps it open.
     - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is.
+    - Code names its file in a worker as it does here, whatever the release of cloudpickle.
+    - Where no file is behind that name (a cell of a notebook, a line typed in), the source lines
+      travel with it.
 """
 
 from __future__ import annotations
 
+import linecache
 import mmap
 import os
+import types
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,7 +26,9 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["reduced_to_file"]
+__all__ = ["reduced_code", "reduced_to_file"]
+
+Lines = list[str]
 
 
 def reduced_to_file(value: Any) -> tuple[Any, ...] | None:
@@ -99,3 +110,30 @@ def _open_mapped(
         error.add_note(f"a mapped array travels as the path of its file, and {path!r} is not here")
         raise
     return np.ndarray(shape, dtype, file, offset, strides)
+
+
+def reduced_code(code: types.CodeType, reduce: Callable[[types.CodeType], Any]) -> Any:
+    """Reduce code for a pickler.
+
+    Args:
+        code: The code.
+        reduce: How cloudpickle does it. Release 3.1.3 puts `<dynamic-code>` in the file's place.
+    """
+    make, args = reduce(code)
+    return _code_of, (make, args, code.co_filename, _lines_without_a_file(code.co_filename))
+
+
+def _lines_without_a_file(name: str) -> Lines | None:
+    entry: Any = linecache.cache.get(name)
+    if entry is None or len(entry) != 4 or entry[1] is not None:  # a time: read from a file
+        return None
+    lines: Lines = entry[2]
+    return lines
+
+
+def _code_of(
+    make: Callable[..., types.CodeType], args: tuple[Any, ...], name: str, lines: Lines | None
+) -> types.CodeType:
+    if lines is not None:
+        linecache.cache[name] = sum(map(len, lines)), None, lines, name
+    return make(*args).replace(co_filename=name)

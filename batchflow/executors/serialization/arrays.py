@@ -1,4 +1,4 @@
-"""Views: sums and products of an array depend on how it lies in memory, so it lies there so again.
+"""Arrays in memory: they lie so again where they arrive, as sums and products depend on it.
 
     lies here:     a b c . . . d e f . . . g h i        a cut out of wider rows
     arrives as:    a b c . d e f . g h i                narrowed: of each gap one element is left
@@ -11,18 +11,26 @@ Guarantees:
     - What travels is at most `MAX_WASTE` times the narrowed size, which is what the view shows for
       long rows, and twice that where single elements have gaps between them. Views that overlap
       themselves, such as windows, travel as the memory that they reach over.
+
+Memory that several buffers of a function share travels once:
+
+    x = table[:, :-1]        |----------------- . ---|
+    y = table[:, -1]                          |-|           both lie in what reaches over both
+
+    - After `spread_again` buffers that overlap share their memory, as they did before. So it is for
+      memory that nobody writes to.
 """
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchflow.executors.serialization.buffers import memory_of
-
-__all__ = ["has_gaps", "reduced_view"]
+__all__ = ["has_gaps", "merged", "reduced_view", "spread_again"]
 
 MAX_WASTE = 1.5  # times the narrowed size: below, all is copied as it lies, which is faster
 
@@ -45,7 +53,7 @@ def reduced_view(view: NDArray[Any]) -> Any:
         once = tuple(slice(1) if stride == 0 else slice(None) for stride in strides)
         np.ndarray(view.shape, view.dtype, span, before, strides)[once] = view[once]
     else:
-        span = memory_of(view.__array_interface__["data"][0] - before, size, view)
+        span = _memory_of(view.__array_interface__["data"][0] - before, size, view)
     return _view_of, (span, before, view.shape, strides, view.dtype, view.flags.writeable)
 
 
@@ -96,3 +104,61 @@ def _view_of(
     if not is_writeable and view.flags.writeable:
         view.flags.writeable = False
     return view
+
+
+# ---- buffers that share memory
+
+
+class _Memory:
+    """A part of memory, as NumPy reads it; `owner` keeps it alive."""
+
+    def __init__(self, address: int, size: int, owner: Any) -> None:
+        self._owner = owner
+        self.__array_interface__ = {
+            # As what can be written to: what arrives is. Nobody writes here.
+            "data": (address, False),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+
+def _memory_of(address: int, size: int, owner: Any) -> NDArray[np.uint8]:
+    """Return a part of memory as an array of bytes, which keeps `owner` alive."""
+    return np.asarray(_Memory(address, size, owner))
+
+
+def merged(buffers: Sequence[pickle.PickleBuffer]) -> list[pickle.PickleBuffer]:
+    """Put together buffers that overlap.
+
+    Returns:
+        What is left of them, and behind it a table which tells where each of `buffers` lies.
+    """
+    if not buffers:
+        return []
+    raw = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
+    starts = [part.__array_interface__["data"][0] for part in raw]
+    places = np.zeros((len(raw), 3), np.int64)  # which of the rest; from where; to where
+    groups: list[tuple[int, int, list[int]]] = []
+    for k in sorted(range(len(raw)), key=lambda k: starts[k]):
+        start, end = starts[k], starts[k] + raw[k].nbytes
+        if groups and start < groups[-1][1]:
+            first, last, members = groups.pop()
+            groups.append((first, max(last, end), [*members, k]))
+        else:
+            groups.append((start, end, [k]))
+        places[k] = len(groups) - 1, start - groups[-1][0], end - groups[-1][0]
+    rest: list[Any] = [
+        _memory_of(start, end - start, [buffers[k] for k in members])
+        for start, end, members in groups
+    ]
+    return [pickle.PickleBuffer(array) for array in (*rest, places)]
+
+
+def spread_again(buffers: Sequence[memoryview]) -> list[memoryview]:
+    """Return the buffers that `merged` has put together."""
+    if not buffers:
+        return []
+    *rest, table = buffers
+    places = np.frombuffer(table, np.int64).reshape(-1, 3).tolist()
+    return [rest[place][start:end] for place, start, end in places]

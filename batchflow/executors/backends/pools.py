@@ -1,4 +1,4 @@
-"""The process pool of the standard library."""
+"""Process pools: that of the standard library, and those of loky."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchflow.errors import ArgumentValueError
 from batchflow.executors.backends.base import Backend
 from batchflow.executors.exceptions import describe_exit
 
-__all__ = ["StandardPool", "refuse_fork"]
+__all__ = ["LokyPool", "StandardPool", "refuse_fork"]
 
 EXIT_SECONDS = 0.2  # from the last word of a process to its exit code
 
@@ -87,6 +87,26 @@ def _close(queue: Callable[[], Any]) -> None:
     closed = queue()
     closed._reader.close()
     type(closed).close(closed)
+
+
+class LokyPool(Backend):
+    """A pool of loky. In place of the reusable one comes a pool of this job alone."""
+
+    def _alike(self) -> Executor | None:
+        import loky
+
+        given: Any = self.executor
+        return loky.ProcessPoolExecutor(  # type: ignore[no-any-return]
+            given._max_workers,
+            context=given._context,
+            timeout=given._timeout,
+            initializer=given._initializer,
+            initargs=given._initargs,
+            env=given._env,
+        )
+
+    def _end(self, is_busy: bool) -> None:
+        self.executor.shutdown(wait=True, kill_workers=is_busy)
 
 
 def refuse_fork(executor: Any) -> None:
