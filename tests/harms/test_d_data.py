@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from batchflow import ArgumentValueError, ArrayBatch, Batch, Dataset, DatasetIndex, FilesIndex
+from batchflow.index import files
 
 from .conftest import each_prefetch, run_program
 
