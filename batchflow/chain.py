@@ -14,6 +14,7 @@ from batchflow.batch.typevars import BatchT_co
 from batchflow.engine import RunKeywords, RunOptions, Source, is_source, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.legacy import OF_PIPELINES
+from batchflow.old_words import knows_old_options, knows_old_order, warn_of_old_word
 from batchflow.plan import BoundPlan, Config, DeclaredModel, HookName, Plan, Step, Where
 from batchflow.plan.binding import unknown_action
 from batchflow.plan.builtin import BUILTINS
@@ -89,6 +90,8 @@ class Chain(Generic[BatchT_co]):
             raise UnknownAttributeError(unknown_action(name, names, where, own))
 
         def chain(*args: Any, **kwargs: Any) -> Any:
+            if found is None:
+                warn_of_old_word(name, Batch)
             return self._with_step(Step(name, args, kwargs, Where.of_caller(1)))
 
         chain.__name__ = chain.__qualname__ = name
@@ -187,6 +190,7 @@ class Chain(Generic[BatchT_co]):
 
     # ---- what is declared, and set ahead
 
+    @knows_old_options("variable")
     def init_variable(
         self,
         name: str,
@@ -214,14 +218,12 @@ class Chain(Generic[BatchT_co]):
     def delete_variable(self, name: str) -> Self:
         """Take a variable's declaration back.
 
-        Returns:
-            A new pipeline.
-
         Raises:
             UnknownNameError: (a `KeyError`) It is not declared.
         """
         return self._with(self._plan.without_variables([name]))
 
+    @knows_old_order
     def init_model(
         self,
         name: str,
@@ -233,7 +235,7 @@ class Chain(Generic[BatchT_co]):
 
         Args:
             name: Its name: for `train_model`, `m(name)` and `@action(model=name)`.
-            builder: A class or function that makes it; or the model itself.
+            builder: A class or function that makes it, the model itself, or `C("model")` for one.
             mode: `"static"`: it is made before the first batch. `"dynamic"`: it is made when the
                 first batch reaches a step with it; a builder with a parameter `batch` gets that.
             config: A mapping: the builder's parameter `config` if it has one, otherwise its
@@ -299,8 +301,8 @@ class Chain(Generic[BatchT_co]):
         """Let the batches of other pipelines follow, or append steps.
 
         Args:
-            others: Datasets, or pipelines over one: in each epoch their batches follow this
-                pipeline's. Pipelines without a dataset: their steps follow, as with `+`.
+            others: Datasets, or pipelines over one, whose batches follow in each epoch; or
+                pipelines without a dataset, whose steps follow, as with `+`.
 
         Returns:
             A new pipeline.
@@ -327,9 +329,7 @@ class Chain(Generic[BatchT_co]):
 
     @shows_options()
     def run_later(self, batch_size: int | None = None, **options: Unpack[RunKeywords]) -> Self:
-        """Set the options of later runs: `run()`, `gen_batch()` and `next_batch()` use them.
-
-        Takes the arguments of `run`.
+        """Set the options of later runs, as for `run`: `gen_batch()` and `next_batch()` use them.
 
         Returns:
             A new pipeline.
@@ -340,8 +340,10 @@ class Chain(Generic[BatchT_co]):
     # ---- being a value
 
     def __len__(self) -> int:
-        """Return the number of steps."""
-        return len(self._plan.steps)
+        """Return the number of items of the dataset; it is an error where there is none."""
+        if self._source is None:
+            raise ArgumentTypeError("a pipeline without a dataset has no length")
+        return len(self.dataset)
 
     def __bool__(self) -> bool:
         return True

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 from batchflow import legacy
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
-from batchflow.batch.preloaded import Given, Preloaded, Rows, check_batch_class, n_given, rows_at
+from batchflow.batch.preloaded import (
+    Given,
+    Preloaded,
+    Rows,
+    check_attributes,
+    check_batch_class,
+    n_given,
+    rows_at,
+)
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.engine import Run, RunKeywords, shows_options
 from batchflow.errors import (
@@ -20,6 +28,8 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
+from batchflow.index.split import refuse_shares_in_a_row
+from batchflow.old_words import Word, knows_old_options, knows_old_split, old_word
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -45,6 +55,7 @@ class Dataset(Generic[BatchT_co]):
             arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
         source: The object that data are read from instead, by rows: anything with `len(source)` and
             `source.read(positions)`; see `Source`.
+        attributes: Attributes of the dataset and of its parts, which `D.name` reads.
 
     Attributes:
         index: The `DatasetIndex`.
@@ -68,6 +79,8 @@ class Dataset(Generic[BatchT_co]):
         array([30, 10])
     """
 
+    size = Word[int](len, "The number of items: `len(dataset)`.")
+
     def __init__(
         self,
         index: Any,
@@ -75,8 +88,11 @@ class Dataset(Generic[BatchT_co]):
         preloaded: Any = None,
         *,
         source: Source | None = None,
+        **attributes: Any,
     ) -> None:
         check_batch_class(batch_class)
+        check_attributes(type(self), batch_class, attributes)
+        self.__dict__.update(attributes)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
         if preloaded is not None and source is not None:
@@ -246,6 +262,8 @@ class Dataset(Generic[BatchT_co]):
         self._refuse_shard("create_subset")
         return self._part(self._positions_of(ids))
 
+    @knows_old_split
+    @knows_old_options("split")
     def split(
         self,
         train: Any = 0.8,
@@ -255,13 +273,19 @@ class Dataset(Generic[BatchT_co]):
     ) -> Split[Self]:
         """Split into up to three datasets over the same data, without common items.
 
-        Takes the arguments of `DatasetIndex.split`. The parts are also the attributes `train`,
-        `validation` and `test`, until the next split; parts that were returned stay as they are.
+        Takes the arguments of `DatasetIndex.split`, one by one. The parts are also the attributes
+        `train`, `validation` and `test`, until the next split; parts that were returned stay as
+        they are.
 
         Returns:
             The parts as `.train`, `.validation` and `.test`; one without items is None.
+
+        Raises:
+            ArgumentTypeError: `train` is a sequence of shares: in an older batchflow their order
+                was another.
         """
         self._refuse_shard("split")
+        refuse_shares_in_a_row(train)
         positions = self.index._split_positions((train, validation, test), shuffle)
         train_part, *others = (
             self._part(where) if len(self.index._take(where)) else None for where in positions
@@ -363,6 +387,8 @@ def _where_it_is(dataset: Any, name: str) -> str:
     lacks = f"a {type(dataset).__name__} has no {name!r}"
     if "batch_class" not in dataset.__dict__:  # not yet made
         return f"{lacks}."
+    if old := old_word(name, "dataset"):
+        return f"{lacks}.{old}"
     if name == "components" or name in dataset.batch_class.components:
         return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
     hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)

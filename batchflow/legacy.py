@@ -1,6 +1,7 @@
 """Words of older batchflows, which still work, and what new code writes instead.
 
-`Chain.__getattr__` and `Dataset.__getattr__` look here for names that the classes do not have.
+`Chain.__getattr__` and `Dataset.__getattr__` look here for names that the classes do not have. Old
+words that do not work are in `old_words.py`, with what is written instead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 from batchflow.engine import RunKeywords, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import Split
+from batchflow.old_words import knows_old_options
 from batchflow.plan import Plan
 from batchflow.plan.variables import parse_variables
 
@@ -50,11 +52,13 @@ def run_now(
     return pipeline.run(batch_size, **options)
 
 
+@knows_old_options("variable", most=1, then="default")
 def get_variable(pipeline: _Pipeline, name: str) -> Any:
     """Return the value of a variable: the same as `v`."""
     return pipeline.v(name)
 
 
+@knows_old_options("variable", most=2, then="mode")
 def set_v(pipeline: _Pipeline, name: str, value: Any) -> None:
     """Set the value of a variable: the same as `set_variable`."""
     pipeline.set_variable(name, value)

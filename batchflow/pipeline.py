@@ -23,6 +23,7 @@ from batchflow.engine import (
     shows_options,
 )
 from batchflow.insight import checked_bar, open_run
+from batchflow.old_words import knows_old_options
 from batchflow.plan import B, HookName, Plan, Where
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ class Pipeline(Chain[BatchT_co]):
         Args:
             batch_size: Items in a batch.
             lazy: Run later instead: see `run_later`.
-            options: See `RunOptions`: `shuffle`, `n_epochs`, `n_iters`, `first_epoch`,
-                `drop_last`, `prefetch`, `executor`, `n_workers`, `bar`, `seed`.
+            options: See `RunOptions`: `shuffle`, `n_epochs`, `prefetch`, `executor`, `seed`, ...
 
         Returns:
             This pipeline, whose variables and models hold the results.
@@ -338,6 +338,7 @@ class Pipeline(Chain[BatchT_co]):
         """
         return self._state.get(name)
 
+    @knows_old_options("variable", most=2, then="mode")
     def set_variable(self, name: str, value: Any) -> None:
         """Set the value of a variable.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.old_words import knows_old_options, old_word
 
 __all__ = [
     "RESERVED",
@@ -108,7 +109,8 @@ class Action(NamedTuple):
             unknown = [key for key in kwargs if key not in names]
             problem = f"{error}."
             if unknown and not any(p.kind is p.VAR_KEYWORD for p in own):
-                problem = f"no argument {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
+                hint = old_word(unknown[0], "step") or did_you_mean(unknown[0], names)
+                problem = f"no argument {unknown[0]!r}.{hint}"
             own_words = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
             signature = inspect.Signature(own_words)
             given = f", where the model {self.spec.model!r} is given" if self.spec.model else ""
@@ -122,6 +124,7 @@ class Action(NamedTuple):
 def action(function: F, /) -> F: ...
 @overload
 def action(*, model: str | None = None, singleton: bool = False) -> Callable[[F], F]: ...
+@knows_old_options("action")
 def action(
     function: Callable[..., Any] | None = None,
     /,

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from batchflow.batch.actions import Action, action, collect_actions
-from batchflow.batch.components import METHODS, TAKEN, Component, checked_components
+from batchflow.batch.components import METHODS, TAKEN, Component, NoData, checked_components
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
 from batchflow.batch.items.parallel import apply_to_items, check_per_item
 from batchflow.batch.load import load as load_batch
+from batchflow.batch.older import OlderWords, let_others_win
 from batchflow.batch.regroup import merge_batches, part
 from batchflow.batch.states import shallow_copy, without_ties
 from batchflow.batch.writes import read_item, write_item
@@ -27,11 +28,12 @@ from batchflow.errors import (
     did_you_mean,
 )
 from batchflow.index import DatasetIndex
+from batchflow.old_words import old_word
 
 __all__ = ["Batch"]
 
 
-class Batch(BaseBatch):
+class Batch(OlderWords, BaseBatch):
     """The data of a few items, and the actions on it.
 
     Subclass it, name the components (each becomes an attribute) and write actions:
@@ -53,6 +55,7 @@ class Batch(BaseBatch):
 
     Args:
         index: The ids of the items: an index, or what a `DatasetIndex` is made from.
+        preloaded: Data to begin with, as `load` takes it; a dataset gives it later.
         dataset: The dataset that the items belong to.
 
     Attributes:
@@ -73,9 +76,14 @@ class Batch(BaseBatch):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.components = checked_components(cls, TAKEN | METHODS)
+        let_others_win(cls)
         for name in cls.components:
-            if inspect.getattr_static(cls, name, None) is None:
+            held = inspect.getattr_static(cls, name, None)
+            if held is None or held is vars(OlderWords).get(name):
                 setattr(cls, name, Component(f"{cls.__name__}.{name}", name))
+        held = inspect.getattr_static(cls, "_data")
+        if held is None or isinstance(held, NoData):
+            cls._data = NoData() if cls.components else None
         cls._actions = collect_actions(cls, TAKEN | set(cls.components))
         cls.models = ModelDirectory(cls)
         check_per_item(cls)
@@ -140,6 +148,9 @@ class Batch(BaseBatch):
 
     load = action(load_batch)
 
+    def _fill(self, preloaded: Any) -> None:
+        load_batch(self, preloaded)
+
     @action
     def apply_parallel(
         self,
@@ -154,7 +165,8 @@ class Batch(BaseBatch):
         Args:
             function: Takes an item of `src`, and the other arguments.
             args: Its positional arguments.
-            src: The component that the items are taken from, or several.
+            src: The component that the items are taken from. A tuple of several: the function gets
+                an element of each. A list: it is called for each of them in turn.
             dst: The component that takes the results, or several.
             kwargs: Its keyword arguments, and how to run it: see `apply_to_items`.
 
@@ -182,7 +194,7 @@ class Batch(BaseBatch):
             return object.__getattribute__(self, name)  # fails again: with its own error
         raise UnknownAttributeError(
             f"a {type(self).__name__} has no {name!r}."
-            f"{did_you_mean(name, (*self.components, *self._actions))}"
+            f"{old_word(name, 'batch') or did_you_mean(name, (*self.components, *self._actions))}"
         )
 
     def __getstate__(self) -> Any:

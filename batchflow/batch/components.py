@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,15 @@ from batchflow.index.labels import by_label
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = ["METHODS", "TAKEN", "Component", "checked_components"]
+__all__ = [
+    "METHODS",
+    "TAKEN",
+    "Component",
+    "NoData",
+    "check_new_component",
+    "checked_components",
+    "set_component",
+]
 
 # Attributes of every batch that neither an action nor a component may hide,
 TAKEN = frozenset(
@@ -46,7 +53,9 @@ def checked_components(cls: type[BaseBatch], taken: frozenset[str]) -> tuple[str
         ArgumentTypeError: They are no names of attributes.
         ArgumentValueError: One is taken, or is there twice.
     """
-    declared: Sequence[str] = cls.components
+    declared: Any = cls.components
+    if isinstance(declared, property):
+        declared = _of_property(cls, declared)
     if not isinstance(declared, (str, tuple, list)):
         raise ArgumentTypeError(
             f"{cls.__name__}.components is a tuple of attribute names, got {declared!r:.60}"
@@ -67,6 +76,17 @@ def checked_components(cls: type[BaseBatch], taken: frozenset[str]) -> tuple[str
     return names
 
 
+def _of_property(cls: type[BaseBatch], given: property) -> Any:
+    """Return what a property says, as in an older batchflow: the same for every batch."""
+    try:
+        return given.__get__(cls.__new__(cls))
+    except Exception as error:
+        raise ArgumentTypeError(
+            f"{cls.__name__}.components is a tuple of attribute names, the same for all batches of "
+            f"the class: components = ...; as a property it cannot be read without a batch: {error}"
+        ) from error
+
+
 class Component:
     """Takes the rows of a table by their labels, where the ids were given.
 
@@ -81,3 +101,50 @@ class Component:
         if value.__class__ not in _WITHOUT_LABELS:
             value = by_label(value, batch.index, self._shown)
         batch.__dict__[self._name] = value
+
+
+class NoData:
+    """Stands where a batch without components keeps its data: here nobody would find it."""
+
+    def __get__(self, batch: BaseBatch | None, cls: type) -> None:
+        """Return None: there is no data beside the components."""
+
+    def __set__(self, batch: BaseBatch, value: Any) -> None:
+        names = ", ".join(batch.components)
+        raise ArgumentTypeError(
+            f"{type(batch).__name__}._data: a batch with components keeps its data in them. Assign "
+            f"to one, batch.{batch.components[0]} = ..., or to all: batch.data = ({names})"
+        )
+
+
+def check_new_component(batch: BaseBatch, name: str) -> None:
+    """Check that a batch can get a component of this name, beside those of its class.
+
+    Raises:
+        ArgumentTypeError: It is no name of an attribute.
+        ArgumentValueError: It is taken.
+    """
+    shown = type(batch).__name__
+    if not batch.components:
+        raise ArgumentValueError(
+            f"{shown}: a batch without components keeps its data in data and gets no component "
+            f"{name!r}; name the components in the class"
+        )
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ArgumentTypeError(f"{shown}: a component has the name of an attribute, got {name!r}")
+    if name in RESERVED or name in TAKEN or name in METHODS or name.startswith("_"):
+        raise ArgumentValueError(f"{shown}: {name!r} is a name that every batch has already")
+    if callable(getattr(type(batch), name, None)):
+        raise ArgumentValueError(f"{shown}: {name!r} is a method, and cannot be a component")
+
+
+def set_component(batch: BaseBatch, name: str, value: Any) -> None:
+    """Set a component. One that is new to this batch goes with it, and with what is made of it."""
+    if name in batch.components or not batch.components:
+        setattr(batch, name, value)
+        return
+    check_new_component(batch, name)
+    like = getattr(type(batch), batch.components[0], None)  # an ArrayBatch has another kind
+    make: Any = type(like) if hasattr(like, "_shown") else Component
+    make(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
+    batch.__dict__["components"] = (*batch.components, name)

@@ -61,7 +61,7 @@ class BaseBatch:
     _resized: str | None = None  # which action has changed the number of its items
     _closes: bool = False  # whether it is the last of its epoch
 
-    def __init__(self, index: Any, *, dataset: Any = None) -> None:
+    def __init__(self, index: Any, preloaded: Any = None, *, dataset: Any = None) -> None:
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         if dataset is not None:
             self.dataset = dataset
@@ -69,6 +69,12 @@ class BaseBatch:
         for name in self.components:
             if name not in held:
                 held[name] = None
+        if preloaded is not None:
+            self._fill(preloaded)
+
+    def _fill(self, preloaded: Any) -> None:
+        """Take the data that a constructor is given: the class with the action `load` does."""
+        raise NotImplementedError
 
     @classmethod
     def _make(

@@ -17,22 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from batchflow.arrays import is_column, is_table
+from batchflow.batch.components import check_new_component, set_component
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.regroup import rows_of
-from batchflow.batch.rows import (
-    as_rows,
-    column_names,
-    column_rows,
-    n_rows,
-    own,
-    take_rows,
-)
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownNameError,
-    did_you_mean,
-)
+from batchflow.batch.rows import as_rows, column_names, column_rows, n_rows, own, take_rows
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.index import FilesIndex
 from batchflow.index.labels import checked_labels, has_labels, positions_by_label
 from batchflow.index.lookup import plain
@@ -56,6 +45,8 @@ def load(
     src: Any = None,
     fmt: str | Callable[[Any], Any] | None = None,
     components: str | Sequence[str] | None = None,
+    *,
+    dst: str | Sequence[str] | None = None,
 ) -> B:
     """Fill the batch, or some of its components.
 
@@ -87,6 +78,7 @@ def load(
         src: Where the data is.
         fmt: How to read files.
         components: The names of the components to fill; None: all.
+        dst: The same; one that the class does not have is added to the batch.
 
     Returns:
         The batch.
@@ -104,27 +96,44 @@ def load(
         >>> dataset.create_batch(["c", "a"]).load([10, 20, 30]).data
         array([30, 10])
     """
-    names = _checked_names(batch, components)
-    if fmt is not None:
-        values = _from_files(batch, src, fmt, names)
-    else:
-        values = _from_memory(batch, src, names, chosen=components is not None)
-    for name, value in values.items():
-        setattr(batch, name, value)
+    if dst is not None and components is not None:
+        raise ArgumentTypeError("load: dst is another name of components: give one of them")
+    components = components if dst is None else dst
+    names = _checked_names(batch, components, adds=dst is not None)
+    if _is_tuple_of_one(batch, src, components, names):
+        src = src[0]
+    is_chosen = components is not None
+    for name, value in (
+        _from_memory(batch, src, names, chosen=is_chosen)
+        if fmt is None
+        else _from_files(batch, src, fmt, names)
+    ).items():
+        set_component(batch, name, value)
     return batch
 
 
-def _checked_names(batch: BaseBatch, components: Any) -> tuple[str, ...]:
+def _is_tuple_of_one(batch: BaseBatch, src: Any, components: Any, names: tuple[str, ...]) -> bool:
+    """Check whether `src` is a tuple of sources, one for each component, and there is one."""
+    if not isinstance(src, tuple) or len(src) != 1 or len(names) != 1 or n_rows(src[0]) is None:
+        return False
+    index = batch.index if batch.dataset is None else batch.dataset.index
+    return isinstance(components, (tuple, list)) or len(index) != 1
+
+
+def _checked_names(batch: BaseBatch, components: Any, *, adds: bool) -> tuple[str, ...]:
     known = tuple(batch.components) or ("data",)
     if components is None:
         return known
     names = (components,) if isinstance(components, str) else tuple(components)
     for name in names:
-        if name not in known:
+        if name in known:
+            continue
+        hint = did_you_mean(name, known, only_near=adds and bool(batch.components))
+        if hint or not adds:
             raise UnknownNameError(
-                f"load: a {type(batch).__name__} has no component {name!r}."
-                f"{did_you_mean(name, known)}"
+                f"load: a {type(batch).__name__} has no component {name!r}.{hint}"
             )
+        check_new_component(batch, name)
     return names
 
 

@@ -26,6 +26,7 @@ from batchflow.batch.rows import (
 )
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index.labels import Labels, by_label, checked_labels
+from batchflow.old_words import old_word
 from batchflow.sources.lazy import is_lazy
 
 if TYPE_CHECKING:
@@ -35,7 +36,26 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = ["Given", "Preloaded", "Rows", "check_batch_class", "n_given", "rows_at"]
+__all__ = [
+    "Given",
+    "Preloaded",
+    "Rows",
+    "check_attributes",
+    "check_batch_class",
+    "n_given",
+    "rows_at",
+]
+
+
+# What a dataset sets in itself,
+_OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
+# and what is told to a run.
+_OF_RUNS = frozenset(
+    {
+        *("bar", "batch_size", "drop_last", "executor", "first_epoch", "n_epochs", "n_iters"),
+        *("n_workers", "prefetch", "seed", "shuffle"),
+    }
+)
 
 
 class Preloaded(BatchData):
@@ -226,6 +246,28 @@ def check_batch_class(batch_class: Any) -> None:
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
         )
+
+
+def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, Any]) -> None:
+    """Refuse attributes of a dataset that are meant otherwise.
+
+    Raises:
+        ArgumentTypeError: One is a component, or a misspelt argument, or its name is taken.
+    """
+    for name in given:
+        if name in (batch_class.components or ("data",)):
+            raise ArgumentTypeError(
+                f"Dataset({name}=...): {name!r} is a component of {batch_class.__name__}. Data are "
+                f"given so: Dataset.from_arrays({batch_class.__name__}, {name}=...), or "
+                f'preloaded={{"{name}": ...}}'
+            )
+        arguments = ("batch_class", "preloaded", "source")
+        hint = old_word(name, "dataset") or did_you_mean(name, arguments, only_near=True)
+        if name in _OF_RUNS:
+            hint = f" It is an option of the run: run(..., {name}=...)."
+        if hint or hasattr(cls, name) or name in _OF_DATASETS or name.startswith("_"):
+            taken = "" if hint else " A dataset has that name already."
+            raise ArgumentTypeError(f"Dataset() takes no argument {name!r}.{hint}{taken}")
 
 
 def _listed(positions: Any) -> str:

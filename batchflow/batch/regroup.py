@@ -40,9 +40,11 @@ B = TypeVar("B", bound=BaseBatch)
 __all__ = ["merge_batches", "part", "rows_of"]
 
 # A part of a batch has the same, but for being the last of its epoch.
-_KEPT = (*PLACE[:-1], "_mixed")
+_KEPT = (*PLACE[:-1], "_mixed", "components")
 # Attributes that the framework itself keeps in a batch, beside the components.
-_FACTS = frozenset([*PLACE, "_mixed", "_data", "_source_ids", "_labels", "_writes", "index"])
+_FACTS = frozenset(
+    [*PLACE, "_mixed", "_data", "_source_ids", "_labels", "_writes", "components", "index"]
+)
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset)
 
 
@@ -91,7 +93,11 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
         ArgumentValueError: The data does not fit together, or a batch has an attribute that the
             merged batch would not have.
     """
-    names: tuple[str, ...] = tuple(cls.components)
+    first = batches[0]
+    own: tuple[str, ...] | None = first.__dict__.get("components")  # with some that were added
+    if own is not None and not set(cls.components) <= set(own):
+        own = None
+    names = own or tuple(cls.components)
     for batch in batches:
         if set(batch.components) != set(names):
             raise ArgumentTypeError(
@@ -99,12 +105,13 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
                 f"{type(batch).__name__} with {_listed(tuple(batch.components))}"
             )
         _refuse_lost(batch, "a merged batch")
-    first = batches[0]
     index, source_ids = _merged_ids(batches)
     held = first.__dict__
     facts: dict[str, Any] = {name: held[name] for name in ("dataset", "pipeline") if name in held}
     if source_ids is not None:
         facts["_source_ids"] = source_ids
+    if own is not None:
+        facts["components"] = own
     if any(batch._mixed or batch.dataset is not first.dataset for batch in batches):
         facts["_mixed"] = True
     merged = cls._make(index, None, facts)

@@ -14,6 +14,7 @@ from batchflow.engine.source import Schedule
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
+from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
 
@@ -100,7 +101,7 @@ class RunOptions:
         known = {field.name for field in fields(cls)} - {"draws_seed", "inherits_epochs"}
         for name in given:
             if name not in known:
-                hint = did_you_mean(name, {*known, *_OLD_NAMES})
+                hint = old_word(name, "run") or did_you_mean(name, {*known, *_OLD_NAMES})
                 raise ArgumentTypeError(f"unknown option {name!r}.{hint}")
         if batch_size is None:
             raise ArgumentTypeError(

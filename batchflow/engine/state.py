@@ -141,6 +141,8 @@ class PipelineState(Generic[BatchT_co]):
         for name in what or ("iter",):
             if not isinstance(name, str) or name not in _RESETS:
                 hint = did_you_mean(name, _RESETS)
+                if isinstance(name, (list, tuple)):
+                    hint = f" One by one: reset({', '.join(map(repr, name))})"
                 raise ArgumentValueError(f"reset({name!r}): there is no such part.{hint}")
             parts.update(_RESETS[name])
         with self._guard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -116,6 +117,9 @@ def explain(
             error.batch = batch  # type: ignore[attr-defined]
 
 
+# What the variables of a pipeline are for a parallel action, where they hold a list and their like.
+_FROZEN = (tuple, frozenset, types.MappingProxyType)
+_CHANGES = frozenset({"add", "append", "extend", "insert", "remove", "setdefault", "update"})
 _NAMES = frozenset({"src", "dst", "components", "model", "name"})  # take names of components, too
 
 
@@ -125,6 +129,12 @@ def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
     for value in (*step.args, *named):
         if isinstance(value, str) and value in batch.components and value in str(error):
             yield f"{value!r} is a text here; the component of the batch is B.{value}"
+    is_frozen = isinstance(error, AttributeError) and isinstance(error.obj, _FROZEN)
+    if is_frozen and error.name in _CHANGES:  # type: ignore[attr-defined]
+        yield (
+            "variables are read-only in parallel actions: store by save_to=V(name, 'a') of the "
+            "step, or mark the action @action(singleton=True)"
+        )
     empty = [name for name in batch.components if getattr(batch, name, None) is None]
     if empty and isinstance(error, TypeError) and "NoneType" in str(error):
         yield f"components of the batch without data (None): {', '.join(empty)}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.ids import DatasetIndex
+from batchflow.old_words import knows_old_options
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +47,7 @@ class FilesIndex(DatasetIndex):
     _endings: npt.NDArray[Any]
     _ending_of: npt.NDArray[np.int32]
 
+    @knows_old_options("files")
     def __init__(
         self,
         path: Pattern | Iterable[Pattern],

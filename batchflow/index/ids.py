@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from batchflow.errors import ArgumentValueError, UnknownNameError
+from batchflow.errors import ArgumentValueError, UnknownAttributeError, UnknownNameError
 from batchflow.index.given import BOOLS, as_ids, as_mask, checked_positions, refuse_duplicates
 from batchflow.index.lookup import Lookup, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import Split, fold_bounds, part_bounds
+from batchflow.old_words import Word, knows_old_options, old_word
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,6 +49,9 @@ class DatasetIndex:
     _ids: range | Ranges | npt.NDArray[Any]
     _is_given: bool
     _lookup: Lookup | None
+
+    size = Word[int](len, "The number of items: `len(index)`.")
+    index = Word[Any](lambda index: index.indices, "The ids: `indices`.")
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
         if isinstance(index, DatasetIndex):
@@ -90,6 +94,11 @@ class DatasetIndex:
         is_date = self._ids.dtype.kind in "mM"
         shown = ", ".join(str(i) if is_date else repr(i) for i in plain(self._ids[:4]))
         return f"{type(self).__name__}({len(self)} ids: {shown}{', ...' if len(self) > 4 else ''})"
+
+    def __getattr__(self, name: str) -> Any:
+        if hint := old_word(name, "index"):
+            raise UnknownAttributeError(f"a {type(self).__name__} has no {name!r}.{hint}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get_pos(self, ids: Any) -> Any:
         """Return the position of an id, or the positions of several.
@@ -147,6 +156,7 @@ class DatasetIndex:
         """
         return self.take(self._positions_of(ids))
 
+    @knows_old_options("split")
     def split(
         self,
         train: Any = 0.8,

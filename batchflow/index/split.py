@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "fold_bounds", "part_bounds"]
+__all__ = ["Split", "fold_bounds", "part_bounds", "refuse_shares_in_a_row"]
 
 T = TypeVar("T")
 _TOLERANCE = 1e-6
@@ -96,6 +96,23 @@ def fold_bounds(n_items: int, n_splits: Any) -> list[tuple[int, int]]:
     size, larger = divmod(n_items, count)
     starts = [fold * size + min(fold, larger) for fold in range(count + 1)]
     return list(pairwise(starts))
+
+
+def refuse_shares_in_a_row(train: Any) -> None:
+    """Refuse several shares in one argument: in an older batchflow the second was the test part.
+
+    Raises:
+        ArgumentTypeError: There are several.
+    """
+    given = train.tolist() if hasattr(train, "tolist") else train
+    if not isinstance(given, (tuple, list)):
+        return
+    named = ", ".join(f"{name}={part!r}" for name, part in zip(Split._fields, given, strict=False))
+    raise ArgumentTypeError(
+        f"split({given!r:.60}): the order of shares in a row is not the same everywhere. For "
+        f"(train, validation, test) name the parts, split({named}); for (train, test, validation), "
+        f"as in an older batchflow, cv_split({given!r:.60})"
+    )
 
 
 def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:

@@ -18,10 +18,12 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.old_words import old_word
 from batchflow.plan.bound import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
 from batchflow.plan.names import Names, without_batch
+from batchflow.plan.older_calls import refuse_older_calls
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
@@ -93,10 +95,10 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
     if builtin is not None and builtin.kind == "stream":
         return _bind_stream(step, action, save_to, names)
     action.check_call(args, kwargs, step.where)
+    refuse_older_calls(step, action, builtin, save_to)
     stores = builtin is not None and builtin.stores
     places = (save_to, *args[:1]) if stores else (save_to,)
-    for place in places:
-        _check_place(place, step)
+    _check_place(places, step)
     needed_by = f"the step {step.name!r}, chained at {step.where},"
     return BoundStep(
         step=step,
@@ -242,9 +244,11 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
             f" The name {batch_class.__name__} means another class now, which was defined later: "
             "make the dataset and the pipeline again."
         )
+    elif name not in known and (old := old_word(name, "chain")):
+        hint = old
     elif name in _ELSEWHERE and name not in known:
         hint = f" {_ELSEWHERE[name]}"
-    elif callable(getattr(batch_class, name, None)):
+    elif callable(getattr(batch_class, name, None)) and not hasattr(Batch, name):
         hint = f" The method {name!r} is there; mark it with @action to chain it."
     elif not own:
         hint = " It has none of its own: mark its methods with @action."

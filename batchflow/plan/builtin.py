@@ -18,6 +18,7 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.batch.items.parallel import apply_to_items
+from batchflow.batch.items.places import Together
 from batchflow.batch.regroup import part
 from batchflow.errors import (
     ActionResultError,
@@ -110,7 +111,7 @@ def map_items(
         raise ArgumentTypeError(f"map: the first argument is a function, got {function!r:.60}")
     if _is_over_items("map", over):
         try:
-            return apply_to_items(batch, function, src=src, dst=dst, target="for")
+            return apply_to_items(batch, function, src=Together.of(src), dst=dst, target="for")
         except (TypeError, AttributeError) as error:
             if src is None and batch.components:
                 name = batch.components[0]
@@ -158,7 +159,8 @@ def filter_items(
         return batch
     kept: list[Any] = []
     if callable(predicate):
-        apply_to_items(batch, predicate, src=src, post=_keep_in(kept), target="for")
+        post = _keep_in(kept)
+        apply_to_items(batch, predicate, src=Together.of(src), post=post, target="for")
     else:
         predicate = by_label(predicate, batch.index, "filter")
         flags = np.asarray(np.ma.filled(predicate, False))  # what is masked is not kept

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
+from batchflow.old_words import old_word
 from batchflow.plan.values import same_value
 
 __all__ = ["Config"]
@@ -60,6 +66,19 @@ class Config(Mapping[str, Any]):
                 )
             node = node[name]
         return node
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        hint = f" Its entry: config[{name!r}]." if name in self._tree else old_word(name, "config")
+        raise UnknownAttributeError(f"a config has no attribute {name!r}.{hint}")
+
+    def __setitem__(self, path: str, value: Any) -> None:
+        """Refuse: a config is a value."""
+        raise ArgumentTypeError(
+            f"a config is a value: for config[{path!r}] = ... write config = "
+            f"config.update({{{path!r}: ...}})"
+        )
 
     def update(self, entries: Mapping[str, Any] | None = None, /, **named: Any) -> Config:
         """Make a config with more entries, or with others in the place of these."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.models.build import build
+from batchflow.plan.expressions import Expression
+from batchflow.plan.leaves import ConfigValue
 from batchflow.plan.values import Value
 
 __all__ = ["DeclaredModel"]
@@ -20,7 +22,8 @@ class DeclaredModel(Value):
 
     Attributes:
         name: Its name.
-        builder: The class or function that makes it; or the model itself.
+        builder: The class or function that makes it; or the model itself; or the entry of the
+            config that holds one of these.
         mode: `"static"`: made before the first batch; `"dynamic"`: from the first batch.
         config: The arguments of the builder, in which expressions may stand; or an expression.
         imported_from: The pipeline whose model of this name it is, or None.
@@ -49,7 +52,12 @@ class DeclaredModel(Value):
             raise ArgumentTypeError(
                 f"init_model({self.name!r}): give what makes the model: a class or a function"
             )
-
+        if isinstance(self.builder, Expression) and not isinstance(self.builder, ConfigValue):
+            raise ArgumentTypeError(
+                f"init_model({self.name!r}): {self.builder!r} is not known before a batch is "
+                "there. What makes the model is a class or a function, or an entry of the config: "
+                'C("model")'
+            )
         object.__setattr__(self, "config", _own(self.config))
 
     @classmethod
@@ -70,7 +78,17 @@ class DeclaredModel(Value):
     def of_file(
         cls, name: str, path: Any, model_class: Any, mode: Literal["static", "dynamic"], trust: bool
     ) -> DeclaredModel:
-        """Declare a model that is read from a file: see `Chain.load_model`."""
+        """Declare a model that is read from a file: see `Chain.load_model`.
+
+        Raises:
+            ArgumentTypeError: The class is an expression.
+        """
+        if isinstance(model_class, Expression):
+            raise ArgumentTypeError(
+                f"load_model({name!r}): the class of the model is a class, got {model_class!r}. "
+                f"Declare it, init_model({name!r}, C(...)), and load into it: "
+                f"load_model({name!r}, path)"
+            )
         return cls(name, partial(_load, path, model_class, trust), mode)
 
 

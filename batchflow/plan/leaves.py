@@ -6,18 +6,16 @@ from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.arguments import PerItem
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.index.labels import by_label
+from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression, Operation, call, freeze, resolved, shown
+from batchflow.plan.variable_leaf import V, needed, pipeline_of
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
 __all__ = ["PP", "B", "C", "D", "F", "I", "L", "P", "R", "V", "W"]
-
-_MODES = {
-    word: word[0] for name in ("write", "append", "extend", "update") for word in (name[0], name)
-}
 
 
 class _Place(Expression):
@@ -28,6 +26,8 @@ class _Place(Expression):
 
     def __call__(self, *names: Any, **kwargs: Any) -> Expression:
         """Return the expression of an attribute by its name, or, without one, of the object."""
+        if self is B and [*kwargs] == ["copy"]:
+            raise ArgumentTypeError("B() takes no copy=. Instead: B().deepcopy()")
         if kwargs or len(names) > 1 or not all(isinstance(name, str) for name in names):
             raise ArgumentTypeError(
                 f"{self._letter}() takes the name of an attribute: {self._letter}('name')"
@@ -51,7 +51,7 @@ class BatchValue(_Place):
     _letter = "B"
 
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self)
+        return needed(batch, self)
 
 
 class DatasetValue(_Place):
@@ -61,7 +61,7 @@ class DatasetValue(_Place):
     _letter = "D"
 
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self).dataset
+        return needed(batch, self).dataset
 
 
 class RandomValue(_Place):
@@ -81,8 +81,30 @@ class RandomValue(_Place):
             raise ArgumentTypeError('R() takes the name of a distribution: R("normal", 0, 1)')
         return self._attribute(args[0])(*args[1:], **kwargs)
 
+    def __getattr__(self, name: str) -> Expression:
+        return self._attribute(name) if not name.startswith("_") else super().__getattr__(name)
+
+    def _attribute(self, name: Any) -> Operation:
+        if hint := old_word(name, "random"):
+            raise UnknownAttributeError(
+                f"R has no {name!r}: its names are those of Generator.{hint}"
+            )
+        return _Draw(getattr, ".", (self, name))
+
     def _resolve(self, batch: Batch) -> Any:
-        return _needed(batch, self).rng
+        return needed(batch, self).rng
+
+
+class _Draw(Operation):
+    """A method of the generator."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Expression:
+        """Make the expression of a draw."""
+        if "seed" in kwargs:
+            raise ArgumentTypeError(f"{self!r}() takes no seed.{old_word('seed', 'random')}")
+        return super().__call__(*args, **kwargs)
 
 
 class IterationValue(_Place):
@@ -106,7 +128,7 @@ class IterationValue(_Place):
         return Operation(getattr, ".", (self, full))
 
     def _resolve(self, batch: Batch) -> Any:
-        return _Iteration(_needed(batch, self))
+        return _Iteration(needed(batch, self))
 
 
 class _Iteration:
@@ -122,55 +144,6 @@ class _Iteration:
         if self.max is None:
             raise ArgumentValueError("I.ratio is not known in an endless run; give n_epochs")
         return self.current / self.max
-
-
-class V(Expression):
-    """`V("loss")`: a variable of the pipeline. Stored to, `mode` says how.
-
-    Args:
-        name: The name of the variable.
-        mode: `"w"` writes, `"a"` appends to the list that it holds, `"e"` extends that list, `"u"`
-            updates the dictionary or set that it holds.
-    """
-
-    __slots__ = ("_mode", "_name")
-    _name: Any
-    _mode: Any
-
-    def __init__(self, name: Any, mode: Any = "w") -> None:
-        if not isinstance(name, str):
-            raise ArgumentTypeError(f"V() takes the name of a variable, got {name!r:.60}")
-        if mode not in _MODES:
-            raise ArgumentValueError(
-                f"V({name!r}, mode={mode!r}): the modes are w (write), a (append), e (extend) and "
-                "u (update)"
-            )
-        freeze(self, _name=name, _mode=_MODES[mode])
-
-    def _resolve(self, batch: Batch) -> Any:
-        return _pipeline_of(batch, self).v(self._name)
-
-    def _store(self, batch: Batch, value: Any) -> None:
-        pipeline = _pipeline_of(batch, self)
-        if self._mode == "w":
-            pipeline.set_variable(self._name, value)
-            return
-        method = {"a": "append", "e": "extend", "u": "update"}[self._mode]
-        held = pipeline.v(self._name)
-        if held is None:
-            held = {} if self._mode == "u" else []
-            pipeline.set_variable(self._name, held)
-        if not hasattr(held, method):
-            raise ArgumentTypeError(
-                f"{self!r}: the variable holds a {type(held).__name__}, which has no {method}()"
-            )
-        getattr(held, method)(value)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self._name, self._mode
-
-    def __repr__(self) -> Any:
-        return f"V({self._name!r})" if self._mode == "w" else f"V({self._name!r}, {self._mode!r})"
 
 
 class ConfigValue(Expression):
@@ -197,7 +170,7 @@ class ConfigValue(Expression):
         return super().__getattr__(name)
 
     def _resolve(self, batch: Batch) -> Any:
-        config = _pipeline_of(batch, self).config
+        config = pipeline_of(batch, self).config
         if self._name is None:
             return config
         return config.get(self._name, *(self._default or ()), strict=self._default is None)
@@ -255,7 +228,10 @@ class L(_Wrapped):
     def __new__(cls, function: Any, *args: Any, **kwargs: Any) -> Expression:  # type: ignore[misc]
         """Make the function's leaf, or the expression of its call with the arguments."""
         if not callable(function):
-            raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}")
+            hint = ""
+            if isinstance(function, str):
+                hint = f". For the objects of a component: L(lambda objects: ..., B.{function})"
+            raise ArgumentTypeError(f"L() takes a function, got {function!r:.60}{hint}")
         leaf = object.__new__(cls)
         freeze(leaf, _value=function)
         return Operation(call, "()", (leaf, *args), kwargs) if args or kwargs else leaf
@@ -294,7 +270,7 @@ class P(Expression):
         freeze(self, _value=value)
 
     def _resolve(self, batch: Batch) -> Any:
-        n_items = len(_needed(batch, self))
+        n_items = len(needed(batch, self))
         if self._is_anew():
             return PerItem(resolved(self._value, batch) for _ in range(n_items))
         values = by_label(resolved(self._value, batch), batch.index, repr(self))
@@ -348,16 +324,3 @@ C = ConfigValue()
 D = DatasetValue()
 I = IterationValue()  # noqa: E741  the field's letter
 R = RandomValue()
-
-
-def _needed(batch: Batch | None, expression: Expression) -> Batch:
-    if batch is None:
-        raise ArgumentTypeError(f"{expression!r} needs a batch: {expression!r}.get(batch=...)")
-    return batch
-
-
-def _pipeline_of(batch: Batch | None, expression: Expression) -> Any:
-    pipeline = _needed(batch, expression).pipeline
-    if pipeline is None:
-        raise ArgumentValueError(f"{expression!r} needs a pipeline, and the batch belongs to none")
-    return pipeline

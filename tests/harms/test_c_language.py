@@ -199,16 +199,17 @@ def test_c10_the_dataset_is_there_behind_a_rebatch(one):
 )
 def test_c11_a_piece_that_is_added_twice_stays_as_it_was(one, other, make):
     first, piece = Pipeline().leave(), make(other)
-    before = repr(piece), len(piece)
+    before = repr(piece), len(piece._plan.steps)
     runs = [ids(one >> (first + piece)) for _ in range(3)]
     assert runs[0] == runs[1] == runs[2]
-    assert (repr(piece), len(piece)) == before
+    assert (repr(piece), len(piece._plan.steps)) == before
     assert piece == make(other)
 
 
 def test_c11_a_sum_over_a_dataset_leaves_the_piece_without_one(one):
     piece = Pipeline().rebatch(3)
-    assert len(one.p.leave() + piece) == len(one.p.leave() + piece) == 2
+    for _ in range(2):
+        assert len((one.p.leave() + piece)._plan.steps) == 2
     assert piece.dataset is None
 
 

@@ -17,15 +17,18 @@ def sizes(split):
 # ---- E2, E3, E4: split
 
 
-@over_index_and_dataset
 @pytest.mark.parametrize("shares", [(0.6, 0.3), [0.6, 0.3]])
-def test_e2_a_tuple_of_two_shares_leaves_the_rest_to_test(cls, shares):
-    assert sizes(cls(10).split(shares)) == (6, 3, 1)
+def test_e2_a_tuple_of_two_shares_leaves_the_rest_to_test(shares):
+    assert sizes(DatasetIndex(10).split(shares)) == (6, 3, 1)
 
 
 @over_index_and_dataset
-def test_e2_a_tuple_of_counts_is_taken_as_counts(cls):
-    assert sizes(cls(10).split((5, 4))) == (5, 4, 1)
+def test_e2_two_shares_leave_the_rest_to_test(cls):
+    assert sizes(cls(10).split(0.6, 0.3)) == (6, 3, 1)
+
+
+def test_e2_a_tuple_of_counts_is_taken_as_counts():
+    assert sizes(DatasetIndex(10).split((5, 4))) == (5, 4, 1)
 
 
 @pytest.mark.parametrize("shares", [[0.33, 0.56, 0.11], [0.34, 0.55, 0.11]])
@@ -49,14 +52,14 @@ def test_e3_shares_that_do_not_sum_to_1_are_refused():
 @over_index_and_dataset
 def test_e4_a_second_split_has_no_validation_of_the_first(cls):
     whole = cls(10)
-    assert sizes(whole.split([0.6, 0.2, 0.2])) == (6, 2, 2)
+    assert sizes(whole.split(0.6, 0.2, 0.2)) == (6, 2, 2)
     assert whole.split(0.5).validation is None
 
 
 @over_index_and_dataset
 def test_e4_the_parts_of_a_second_split_have_no_common_items(cls):
     whole = cls(10)
-    whole.split([0.6, 0.2, 0.2])
+    whole.split(0.6, 0.2, 0.2)
     train, _, test = whole.split(0.5)
     assert sorted([*train.indices.tolist(), *test.indices.tolist()]) == list(range(10))
 
@@ -64,7 +67,7 @@ def test_e4_the_parts_of_a_second_split_have_no_common_items(cls):
 @over_index_and_dataset
 def test_e4_a_second_split_leaves_the_first_as_it_was(cls):
     whole = cls(10)
-    first = whole.split([0.6, 0.2, 0.2])
+    first = whole.split(0.6, 0.2, 0.2)
     whole.split(0.5)
     assert sizes(first) == (6, 2, 2)
 

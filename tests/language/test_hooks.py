@@ -592,7 +592,7 @@ def test_steps_go_on_at_the_moment_until_main(dataset, log):
 )
 def test_a_combined_pipeline_goes_on_with_the_steps_of_the_batches(dataset, combine):
     combined = combine(Pipeline().before.call(len, []), dataset)
-    assert len(combined.do_nothing()) == 1
+    assert len(combined.do_nothing()._plan.steps) == 1
 
 
 def test_a_chain_at_a_moment_runs(dataset, log):

@@ -72,8 +72,8 @@ def shown(function):
         ("anything", "(*args, **kwargs)"),
         ("shift", f"(n_samples=1, *, {HOW})"),
         ("compare", f"(*args, first=None, second=None, limit=None, {HOW})"),
-        ("cut", f"(n_samples, *, src=None, dst=None, post=None, {HOW})"),
-        ("load", "(src=None, fmt=None, components=None)"),
+        ("cut", f"(n_samples, *, src=None, dst=None, init=None, post=None, p=None, {HOW})"),
+        ("load", "(src=None, fmt=None, components=None, *, dst=None)"),
         ("map", "(function, *, src=None, dst=None, over='items')"),
         ("filter", "(predicate, *, src=None, over='items')"),
         ("update", "(target, value, /, *, save_to=None)"),
@@ -110,7 +110,9 @@ def test_joined_batches_are_not_shown():
 
 
 def test_a_load_behind_a_join_shows_no_source():
-    assert shown(DATASET.p.join(DATASET, DATASET).load) == "(fmt=None, components=None)"
+    assert (
+        shown(DATASET.p.join(DATASET, DATASET).load) == "(fmt=None, components=None, *, dst=None)"
+    )
 
 
 def test_an_action_called_join_joins_nothing():

@@ -2,6 +2,7 @@
 
 parallel.py    @inbatch_parallel and @apply_parallel; how a call is cut into items
 apply.py       components in, components out
+places.py      src, dst and p: which components the calls read and write
 targets.py     makes the calls where they should run
 processes.py   the calls in worker processes
 snapshot.py    the batch in a worker process: read-only, with the attributes that a function reads

@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from batchflow.arrays import exact_array, object_array
 from batchflow.batch.actions import action
+from batchflow.batch.components import set_component
 from batchflow.batch.items.arguments import (
     PER_ITEM,
     action_signature,
+    asked_places,
     class_attribute,
     elements,
+    first_arguments,
     ids_of_calls,
     post_function,
     with_arguments,
 )
+from batchflow.batch.items.places import Way, drawn_share, names_in, refuse_default, ways
 from batchflow.errors import (
     ActionResultError,
     ArgumentTypeError,
-    UnknownNameError,
+    ArgumentValueError,
+    add_note_once,
     did_you_mean,
 )
+from batchflow.old_words import old_word
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
@@ -40,12 +47,17 @@ if TYPE_CHECKING:
 __all__ = ["apply_parallel", "apply_to_items"]
 
 
+_REPEATED = "a list of src calls the function once for each; a tuple gives it several arguments"
+
+
 class _Options(NamedTuple):
     """The options of `apply_parallel` beside the function's own arguments."""
 
     src: Any = None
     dst: Any = None
+    init: Any = None
     post: Any = None
+    p: Any = None
     target: Any = "threads"
     n_workers: Any = None
     timeout: Any = None
@@ -66,8 +78,9 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
 
     Args:
         method: The method, when the decorator is used without parentheses.
-        options: `src`, `dst`, `target`, `n_workers`, `timeout` and `post`: see `apply_to_items`.
-            They are defaults: the call of the action can give others.
+        options: `src`, `dst`, `p`, `init`, `post`, `target`, `n_workers` and `timeout`: see
+            `apply_to_items`. They are defaults: the call of the action can give others. So are
+            arguments of the method: `@apply_parallel(src="images", angle=90)`.
 
     Returns:
         The action: it takes what the method takes after the element, and the options. A method
@@ -90,26 +103,28 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
         >>> batch.images.tolist(), batch.masks.tolist()
         ([[3, 1, 2]], [[1, 0, 0]])
     """
-    unknown = [name for name in options if name not in _Options._fields]
-    if unknown:
-        hint = did_you_mean(unknown[0], _Options._fields)
-        raise ArgumentTypeError(f"@apply_parallel has no option {unknown[0]!r}.{hint}")
-    defaults = _Options(**options)
-    sources, _ = _names(defaults.src), _names(defaults.dst)
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(method):
             raise ArgumentTypeError(f"@apply_parallel decorates a method, got {method!r:.60}")
+        words = _option_names(method)
+        own_defaults = {n: value for n, value in options.items() if n not in words}
+        _refuse_unknown(own_defaults, method)
+        defaults = _Options(**{n: value for n, value in options.items() if n in words})
+        first_source = defaults.src[0] if _repeats(defaults.src) else defaults.src
+        n_sources = len(names_in(first_source)) if defaults.init is None else 0
 
         @functools.wraps(method)
         def per_item(self: BaseBatch, *args: Any, **kwargs: Any) -> Any:
-            given = {name: kwargs.pop(name) for name in _Options._fields if name in kwargs}
+            given = {name: kwargs.pop(name) for name in words if name in kwargs}
+            refuse_default(method, given.get("src"), method.__name__, is_method=True)
             from batchflow.batch.items.calls import ItemCalls
 
             calls = ItemCalls(self, method.__name__, method, wrapper=per_item)
-            return _apply(calls, defaults._replace(**given), args, kwargs)
+            options = defaults._replace(**given) if given else defaults
+            return _apply(calls, options, args, {**own_defaults, **kwargs})
 
-        signature = action_signature(method, len(sources) or None, _Options._fields)
+        signature = action_signature(method, n_sources or None, words, own_defaults)
         is_async = defaults.where.for_function(method).kind == "async"
         marks = {"__signature__": signature, "is_async": is_async, PER_ITEM: defaults}
         per_item.__dict__.update(marks)
@@ -118,13 +133,39 @@ def apply_parallel(method: Callable[..., Any] | None = None, /, **options: Any) 
     return decorate if method is None else decorate(method)
 
 
+def _option_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the options: without those of words that the function has itself."""
+    own = {"init", "p"} & inspect.signature(function).parameters.keys()
+    return tuple(name for name in _Options._fields if name not in own)
+
+
+def _refuse_unknown(options: Mapping[str, Any], method: Callable[..., Any]) -> None:
+    """Refuse what is neither an option nor an argument of the method.
+
+    Raises:
+        ArgumentTypeError: Something is neither.
+    """
+    parameters = inspect.signature(method).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in options:
+        if name in parameters:
+            continue
+        near = did_you_mean(name, _Options._fields, only_near=True)
+        hint = old_word(name, "apply_parallel") or near
+        if hint or not takes_any:
+            hint = hint or did_you_mean(name, _Options._fields)
+            raise ArgumentTypeError(f"@apply_parallel has no option {name!r}.{hint}")
+
+
 def apply_to_items(
     batch: BaseBatch,
     function: Any,
     *args: Any,
     src: Any = None,
     dst: Any = None,
+    init: Any = None,
     post: Any = None,
+    p: Any = None,
     target: str = "threads",
     n_workers: int | None = None,
     timeout: float | None = None,
@@ -132,16 +173,24 @@ def apply_to_items(
 ) -> Any:
     """Apply a function to each element of a component; what it returns is the new component.
 
+    A function that itself has a parameter `p` or `init` gets that.
+
     Args:
         batch: The batch.
         function: Takes an element of each component in `src`, then `args` and `kwargs`. Or the name
             of a method of the batch, which takes the same after `self`.
         args: More arguments of the function; a `PerItem` has one for each item.
-        src: The name of a component, or of several in a list. None: the data of a batch without
+        src: The name of a component. A tuple of names: the function gets an element of each. A
+            list: it is called for each of them in turn. None: the data of a batch without
             components; else the items, as iterating the batch gives them.
-        dst: Where the results go: the name of a component, or several names, and the function
-            returns a tuple of as many. By default `src`.
-        post: Gets the results instead, as in `inbatch_parallel`.
+        dst: Where the results go: a component, or a new one; for a function that returns a tuple,
+            several; a list for a list in `src`. By default `src`.
+        init: What gives the first arguments of each call instead of `src`, as in
+            `inbatch_parallel`; a method with parameters `src` and `dst` gets these.
+        post: Gets the results instead, as in `inbatch_parallel`; `src` and `dst` as well, if it has
+            parameters of these names.
+        p: The probability that the function is called for an item, which otherwise keeps what `src`
+            has. It is drawn by the batch's generator, once for all components.
         target: See `inbatch_parallel`.
         n_workers: The most calls at work at once.
         timeout: Seconds for all calls together.
@@ -152,7 +201,7 @@ def apply_to_items(
 
     Raises:
         UnknownNameError: (a `KeyError`) There is no such component or method.
-        ArgumentTypeError: `function` is no function.
+        ArgumentTypeError: `function` is no function, or `src` gives it more than it can take.
         ActionResultError: The function does not return what `dst` needs.
         ItemTimeoutError: (a `TimeoutError`) The calls were not finished in time.
 
@@ -165,7 +214,6 @@ def apply_to_items(
     """
     from batchflow.batch.items.calls import ItemCalls
 
-    options = _Options(src, dst, post, target, n_workers, timeout)
     if isinstance(function, str):
         method = class_attribute(type(batch), function, f"apply_parallel({function!r})")
         calls = ItemCalls(batch, function, method)
@@ -179,45 +227,103 @@ def apply_to_items(
             "apply_parallel takes a function or the name of a method of the batch, got "
             f"{function!r:.60}"
         )
+    if p is not None or init is not None:
+        with suppress(TypeError, ValueError):  # functions in C may not tell
+            own = inspect.signature(calls.function).parameters
+            if "p" in own:
+                kwargs["p"], p = p, None
+            if "init" in own:
+                kwargs["init"], init = init, None
+    refuse_default(calls.function, src, calls.name, is_method=calls.takes_batch)
+    options = _Options(src, dst, init, post, p, target, n_workers, timeout)
     return _apply(calls, options, args, kwargs)
 
 
 def _apply(
     calls: ItemCalls, options: _Options, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    from batchflow.batch.items.targets import make_calls
-
     batch = calls.batch
     target = options.where.for_function(calls.function)
     post = post_function(type(batch), options.post, calls.name)
-    sources = _names(options.src) or (() if batch.components else ("data",))
-    targets = _names(options.dst) or sources
-    known = batch.components or ("data",)
-    for component in (*sources, *targets):
-        if component not in known:
-            raise UnknownNameError(
-                f"{calls.name}(): a {type(batch).__name__} has no component {component!r}."
-                f"{did_you_mean(component, known)}"
-            )
-    parts = [elements(batch, name) for name in sources] or [list(batch)]
+    rounds = ways(batch, options.src, options.dst, calls.name)
+    chosen = drawn_share(batch, options.p, calls.name)
+    answer: Any = batch
+    results = []
+    for way in rounds:
+        outcomes = _outcomes(calls, way, chosen, target, options.init, args, kwargs)
+        if post is None:
+            try:
+                results.append(calls.results(outcomes))
+            except TypeError as error:
+                if _repeats(options.src) and "missing" in str(error):
+                    add_note_once(error, f"{_REPEATED}: src={tuple(options.src)}")
+                raise
+            continue
+        places = asked_places(post, kwargs, src=_one(way.sources), dst=_one(way.targets))
+        # This frame keeps no list of errors: they hold it, and so would keep the batch.
+        answer = post(batch, calls.results_and_errors(outcomes), *args, **kwargs, **places)
+    for way, values in zip(rounds, results, strict=False):
+        _store(calls, way.sources, way.targets, values)
+    return answer
+
+
+def _outcomes(
+    calls: ItemCalls,
+    way: Way,
+    chosen: list[bool] | None,
+    target: Target,
+    init: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> list[Any]:
+    """Make the calls of one round, for the items that are chosen; others keep what they have."""
+    from batchflow.batch.items.targets import make_calls
+
+    batch = calls.batch
+    parts = [elements(batch, name) for name in way.sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
-    calls.gives_items = not sources
-    calls.calls = with_arguments(first, args, kwargs, calls.name)
-    calls.ids = ids_of_calls(batch, len(first))
-    outcomes = make_calls(calls, target)
-    if post is not None:
-        return post(batch, calls.results_and_errors(outcomes), *args, **kwargs)
-    _store(calls, sources, targets, calls.results(outcomes))
-    return batch
+    if init is not None:
+        places = {"src": _one(way.sources), "dst": _one(way.targets)}
+        first = first_arguments(batch, init, calls.name, args, kwargs, places)
+    calls.gives_items = not way.sources and init is None
+    all_calls = with_arguments(first, args, kwargs, calls.name)
+    ids = ids_of_calls(batch, len(first))
+    calls.calls, calls.ids = all_calls, ids
+    if chosen is None:
+        return make_calls(calls, target)
+    _check_share(calls, way, len(all_calls))
+    called = [place for place, is_chosen in enumerate(chosen) if is_chosen]
+    calls.calls = [all_calls[place] for place in called]
+    calls.ids = ids and [ids[place] for place in called]
+    new = make_calls(calls, target) if called else []
+    kept = parts[0] if len(parts) == 1 else [*zip(*parts, strict=True)]
+    outcomes: list[Any] = [None] * len(chosen) if not way.sources else kept
+    for place in reversed(called):
+        outcomes[place] = new.pop()  # errors hold this frame, which may hold none: Failed.taken
+    calls.calls, calls.ids = all_calls, ids
+    return outcomes
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    names = () if given is None else (given,) if isinstance(given, str) else given
-    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-        raise ArgumentTypeError(
-            f"src and dst are names of components, or lists of names, got {given!r:.60}"
+def _check_share(calls: ItemCalls, way: Way, n_calls: int) -> None:
+    if n_calls != len(calls.batch):
+        raise ArgumentValueError(
+            f"{calls.name}(): p is for items, and there are {n_calls} calls for "
+            f"{len(calls.batch)} items"
         )
-    return tuple(names)
+    if len(way.sources) != len(way.targets):
+        raise ArgumentValueError(
+            f"{calls.name}(): with p=, items that are left alone keep what src has, so dst has as "
+            f"many components as src; got src={list(way.sources)}, dst={list(way.targets)}"
+        )
+
+
+def _repeats(src: Any) -> bool:
+    return isinstance(src, list) and len(src) > 1
+
+
+def _one(names: tuple[str, ...]) -> Any:
+    """Return the only name, or all of them; None if there are none."""
+    return names[0] if len(names) == 1 else names or None
 
 
 def _store(
@@ -237,7 +343,7 @@ def _store(
     origins = [getattr(batch, name) for name in sources] or [None]
     new = [_like(origins[min(i, len(origins) - 1)], column) for i, column in enumerate(columns)]
     for name, column in zip(targets, new, strict=True):
-        setattr(batch, name, column)
+        set_component(batch, name, column)
 
 
 def _wrong_result(name: str, targets: tuple[str, ...], result: Any) -> ActionResultError:

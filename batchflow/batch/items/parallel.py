@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.apply import apply_parallel, apply_to_items
 from batchflow.batch.items.arguments import (
+    INIT_WORDS,
     PER_ITEM,
     action_signature,
-    class_attribute,
-    elements,
+    check_init,
+    first_arguments,
     ids_of_calls,
     post_function,
     with_arguments,
@@ -33,7 +34,7 @@ from batchflow.errors import ActionResultError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
-    from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
+    from batchflow.batch.items.calls import ItemCalls, Target  # at run time on use: law 9
 
 __all__ = [
     "any_action_failed",
@@ -45,7 +46,6 @@ __all__ = [
 ]
 
 _OPTIONS = ("target", "n_workers", "timeout")
-_INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")
 
 
 def any_action_failed(results: Iterable[Any]) -> bool:
@@ -128,7 +128,7 @@ def inbatch_parallel(
     if not isinstance(init, str):
         raise ArgumentTypeError(
             "@inbatch_parallel(init=...) takes a name: of a method, "
-            f"{', '.join(_INIT_WORDS)}; got {init!r:.60}"
+            f"{', '.join(INIT_WORDS)}; got {init!r:.60}"
         )
     from batchflow.batch.items.calls import Target
 
@@ -182,13 +182,8 @@ def check_per_item(cls: type[BaseBatch]) -> None:
     for name in dir(cls):
         spec = getattr(inspect.getattr_static(cls, name), PER_ITEM, None)
         if isinstance(spec, _Spec):
-            _check_init(cls, spec)
+            check_init(cls, spec.init, spec.name)
             post_function(cls, spec.post, spec.name)
-
-
-def _check_init(cls: type[BaseBatch], spec: _Spec) -> None:
-    if spec.init not in ("indices", "items", "run_once", *cls.components):
-        class_attribute(cls, spec.init, f"{spec.name}(init={spec.init!r})", _INIT_WORDS)
 
 
 def _call(
@@ -205,7 +200,7 @@ def _call(
         target = replace(target, kind=kind, **given).for_function(spec.method)
     post = post_function(type(batch), spec.post, spec.name)
     all_named = {**spec.extra, **kwargs}
-    first = _first_arguments(batch, spec, args, all_named)
+    first = first_arguments(batch, spec.init, spec.name, args, all_named)
     calls = ItemCalls(
         batch,
         spec.name,
@@ -239,39 +234,3 @@ def _let_make_function(calls: ItemCalls, args: tuple[Any, ...], kwargs: dict[str
             'run the method itself there, write target="processes"'
         )
     calls.function, calls.takes_batch, calls.wrapper = made, False, None
-
-
-def _first_arguments(
-    batch: BaseBatch, spec: _Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> list[Call]:
-    """Return the arguments that each call gets before those of the action."""
-    init = spec.init
-    if init == "run_once":
-        return [((), {})]
-    if init == "indices":
-        return [((item_id,), {}) for item_id in batch.indices.tolist()]
-    if init == "items":
-        return [((item,), {}) for item in batch]
-    if init in batch.components:
-        return [((element,), {}) for element in elements(batch, init)]
-    if init not in batch.__dict__:
-        _check_init(type(batch), spec)
-    entries = getattr(batch, init)
-    if callable(entries):
-        entries = entries(*args, **kwargs)
-    if isinstance(entries, (str, bytes, Mapping)) or not hasattr(entries, "__getitem__"):
-        raise ArgumentTypeError(
-            f"{spec.name}(): init={init!r} must give a list with an entry for each call, got "
-            f"{type(entries).__name__} {entries!r:.60}"
-        )
-    return [_as_call(entry) for entry in entries]
-
-
-def _as_call(entry: Any) -> Call:
-    if isinstance(entry, dict):
-        return (), entry
-    if not isinstance(entry, tuple):
-        return (entry,), {}
-    if len(entry) == 2 and isinstance(entry[0], (list, tuple)) and isinstance(entry[1], dict):
-        return entry
-    return entry, {}

@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from batchflow.batch.directory import ModelDirectory, ModelSlot, looked_up
 from batchflow.engine.preparation.no_batch import NoBatch
 from batchflow.engine.state import PipelineState
-from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    UnknownAttributeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from batchflow.models.build import build, is_builder
 from batchflow.plan import DeclaredModel
-from batchflow.plan.expressions import resolved
+from batchflow.plan.expressions import Expression, resolved
+from batchflow.plan.leaves import ConfigValue
 
 __all__ = ["PipelineModels"]
 
@@ -86,8 +92,7 @@ class PipelineModels:
         return looked_up(name, self._find)
 
     def _find(self, name: str) -> Any:
-        declared = self._declared.get(name)
-        is_given = declared is not None and not is_builder(declared.builder)
+        is_given = name in self._declared and not is_builder(self._builder(name))
         if not self.is_dynamic(name) or is_given:
             if not is_given:
                 self.slot(name).refuse_in_parallel()
@@ -129,8 +134,8 @@ class PipelineModels:
             return slot
         if declared is None and not self.is_dynamic(name):
             return self._directory.definition(name).slot
-        if declared is not None and not is_builder(declared.builder):
-            return slot_of_object(declared.builder, declared)
+        if declared is not None and not is_builder(builder := self._builder(name)):
+            return slot_of_object(builder, declared)
         return self._state.model_slot(name)
 
     def get(self, name: str, batch: Any = None) -> Any:
@@ -147,7 +152,7 @@ class PipelineModels:
             return self.slot(name).get(make)
         if declared.imported_from is not None:
             return declared.imported_from.models[name]
-        if not is_builder(declared.builder):
+        if not is_builder(self._builder(name)):
             return self._make(declared, batch)  # it is there; its place would keep it for ever
         return self.slot(name).get(partial(self._make, declared, batch))
 
@@ -157,4 +162,34 @@ class PipelineModels:
             seed = self._state.seed
             key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
             at = NoBatch(self._pipeline, self._pipeline.dataset, key)
-        return build(declared.builder, resolved(declared.config, at), batch)
+            return build(self._builder(declared.name), self._config_without_batch(declared, at))
+        return build(self._builder(declared.name), resolved(declared.config, at), batch)
+
+    def _config_without_batch(self, declared: DeclaredModel, at: Any) -> Any:
+        """Return the config of a static model, which is made before there is a batch."""
+        try:
+            return resolved(declared.config, at)
+        except UnknownAttributeError as error:
+            raise UnknownAttributeError(
+                f"the config of the model {declared.name!r}, which is made before the first batch: "
+                f"{error}. To make the model from the first batch: "
+                f'init_model({declared.name!r}, ..., mode="dynamic")'
+            ) from None
+
+    def _builder(self, name: str) -> Any:
+        """Return what makes a declared model, or the model itself; from the config, if it is there.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) The config has no such entry.
+        """
+        declared = self._declared[name]
+        if not isinstance(declared.builder, ConfigValue):
+            return declared.builder
+        no_batch: Any = NoBatch(self._pipeline, None, None)
+        builder = resolved(declared.builder, no_batch)
+        if isinstance(builder, (str, Mapping, Expression)) or builder is None:
+            raise ArgumentTypeError(
+                f"init_model({name!r}): {declared.builder!r} of the config makes a model, and is a "
+                f"class or a function, or the model itself; got {builder!r:.60}"
+            )
+        return builder

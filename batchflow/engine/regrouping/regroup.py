@@ -120,10 +120,13 @@ class _Made(NamedTuple):
         """Make a batch of several; None, or the end of the epoch, if the function skips it."""
         try:
             merged = self.merge(batches)
+            if isinstance(merged, tuple) and merged[1:] == (None,):
+                merged = merged[0]  # as in an older batchflow: the batch, and no rest
             if not isinstance(merged, Batch):
                 raise ActionResultError(
                     f"the function that merges batches must return a batch, got "
-                    f"{type(merged).__name__} {merged!r:.60}"
+                    f"{type(merged).__name__} {merged!r:.60}. It gets as many items as the batch "
+                    "has, and leaves no rest"
                 )
         except SkipBatch:
             return EpochEnd() if closes else None

@@ -88,7 +88,7 @@ def test_empty_parentheses_are_fine():
         def touch(self):
             return self
 
-    assert len(Dataset(1, Mine).p.touch()) == 1
+    assert len(Dataset(1, Mine).p.touch()._plan.steps) == 1
 
 
 @pytest.mark.parametrize("wrong", [5, "name", None.__class__, len, staticmethod(len)], ids=repr)
@@ -248,7 +248,7 @@ def test_an_action_cannot_hide_an_attribute_of_the_batch(name):
 @pytest.mark.parametrize("name", ["train_model", "load", "print", "merge", "join", "dump", "len"])
 def test_an_action_may_have_any_other_name(name):
     mine = type("Mine", (Batch,), {name: action(lambda self: self)})
-    assert len(getattr(Dataset(1, mine).p, name)()) == 1
+    assert len(getattr(Dataset(1, mine).p, name)()._plan.steps) == 1
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Images(ArrayBatch):
     def threshold(self, image, at):
         return image > at
 
-    @apply_parallel(src=["images", "masks"])
+    @apply_parallel(src=("images", "masks"))
     def swap(self, image, mask):
         return mask, image
 
@@ -176,7 +176,7 @@ def test_the_data_of_a_batch_without_components_is_the_default():
 
 
 def test_several_sources_are_several_arguments(batch):
-    apply_to_items(batch, lambda a, b: a + b + 1, src=["images", "masks"], dst="masks")
+    apply_to_items(batch, lambda a, b: a + b + 1, src=("images", "masks"), dst="masks")
     assert np.array_equal(batch.masks, IMAGES + 1)
 
 
@@ -391,7 +391,7 @@ def test_the_mark_of_an_action_can_be_put_above():
 
 def test_an_unknown_option_is_refused_when_the_method_is_defined():
     with pytest.raises(ArgumentTypeError, match=r"no option 'scr'. Did you mean 'src'"):
-        apply_parallel(scr="images")
+        apply_parallel(scr="images")(lambda self, image: image)
 
 
 @pytest.mark.parametrize("options", [{"target": "thread"}, {"n_workers": 0}, {"src": 3}])

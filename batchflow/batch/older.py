@@ -1,0 +1,144 @@
+"""Words that batch classes of an older batchflow were written with, as every batch has them.
+
+A component, an action, a method or an attribute of the user's with the same name wins, also one of
+a class that stands behind `Batch`. So nothing in this package calls them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.batch.components import set_component
+from batchflow.batch.writes import read_item
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.old_words import Word
+
+if TYPE_CHECKING:
+    from batchflow.batch.core import BaseBatch
+
+__all__ = ["OlderWords", "let_others_win"]
+
+
+class OlderWords:
+    """Small words of an older batchflow. Plain ones are shorter: `len(batch)`, `batch[item]`."""
+
+    size = Word[int](lambda batch: len(batch.index), "The number of items: `len(batch)`.")
+    items = Word[list[Any]](list, "The items in a list: `list(batch)`.")
+    array_of_nones = Word[Any](
+        lambda batch: np.full(len(batch.index), None), "An array with None for each item."
+    )
+
+    def get(self: Any, item: Any = None, component: str | None = None) -> Any:
+        """Return an item's part of a component; the item; the component; or all data.
+
+        Args:
+            item: The id of the item; None: all items.
+            component: The component; None: the whole item.
+        """
+        if item is None:
+            return self.data if component is None else getattr(self, component)
+        position = self._position(item)
+        if component is None:
+            return self._item(position)
+        return read_item(self, component, position)
+
+    def get_pos(self: Any, data: Any, component: str | None, index: Any) -> Any:  # noqa: ARG002
+        """Return the position of an item in the components: `batch.index.get_pos(index)`.
+
+        Args:
+            data: Not used.
+            component: Not used.
+            index: The id of the item.
+        """
+        return self._position(index)
+
+    def get_errors(self, results: Iterable[Any]) -> list[Exception] | None:
+        """Return the exceptions among the results that `post` gets, or None."""
+        return [result for result in results if isinstance(result, Exception)] or None
+
+    def assemble(
+        self: Any, results: Sequence[Any], *args: Any, dst: Any = None, **kwargs: Any
+    ) -> Any:
+        """Make components of the results of calls for items: a `post` of `inbatch_parallel`.
+
+        Args:
+            results: One for each item; for several components a tuple or a list each.
+            args: Not used.
+            dst: The component, or several; None: the data, or the only component.
+            kwargs: `components` is another name of `dst`; others are not used.
+
+        Returns:
+            The batch.
+
+        Raises:
+            Exception: What the first call that failed has raised.
+        """
+        del args
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        given = dst or kwargs.get("components") or self.components or "data"
+        names = (given,) if isinstance(given, str) else tuple(given)
+        columns = [[*results]]
+        if len(names) > 1:
+            _check_results(results, names)
+            columns = [[result[place] for result in results] for place in range(len(names))]
+        for name, column in zip(names, columns, strict=True):
+            set_component(self, name, column)
+        return self
+
+    _assemble = assemble
+
+    def add_components(self: Any, components: str | Sequence[str], init: Any = None) -> Any:
+        """Give this batch more components than its class has.
+
+        What is made of the batch has them, too. In a chain write `update(B.name, value)`, or `dst=`
+        of the step that makes them; better, name them in the class.
+
+        Args:
+            components: A name, or several.
+            init: The rows, or None; for several a tuple or a list with those of each.
+
+        Returns:
+            The batch.
+
+        Raises:
+            ArgumentValueError: The batch has such a component, or the name is taken.
+        """
+        names = (components,) if isinstance(components, str) else tuple(components)
+        values = [init]
+        if not isinstance(components, str):
+            values = [None] * len(names) if init is None else list(init)
+        if len(values) != len(names):
+            raise ArgumentValueError(
+                f"add_components: expected rows for {', '.join(names)}, got {len(values)} of them"
+            )
+        for name, value in zip(names, values, strict=True):
+            if name in self.components:
+                raise ArgumentValueError(f"{self!r} has a component {name!r} already")
+            set_component(self, name, value)
+        return self
+
+
+def _check_results(results: Sequence[Any], names: tuple[str, ...]) -> None:
+    for result in results:
+        if not isinstance(result, (tuple, list)) or len(result) != len(names):
+            raise ArgumentTypeError(
+                f"assemble: for the components {', '.join(names)} each result is a tuple of "
+                f"{len(names)}, got {result!r:.60}"
+            )
+
+
+def let_others_win(cls: type[BaseBatch]) -> None:
+    """Let a class that stands behind `Batch` have the words that it defines itself."""
+    for name, word in vars(OlderWords).items():
+        if name.startswith("__") or inspect.getattr_static(cls, name) is not word:
+            continue
+        for owner in cls.__mro__:
+            if owner is not OlderWords and name in vars(owner):
+                setattr(cls, name, vars(owner)[name])
+                break
