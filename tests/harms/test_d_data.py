@@ -151,7 +151,8 @@ def test_d11_batches_without_components_are_merged():
 @pytest.mark.parametrize("cls", [ArrayBatch, Pair])
 def test_d12_iteration_looks_no_id_up(cls, monkeypatch):
     b = cls(100).load([np.arange(100)] * len(cls.components) or np.arange(100))
-    monkeypatch.setattr(DatasetIndex, "_find", None)  # a look-up fails
+    for name in ("_table", "_positions", "_position"):
+        monkeypatch.setattr(DatasetIndex, name, None)  # a look-up fails
     assert len(list(b)) == 100
 
 
