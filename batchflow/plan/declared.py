@@ -11,6 +11,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameE
 from batchflow.models.build import build
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import ConfigValue
+from batchflow.plan.older_calls import refuse_bare_functions
 from batchflow.plan.values import Value
 
 __all__ = ["DeclaredModel"]
@@ -58,6 +59,7 @@ class DeclaredModel(Value):
                 "there. What makes the model is a class or a function, or an entry of the config: "
                 'C("model")'
             )
+        refuse_bare_functions(self.config, f"init_model({self.name!r}, config=...)")
         object.__setattr__(self, "config", _own(self.config))
 
     @classmethod

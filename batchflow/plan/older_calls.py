@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batchflow.plan.builtin import Builtin
     from batchflow.plan.steps import Step
 
-__all__ = ["refuse_older_calls"]
+__all__ = ["refuse_bare_functions", "refuse_older_calls"]
 
 
 def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save_to: Any) -> None:
@@ -71,11 +71,27 @@ def _refuse_older_values(step: Step) -> None:
             f"{step}, chained at {step.where}: make_data would be an argument of the model."
             f"{old_word('make_data', 'step')}"
         )
-    for value in (*step.args[1:], *step.kwargs.values()):
-        if isinstance(value, (F, L)):
-            letter = type(value).__name__
-            raise ArgumentTypeError(
-                f"{step}, chained at {step.where}: {value!r} is the function itself, which is not "
-                f"called. To call it: {value!r}(), with the batch: {value!r}(B()), with arguments: "
-                f"{value!r}(B.x, 3); for the function itself leave {letter}() out"
-            )
+    said = f"{step}, chained at {step.where}"
+    refuse_bare_functions([*step.args[1:], *step.kwargs.values()], said)
+
+
+def refuse_bare_functions(value: Any, said: str) -> None:
+    """Refuse `F(function)` as a value, or inside of one: an older batchflow called the function.
+
+    Args:
+        value: The value; lists, tuples and dictionaries are looked into.
+        said: Where it was written, for the error.
+
+    Raises:
+        ArgumentTypeError: There is one.
+    """
+    if isinstance(value, (F, L)):
+        letter = type(value).__name__
+        raise ArgumentTypeError(
+            f"{said}: {value!r} is the function itself, which is not called. To call it: "
+            f"{value!r}(), with the batch: {value!r}(B()), with arguments: {value!r}(B.x, 3); for "
+            f"the function itself leave {letter}() out"
+        )
+    if isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            refuse_bare_functions(part, said)

@@ -238,6 +238,10 @@ def test_a_function_that_nobody_calls_is_refused_where_its_value_is_meant(bare):
         lambda: TRAINING.update(B.first, bare),
         lambda: TRAINING.train_model("net", bare),
         lambda: TRAINING.predict_model("net", x=bare),
+        lambda: TRAINING.train_model("net", feed_dict={"x": bare}),
+        lambda: TRAINING.update(V("h"), [B.x, (bare,)]),
+        lambda: TRAINING.init_model("other", dict, "dynamic", {"inputs": {"shape": bare}}),
+        lambda: TRAINING.init_model("other", dict, "dynamic", bare),
     ):
         with pytest.raises(ArgumentTypeError, match=r"\(first\)\(B\(\)\)"):
             chain()
@@ -248,6 +252,7 @@ def test_what_the_message_says_works():
     assert done.run(2).v("h") == [0.0, 2.0, 4.0]
     assert done.next_batch(2).function is first
     assert TRAINING.update(B.function, W(F(first))).next_batch(2).function is not None
+    assert TRAINING.update(B.functions, [first]).next_batch(2).functions == [first]
 
 
 # ---- load with tuples of one
