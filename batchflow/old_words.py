@@ -30,7 +30,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 OLD_WORDS: dict[str, dict[str, str]] = {
     "chain": {
         "acquire_lock": "Nothing: steps that share something are ordered.",
-        "add_components": "Name it in the class, or update(B.name, value); dst= makes one as well.",
+        "add_components": "Name it in the class, or load(values, dst=name): a new component.",
         "apply_transform": "apply_parallel(function, src=..., dst=...).",
         "apply_transform_all": "call(function, B.name, save_to=B.name): it gets all items.",
         "del_variable": "delete_variable(name).",
@@ -195,13 +195,15 @@ def knows_old_options(
 
     def mark(method: Method) -> Method:
         known = inspect.signature(method).parameters
+        is_init = method.__name__ == "__init__"
+        shown = method.__qualname__.split(".")[-2] if is_init else method.__name__
 
         @wraps(method)
         def checked(*args: Any, **kwargs: Any) -> Any:
             extra = [then] if most is not None and len(args) > most + 1 else []
             for name in (*kwargs, *extra):
                 if name not in known and (hint := old_word(name, owner)):
-                    raise ArgumentTypeError(f"{method.__name__}() has no option {name!r}.{hint}")
+                    raise ArgumentTypeError(f"{shown}() has no option {name!r}.{hint}")
             return method(*args, **kwargs)
 
         return cast(Method, checked)

@@ -417,6 +417,19 @@ def test_other_spellings_are_told():
     assert C("x") is not None
 
 
+def test_an_option_of_a_class_is_told_with_the_class():
+    with pytest.raises(ArgumentTypeError, match=r"^FilesIndex\(\) has no option 'paths'"):
+        FilesIndex(paths=["a"])
+
+
+def test_what_is_said_of_add_components_makes_one_that_goes_by_label_and_stays():
+    """`update(B.new, ...)` would make an attribute, with the rows as they come."""
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Series([1, 2, 3], list("abc"))
+    chain = Dataset(list("cab"), Plain).p.load([0, 0, 0]).load(labels, dst="new").rebatch(3)
+    assert chain.next_batch(2).new.tolist() == [3, 1, 2]
+
+
 def test_no_sentence_of_the_table_is_empty_or_endless():
     for words in OLD_WORDS.values():
         for sentence in words.values():
