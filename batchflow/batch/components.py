@@ -110,7 +110,7 @@ class NoData:
         """Return None: there is no data beside the components."""
 
     def __set__(self, batch: BaseBatch, value: Any) -> None:
-        names = ", ".join(batch.components)
+        names = ", ".join(batch.components) + "," * (len(batch.components) == 1)
         raise ArgumentTypeError(
             f"{type(batch).__name__}._data: a batch with components keeps its data in them. Assign "
             f"to one, batch.{batch.components[0]} = ..., or to all: batch.data = ({names})"
@@ -140,11 +140,14 @@ def check_new_component(batch: BaseBatch, name: str) -> None:
 
 def set_component(batch: BaseBatch, name: str, value: Any) -> None:
     """Set a component. One that is new to this batch goes with it, and with what is made of it."""
-    if name in batch.components or not batch.components:
+    if not batch.components or name in type(batch).components:
         setattr(batch, name, value)
         return
-    check_new_component(batch, name)
+    is_new = name not in batch.components
+    if is_new:
+        check_new_component(batch, name)
     like = getattr(type(batch), batch.components[0], None)  # an ArrayBatch has another kind
     make: Any = type(like) if hasattr(like, "_shown") else Component
     make(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
-    batch.__dict__["components"] = (*batch.components, name)
+    if is_new:
+        batch.__dict__["components"] = (*batch.components, name)

@@ -162,6 +162,23 @@ def test_added_components_go_by_label_and_are_arrays(batch):
         assert (twin.z.tolist(), twin.components[-2:]) == ([2, 1], ("z", "w"))
 
 
+def test_an_added_component_that_is_stored_again_goes_by_label_and_is_an_array():
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Series([1, 2, 3], list("abc"))
+    chain = Dataset(list("cab"), Rows).p.load([0, 0, 0], dst="new")
+    for again in (
+        chain.load(labels, dst="new"),
+        chain.load([3, 1, 2], dst="new"),
+        chain.update(B.new, labels),
+        chain.call(lambda: [3, 1, 2], save_to=B.new),
+    ):
+        new = again.next_batch(3).new
+        assert isinstance(new, np.ndarray)
+        assert new.tolist() == [3, 1, 2]
+    with pytest.raises(ArgumentValueError, match="expected 3 items, got 2"):
+        chain.update(B.new, [1, 2]).next_batch(3)
+
+
 def test_a_component_that_is_there_or_taken_is_refused(batch):
     for name in ("x", "rng", "add", "load", "_z"):
         with pytest.raises(ArgumentValueError):

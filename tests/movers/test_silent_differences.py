@@ -110,6 +110,15 @@ def test_data_that_nobody_would_find_is_refused():
         dataset.p.rebatch(4).run(2)
 
 
+def test_the_message_writes_the_tuple_of_a_single_component():
+    class One(Batch):
+        components = "x"
+
+    batch = One(2)
+    with pytest.raises(ArgumentTypeError, match=r"batch\.data = \(x,\)"):
+        batch._data = [1, 2]
+
+
 def test_data_of_a_batch_without_components_stays():
     class Inside(Batch):
         @action
