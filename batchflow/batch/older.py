@@ -14,7 +14,7 @@ import numpy as np
 
 from batchflow.batch.components import set_component
 from batchflow.batch.writes import read_item
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
 from batchflow.old_words import Word
 
 if TYPE_CHECKING:
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["OlderWords", "let_others_win"]
 
 
+def _items(batch: Any) -> list[Any]:
+    """Return the items; the error of a batch without data is one that `hasattr` understands."""
+    if not batch.components and batch.data is None:
+        raise UnknownAttributeError("the batch has no data yet: set batch.data first")
+    return list(batch)
+
+
 class OlderWords:
     """Small words of an older batchflow. Plain ones are shorter: `len(batch)`, `batch[item]`."""
 
     size = Word[int](lambda batch: len(batch.index), "The number of items: `len(batch)`.")
-    items = Word[list[Any]](list, "The items in a list: `list(batch)`.")
+    items = Word[list[Any]](_items, "The items in a list: `list(batch)`.")
     array_of_nones = Word[Any](
         lambda batch: np.full(len(batch.index), None), "An array with None for each item."
     )

@@ -1,6 +1,7 @@
 """The words of an older batchflow: some work, of the others an error says what to write."""
 
 import copy
+import inspect
 import pickle
 import re
 import warnings
@@ -106,6 +107,17 @@ def test_small_words(batch):
     index = batch.index
     assert (index.size, index.index.tolist(), rows().size) == (2, ["d", "b"], 4)
     assert (B.size.get(batch), D.size.get(batch)) == (2, 4)
+
+
+@pytest.mark.parametrize("make", [Batch, ArrayBatch, Rows])
+def test_tools_that_look_at_all_attributes_of_a_batch_meet_no_error(make):
+    batch = make(2)
+    names = [name for name, _ in inspect.getmembers(batch)]
+    assert "size" in names
+    assert hasattr(batch, "items") == ("items" in names) == bool(batch.components)
+    if not batch.components:
+        batch.data = [1, 2]
+    assert len(batch.items) == 2
 
 
 @pytest.mark.parametrize("options", [{}, {"prefetch": 3}, {"executor": "processes"}], ids=str)
