@@ -231,8 +231,11 @@ def _by_id(batch: BaseBatch, src: Mapping[Any, Any], names: tuple[str, ...]) -> 
     for item in ids:
         if item not in src:
             parts = " or from components to rows" if batch.components else ""
-            words = [key for key in src if isinstance(key, str)][:1] if batch.components else []
-            hint = "".join(did_you_mean(word, batch.components, only_near=True) for word in words)
+            known = [key for key in src if key in batch.components]
+            words = [key for key in src if isinstance(key, str) and key not in known]
+            hint = did_you_mean(words[0], batch.components, only_near=True) if words else ""
+            if known and not hint:
+                hint = f" To fill some of them: components={tuple(known)}"
             raise UnknownNameError(
                 f"load: src has no item with the id {item!r}; a mapping goes from ids to items"
                 f"{parts}.{hint}"

@@ -40,13 +40,16 @@ def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save
 def _refuse_mode_beside(save_to: Any, step: Step) -> None:
     """Refuse how to store beside where to store: it would go to the function of the step."""
     mode = step.kwargs.get("mode")
-    if not isinstance(mode, str) or mode not in MODES or _takes_mode(step):
+    modes = list(mode) if isinstance(mode, (list, tuple)) else [mode]  # one for each place
+    if not modes or any(not isinstance(m, str) or m not in MODES for m in modes):
+        return
+    if _takes_mode(step):
         return
     places = [save_to] if not isinstance(save_to, (list, tuple, Mapping)) else [*save_to]
     name = next((place._name for place in places if isinstance(place, V)), "name")
     raise ArgumentTypeError(
         f"{step}, chained at {step.where}: mode={mode!r} would be an argument of {step.name}. How "
-        f"a variable is stored to is said there: save_to=V({name!r}, {mode!r})"
+        f"a variable is stored to is said there: save_to=V({name!r}, {modes[0]!r})"
     )
 
 

@@ -216,6 +216,14 @@ def test_a_mode_beside_save_to_is_refused(mode):
             chain()
 
 
+@pytest.mark.parametrize("modes", [["w", "a"], ("append", "w")])
+def test_a_mode_for_each_place_is_refused_too(modes):
+    places = [V("h"), V("h")]
+    with pytest.raises(ArgumentTypeError, match=r"save_to=V\('h', "):
+        TRAINING.train_model("net", B.x, save_to=places, mode=modes)
+    TRAINING.train_model("net", B.x, save_to=places, mode=["w", "train"])  # the model's own
+
+
 def test_the_mode_of_a_variable_stores_as_it_did():
     done = TRAINING.train_model("net", B.x, save_to=V("h", "a")).run(2)
     assert done.v("h") == [1.0, 5.0, 9.0]
@@ -262,6 +270,23 @@ def test_what_the_message_says_works():
     assert done.next_batch(2).function is first
     assert TRAINING.update(B.function, W(F(first))).next_batch(2).function is not None
     assert TRAINING.update(B.functions, [first]).next_batch(2).functions == [first]
+
+
+# ---- load with more names than there are components
+
+
+def test_a_mapping_with_other_names_says_how_to_fill_those_that_are_known():
+    class Labelled(Batch):
+        components = "label", "x"
+
+    chain = Dataset(2, Labelled).p
+    data = {"label": [1, 2], "foo": [3, 4]}
+    with pytest.raises(KeyError, match=r"components=\('label',\)") as caught:
+        chain.load(data).next_batch(2)
+    assert "Did you mean" not in str(caught.value)
+    assert chain.load(data, components=("label",)).next_batch(2).label == [1, 2]
+    with pytest.raises(KeyError, match=r"Did you mean 'label'"):
+        chain.load({"lable": [1, 2], "x": [3, 4]}).next_batch(2)
 
 
 # ---- load with tuples of one
