@@ -15,6 +15,7 @@ from batchflow.batch.preloaded import (
     Rows,
     check_attributes,
     check_batch_class,
+    check_given_batch,
     n_given,
     rows_at,
 )
@@ -152,8 +153,7 @@ class Dataset(Generic[BatchT_co]):
             ArgumentTypeError: It is no batch, or a component is not made of items.
             ArgumentValueError: A component has another length than the batch.
         """
-        if not isinstance(batch, Batch):
-            raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
+        check_given_batch(batch)
         names = tuple(batch.components)
         values = {name: getattr(batch, name) for name in names or ("data",)}
         given: Any = {name: copy.deepcopy(v) for name, v in values.items() if v is not None}

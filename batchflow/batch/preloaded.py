@@ -42,6 +42,7 @@ __all__ = [
     "Rows",
     "check_attributes",
     "check_batch_class",
+    "check_given_batch",
     "n_given",
     "rows_at",
 ]
@@ -234,6 +235,21 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     if isinstance(positions, slice):
         return slice(rows.start + positions.start, rows.start + positions.stop)
     return positions + rows.start  # type: ignore[no-any-return]
+
+
+def check_given_batch(batch: Any) -> None:
+    """Check that a dataset can be made of a batch.
+
+    Raises:
+        ArgumentTypeError: It is no batch, or it has components beside those of its class.
+    """
+    if not isinstance(batch, Batch):
+        raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
+    if added := [name for name in batch.components if name not in type(batch).components]:
+        raise ArgumentTypeError(
+            f"from_batch: {added[0]!r} was added to {batch!r}, and batches of a dataset have the "
+            f"components of their class: name it in {type(batch).__name__}.components"
+        )
 
 
 def check_batch_class(batch_class: Any) -> None:

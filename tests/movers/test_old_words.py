@@ -191,6 +191,12 @@ def test_an_added_component_that_is_stored_again_goes_by_label_and_is_an_array()
         chain.update(B.new, [1, 2]).next_batch(3)
 
 
+def test_a_dataset_of_a_batch_with_an_added_component_is_refused_with_the_way_out(batch):
+    assert Dataset.from_batch(batch).next_batch(2).x.tolist() == batch.x.tolist()
+    with pytest.raises(ArgumentTypeError, match=r"'z' was added .* name it in Rows\.components"):
+        Dataset.from_batch(batch.add_components("z", [1, 2]))
+
+
 def test_a_component_that_is_there_or_taken_is_refused(batch):
     for name in ("x", "rng", "add", "load", "_z"):
         with pytest.raises(ArgumentValueError):
