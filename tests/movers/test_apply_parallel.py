@@ -357,6 +357,24 @@ def test_init_gives_the_first_arguments_and_post_gets_the_places():
     assert values(dataset(4).p.numbered(plus=5), "y") == [5, 105, 205, 305]
 
 
+def test_a_post_needs_src_for_what_items_that_are_left_alone_keep():
+    class Kept(Signals):
+        @apply_parallel(init="ids", post="into_y")
+        def hundred(self, number):
+            return number * 100
+
+        def ids(self, **_):
+            return [(number,) for number in self.indices.tolist()]
+
+        def into_y(self, results, **_):
+            self.y = results
+            return self
+
+    assert values(dataset(4, Kept).p.hundred(), "y") == [0, 100, 200, 300]
+    with pytest.raises(ArgumentValueError, match=r"left alone what src has: name the component"):
+        dataset(4, Kept).p.hundred(p=0.5).run(4)
+
+
 @pytest.mark.parametrize("option", ["requires_rng", "rng_seeds"])
 def test_an_old_option_says_what_is_there_instead(option):
     with pytest.raises(ArgumentTypeError, match=r"self\.rng is a generator of the item's own"):

@@ -250,7 +250,7 @@ def _apply(
     answer: Any = batch
     results = []
     for way in rounds:
-        outcomes = _outcomes(calls, way, chosen, target, options.init, args, kwargs)
+        outcomes = _outcomes(calls, way, chosen, target, options, args, kwargs)
         if post is None:
             try:
                 results.append(calls.results(outcomes))
@@ -272,14 +272,14 @@ def _outcomes(
     way: Way,
     chosen: list[bool] | None,
     target: Target,
-    init: Any,
+    options: _Options,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> list[Any]:
     """Make the calls of one round, for the items that are chosen; others keep what they have."""
     from batchflow.batch.items.targets import make_calls
 
-    batch = calls.batch
+    batch, init, has_post = calls.batch, options.init, options.post is not None
     parts = [elements(batch, name) for name in way.sources] or [list(batch)]
     first: list[Call] = [(own, {}) for own in zip(*parts, strict=True)]
     if init is not None:
@@ -291,7 +291,7 @@ def _outcomes(
     calls.calls, calls.ids = all_calls, ids
     if chosen is None:
         return make_calls(calls, target)
-    _check_share(calls, way, len(all_calls))
+    _check_share(calls, way, len(all_calls), has_post=has_post)
     called = [place for place, is_chosen in enumerate(chosen) if is_chosen]
     calls.calls = [all_calls[place] for place in called]
     calls.ids = ids and [ids[place] for place in called]
@@ -304,7 +304,12 @@ def _outcomes(
     return outcomes
 
 
-def _check_share(calls: ItemCalls, way: Way, n_calls: int) -> None:
+def _check_share(calls: ItemCalls, way: Way, n_calls: int, *, has_post: bool) -> None:
+    if has_post and not way.sources:
+        raise ArgumentValueError(
+            f"{calls.name}(): with p=, post gets for items that are left alone what src has: name "
+            "the component, src=..."
+        )
     if n_calls != len(calls.batch):
         raise ArgumentValueError(
             f"{calls.name}(): p is for items, and there are {n_calls} calls for "
