@@ -8,7 +8,6 @@ from batchflow.engine.options import RunOptions
 from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.program import Program
 from batchflow.engine.regrouping.count import Length
-from batchflow.engine.retraining import warn_of_repeated_training
 from batchflow.engine.run import Observer, Run
 from batchflow.engine.source import Source, is_source
 from batchflow.engine.state import PipelineState
@@ -28,5 +27,4 @@ __all__ = [
     "Source",
     "is_source",
     "shows_options",
-    "warn_of_repeated_training",
 ]

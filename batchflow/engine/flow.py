@@ -11,7 +11,6 @@ from batchflow.engine.preparation.ready import ReadySteps, needs_loop
 from batchflow.engine.program import Stage
 from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
 from batchflow.engine.regrouping.regroup import Flow, Naming, merging, regroup
-from batchflow.engine.retraining import note_training
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import without_epochs
 from batchflow.engine.state import PipelineView
@@ -29,6 +28,8 @@ def start(graph: RunGraph, loop: Any) -> ReadyGraph:
     graph.set_up(loop)
     ready = ReadyGraph(graph, loop)
     if graph.options is not None:
+        from batchflow.engine.retraining import note_training  # on use, for a light import
+
         note_training(graph.program, graph.options, graph.schedule)
     return ready
 

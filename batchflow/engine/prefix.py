@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Prefix", "Segment"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Prefix:
     """The parallel steps of one pipeline in one run.
 

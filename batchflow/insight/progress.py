@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
-from batchflow.engine import Run, warn_of_repeated_training
+from batchflow.engine import Run
 from batchflow.plan import V
 from batchflow.plan.bound import variables_in
 from batchflow.plan.expressions import Expression
@@ -112,6 +112,8 @@ def checked_bar(program: Program, options: RunOptions) -> tuple[Any, ...]:
 
 def open_run(program: Program, options: RunOptions, length: Length | None = None) -> Run[Any]:
     """Make a run of a pipeline, with a progress bar if the options want one."""
+    from batchflow.engine.retraining import warn_of_repeated_training  # on use, for a light import
+
     shown = checked_bar(program, options)
     warn_of_repeated_training(program, options)
     bar = ProgressBar(shown) if options.bar else None

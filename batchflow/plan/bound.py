@@ -18,7 +18,7 @@ from batchflow.plan.variables import Variable
 __all__ = ["Bound", "BoundChance", "BoundPlan", "BoundRegrouping", "BoundStep", "variables_in"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoundStep:
     """A step whose action is known.
 
@@ -84,7 +84,7 @@ class BoundStep:
         return {own.name: self.__dict__[own.name] for own in fields(self)}  # not what is cached
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoundChance:
     """A chance whose steps are known.
 
@@ -122,7 +122,7 @@ class BoundRegrouping(NamedTuple):
 Bound = BoundStep | BoundChance | BoundRegrouping
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoundPlan:
     """A plan whose names are known. All that follows from its steps is computed once.
 

@@ -26,7 +26,7 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Names:
     """The meaning of the names in a chain. The first in this list that has a name wins.
 

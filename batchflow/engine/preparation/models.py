@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -159,6 +158,8 @@ class PipelineModels:
     def _make(self, declared: DeclaredModel, batch: Any) -> Any:
         at = batch
         if at is None:
+            import zlib  # on use, for a light import
+
             seed = self._state.seed
             key = None if seed is None else (seed, _MODEL, zlib.crc32(declared.name.encode()))
             at = NoBatch(self._pipeline, self._pipeline.dataset, key)
