@@ -27,6 +27,7 @@ __all__ = [
     "TEXT_BYTES",
     "column_array",
     "column_items",
+    "column_names",
     "common_dtype",
     "exact_array",
     "is_array_like",
@@ -40,6 +41,7 @@ __all__ = [
     "package_of",
     "plain_array",
     "ragged_shapes",
+    "table_array",
     "widened",
 ]
 
@@ -78,6 +80,24 @@ def column_array(column: Any) -> npt.NDArray[Any]:
         return object_array(column_items(column))
     array = plain_array(column)
     return object_array(column_items(column)) if array.dtype.kind in "US" else array
+
+
+def column_names(table: Any) -> list[Any]:
+    """Return the names of the columns of a table."""
+    return list(table.column_names if package_of(table) == "pyarrow" else table.columns)
+
+
+def table_array(table: Any) -> npt.NDArray[Any]:
+    """Return an array of shape `(n_rows, n_columns)` of a table."""
+    # Two columns may have one name.
+    columns = [
+        column_array(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
+        for k, name in enumerate(column_names(table))
+    ]
+    if not columns:
+        return np.empty((len(table), 0))
+    dtype = common_dtype(columns)
+    return np.stack([widened(column, dtype) for column in columns], axis=1)
 
 
 def keeps_objects(column: Any) -> bool:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import is_table
+from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
-    column_names,
     n_rows,
     own,
     take_rows,
