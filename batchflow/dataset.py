@@ -24,7 +24,18 @@ Path = str | os.PathLike[str]
 
 
 class Dataset(BaseDataset[BatchT_co]):
-    __doc__ = BaseDataset.__doc__
+    """Binds an index to a batch class and, if the dataset has some, to the data.
+
+    What it takes, has and raises by itself, `BaseDataset` says; here are the ways to make one of
+    arrays, files, tables, stored arrays and the data sets of other libraries.
+
+    Example:
+        >>> import numpy as np
+        >>> from batchflow import ArrayBatch, Dataset
+        >>> dataset = Dataset(["a", "b", "c"], ArrayBatch, preloaded=np.array([10, 20, 30]))
+        >>> dataset.create_batch(["c", "a"]).data
+        array([30, 10])
+    """
 
     @classmethod
     def from_arrays(

@@ -92,8 +92,8 @@ def _keys(first: Any, components: Any, known: Sequence[str]) -> dict[str, Key]:
         if not found or (components is not None and len(found) < len(names)):
             missing = next(name for name in names if name not in found)
             raise UnknownNameError(
-                f"from_items: the items have no {missing!r}.{did_you_mean(missing, map(str, first))}"
-                f" Say which key is which component: components={{{missing!r}: ...}}"
+                f"from_items: the items have no {missing!r}."
+                f"{did_you_mean(missing, map(str, first))} Say which key is which component: components={{{missing!r}: ...}}"
             )
         return {name: name for name in found}
     if isinstance(first, tuple):

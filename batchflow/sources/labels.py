@@ -205,7 +205,7 @@ def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
         )
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, _delimiter(file)) if row]
+            rows = [row for row in csv.reader(file, delimiter=_delimiter(file)) if row]
     except FileNotFoundError as error:
         error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
         raise
@@ -308,7 +308,7 @@ def _check_all_there(ids: Sequence[Any], pairs: Mapping[Any, Any], name: str) ->
     known = set(ids)
     if others := [key for key in pairs if key not in known]:
         warnings.warn(
-            f"{name}: {len(others)} ids belong to no item: {_listed(others)}", stacklevel=4
+            f"{name}: {len(others)} ids belong to no item: {_listed(others)}", stacklevel=5
         )
 
 
@@ -320,7 +320,9 @@ def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
     """Return advice where ids and keys are the same but for extensions or folders."""
     if not all(isinstance(item, str) for item in missing):
         return ""
-    if any(item.rpartition("/")[2].partition(".")[0] in pairs for item in missing):
+    if any(
+        os.path.splitext(item)[0] in pairs or item.partition(".")[0] in pairs for item in missing
+    ):
         return " The ids that have values have no extension: ext=False cuts it from the others."
     if any(item.rpartition("/")[2] in pairs for item in missing):
         return " The ids that have values are names without folders."

@@ -233,8 +233,11 @@ def _decoded(table: Any) -> Any:
 def _differing(one: Any, other: Any) -> str:
     names = [n for n in dict.fromkeys([*one.names, *other.names])]
     types = {n: [s.field(n).type if n in s.names else None for s in (one, other)] for n in names}
-    return ", ".join(
-        f"{name!r} is {'missing' if a is None else a}, there {'missing' if b is None else b}"
-        for name, (a, b) in types.items()
-        if a != b
-    ) or "in another order"
+    return (
+        ", ".join(
+            f"{name!r} is {'missing' if a is None else a}, there {'missing' if b is None else b}"
+            for name, (a, b) in types.items()
+            if a != b
+        )
+        or "in another order"
+    )

@@ -64,7 +64,9 @@ class SqlSource:
         components: Mapping[str, Spec],
         known: Iterable[str],
     ) -> None:
-        if not callable(connect):
+        if not callable(connect) or hasattr(
+            connect, "cursor"
+        ):  # connections of sqlite3 are callable
             raise ArgumentTypeError(
                 "from_sql takes a function that opens a connection, as each thread needs its own: "
                 f'lambda: sqlite3.connect("data.db"); got {type(connect).__name__}'
@@ -121,7 +123,9 @@ class SqlSource:
             )
         in_order = zip(*(found[item] for item in wanted), strict=True)
         columns = dict(zip(self._columns, in_order, strict=True))
-        return {component: self._component(columns, spec) for component, spec in self._specs.items()}
+        return {
+            component: self._component(columns, spec) for component, spec in self._specs.items()
+        }
 
     def close(self) -> None:
         """Close the connection of this thread. Reading opens it again."""
@@ -169,10 +173,7 @@ class SqlSource:
             if style in ("numeric", "named"):
                 marks = [f":{len(given) + n + 1}" for n in range(n_ids)]
         name = quote + self._index.replace(quote, 2 * quote) + quote
-        text = (
-            f"SELECT * FROM ({self._query}) AS batch_rows "
-            f"WHERE {name} IN ({', '.join(marks)})"
-        )
+        text = f"SELECT * FROM ({self._query}) AS batch_rows WHERE {name} IN ({', '.join(marks)})"
         return text, params
 
     def _dialect(self) -> tuple[str, str]:

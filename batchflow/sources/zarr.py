@@ -30,7 +30,7 @@ class ZarrSource(StoredArrays):
         if not hasattr(self._container(), "members"):  # an array by itself
             if name.strip("/"):
                 raise UnknownNameError(
-                    f"{self._path!r} is one array and has no {name!r} in it: write \"/\""
+                    f'{self._path!r} is one array and has no {name!r} in it: write "/"'
                 )
             return _Rows(self._container())
         array = super()._array(name.strip("/"))
@@ -39,7 +39,10 @@ class ZarrSource(StoredArrays):
     def _states_now(self) -> list[FileState]:
         if not os.path.isdir(self._path):
             return super()._states_now()
-        folders = [self._path, *(os.path.join(self._path, n.strip("/")) for n in self._names.values())]
+        folders = [
+            self._path,
+            *(os.path.join(self._path, n.strip("/")) for n in self._names.values()),
+        ]
         files = [os.path.join(folder, name) for folder in folders for name in _METADATA]
         return [state_of(file) for file in dict.fromkeys(files) if os.path.isfile(file)]
 
