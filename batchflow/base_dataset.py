@@ -22,12 +22,11 @@ from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     UnknownAttributeError,
-    did_you_mean,
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options, knows_old_split, old_word
+from batchflow.old_words import Word, knows_old_options, knows_old_split, where_it_is
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ class BaseDataset(Generic[BatchT_co]):
         validation: The same.
         test: The same.
         shard_spec: The shard that it is; None: all items.
+        classes: The texts that numbered labels stand for, where the dataset numbered them: label
+            `i` is `classes[i]`. None elsewhere: labels that were given as texts stay texts.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
@@ -90,6 +91,7 @@ class BaseDataset(Generic[BatchT_co]):
     ) -> None:
         check_batch_class(batch_class)
         check_attributes(type(self), batch_class, attributes)
+        self.classes: tuple[Any, ...] | None = None
         self.__dict__.update(attributes)
         self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         self.batch_class = batch_class
@@ -190,7 +192,7 @@ class BaseDataset(Generic[BatchT_co]):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         if name in legacy.OF_DATASETS:
             return legacy.of_dataset(self, name)
-        raise UnknownAttributeError(_where_it_is(self, name))
+        raise UnknownAttributeError(where_it_is(self, name))
 
     def create_batch(self, ids: Any) -> BatchT_co:
         """Make the batch of the items with these ids, in that order, outside of any run.
@@ -207,6 +209,20 @@ class BaseDataset(Generic[BatchT_co]):
         """Make the dataset of the items with these ids, over the same data."""
         self._refuse_shard("create_subset")
         return self._part(self._positions_of(ids))
+
+    def take(self, positions: Any) -> Self:
+        """Make the dataset of the items at some positions, over the same data.
+
+        Args:
+            positions: A slice, a list or an array of positions (negative ones count from the end),
+                or a mask: one bool for each item.
+
+        Raises:
+            ArgumentTypeError: The values are no positions.
+            ArgumentValueError: A position is outside of the dataset or given twice, or none is.
+        """
+        self._refuse_shard("take")
+        return self._part(self.index._chosen(positions))
 
     @knows_old_split
     @knows_old_options("split")
@@ -285,9 +301,7 @@ class BaseDataset(Generic[BatchT_co]):
         return held["batch_class"]._make(index, arrays, facts)  # type: ignore[no-any-return]
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
-        positions = self.index._positions_of(ids)
-        self.index.take(positions)  # checks: some, without duplicates
-        return positions
+        return self.index._chosen(self.index._positions_of(ids))  # type: ignore[return-value]
 
     def _ids_at(self, positions: Positions) -> npt.NDArray[Any]:
         return self.index._take(positions).indices
@@ -326,20 +340,3 @@ class BaseDataset(Generic[BatchT_co]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
-
-
-def _where_it_is(dataset: Any, name: str) -> str:
-    """Return the message for an attribute that a dataset does not have, with what has it."""
-    lacks = f"a {type(dataset).__name__} has no {name!r}"
-    if "batch_class" not in dataset.__dict__:  # not yet made
-        return f"{lacks}."
-    if old := old_word(name, "dataset"):
-        return f"{lacks}.{old}"
-    if name == "components" or name in dataset.batch_class.components:
-        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
-    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
-    of_pipelines = dir(dataset.p)
-    if name in of_pipelines or not hint:
-        hint = did_you_mean(name, of_pipelines, only_near=True)
-        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
-    return f"{lacks}.{hint}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, did_you_mean
 
 __all__ = [
     "OLD_WORDS",
@@ -22,6 +22,7 @@ __all__ = [
     "knows_old_split",
     "old_word",
     "warn_of_old_word",
+    "where_it_is",
 ]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -269,3 +270,20 @@ def warn_of_old_word(word: str, batch_class: type) -> None:
             f"name yet.{hint}",
             stacklevel=3,
         )
+
+
+def where_it_is(dataset: Any, name: str) -> str:
+    """Return the message for an attribute that a dataset does not have, with what has it."""
+    lacks = f"a {type(dataset).__name__} has no {name!r}"
+    if "batch_class" not in dataset.__dict__:  # not yet made
+        return f"{lacks}."
+    if old := old_word(name, "dataset"):
+        return f"{lacks}.{old}"
+    if name == "components" or name in dataset.batch_class.components:
+        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
+    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
+    of_pipelines = dir(dataset.p)
+    if name in of_pipelines or not hint:
+        hint = did_you_mean(name, of_pipelines, only_near=True)
+        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
+    return f"{lacks}.{hint}"

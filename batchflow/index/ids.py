@@ -138,13 +138,7 @@ class DatasetIndex:
             ArgumentValueError: A position is outside the index or given twice, or nothing is
                 selected.
         """
-        chosen = checked_positions(positions, len(self))
-        part = self._take(chosen)
-        if len(part) == 0:
-            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
-        if isinstance(chosen, np.ndarray) and len(np.unique(chosen)) < len(chosen):
-            refuse_duplicates(part.indices)
-        return part
+        return self._take(self._chosen(positions))
 
     def create_subset(self, ids: Any) -> Self:
         """Return the index of the items with some ids, or with one id, in that order.
@@ -294,6 +288,21 @@ class DatasetIndex:
             # Two threads may both make it: equal tables, so the later assignment does no harm.
             self._lookup = make_lookup(self._ids)
         return self._lookup
+
+    def _chosen(self, positions: Any) -> Positions:
+        """Return the positions that `take` is given, checked: some, and each once."""
+        mask = None if isinstance(positions, slice) else as_mask(positions, self)
+        chosen = checked_positions(positions if mask is None else mask, len(self))
+        if isinstance(chosen, slice):
+            n_chosen = max(chosen.stop - chosen.start, 0)
+        else:
+            n_chosen = len(chosen)
+            ordered = np.sort(chosen)
+            if (ordered[1:] == ordered[:-1]).any():
+                refuse_duplicates(self._take(chosen).indices)
+        if n_chosen == 0:
+            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
+        return chosen
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         """Return the positions for the ids or the mask of `create_subset`."""

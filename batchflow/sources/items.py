@@ -93,7 +93,8 @@ def _keys(first: Any, components: Any, known: Sequence[str]) -> dict[str, Key]:
             missing = next(name for name in names if name not in found)
             raise UnknownNameError(
                 f"from_items: the items have no {missing!r}."
-                f"{did_you_mean(missing, map(str, first))} Say which key is which component: components={{{missing!r}: ...}}"
+                f"{did_you_mean(missing, map(str, first))} Say which key is which component: "
+                f"components={{{missing!r}: ...}}"
             )
         return {name: name for name in found}
     if isinstance(first, tuple):

@@ -279,7 +279,7 @@ def _numbers_if_all(texts: list[str]) -> list[Any]:
             continue
         if kind is int and list(map(str, values)) != given:
             return [text or None for text in texts]
-        numbers: Iterable[Any] = iter(values)
+        numbers = iter(values)
         return [next(numbers) if text else None for text in texts]
     return [text or None for text in texts]
 
@@ -320,9 +320,7 @@ def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
     """Return advice where ids and keys are the same but for extensions or folders."""
     if not all(isinstance(item, str) for item in missing):
         return ""
-    if any(
-        os.path.splitext(item)[0] in pairs or item.partition(".")[0] in pairs for item in missing
-    ):
+    if any(os.path.splitext(i)[0] in pairs or i.partition(".")[0] in pairs for i in missing):
         return " The ids that have values have no extension: ext=False cuts it from the others."
     if any(item.rpartition("/")[2] in pairs for item in missing):
         return " The ids that have values are names without folders."

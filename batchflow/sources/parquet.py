@@ -93,7 +93,8 @@ class ParquetSource:
                 schema, first = found, path
             elif not found.equals(schema):
                 raise ArgumentValueError(
-                    f"from_parquet: {path!r} has other columns than {first!r}: {_differing(found, schema)}"
+                    f"from_parquet: {path!r} has other columns than {first!r}: "
+                    f"{_differing(found, schema)}"
                 )
             metadata.append(facts)
             for number in range(facts.num_row_groups):
@@ -194,8 +195,8 @@ class ParquetSource:
             given = spec(table)
             if is_table(given):
                 raise ArgumentTypeError(
-                    "from_parquet: the function of a component returned a table; return a column or "
-                    "an array"
+                    "from_parquet: the function of a component returned a table; return a column "
+                    "or an array"
                 )
             return column_array(given) if hasattr(given, "null_count") else given
         if not isinstance(spec, list):
@@ -214,7 +215,8 @@ class ParquetSource:
         if types.is_fixed_size_list(kind) and types.is_primitive(kind.value_type):
             flat = column.combine_chunks().flatten()
             if not flat.null_count:
-                return flat.to_numpy(zero_copy_only=False).reshape(len(column), kind.list_size)
+                rows: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False)
+                return rows.reshape(len(column), kind.list_size)
         array = column_array(column)
         return array if array.flags.writeable else array.copy()
 
@@ -231,7 +233,7 @@ def _decoded(table: Any) -> Any:
 
 
 def _differing(one: Any, other: Any) -> str:
-    names = [n for n in dict.fromkeys([*one.names, *other.names])]
+    names = list(dict.fromkeys([*one.names, *other.names]))
     types = {n: [s.field(n).type if n in s.names else None for s in (one, other)] for n in names}
     return (
         ", ".join(

@@ -64,9 +64,8 @@ class SqlSource:
         components: Mapping[str, Spec],
         known: Iterable[str],
     ) -> None:
-        if not callable(connect) or hasattr(
-            connect, "cursor"
-        ):  # connections of sqlite3 are callable
+        # Connections of sqlite3 can be called, too.
+        if not callable(connect) or hasattr(connect, "cursor"):
             raise ArgumentTypeError(
                 "from_sql takes a function that opens a connection, as each thread needs its own: "
                 f'lambda: sqlite3.connect("data.db"); got {type(connect).__name__}'

@@ -39,10 +39,7 @@ class ZarrSource(StoredArrays):
     def _states_now(self) -> list[FileState]:
         if not os.path.isdir(self._path):
             return super()._states_now()
-        folders = [
-            self._path,
-            *(os.path.join(self._path, n.strip("/")) for n in self._names.values()),
-        ]
+        folders = [os.path.join(self._path, n.strip("/")) for n in ("", *self._names.values())]
         files = [os.path.join(folder, name) for folder in folders for name in _METADATA]
         return [state_of(file) for file in dict.fromkeys(files) if os.path.isfile(file)]
 

@@ -111,7 +111,7 @@ def test_numbers_of_a_csv_file_stay_numbers(root, written, labels, classes):
     lines = [f"{item},{text}" for item, text in zip(IDS, written, strict=True)]
     (root / "labels.csv").write_text("\n".join(["file,label", *lines]))
     if labels is None:
-        with pytest.raises(ArgumentValueError, match="1 of 4 items have no value: 'emu/0.npy'"):
+        with pytest.raises(ArgumentValueError, match=r"1 of 4 items have no value: 'emu/0.npy'"):
             of_files("labels.csv")
         return
     dataset = of_files("labels.csv")
@@ -183,13 +183,13 @@ def test_labels_that_are_not_of_all_items_are_refused(root, labels, words):
 
 def test_a_file_in_the_root_has_no_folder_as_its_label(root):
     np.save(root / "root" / "alone.npy", np.zeros(2))
-    with pytest.raises(ArgumentValueError, match="in no folder below the root: 'alone.npy'"):
+    with pytest.raises(ArgumentValueError, match=r"in no folder below the root: 'alone.npy'"):
         Dataset.from_files("root/**/*.npy", Pictures, root="root", labels="folder")
 
 
 def test_a_path_that_leads_nowhere_says_where_was_looked(root):
     with pytest.raises(
-        ArgumentValueError, match="4 of 4 files are not there: 'mask/cat/0.npy'"
+        ArgumentValueError, match=r"4 of 4 files are not there: 'mask/cat/0.npy'"
     ) as e:
         of_files(masks="mask/{id}")
     assert str(root) in str(e.value)

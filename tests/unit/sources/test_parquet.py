@@ -93,7 +93,7 @@ def test_a_file_that_changes_during_a_run_is_an_error(folder):
 
 
 def test_no_file_no_column_and_other_columns_are_told_at_once(folder):
-    with pytest.raises(ArgumentValueError, match="no file matches .*looked in"):
+    with pytest.raises(ArgumentValueError, match=r"no file matches .*looked in"):
         Dataset.from_parquet(folder / "*.pq", Rows, x="n")
     with pytest.raises(UnknownNameError, match="no column 'm' for 'x'"):
         Dataset.from_parquet(folder / "*.parquet", Rows, x="m")

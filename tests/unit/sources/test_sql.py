@@ -125,7 +125,7 @@ def test_an_error_of_the_data_base_shows_the_query(connect):
 
 
 def test_a_column_that_is_missing_is_named(connect):
-    with pytest.raises(UnknownNameError, match="no column 'aeg' for 'x'. Did you mean 'age'"):
+    with pytest.raises(UnknownNameError, match=r"no column 'aeg' for 'x'. Did you mean 'age'"):
         Dataset.from_sql(connect, "SELECT * FROM people", Rows, x="aeg")
 
 

@@ -68,9 +68,9 @@ def test_the_path_leads_to_the_file_from_another_folder(tmp_path, make, monkeypa
 @kinds
 def test_a_name_that_is_not_there_is_refused_with_a_near_one(tmp_path, make):
     read = make(tmp_path / "data")
-    with pytest.raises(UnknownNameError, match="has no array 'dep/x'. Did you mean '/?deep/x'"):
+    with pytest.raises(UnknownNameError, match=r"has no array 'dep/x'. Did you mean '/?deep/x'"):
         read(tmp_path / "data", Rows, x="dep/x")
-    with pytest.raises((UnknownNameError, ArgumentTypeError), match="'deep'|has no array"):
+    with pytest.raises((UnknownNameError, ArgumentTypeError), match=r"'deep'|has no array"):
         read(tmp_path / "data", Rows, x="deep")
 
 
