@@ -41,41 +41,9 @@ __all__ = ["BaseDataset"]
 
 
 class BaseDataset(Generic[BatchT_co]):
-    """Binds an index to a batch class and, if the dataset has some, to the data.
+    """An index, a batch class and data: what a dataset is, its parts and its runs.
 
-    Args:
-        index: A `DatasetIndex`, or what one is made from (a number of items, a list of ids).
-        batch_class: The class of its batches.
-        preloaded: The data of all items, one row per id, in the order of the index: an array for a
-            batch class without components; for one with components a tuple in their order, a
-            mapping from their names, or a table with such columns. What may be given beside
-            arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
-        source: The object that data are read from instead, by rows: anything with `len(source)` and
-            `source.read(positions)`; see `Source`.
-        attributes: Attributes of the dataset and of its parts, which `D.name` reads.
-
-    Attributes:
-        index: The `DatasetIndex`.
-        batch_class: The class of its batches.
-        train: The part of the last `split` or `cv_split`, a dataset; None before.
-        validation: The same.
-        test: The same.
-        shard_spec: The shard that it is; None: all items.
-        classes: The texts that numbered labels stand for, where the dataset numbered them: label
-            `i` is `classes[i]`. None elsewhere: labels that were given as texts stay texts.
-
-    Raises:
-        ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
-            `preloaded` and `source` are given.
-        ArgumentValueError: The data has not as many rows as there are items; or a table, where ids
-            were given, has not one row with each of them as its label.
-
-    Example:
-        >>> import numpy as np
-        >>> from batchflow import ArrayBatch, Dataset
-        >>> dataset = Dataset(["a", "b", "c"], ArrayBatch, preloaded=np.array([10, 20, 30]))
-        >>> dataset.create_batch(["c", "a"]).data
-        array([30, 10])
+    `Dataset` adds the ways to make one, and says what it takes.
     """
 
     size = Word[int](len, "The number of items: `len(dataset)`.")

@@ -26,8 +26,32 @@ Path = str | os.PathLike[str]
 class Dataset(BaseDataset[BatchT_co]):
     """Binds an index to a batch class and, if the dataset has some, to the data.
 
-    What it takes, has and raises by itself, `BaseDataset` says; here are the ways to make one of
-    arrays, files, tables, stored arrays and the data sets of other libraries.
+    Args:
+        index: A `DatasetIndex`, or what one is made from (a number of items, a list of ids).
+        batch_class: The class of its batches.
+        preloaded: The data of all items, one row per id, in the order of the index: an array for a
+            batch class without components; for one with components a tuple in their order, a
+            mapping from their names, or a table with such columns. What may be given beside
+            arrays, `docs/reference/data.md` says. A batch gets a copy of its rows.
+        source: The object that data are read from instead, by rows: anything with `len(source)` and
+            `source.read(positions)`; see `Source`.
+        attributes: Attributes of the dataset and of its parts, which `D.name` reads.
+
+    Attributes:
+        index: The `DatasetIndex`.
+        batch_class: The class of its batches.
+        train: The part of the last `split` or `cv_split`, a dataset; None before.
+        validation: The same.
+        test: The same.
+        shard_spec: The shard that it is; None: all items.
+        classes: The texts that numbered labels stand for, where the dataset numbered them: label
+            `i` is `classes[i]`. None elsewhere: labels that were given as texts stay texts.
+
+    Raises:
+        ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
+            `preloaded` and `source` are given.
+        ArgumentValueError: The data has not as many rows as there are items; or a table, where ids
+            were given, has not one row with each of them as its label.
 
     Example:
         >>> import numpy as np
@@ -303,7 +327,7 @@ class Dataset(BaseDataset[BatchT_co]):
     ) -> Dataset[OtherT]:
         """Make a dataset of an object with `len(items)` and `items[position]`.
 
-        Such are the data sets of Hugging Face and torch, a `PyDataset` of Keras, and lists. Several
+        Such are the data sets of Hugging Face and torch, the PyDataset of Keras, and lists. Several
         items are read in one call, where the object has `__getitems__` or takes lists. It is read
         from several threads, and travels to worker processes.
 

@@ -84,23 +84,8 @@ class SqlSource:
         check_columns({"index": self._index}, names, "from_sql")
         self._columns = names
         self._specs = specs_of(components, known, names, "from_sql")
-        kinds = [_Kind() for _ in names]
-        ids: list[Any] = []
-        place = names.index(self._index)
-        for rows in _in_parts(cursor):
-            columns = list(zip(*rows, strict=True))
-            ids += columns[place]
-            for kind, column in zip(kinds, columns, strict=True):
-                kind.see(column)
-        cursor.close()
-        if not ids:
-            raise ArgumentValueError(f"from_sql: the query gives no rows: {query!r:.80}")
-        if None in ids:
-            raise ArgumentValueError(
-                f"from_sql: row {ids.index(None)} has no id: its {self._index!r} is NULL"
-            )
-        self.ids = as_ids(ids)
-        self._kinds = dict(zip(names, kinds, strict=True))
+        self._kinds = {name: _Kind() for name in names}
+        self.ids = as_ids(self._looked_through(cursor))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,6 +123,24 @@ class SqlSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _local=threading.local())
+
+    def _looked_through(self, cursor: Any) -> list[Any]:
+        """Look through all rows: note the kinds of the columns, return the ids."""
+        ids: list[Any] = []
+        place = self._columns.index(self._index)
+        for rows in _in_parts(cursor):
+            columns = list(zip(*rows, strict=True))
+            ids += columns[place]
+            for kind, column in zip(self._kinds.values(), columns, strict=True):
+                kind.see(column)
+        cursor.close()
+        if not ids:
+            raise ArgumentValueError(f"from_sql: the query gives no rows: {self._query!r:.80}")
+        if None in ids:
+            raise ArgumentValueError(
+                f"from_sql: row {ids.index(None)} has no id: its {self._index!r} is NULL"
+            )
+        return ids
 
     def _component(self, columns: Mapping[str, Sequence[Any]], spec: Spec) -> Any:
         if callable(spec):
