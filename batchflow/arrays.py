@@ -131,7 +131,8 @@ def is_sparse(value: Any) -> bool:
 def plain_array(value: Any) -> npt.NDArray[Any]:
     """Return a value as an array of NumPy's own class, or a masked one: masks are data."""
     array = np.asanyarray(value)
-    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+    is_plain = type(array) is np.ndarray or isinstance(array, np.ma.MaskedArray)
+    return array if is_plain else array.view(np.ndarray)
 
 
 def object_array(items: Sequence[Any]) -> npt.NDArray[Any]:

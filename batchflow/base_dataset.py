@@ -100,6 +100,7 @@ class BaseDataset(Generic[BatchT_co]):
             ArgumentValueError: There is no such share, or this is one already.
 
         Example:
+            >>> from batchflow import Dataset
             >>> first, second = (Dataset(5).shard(k, 2) for k in range(2))
             >>> [[batch.indices.tolist() for batch in d.gen_batch(2)] for d in (first, second)]
             [[[0, 1]], [[2, 3], [4]]]

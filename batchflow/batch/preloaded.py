@@ -166,17 +166,17 @@ class Given(BatchData):
             Exception: What reading raises, with a note that names the positions.
         """
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
-        shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
+            shown = self._shown(rows)
             raise RuntimeError(f"while {shown}, it raised StopIteration") from error
         except Exception as error:
-            error.add_note(f"while {shown}")
+            error.add_note(f"while {self._shown(rows)}")
             raise
-        if not isinstance(read, Mapping):
+        if type(read) is not dict and not isinstance(read, Mapping):
             raise ArgumentTypeError(
-                f"{shown}: it must return a mapping from components to rows, got "
+                f"{self._shown(rows)}: it must return a mapping from components to rows, got "
                 f"{type(read).__name__} {read!r:.60}"
             )
         known = tuple(self._class.components) or ("data",)
@@ -184,19 +184,26 @@ class Given(BatchData):
         for name, value in read.items():
             if name not in known:
                 raise ArgumentTypeError(
-                    f"{shown}: a {self._class.__name__} has no component {name!r}."
+                    f"{self._shown(rows)}: a {self._class.__name__} has no component {name!r}."
                     f"{did_you_mean(name, known)}"
                 )
-            if n_rows(value) != len(index):
+            if (number := n_rows(value)) != len(index):
                 raise ArgumentValueError(
-                    f"{shown}: expected {len(index)} rows of {name!r}, got {n_rows(value)}"
+                    f"{self._shown(rows)}: expected {len(index)} rows of {name!r}, got {number}"
                 )
             value = by_label(value, index, f"{self._class.__name__}.{name}")
             attribute = name if self._class.components else "_data"
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns
 
+    def _shown(self, rows: Positions) -> str:
+        """Return what happened, for messages: which source was read, and where."""
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+
     def _converted(self, value: Any, shown: str) -> Any:
+        if type(value) is np.ndarray and value.flags.owndata and value.flags.writeable:
+            return value
         if issubclass(self._class, ArrayBatch):
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):

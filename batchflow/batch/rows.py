@@ -69,7 +69,7 @@ def n_rows(value: Any) -> int | None:
     if value is None or isinstance(value, (str, bytes)):
         return None
     shape = getattr(value, "shape", None)
-    if isinstance(shape, Sequence):
+    if isinstance(shape, (tuple, Sequence)):
         return int(shape[0]) if len(shape) else None
     return len(value) if hasattr(value, "__len__") else None
 

@@ -27,8 +27,8 @@ class Hdf5Source(StoredArrays):
             )
             raise
 
-    def _array(self, name: str) -> Any:
-        array = super()._array(name)
+    def _found(self, name: str) -> Any:
+        array = super()._found(name)
         is_text = array.dtype.kind in "OS" and imported("h5py", "from_hdf5").check_string_dtype(
             array.dtype
         )

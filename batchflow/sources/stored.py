@@ -48,6 +48,7 @@ class StoredArrays(ABC):
         self._names = dict(names)
         self._open_lock = threading.Lock()
         self._opened: Any = None
+        self._arrays: dict[str, Any] = {}  # of the opened file: to find one takes as long as to read
         self._states = self._states_now()
         arrays = {component: self._array(name) for component, name in names.items()}
         lengths = {component: len(array) for component, array in arrays.items()}
@@ -81,18 +82,25 @@ class StoredArrays(ABC):
             if self._opened is not None:
                 self._close(self._opened)
                 self._opened = None
+                self._arrays = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._path!r}, {', '.join(self._names.values())})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None, "_open_lock": None}
+        return {**self.__dict__, "_opened": None, "_arrays": {}, "_open_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _open_lock=threading.Lock())
 
     def _array(self, name: str) -> Any:
-        """Return an array by its name, checked."""
+        """Return an array by its name."""
+        if name not in self._arrays:
+            self._arrays[name] = self._found(name)
+        return self._arrays[name]
+
+    def _found(self, name: str) -> Any:
+        """Look an array up in the file, and check it."""
         opened = self._container()
         try:
             array = opened[name]

@@ -26,14 +26,14 @@ class ZarrSource(StoredArrays):
         zarr = imported("zarr", "from_zarr")
         return zarr.open(self._path, mode="r")
 
-    def _array(self, name: str) -> Any:
+    def _found(self, name: str) -> Any:
         if not hasattr(self._container(), "members"):  # an array by itself
             if name.strip("/"):
                 raise UnknownNameError(
                     f'{self._path!r} is one array and has no {name!r} in it: write "/"'
                 )
             return _Rows(self._container())
-        array = super()._array(name.strip("/"))
+        array = super()._found(name.strip("/"))
         return _Rows(array)
 
     def _states_now(self) -> list[FileState]:
