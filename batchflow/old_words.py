@@ -271,6 +271,7 @@ def warn_of_old_word(word: str, batch_class: type) -> None:
             stacklevel=3,
         )
 
+
 def where_it_is(dataset: Any, name: str) -> str:
     """Return the message for an attribute that a dataset does not have, with what has it."""
     lacks = f"a {type(dataset).__name__} has no {name!r}"

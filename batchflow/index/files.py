@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentValueError
 from batchflow.index.ids import DatasetIndex
 from batchflow.old_words import knows_old_options
 

@@ -162,7 +162,7 @@ def test_names_alike_without_extensions_are_told_to_keep_them(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no file matches .*there is no folder .*/nowhere$"):
+    with pytest.raises(ValueError, match=r"no file matches .*there is no folder .*/nowhere$"):
         FilesIndex(tmp_path / "nowhere" / "*" / "*.png")
 
 
