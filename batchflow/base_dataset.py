@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
-from batchflow import legacy
+from batchflow import legacy, splits
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import (
@@ -25,15 +25,14 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.index.split import refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options, knows_old_split, where_it_is
+from batchflow.old_words import Word, where_it_is
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from batchflow.index.order import Positions, ShuffleLike
+    from batchflow.index.order import Positions
     from batchflow.index.shard import Shard
     from batchflow.sources import Source
 
@@ -193,50 +192,8 @@ class BaseDataset(Generic[BatchT_co]):
         self._refuse_shard("take")
         return self._part(self.index._chosen(positions))
 
-    @knows_old_split
-    @knows_old_options("split")
-    def split(
-        self,
-        train: Any = 0.8,
-        validation: Any = None,
-        test: Any = None,
-        shuffle: ShuffleLike = False,
-    ) -> Split[Self]:
-        """Split into up to three datasets over the same data, without common items.
-
-        Takes the arguments of `DatasetIndex.split`, one by one. The parts are also the attributes
-        `train`, `validation` and `test`, until the next split; parts that were returned stay as
-        they are.
-
-        Returns:
-            The parts as `.train`, `.validation` and `.test`; one without items is None.
-
-        Raises:
-            ArgumentTypeError: `train` is a sequence of shares: in an older batchflow their order
-                was another.
-        """
-        self._refuse_shard("split")
-        refuse_shares_in_a_row(train)
-        positions = self.index._split_positions((train, validation, test), shuffle)
-        train_part, *others = (
-            self._part(where) if len(self.index._take(where)) else None for where in positions
-        )
-        return self._set_parts(Split(train_part, *others))
-
-    def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
-        """Split several times for cross-validation: each item is in the test part of one split.
-
-        Takes the arguments of `DatasetIndex.kfold`. Sets no attributes.
-
-        Returns:
-            `n_splits` splits with `.train` and `.test` (and None as `.validation`).
-        """
-        self._refuse_shard("kfold")
-        return tuple(
-            Split(self._part(train), None, self._part(test))
-            for train, test in self.index._fold_positions(n_splits, shuffle)
-        )
-
+    split = splits.split
+    kfold = splits.kfold
     cv_split = legacy.cv_split
 
     @shows_options()

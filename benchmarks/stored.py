@@ -34,7 +34,9 @@ class Rows(ArrayBatch):
 
 def epoch(dataset, **options):
     def run():
-        return sum(int(batch.x[0, 0]) for batch in dataset.gen_batch(BATCH, drop_last=True, **options))
+        return sum(
+            int(batch.x[0, 0]) for batch in dataset.gen_batch(BATCH, drop_last=True, **options)
+        )
 
     return run
 

@@ -24,7 +24,9 @@ CHUNK = 32
 def write_images(path, n_images):
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
-        images = file.create_dataset("images", (n_images, *SHAPE), "float32", chunks=(CHUNK, *SHAPE))
+        images = file.create_dataset(
+            "images", (n_images, *SHAPE), "float32", chunks=(CHUNK, *SHAPE)
+        )
         means = file.create_dataset("means", (n_images,), "float32")
         for start in range(0, n_images, CHUNK):
             rows = rng.normal(size=(min(CHUNK, n_images - start), *SHAPE)).astype("float32")

@@ -49,7 +49,12 @@ class Orders(ArrayBatch):
 
 def main():
     dataset = Dataset.from_dataframe(
-        make_table(), Orders, index="order", features=FEATURES, churned="churned", customer="customer"
+        make_table(),
+        Orders,
+        index="order",
+        features=FEATURES,
+        churned="churned",
+        customer="customer",
     )
     parts = dataset.split(0.7, 0.15, shuffle=1, stratify="churned", groups="customer")
     start = np.zeros(len(FEATURES) + 1)

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 
+_BLOCK = 1024  # so many rows of a source are read at once, where one component of all is asked for
 # What a dataset sets in itself,
 _OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
 # and what is told to a run.
@@ -127,6 +128,11 @@ class Preloaded(BatchData):
             for name, column in self._columns.items()
         }
 
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return the rows of all items of an index from one container; None if there is none."""
+        where = slice(0, len(index)) if rows is None else rows
+        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+
 
 class Given(BatchData):
     """A source of the user's: what it reads is checked, and becomes components.
@@ -200,6 +206,17 @@ class Given(BatchData):
         """Return what happened, for messages: which source was read, and where."""
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
         return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return what is read of all items of an index under one name; None if there is none."""
+        found: list[Any] = []
+        for start in range(0, len(index), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(index)))
+            read = self.copy_rows(rows_at(rows, part), index._take(part))
+            if read.get(name) is None:
+                return None
+            found.extend(read[name])
+        return found
 
     def _converted(self, value: Any, shown: str) -> Any:
         if type(value) is np.ndarray and value.flags.owndata and value.flags.writeable:

@@ -202,9 +202,11 @@ def _listed(folder: str, pattern: str, dirs: bool) -> Iterator[str]:
         with os.scandir(folder or os.curdir) as entries:
             for entry in entries:
                 name = entry.name
-                if (name[0] != "." or shows_hidden) and is_match(os.path.normcase(name)):
-                    if entry.is_dir() if dirs else entry.is_file():
-                        yield os.path.join(folder, name)
+                is_shown = shows_hidden or name[0] != "."
+                if not (is_shown and is_match(os.path.normcase(name))):
+                    continue
+                if entry.is_dir() if dirs else entry.is_file():
+                    yield os.path.join(folder, name)
     except OSError as error:  # one that cannot be read is no empty one
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise

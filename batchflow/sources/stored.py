@@ -48,7 +48,9 @@ class StoredArrays(ABC):
         self._names = dict(names)
         self._open_lock = threading.Lock()
         self._opened: Any = None
-        self._arrays: dict[str, Any] = {}  # of the opened file: to find one takes as long as to read
+        self._arrays: dict[
+            str, Any
+        ] = {}  # of the opened file: to find one takes as long as to read
         self._states = self._states_now()
         arrays = {component: self._array(name) for component, name in names.items()}
         lengths = {component: len(array) for component, array in arrays.items()}
