@@ -130,7 +130,7 @@ def is_sparse(value: Any) -> bool:
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
     """Return a value as an array of NumPy's own class, or a masked one: masks are data."""
-    array = np.asanyarray(value)
+    array: npt.NDArray[Any] = np.asanyarray(value)
     is_plain = type(array) is np.ndarray or isinstance(array, np.ma.MaskedArray)
     return array if is_plain else array.view(np.ndarray)
 

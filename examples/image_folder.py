@@ -1,7 +1,7 @@
 """Images in folders, one folder for each class, with some files damaged.
 
-Writes scikit-learn's 1,797 handwritten digits as PNG files into folders `0` to `9`, cuts some of the
-files off, and trains on what can be read: a damaged file costs its item and nothing else.
+Writes scikit-learn's 1,797 handwritten digits as PNG files into folders `0` to `9`, cuts some of
+the files off, and trains on what can be read: a damaged file costs its item and nothing else.
 
     python examples/image_folder.py
 """
