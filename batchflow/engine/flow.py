@@ -75,7 +75,7 @@ class ReadyGraph:
         for place, stage in enumerate(graph.stages[1 : graph.n_parallel], start=1):
             made = self._regrouped(place, made, workers)
             if place == graph.start.n_remade:
-                made = without_epochs(made, graph.start.n_epochs)
+                made = without_epochs(made, graph.start.n_epochs, graph.ended(place))
             if stage.prefix:
                 made = workers.spread(Segment(self.prefix, place), made)
         return made

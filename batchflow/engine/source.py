@@ -39,12 +39,26 @@ class EpochEnd:
 Item = TypeVar("Item", bound="Batch | EpochEnd")
 
 
-def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
-    """Return a stream that marks the ends of epochs, without its first epochs."""
+def without_epochs(
+    stream: Iterator[Item], n_epochs: int, ended: Exception | None = None
+) -> Iterator[Item]:
+    """Return a stream that marks the ends of epochs, without its first epochs.
+
+    Args:
+        stream: The stream.
+        n_epochs: How many epochs are left out.
+        ended: What is raised if nothing is left; None: that is an empty stream.
+    """
     while n_epochs and (item := next(stream, None)) is not None:
         n_epochs -= isinstance(item, EpochEnd) or item._closes
         del item
-    yield from stream
+    for item in stream:
+        ended = None
+        passed = [item]
+        del item
+        yield passed.pop()
+    if ended is not None:
+        raise ended
 
 
 class Source(Protocol[BatchT_co]):
