@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -128,7 +127,7 @@ class Pipeline(Chain[BatchT_co]):
         if lazy:
             return self.run_later(batch_size, **options)
         with self.gen_batch(batch_size, **options) as batches:
-            deque(batches, maxlen=0)  # keeps no batch, not even the last
+            batches._exhaust()
         return self
 
     @shows_options()

@@ -12,7 +12,7 @@ from batchflow.engine.program import Stage
 from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
 from batchflow.engine.regrouping.regroup import Flow, Naming, merging, regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import without_epochs
+from batchflow.engine.source import refuse_nothing, without_epochs
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import run_steps
 from batchflow.plan import BoundRegrouping, Merge, Rebatch
@@ -88,6 +88,11 @@ class ReadyGraph:
             made = self._in_order(stage, self._regrouped(place, made, workers))
         return made
 
+    def unending(self, batches: Flow) -> Flow:
+        """Return the batches, with an error in the place of an endless search for one."""
+        schedule = self._graph.schedule
+        return batches if schedule.end is not None else refuse_nothing(batches, schedule)
+
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
         """Take one batch through all steps. For any thread, but for ordered steps."""
         stage, note = self._graph.stages[0], self._graph.notes.in_section
@@ -122,7 +127,7 @@ class ReadyGraph:
         if place == 1 and isinstance(bound.what, Merge) and schedule.first:
             made = none_is_missing(made, schedule, bound.step)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
-        others = [ready.ordered(ready.ahead(workers), workers) for ready in nested]
+        others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
         merge, epoch = merging(graph.program.plan.batch_class), schedule.first_epoch
         stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, epoch)
         return workers.also_close(stage)

@@ -88,7 +88,8 @@ class RunGraph:
         self.notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
         self._n_epochs_ahead = 0 if options is None or is_nested else options.first_epoch
         regroups = bool(self._plan.regroupings) or self._plan.has_groups
-        self.marks_epochs = is_regrouped or regroups
+        is_endless = options is not None and options.is_endless
+        self.marks_epochs = is_regrouped or regroups or is_endless
         self.stages, self.n_parallel = cut_plan(self._plan)
         self.nested: dict[tuple[int, int], RunGraph] = {
             nested.key: self._inside(nested, number)
