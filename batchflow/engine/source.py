@@ -62,7 +62,7 @@ def without_epochs(
         raise ended
 
 
-# An endless run that gives nothing for so many batches, and for a whole epoch, gives nothing at all.
+# A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
 _MOST_EMPTY = 1000
 
 

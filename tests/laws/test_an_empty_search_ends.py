@@ -1,4 +1,4 @@
-"""Law 6: a run without end that delivers nothing ends in an error, wherever its batches are lost."""
+"""Law 6: a run without end that delivers nothing ends in an error, wherever batches are lost."""
 
 import kit
 import pytest
@@ -23,7 +23,7 @@ def endless(pipeline):
 
 CHAINS = {
     "filter": rows().filter(NONE),
-    "filter of batches": rows().filter(lambda batch: False, over="batches"),  # noqa: ARG005
+    "filter of batches": rows().filter(lambda batch: False, over="batches"),
     "ordered steps": counted(rows()).discard_batch(),
     "behind ordered steps": counted(rows()).scale().filter(NONE),
     "rebatch that drops": rows().filter(B.x < 5).rebatch(8, drop_last=True),
@@ -34,7 +34,7 @@ CHAINS = {
     "join": rows().join(rows().filter(NONE)).add(),
 }
 each_chain = pytest.mark.parametrize("pipeline", CHAINS.values(), ids=CHAINS)
-nothing_comes = pytest.raises(ActionResultError, match="no batch has come out of .* whole epochs")
+nothing_comes = pytest.raises(ActionResultError, match=r"no batch has come out of .* whole epochs")
 
 
 @pytest.mark.parametrize("prefetch", [0, 4])
