@@ -30,7 +30,7 @@ from batchflow.errors import (
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options, knows_old_split, old_word
+from batchflow.old_words import ClassWord, Word, knows_old_options, knows_old_split, old_word
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Dataset(Generic[BatchT_co]):
     """
 
     size = Word[int](len, "The number of items: `len(dataset)`.")
+    build_index, from_dataset = ClassWord("dataset"), ClassWord("dataset")
 
     def __init__(
         self,
