@@ -25,7 +25,7 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex, Split
 from batchflow.index.ranges import Ranges
-from batchflow.old_words import Word, where_it_is
+from batchflow.old_words import ClassWord, Word, where_it_is
 from batchflow.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class BaseDataset(Generic[BatchT_co]):
     """
 
     size = Word[int](len, "The number of items: `len(dataset)`.")
+    build_index, from_dataset = ClassWord("dataset"), ClassWord("dataset")
 
     def __init__(
         self,

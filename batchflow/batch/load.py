@@ -117,7 +117,7 @@ def _is_tuple_of_one(batch: BaseBatch, src: Any, components: Any, names: tuple[s
     if not isinstance(src, tuple) or len(src) != 1 or len(names) != 1 or n_rows(src[0]) is None:
         return False
     index = batch.index if batch.dataset is None else batch.dataset.index
-    return isinstance(components, (tuple, list)) or len(index) != 1
+    return isinstance(components, (tuple, list)) or not len(src) == len(index) != n_rows(src[0])
 
 
 def _checked_names(batch: BaseBatch, components: Any, *, adds: bool) -> tuple[str, ...]:

@@ -64,7 +64,6 @@ class RunOptions:
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
-        inherits_epochs: Whether a pipeline inside of another has as many epochs as that.
     """
 
     batch_size: int
@@ -79,7 +78,6 @@ class RunOptions:
     bar: Any = False
     seed: int | None = None
     draws_seed: bool = False
-    inherits_epochs: bool = False
 
     @classmethod
     def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
@@ -98,7 +96,7 @@ class RunOptions:
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {field.name for field in fields(cls)} - {"draws_seed", "inherits_epochs"}
+        known = {field.name for field in fields(cls)} - {"draws_seed"}
         for name in given:
             if name not in known:
                 hint = old_word(name, "run") or did_you_mean(name, {*known, *_OLD_NAMES})
@@ -162,12 +160,11 @@ class RunOptions:
             "seed": outer.seed,
             "shuffle": shuffle,
         }
-        inherits_epochs = not {"n_epochs", "n_iters"} & set(given)
-        if inherits_epochs:
+        if not {"n_epochs", "n_iters"} & set(given):
             inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         seed = derived_seed(options.seed or 0, number)
-        return replace(options, seed=seed, inherits_epochs=inherits_epochs)
+        return replace(options, seed=seed)
 
     @property
     def is_endless(self) -> bool:

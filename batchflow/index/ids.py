@@ -14,7 +14,7 @@ from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
 from batchflow.index.split import Selection, Split, fold_bounds, part_bounds, takes_positions
-from batchflow.old_words import Word, knows_old_options, old_word
+from batchflow.old_words import ClassWord, Word, knows_old_options, old_word
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,6 +53,7 @@ class DatasetIndex:
     _lookup: Lookup | None
 
     size = Word[int](len, "The number of items: `len(index)`.")
+    build_index, concat, from_index = (ClassWord("index") for _ in range(3))
     index = Word[Any](lambda index: index.indices, "The ids: `indices`.")
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.components import declare_added
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
@@ -91,6 +92,12 @@ class SerializedBatch(NamedTuple):
     state: dict[str, Any]
     slots: dict[str, Any]
     tied: tuple[str, ...]
+
+    shown = "batch"  # in messages
+
+    def named_parts(self) -> list[tuple[str, Any]]:
+        """Return its parts, by what reaches them in the batch."""
+        return [(f".{name}", part) for name, part in {**self.state, **self.slots}.items()]
 
 
 def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
@@ -162,6 +169,8 @@ def deserialize_batch(given: SerializedBatch, sources: Sequence[Any], prefix: Pr
         held = state if name in state else slots
         held[name] = _dereferenced(held[name], batch, sources, prefix)
     batch.__dict__.update(state)
+    if "components" in state:
+        declare_added(kind, state["components"])
     for name, value in slots.items():
         setattr(batch, name, value)
     batch.__dict__["pipeline"] = prefix.view
@@ -265,11 +274,17 @@ def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
     """Raise an error that names the step or the source which cannot travel, if one cannot."""
     for prefix in _with_joined(prefixes):
         if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
-            raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
+            raise ArgumentTypeError(
+                f"the dataset cannot travel to worker processes: {problem}. Give it what can be "
+                "sent, such as a path that is opened where it is read, or run in threads"
+            )
         for leaf in _leaves_of([prefix]):
             step = f"{leaf.step}, chained at {leaf.step.where},"
             if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
-                raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
+                raise ArgumentTypeError(
+                    f"{step} cannot travel to worker processes: {problem}. Pass something else, "
+                    "make it inside of the action, or run in threads"
+                )
 
 
 def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, Any]]:
