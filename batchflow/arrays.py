@@ -22,27 +22,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = [
-    "IMMUTABLE",
-    "TEXT_BYTES",
-    "column_array",
-    "column_items",
-    "common_dtype",
-    "exact_array",
-    "is_array_like",
-    "is_column",
-    "is_sparse",
-    "is_table",
-    "is_tensor",
-    "joined_arrays",
-    "keeps_objects",
-    "object_array",
-    "package_of",
-    "plain_array",
-    "ragged_shapes",
-    "widened",
-]
-
 _SEQUENCES = frozenset({list, tuple, range})
 _BOOLS = frozenset({bool, np.bool_})
 _NUMBERS = frozenset({int, float, complex})

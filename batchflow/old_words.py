@@ -14,16 +14,6 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from batchflow.errors import ArgumentTypeError
 
-__all__ = [
-    "OLD_WORDS",
-    "Word",
-    "knows_old_options",
-    "knows_old_order",
-    "knows_old_split",
-    "old_word",
-    "warn_of_old_word",
-]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # By what the word is an attribute, or an option, of.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import ShuffleLike
 
-__all__ = ["RunKeywords", "shows_options"]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 

@@ -6,27 +6,17 @@ import copy
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from batchflow.engine.source import Schedule
+from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import same_value
-
-if TYPE_CHECKING:
-    from batchflow.index.shard import Shard
-
-__all__ = [
-    "RunOptions",
-    "checked_epoch",
-    "checked_seed",
-    "derived_seed",
-]
 
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
@@ -204,27 +194,29 @@ class RunOptions:
             shuffle = seed
         return seed, None if shuffle is False else shuffle
 
-    def with_kept_order(self, n_items: int) -> RunOptions:
+    def with_kept_order(self, source: Source) -> RunOptions:
         """Return the same options for several runs, which share the state of the order.
 
         A user's function gives the order of epoch k at its call k, whichever run asks for it.
         """
         if callable(self.shuffle) and not isinstance(self.shuffle, CustomOrder):
+            shard = source.shard_spec
+            n_items = shard.n_items if shard else len(source)
             return replace(self, shuffle=CustomOrder(n_items, self.shuffle))
         return self
 
-    def schedule(self, n_items: int, shuffle: Any, shard: Shard | None = None) -> Schedule:
-        """Lay out the source batches over `n_items` items.
+    def schedule(self, source: Source, shuffle: Any) -> Schedule:
+        """Lay out the source batches over the items of a source.
 
         Args:
-            n_items: The items in an epoch.
+            source: The source.
             shuffle: The shuffle that `seeds` has returned.
-            shard: Of which share they are; None: all.
 
         Raises:
             ArgumentValueError: The batch size does not fit the number of items; or the shards of
                 an epoch would be cut out of different orders.
         """
+        n_items, shard = len(source), source.shard_spec
         if n_items == 0:
             raise ArgumentValueError("the dataset has no items, so there are no batches of it")
         if self.drop_last and self.batch_size > n_items:

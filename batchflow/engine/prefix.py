@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from batchflow.engine.source import Ticket
     from batchflow.engine.stream import Work
 
-__all__ = ["Prefix", "Segment"]
-
 
 @dataclass(eq=False, repr=False)
 class Prefix:

@@ -55,9 +55,6 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         n_items: The number of items in the batch, if there are as many.
         seed: The seed of its randomness; None: a new one.
         made: The state of the pipeline itself, for the models that it has made.
-
-    Raises:
-        ArgumentValueError: The dataset has no items.
     """
     if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
         raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")

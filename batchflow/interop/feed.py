@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from batchflow.index import DatasetIndex
     from batchflow.interop.keras import KerasFeed
 
-__all__ = ["Feed", "feeding"]
-
 
 class Feed:
     """Tuples of values, one for each batch of a pipeline. Made by `pipeline.feed`.
@@ -57,11 +55,10 @@ class Feed:
         options: RunOptions,
         open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
-        n_items = len(program.source or ())
-        shard = None if program.source is None else program.source.shard_spec
-        self._schedule = options.schedule(n_items, None, shard)  # refuses what does not fit
+        source: Any = program.source
+        self._schedule = options.schedule(source, None)  # refuses what does not fit
         self._program = program
-        self._options = options.with_kept_order(n_items if shard is None else shard.n_items)
+        self._options = options.with_kept_order(source)
         self._open_run = open_run
         self._epoch = options.first_epoch
         self._length = Length()
@@ -155,12 +152,7 @@ class Feed:
 
 
 def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) -> Program:
-    """Let a pipeline keep the values of a feed, chained at `where`, in its batches.
-
-    Raises:
-        ArgumentTypeError: They are something else.
-        UnknownNameError: They use a variable that is not declared.
-    """
+    """Let a pipeline keep the values of a feed, chained at `where`, in its batches."""
     if sample_weight is not None and y is None:
         raise ArgumentTypeError("feed: sample_weight goes with y, which is missing")
     given = {"x": x, "y": y, "sample_weight": sample_weight}

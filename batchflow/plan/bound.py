@@ -15,8 +15,6 @@ from batchflow.plan.several import Nested, Regrouping, joined_in
 from batchflow.plan.steps import Chance, Hooks, Step
 from batchflow.plan.variables import Variable
 
-__all__ = ["Bound", "BoundChance", "BoundPlan", "BoundRegrouping", "BoundStep", "variables_in"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BoundStep:

@@ -14,8 +14,6 @@ from batchflow.plan.leaves import ConfigValue
 from batchflow.plan.older_calls import refuse_bare_functions
 from batchflow.plan.values import Value
 
-__all__ = ["DeclaredModel"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeclaredModel(Value):
@@ -80,11 +78,7 @@ class DeclaredModel(Value):
     def of_file(
         cls, name: str, path: Any, model_class: Any, mode: Literal["static", "dynamic"], trust: bool
     ) -> DeclaredModel:
-        """Declare a model that is read from a file: see `Chain.load_model`.
-
-        Raises:
-            ArgumentTypeError: The class is an expression.
-        """
+        """Declare a model that is read from a file: see `Chain.load_model`."""
         if isinstance(model_class, Expression):
             raise ArgumentTypeError(
                 f"load_model({name!r}): the class of the model is a class, got {model_class!r}. "

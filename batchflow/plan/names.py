@@ -18,8 +18,6 @@ from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.steps import Step, Where
 
-__all__ = ["Names", "overridable_by_action", "without_batch"]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -98,11 +96,7 @@ class Names:
         return name in self.batch_class.models or any(m.name == name for m in self.models)
 
     def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
-        """Return when a model is made. The chain's declarations come before those of the class.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) There is no such model.
-        """
+        """Return when a model is made. The chain's declarations come before those of the class."""
         for model in self.models:
             if model.name == name:
                 return model.mode

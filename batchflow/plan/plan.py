@@ -17,8 +17,6 @@ from batchflow.plan.names import Names
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 from batchflow.plan.variables import Variable
 
-__all__ = ["Plan", "check_plan"]
-
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 
 

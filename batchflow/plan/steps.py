@@ -10,8 +10,6 @@ from typing import Any, Literal, NamedTuple
 from batchflow.plan.expressions import shown
 from batchflow.plan.values import Value
 
-__all__ = ["Chance", "HookName", "Hooks", "Step", "Where"]
-
 HookName = Literal["once", "before", "after"]
 
 

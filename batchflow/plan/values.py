@@ -10,8 +10,6 @@ import numpy as np
 
 from batchflow.plan.expressions import Expression
 
-__all__ = ["Value", "same_value"]
-
 
 class Value:
     """A dataclass with a name, whose fields are compared by `same_value`."""

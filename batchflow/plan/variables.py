@@ -12,8 +12,6 @@ from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import F, L
 from batchflow.plan.values import Value
 
-__all__ = ["Variable", "parse_variable", "parse_variables"]
-
 _ARGUMENTS = {"default", "init", "init_on_each_run"}
 
 
@@ -63,11 +61,7 @@ def parse_variable(
     init: Callable[[], Any] | None = None,
     init_on_each_run: bool | Callable[[], Any] = False,
 ) -> Variable:
-    """Make a variable of the arguments of `init_variable`.
-
-    Raises:
-        ArgumentTypeError: They do not go together, or one is of the wrong type.
-    """
+    """Make a variable of the arguments of `init_variable`."""
     default, init = _without_expressions(name, default, init)
     _, init_on_each_run = _without_expressions(name, None, init_on_each_run)
     if callable(init_on_each_run):
@@ -85,11 +79,7 @@ def parse_variable(
 
 
 def parse_variables(given: Mapping[str, Any] | Iterable[str]) -> Iterator[Variable]:
-    """Make variables of the argument of `init_variables`.
-
-    Raises:
-        ArgumentTypeError: As `parse_variable`.
-    """
+    """Make variables of the argument of `init_variables`."""
     names = [given] if isinstance(given, str) else given
     values = names if isinstance(names, Mapping) else dict.fromkeys(names)
     for name, value in values.items():

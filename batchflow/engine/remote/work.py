@@ -54,16 +54,6 @@ from batchflow.plan.builtin import predict_model
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue
 
-__all__ = [
-    "RemoteWork",
-    "check_travel",
-    "packed_work",
-    "run_travel_problem",
-    "step_travel_problem",
-    "unpacking_problem",
-    "with_loop",
-]
-
 
 class RemoteWork:
     """The parallel work of a run, for a worker process: called with an item, it does it.
@@ -109,11 +99,11 @@ class RemoteWork:
         make = copyreg.__newobj__  # type: ignore[attr-defined]
         return make, (type(batch),), (state, slots), None, None, _set_attributes
 
-    def __call__(self, item: tuple[Any, ...]) -> Batch | EpochEnd | None:
-        """Do one piece of work."""
+    def __call__(self, item: tuple[Any, ...]) -> Any:
+        """Do one piece of work. Return a batch, an `EpochEnd`, or None."""
         return contextvars.copy_context().run(self._work, *item)
 
-    def _work(self, number: int, place: int, *given: Any) -> Batch | EpochEnd | None:
+    def _work(self, number: int, place: int, *given: Any) -> Any:
         in_parallel.set(True)
         np.seterr(**self._numpy_errors)
         if not self._is_ready:
@@ -280,11 +270,7 @@ def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | N
 
 
 def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
-    """Refuse steps that other processes cannot do; `executor` is where they are to work.
-
-    Raises:
-        ArgumentValueError: A parallel step works on a model.
-    """
+    """Refuse steps that other processes cannot do; `executor` is where they are to work."""
     for leaf in _leaves_of(_with_joined(prefixes)):
         if leaf.model is not None:
             mark = f'@action(model="{leaf.model}", singleton=True)'

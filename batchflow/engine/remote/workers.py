@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from batchflow.engine.options import RunOptions
     from batchflow.executors.futures import Job
 
-__all__ = ["RemoteWorkers"]
-
 
 class RemoteWorkers(Workers):
     """Spreads the work of a run over other processes.
@@ -47,10 +45,6 @@ class RemoteWorkers(Workers):
         prefixes: Its prefixes.
         n_segments: Among how many segments `prefetch` is divided.
         context: What runs in the consumer's thread runs in a copy of it.
-
-    Raises:
-        ArgumentValueError: A step cannot be done in other processes.
-        BatchflowError: The executor is not installed.
     """
 
     def __init__(

@@ -36,25 +36,6 @@ from batchflow.executors.serialization.reductions import (
 )
 from batchflow.extras import imported
 
-__all__ = [
-    "INLINE",
-    "WHILE_UNPACKED",
-    "Classes",
-    "Opened",
-    "PackedCall",
-    "Stubs",
-    "dumps_call",
-    "dumps_whole",
-    "needs_cloudpickle",
-    "pack",
-    "packed_apart",
-    "packed_error",
-    "packed_for_worker",
-    "packed_whole",
-    "unpacked_call",
-    "unpacked_item",
-]
-
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
 # The note of an error which the unpacking of a function in a worker has raised.
@@ -300,11 +281,7 @@ def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuff
 
 
 def needs_cloudpickle() -> None:
-    """Import the package that packs functions.
-
-    Raises:
-        MissingPackageError: It is not installed.
-    """
+    """Import the package that packs functions."""
     imported("cloudpickle", "work in processes")
 
 
