@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from batchflow.engine.options import RunOptions
@@ -35,7 +34,7 @@ class RunKeywords(TypedDict, total=False):
 
 
 def _options() -> list[inspect.Parameter]:
-    known = {field.name: field.default for field in fields(RunOptions)}
+    known = {name: getattr(RunOptions, name, None) for name in RunOptions._fields}
     known |= dict.fromkeys(["prefetch", "n_workers"])  # they follow from others, if not given
     keyword = inspect.Parameter.KEYWORD_ONLY
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
-from batchflow.plan.values import same_value
+from batchflow.plan.values import Value
 
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
@@ -24,8 +23,7 @@ _OLD_NAMES = {"target": "executor"}
 _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 
-@dataclass(frozen=True, eq=False)
-class RunOptions:
+class RunOptions(Value):
     """The options of a run, checked.
 
     Attributes:
@@ -88,7 +86,7 @@ class RunOptions:
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {field.name for field in fields(cls)} - {"draws_seed", "inherits_epochs"}
+        known = {*cls._fields} - {"draws_seed", "inherits_epochs"}
         for name in given:
             if name not in known:
                 hint = old_word(name, "run") or did_you_mean(name, {*known, *_OLD_NAMES})
@@ -112,12 +110,9 @@ class RunOptions:
             **_parallelism(given),
         )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunOptions) and same_value(vars(self), vars(other))
-
     __hash__ = None  # type: ignore[assignment]
 
-    def __getstate__(self) -> Mapping[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # Workers need them for notes only; the user's executor and order need not travel.
         return {**self.__dict__, "executor": "threads", "bar": False, "shuffle": None}
 
@@ -157,7 +152,7 @@ class RunOptions:
             inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         seed = derived_seed(options.seed or 0, number)
-        return replace(options, seed=seed, inherits_epochs=inherits_epochs)
+        return options._replace(seed=seed, inherits_epochs=inherits_epochs)
 
     @property
     def is_endless(self) -> bool:
@@ -175,7 +170,7 @@ class RunOptions:
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
         """Return the same options with the seeds that `seeds` has found."""
-        return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
+        return self._replace(seed=seed, shuffle=False if shuffle is None else shuffle)
 
     def seeds(self) -> tuple[int, Any]:
         """Settle the randomness of one run.
@@ -202,7 +197,7 @@ class RunOptions:
         if callable(self.shuffle) and not isinstance(self.shuffle, CustomOrder):
             shard = source.shard_spec
             n_items = shard.n_items if shard else len(source)
-            return replace(self, shuffle=CustomOrder(n_items, self.shuffle))
+            return self._replace(shuffle=CustomOrder(n_items, self.shuffle))
         return self
 
     def schedule(self, source: Source, shuffle: Any) -> Schedule:

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ class Feed:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Run the pipeline and yield the values of each batch."""
         self._was_iterated = True
-        options = replace(self._options, first_epoch=self._epoch)
+        options = self._options._replace(first_epoch=self._epoch)
         n_batches, per_epoch = self._schedule.n_batches, self._schedule.batches_per_epoch
         self._epoch += 1 if n_batches is None else ceil(n_batches / per_epoch)
         return self._values(options)
@@ -108,7 +107,7 @@ class Feed:
         is_hint, self._was_iterated = self._was_iterated, False
         self._length.asked(is_hint=is_hint)
         # Nothing is drawn for a run that is only counted.
-        counted = replace(self._options, shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
+        counted = self._options._replace(shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
         return len(Run(self._program, counted))
 
     def __bool__(self) -> bool:
@@ -167,7 +166,7 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         args=tuple(values.values()),
         returns_batch=False,
     )
-    plan = replace(program.plan, steps=(*program.plan.steps, step))
+    plan = program.plan._replace(steps=(*program.plan.steps, step))
     check_plan(plan)
     return program._replace(plan=plan)
 

@@ -26,7 +26,6 @@ import operator
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from batchflow.batch import Batch
@@ -64,7 +63,7 @@ class IndexedFeed:
         self.seed, shuffle = options.seeds()
         # One epoch, the default, says nothing about how many Keras will read.
         n_epochs = None if options.n_epochs == 1 else options.n_epochs
-        self._options = replace(options.settled(self.seed, shuffle), n_epochs=n_epochs)
+        self._options = options.settled(self.seed, shuffle)._replace(n_epochs=n_epochs)
         self._program = program
         source: Any = program.source
         self._options = self._options.with_kept_order(source)
@@ -182,7 +181,7 @@ class IndexedFeed:
         """Make a run of some batches. Several are made ahead."""
         options = self._options
         if len(numbers) == 1:
-            options = replace(options, prefetch=0)
+            options = options._replace(prefetch=0)
         return self._context.copy().run(Run, self._program, options, None, numbers)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -15,7 +14,6 @@ from batchflow.plan.older_calls import refuse_bare_functions
 from batchflow.plan.values import Value
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class DeclaredModel(Value):
     """A model as a chain declares it: each pipeline value makes its own from it.
 
@@ -31,7 +29,7 @@ class DeclaredModel(Value):
     name: str
     builder: Any = None
     mode: Literal["static", "dynamic"] = "static"
-    config: Any = field(default=None)
+    config: Any = None
     imported_from: Any = None
 
     def __post_init__(self) -> None:
@@ -58,7 +56,7 @@ class DeclaredModel(Value):
                 'C("model")'
             )
         refuse_bare_functions(self.config, f"init_model({self.name!r}, config=...)")
-        object.__setattr__(self, "config", _own(self.config))
+        self.__dict__["config"] = _own(self.config)
 
     @classmethod
     def imported(cls, name: str, pipeline: Any) -> DeclaredModel:

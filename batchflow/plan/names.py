@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature
 from typing import Any, Literal, TypeVar, cast
@@ -17,6 +16,7 @@ from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.steps import Step, Where
+from batchflow.records import Record
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -24,8 +24,7 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Names:
+class Names(Record):
     """The meaning of the names in a chain. The first in this list that has a name wins.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
@@ -15,7 +14,6 @@ from batchflow.plan.values import Value
 _ARGUMENTS = {"default", "init", "init_on_each_run"}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Variable(Value):
     """A variable as it was declared: each pipeline value makes its own from it.
 
@@ -44,7 +42,7 @@ class Variable(Value):
                 f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
                 f"itself; for a new one in each pipeline write init={self.default.__name__}"
             )
-        object.__setattr__(self, "default", copy.deepcopy(self.default))  # nobody else's from now
+        self.__dict__["default"] = copy.deepcopy(self.default)  # nobody else's from now
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"

@@ -34,7 +34,6 @@ from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
 from batchflow.engine.remote.stubs import guard_ordered, refuse_model, stubs_for
-from batchflow.engine.source import EpochEnd
 from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
