@@ -22,29 +22,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = [
-    "IMMUTABLE",
-    "TEXT_BYTES",
-    "column_array",
-    "column_items",
-    "column_names",
-    "common_dtype",
-    "exact_array",
-    "is_array_like",
-    "is_column",
-    "is_sparse",
-    "is_table",
-    "is_tensor",
-    "joined_arrays",
-    "keeps_objects",
-    "object_array",
-    "package_of",
-    "plain_array",
-    "ragged_shapes",
-    "table_array",
-    "widened",
-]
-
 _SEQUENCES = frozenset({list, tuple, range})
 _BOOLS = frozenset({bool, np.bool_})
 _NUMBERS = frozenset({int, float, complex})

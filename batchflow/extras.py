@@ -7,8 +7,6 @@ from typing import Any
 
 from batchflow.errors import MissingPackageError
 
-__all__ = ["advice_on", "imported"]
-
 # By package, the extra of batchflow that installs it.
 _EXTRAS = {
     "cloudpickle": "processes",

@@ -14,18 +14,6 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from batchflow.errors import ArgumentTypeError, UnknownAttributeError, did_you_mean
 
-__all__ = [
-    "OLD_WORDS",
-    "ClassWord",
-    "Word",
-    "knows_old_options",
-    "knows_old_order",
-    "knows_old_split",
-    "old_word",
-    "warn_of_old_word",
-    "where_it_is",
-]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # By what the word is an attribute, or an option, of.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from batchflow import legacy
@@ -92,7 +91,7 @@ class Pipeline(Chain[BatchT_co]):
         entries of the same names.
         """
         if isinstance(source, Mapping):
-            plan = replace(self._plan, config=self._plan.config | source)
+            plan = self._plan._replace(config=self._plan.config | source)
             return self._of(self._source, plan, self._ahead)
         if not is_source(source):
             return NotImplemented

@@ -37,8 +37,6 @@ from batchflow.errors import (
 from batchflow.index import DatasetIndex
 from batchflow.old_words import old_word
 
-__all__ = ["Batch"]
-
 
 class Batch(OlderWords, BaseBatch):
     """The data of a few items, and the actions on it.

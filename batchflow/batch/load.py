@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import Positions
 
-__all__ = ["load"]
-
 B = TypeVar("B", bound=BaseBatch)
 Reader = Callable[[Any], tuple[Any, ...]]
 

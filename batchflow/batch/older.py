@@ -20,8 +20,6 @@ from batchflow.old_words import ClassWord, Word
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = ["OlderWords", "let_others_win"]
-
 
 def _items(batch: Any) -> list[Any]:
     """Return the items; the error of a batch without data is one that `hasattr` understands."""

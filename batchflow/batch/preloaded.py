@@ -35,18 +35,6 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = [
-    "Given",
-    "Preloaded",
-    "Rows",
-    "check_attributes",
-    "check_batch_class",
-    "check_given_batch",
-    "n_given",
-    "rows_at",
-]
-
-
 _BLOCK = 1024  # so many rows of a source are read at once, where one component of all is asked for
 # What a dataset sets in itself,
 _OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
@@ -90,10 +78,6 @@ class Preloaded(BatchData):
             batch_class: The class.
             index: The ids: there is one row for each, in their order. Where a user gave them,
                 tables and columns with labels go by label.
-
-        Raises:
-            ArgumentTypeError: The data does not fit the class.
-            ArgumentValueError: A component has another number of rows, or a label is missing.
         """
         if given is None:
             return None
@@ -232,11 +216,7 @@ Rows = Preloaded | Given  # the data that a dataset reads its batches from
 
 
 def n_given(components: Any) -> int:
-    """Return the number of rows of the first component that `from_arrays` is given.
-
-    Raises:
-        ArgumentTypeError: It has no rows.
-    """
+    """Return the number of rows of the first component that `from_arrays` is given."""
     first = next(iter(components.values())) if isinstance(components, Mapping) else components
     number = n_rows(first)
     if number is None:
@@ -261,11 +241,7 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
 
 
 def check_given_batch(batch: Any) -> None:
-    """Check that a dataset can be made of a batch.
-
-    Raises:
-        ArgumentTypeError: It is no batch, or it has components beside those of its class.
-    """
+    """Check that a dataset can be made of a batch."""
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
     if added := [name for name in batch.components if name not in type(batch).components]:
@@ -276,11 +252,7 @@ def check_given_batch(batch: Any) -> None:
 
 
 def check_batch_class(batch_class: Any) -> None:
-    """Refuse what is no batch class.
-
-    Raises:
-        ArgumentTypeError: It is none.
-    """
+    """Refuse what is no batch class."""
     if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
@@ -288,11 +260,7 @@ def check_batch_class(batch_class: Any) -> None:
 
 
 def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, Any]) -> None:
-    """Refuse attributes of a dataset that are meant otherwise.
-
-    Raises:
-        ArgumentTypeError: One is a component, or a misspelt argument, or its name is taken.
-    """
+    """Refuse attributes of a dataset that are meant otherwise."""
     for name in given:
         if name in (batch_class.components or ("data",)):
             raise ArgumentTypeError(

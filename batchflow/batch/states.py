@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TIES", "restore", "shallow_copy", "without_ties"]
-
 # The attributes that tie a batch to the process that it is in.
 TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
 

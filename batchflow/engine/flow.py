@@ -20,8 +20,6 @@ from batchflow.plan import BoundRegrouping, Merge, Rebatch
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
 
-__all__ = ["ReadyGraph", "start"]
-
 
 def start(graph: RunGraph, loop: Any) -> ReadyGraph:
     """Make variables and static models, in the thread that asks for the first batch."""

@@ -34,8 +34,6 @@ from batchflow.index.order import drawn_seed
 from batchflow.plan import BoundRegrouping
 from batchflow.plan.several import joined_in
 
-__all__ = ["RunGraph"]
-
 _SOURCE = 0  # the path of source batches; regroupings count from there
 
 
@@ -80,8 +78,7 @@ class RunGraph:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            spec = self._source.shard_spec
-            self.schedule = options.schedule(len(self._source), self._shuffle, spec)
+            self.schedule = options.schedule(self._source, self._shuffle)
         shard = shard_word(self._source)
         self.rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length

@@ -24,8 +24,6 @@ from typing import Any
 
 from batchflow.errors import BatchflowError, add_note_once
 
-__all__ = ["culprit", "describe_exit", "error_line", "sendable"]
-
 Dumps = Callable[[Any], bytes]
 
 MAX_DEPTH = 8

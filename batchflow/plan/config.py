@@ -14,8 +14,6 @@ from batchflow.errors import (
 from batchflow.old_words import old_word
 from batchflow.plan.values import same_value
 
-__all__ = ["Config"]
-
 
 class Config(Mapping[str, Any]):
     """Nested settings. `/` goes down a level: `config["model/units"]`.

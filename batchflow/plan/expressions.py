@@ -19,8 +19,6 @@ from batchflow.errors import ArgumentTypeError
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["Expression", "Operation", "call", "expressions_in", "freeze", "resolved", "shown"]
-
 _Str = str  # within the class, `str` is a method
 _Binary = Callable[["Expression", Any], "Operation"]
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from batchflow.plan.builtin import Builtin
     from batchflow.plan.steps import Step
 
-__all__ = ["refuse_bare_functions", "refuse_older_calls"]
-
 
 def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save_to: Any) -> None:
     """Refuse a call that meant something else in an older batchflow.
@@ -27,9 +25,6 @@ def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save
         action: Its action.
         builtin: What kind of step it is, or None.
         save_to: Where its value is stored, or None.
-
-    Raises:
-        ArgumentTypeError: It did.
     """
     if save_to is not None and not action.has_parameter("mode"):
         _refuse_mode_beside(save_to, step)
@@ -85,9 +80,6 @@ def refuse_bare_functions(value: Any, said: str) -> None:
     Args:
         value: The value; lists, tuples and dictionaries are looked into.
         said: Where it was written, for the error.
-
-    Raises:
-        ArgumentTypeError: There is one.
     """
     if isinstance(value, (F, L)):
         letter = type(value).__name__

@@ -21,8 +21,6 @@ from batchflow.engine.regrouping.count import Counted, EpochSize, keeps_items
 from batchflow.errors import ArgumentValueError
 from batchflow.plan import BoundRegrouping, Merge
 
-__all__ = ["Start", "has_ended", "refuse_ended"]
-
 
 class Start(NamedTuple):
     """Where the streams of a pipeline begin.

@@ -36,25 +36,6 @@ from batchflow.executors.serialization.reductions import (
 )
 from batchflow.extras import imported
 
-__all__ = [
-    "INLINE",
-    "WHILE_UNPACKED",
-    "Classes",
-    "Opened",
-    "PackedCall",
-    "Stubs",
-    "dumps_call",
-    "dumps_whole",
-    "needs_cloudpickle",
-    "pack",
-    "packed_apart",
-    "packed_error",
-    "packed_for_worker",
-    "packed_whole",
-    "unpacked_call",
-    "unpacked_item",
-]
-
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
 # The note of an error which the unpacking of a function in a worker has raised.
@@ -69,12 +50,18 @@ Stubs = Callable[[Any], tuple[Any, ...] | None]
 class Classes:
     """The classes that both sides of a job have: they travel as a number.
 
+    Args:
+        function: The function of the job, which may have a method `reduced`.
+
     Attributes:
         tokens: Their numbers.
+        reduced: Reduces what the function wants to have its own way in items and results, as
+            `reducer_override` of a pickler does; None: nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Any = None) -> None:
         self.tokens: dict[type, Token] = {}
+        self.reduced: Stubs | None = getattr(function, "reduced", None)
 
     def add(self, cls: type, token: Token | None = None) -> None:
         """Add a class, under its number if it has one."""
@@ -121,7 +108,7 @@ def pack(function: Callable[[Any], Any], stubs: Stubs | None = None) -> PackedCa
         ArgumentTypeError: Something in it cannot be packed; the message says what.
     """
     needs_cloudpickle()
-    classes = Classes()
+    classes = Classes(function)
     try:
         payload, buffers = _dumps_with_classes(function, classes, stubs)
     except Exception as error:
@@ -145,7 +132,7 @@ def unpacked_call(
     except BaseException as error:
         error.add_note(WHILE_UNPACKED)
         raise
-    classes = Classes()
+    classes = Classes(function)
     for cls, token in tokens.items():
         classes.add(cls, token)
     return function, classes
@@ -283,7 +270,7 @@ def _dumps(
 ) -> bytes:
     file = io.BytesIO()
     out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
-    _pickler()(file, classes.tokens, out_of_band, **options).dump(value)
+    _pickler()(file, classes, out_of_band, **options).dump(value)
     return file.getvalue()
 
 
@@ -295,11 +282,7 @@ def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuff
 
 
 def needs_cloudpickle() -> None:
-    """Import the package that packs functions.
-
-    Raises:
-        MissingPackageError: It is not installed.
-    """
+    """Import the package that packs functions."""
     imported("cloudpickle", "work in processes")
 
 
@@ -325,7 +308,7 @@ class _Reductions(_Pickler):
 
     Args:
         file: Where to write.
-        known: The numbers of classes that the other side has.
+        known: The classes that the other side has.
         buffer_callback: As for a pickler.
         meets: Called with classes that are packed by value, on the way to a worker.
         stubs: What travels in the place of some values.
@@ -335,7 +318,7 @@ class _Reductions(_Pickler):
     def __init__(
         self,
         file: Any,
-        known: dict[type, Token],
+        known: Classes,
         buffer_callback: Any,
         *,
         meets: Callable[[type], None] | None = None,
@@ -343,14 +326,16 @@ class _Reductions(_Pickler):
         least_mapped: int = 0,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._known = known
+        self._known = known.tokens
         self._meets = meets
-        self._stubs = stubs
+        self._reduced, self._stubs = known.reduced, stubs
         self._least_mapped = least_mapped
 
     def reducer_override(self, value: Any, /) -> Any:
         if self._stubs is not None and (stub := self._stubs(value)) is not None:
             return stub
+        if self._reduced is not None and (reduced := self._reduced(value)) is not None:
+            return reduced
         is_small = isinstance(value, np.ndarray) and value.nbytes < self._least_mapped
         if self._meets is not None and not is_small:
             by_file = reduced_to_file(value)
