@@ -93,11 +93,10 @@ class SerializedBatch(NamedTuple):
     slots: dict[str, Any]
     tied: tuple[str, ...]
 
-    shown = "batch"  # in messages
-
-    def named_parts(self) -> list[tuple[str, Any]]:
-        """Return its parts, by what reaches them in the batch."""
-        return [(f".{name}", part) for name, part in {**self.state, **self.slots}.items()]
+    def named_parts(self) -> tuple[str, list[tuple[str, Any]]]:
+        """Return what it is called if it cannot be packed, and its parts, by what reaches them."""
+        held = {**self.state, **self.slots}
+        return "batch", [(f".{name}", part) for name, part in held.items()]
 
 
 def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
