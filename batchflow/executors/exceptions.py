@@ -235,7 +235,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a value, each with the text behind its name that reaches it."""
     parts: Iterator[tuple[str, Any]]
     if hasattr(type(value), "named_parts"):
-        parts = iter(value.named_parts())
+        parts = iter(value.named_parts()[1])
     elif isinstance(value, dict):
         parts = ((f"[{key!r}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):

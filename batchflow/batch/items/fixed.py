@@ -44,17 +44,18 @@ def _plain(value: Any) -> Any:
 
 def _shown(place: Any) -> str:
     """Return the text of a place: a name, or a place and a key in it."""
-    keys = []
+    keys: list[str] = []
     while isinstance(place, tuple):
         place, key = place
         keys.append(f"[{key!r:.40}]" if key is not ... else "[...]")
-    return place + "".join(reversed(keys))
+    return f"{place}{''.join(reversed(keys))}"
 
 
 class FixedList(list[Any]):
     """A list that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refused
     append = clear = extend = insert = pop = remove = reverse = sort = _refused
@@ -67,6 +68,7 @@ class _FixedDeque(deque[Any]):
     """A deque that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refused
     append = appendleft = clear = extend = extendleft = insert = _refused
@@ -80,6 +82,7 @@ class _FixedDict(dict[Any, Any]):
     """A dict that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __ior__ = _refused
     clear = pop = popitem = setdefault = update = _refused
@@ -92,6 +95,7 @@ class _FixedOrderedDict(OrderedDict[Any, Any]):
     """An ordered dict that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __ior__ = _refused
     clear = move_to_end = pop = popitem = setdefault = update = _refused
@@ -104,6 +108,7 @@ class _FixedCounter(Counter[Any]):
     """A counter that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __iadd__ = __isub__ = __ior__ = __iand__ = _refused
     clear = pop = popitem = setdefault = subtract = update = _refused
@@ -116,6 +121,7 @@ class _FixedDefaultDict(defaultdict[Any, Any]):
     """A dict with defaults that cannot be changed: a default is returned, and not kept."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __setitem__ = __delitem__ = __ior__ = _refused
     clear = pop = popitem = setdefault = update = _refused
@@ -133,6 +139,7 @@ class _FixedSet(set[Any]):
     """A set that cannot be changed."""
 
     __slots__ = ("place",)
+    place: Any
     copy = __copy__ = _plain
     __iand__ = __ior__ = __isub__ = __ixor__ = _refused
     add = clear = discard = pop = remove = update = _refused

@@ -131,9 +131,9 @@ class _Task(NamedTuple):
     is_watched: bool  # whether draws from global random generators are reported
     numpy_errors: Any  # the setting of `np.errstate`
 
-    def named_parts(self) -> list[tuple[str, Any]]:
-        """Return what may not be packed, by what reaches it: the function."""
-        return [("", self.function)]
+    def named_parts(self) -> tuple[str, list[tuple[str, Any]]]:
+        """Return what it is called if it cannot be packed, and the part that may be the reason."""
+        return "the call", [("", self.function)]
 
 
 class _Answer(NamedTuple):

@@ -193,7 +193,8 @@ def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
 
 
 def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> ArgumentTypeError:
-    name = getattr(type(value), "shown", name)
+    if hasattr(type(value), "named_parts"):
+        name = value.named_parts()[0]
     where = culprit(value, functools.partial(dumps_whole, classes=classes), name, error)
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
@@ -361,7 +362,7 @@ class _Reductions(_Pickler):
             if reduced[0].__name__ == "_make_skeleton_class":  # not an enum
                 reduced = (*reduced[:5], functools.partial(_set_class, reduced[5]))
                 if "__slots__" in vars(cls):  # or its objects would have a dictionary there
-                    reduced[1][3]["__slots__"] = cls.__slots__
+                    reduced[1][3]["__slots__"] = vars(cls)["__slots__"]
         if self._stubs is None:
             return reduced
         # A worker keeps one class for each id that cloudpickle gives. Items of the same class come

@@ -192,11 +192,15 @@ def _is_importable(value: Any) -> bool:
         return False
 
 
-_DISPATCH = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
+def _lru_cache(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _new_dispatch() -> Any:
-    return functools.singledispatch(_new_dispatch)
+    return functools.singledispatch(_lru_cache)  # which its own function replaces
+
+
+_DISPATCH = _new_dispatch().__code__
 
 
 def _fill_dispatch(function: Any, state: tuple[list[tuple[type, Any]], Any]) -> None:
@@ -204,7 +208,3 @@ def _fill_dispatch(function: Any, state: tuple[list[tuple[type, Any]], Any]) -> 
     for cls, own in functions:
         function.register(cls, own)
     functools.update_wrapper(function, wrapped)
-
-
-def _lru_cache(function: Any, parameters: dict[str, Any]) -> Any:
-    return functools.lru_cache(**parameters)(function)
