@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.plan.declared import DeclaredModel
@@ -95,7 +95,7 @@ class BoundChance(Record):
         return tuple([leaf for step in self.steps for leaf in step.leaves])
 
 
-class BoundRegrouping(NamedTuple):
+class BoundRegrouping(Record):
     """A step that makes other batches out of a stream of them.
 
     Attributes:
