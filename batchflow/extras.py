@@ -12,13 +12,16 @@ _EXTRAS = {
     "cloudpickle": "processes",
     "dask": "dask",
     "distributed": "dask",
+    "h5py": "hdf5",
     "jax": "jax",
     "keras": "tensorflow",
+    "pyarrow": "parquet",
     "ray": "ray",
     "tensorboard": "tensorflow",
     "tensorflow": "tensorflow",
     "tf_keras": "legacy",
     "torch": "torch",
+    "zarr": "zarr",
 }
 _BACKENDS = ("tensorflow", "jax", "torch")
 

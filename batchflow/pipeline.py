@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -127,7 +126,7 @@ class Pipeline(Chain[BatchT_co]):
         if lazy:
             return self.run_later(batch_size, **options)
         with self.gen_batch(batch_size, **options) as batches:
-            deque(batches, maxlen=0)  # keeps no batch, not even the last
+            batches._exhaust()
         return self
 
     @shows_options()
@@ -282,7 +281,8 @@ class Pipeline(Chain[BatchT_co]):
         """Take a few items through the steps before a long run, and report what each step does.
 
         What it changes in the batch, whether it can travel to worker processes, whether it draws
-        from global random generators, and models that are trained outside of an ordered step.
+        from global random generators (not from those that a layer or an object has for itself),
+        and models that are trained outside of an ordered step.
 
         Variables and models stay as they are: steps work on copies of them. A step with a model
         that has no sure copy (a Keras model, a session, functions) is not run, but for

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import is_table
+from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
-    column_names,
     n_rows,
     own,
     take_rows,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
+_BLOCK = 1024  # so many rows of a source are read at once, where one component of all is asked for
 # What a dataset sets in itself,
 _OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
 # and what is told to a run.
@@ -112,6 +112,11 @@ class Preloaded(BatchData):
             for name, column in self._columns.items()
         }
 
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return the rows of all items of an index from one container; None if there is none."""
+        where = slice(0, len(index)) if rows is None else rows
+        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+
 
 class Given(BatchData):
     """A source of the user's: what it reads is checked, and becomes components.
@@ -151,17 +156,17 @@ class Given(BatchData):
             Exception: What reading raises, with a note that names the positions.
         """
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
-        shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
+            shown = self._shown(rows)
             raise RuntimeError(f"while {shown}, it raised StopIteration") from error
         except Exception as error:
-            error.add_note(f"while {shown}")
+            error.add_note(f"while {self._shown(rows)}")
             raise
-        if not isinstance(read, Mapping):
+        if type(read) is not dict and not isinstance(read, Mapping):
             raise ArgumentTypeError(
-                f"{shown}: it must return a mapping from components to rows, got "
+                f"{self._shown(rows)}: it must return a mapping from components to rows, got "
                 f"{type(read).__name__} {read!r:.60}"
             )
         known = tuple(self._class.components) or ("data",)
@@ -169,19 +174,37 @@ class Given(BatchData):
         for name, value in read.items():
             if name not in known:
                 raise ArgumentTypeError(
-                    f"{shown}: a {self._class.__name__} has no component {name!r}."
+                    f"{self._shown(rows)}: a {self._class.__name__} has no component {name!r}."
                     f"{did_you_mean(name, known)}"
                 )
-            if n_rows(value) != len(index):
+            if (number := n_rows(value)) != len(index):
                 raise ArgumentValueError(
-                    f"{shown}: expected {len(index)} rows of {name!r}, got {n_rows(value)}"
+                    f"{self._shown(rows)}: expected {len(index)} rows of {name!r}, got {number}"
                 )
             value = by_label(value, index, f"{self._class.__name__}.{name}")
             attribute = name if self._class.components else "_data"
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns
 
+    def _shown(self, rows: Positions) -> str:
+        """Return what happened, for messages: which source was read, and where."""
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return what is read of all items of an index under one name; None if there is none."""
+        found: list[Any] = []
+        for start in range(0, len(index), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(index)))
+            read = self.copy_rows(rows_at(rows, part), index._take(part))
+            if read.get(name) is None:
+                return None
+            found.extend(read[name])
+        return found
+
     def _converted(self, value: Any, shown: str) -> Any:
+        if type(value) is np.ndarray and value.flags.owndata and value.flags.writeable:
+            return value
         if issubclass(self._class, ArrayBatch):
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):

@@ -52,7 +52,6 @@ class RunOptions(Value):
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
-        inherits_epochs: Whether a pipeline inside of another has as many epochs as that.
     """
 
     batch_size: int
@@ -67,7 +66,6 @@ class RunOptions(Value):
     bar: Any = False
     seed: int | None = None
     draws_seed: bool = False
-    inherits_epochs: bool = False
 
     @classmethod
     def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
@@ -86,7 +84,7 @@ class RunOptions(Value):
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {*cls._fields} - {"draws_seed", "inherits_epochs"}
+        known = {*cls._fields} - {"draws_seed"}
         for name in given:
             if name not in known:
                 hint = old_word(name, "run") or did_you_mean(name, {*known, *_OLD_NAMES})
@@ -147,12 +145,11 @@ class RunOptions(Value):
             "seed": outer.seed,
             "shuffle": shuffle,
         }
-        inherits_epochs = not {"n_epochs", "n_iters"} & set(given)
-        if inherits_epochs:
+        if not {"n_epochs", "n_iters"} & set(given):
             inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         seed = derived_seed(options.seed or 0, number)
-        return options._replace(seed=seed, inherits_epochs=inherits_epochs)
+        return options._replace(seed=seed)
 
     @property
     def is_endless(self) -> bool:

@@ -234,7 +234,9 @@ def _problem(value: Any, dumps: Dumps) -> Exception | None:
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a value, each with the text behind its name that reaches it."""
     parts: Iterator[tuple[str, Any]]
-    if isinstance(value, dict):
+    if hasattr(type(value), "named_parts"):
+        parts = iter(value.named_parts())
+    elif isinstance(value, dict):
         parts = ((f"[{key!r}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):
         parts = ((f"[{number}]", part) for number, part in enumerate(value))
@@ -243,7 +245,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         parts = iter([(".func", value.func), (".args", value.args), (".keywords", value.keywords)])
     elif isinstance(value, types.FunctionType):
-        parts = ((f": its variable {name!r}", part) for name, part in _used_by(value))
+        within = vars(value).get("__wrapped__")  # what it was written as says more
+        used = ((f": its variable {name!r}", part) for name, part in _used_by(value))
+        parts = itertools.chain([] if within is None else [("", within)], used)
     else:
         parts = ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
         if isinstance(value, type):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from batchflow.batch.writes import set_attribute, written
+from batchflow.batch.writes import written
 from batchflow.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Operation(Expression):
             super()._store(batch, value)
         owner, place = (resolved(part, batch) for part in self._args)
         if self._symbol == ".":
-            set_attribute(owner, place, value)
+            setattr(owner, place, value)
         elif not isinstance(owner, np.ndarray):
             owner[place] = value
         else:

@@ -62,13 +62,14 @@ def _takes_mode(step: Step) -> bool:
 def _refuse_older_values(step: Step) -> None:
     """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
 
-    And refuse `make_data`, which a model would be given.
+    And refuse `make_data` and `use_lock`, which a model would be given.
     """
-    if "make_data" in step.kwargs:
-        raise ArgumentTypeError(
-            f"{step}, chained at {step.where}: make_data would be an argument of the model."
-            f"{old_word('make_data', 'step')}"
-        )
+    for word in ("make_data", "use_lock"):
+        if word in step.kwargs:
+            raise ArgumentTypeError(
+                f"{step}, chained at {step.where}: {word} would be an argument of the model."
+                f"{old_word(word, 'step')}"
+            )
     said = f"{step}, chained at {step.where}"
     refuse_bare_functions([*step.args[1:], *step.kwargs.values()], said)
 

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.components import declare_added
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
@@ -139,6 +140,8 @@ def _shared_object(name: str, place: int) -> Any:
 def _set_attributes(batch: Batch, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     held, slots = state
     batch.__dict__.update(held)
+    if "components" in held:
+        declare_added(type(batch), held["components"])
     for name, value in slots.items():
         setattr(batch, name, value)
 
@@ -201,11 +204,17 @@ def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
     """Raise an error that names the step or the source which cannot travel, if one cannot."""
     for prefix in _with_joined(prefixes):
         if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
-            raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
+            raise ArgumentTypeError(
+                f"the dataset cannot travel to worker processes: {problem}. Give it what can be "
+                "sent, such as a path that is opened where it is read, or run in threads"
+            )
         for leaf in _leaves_of([prefix]):
             step = f"{leaf.step}, chained at {leaf.step.where},"
             if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
-                raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
+                raise ArgumentTypeError(
+                    f"{step} cannot travel to worker processes: {problem}. Pass something else, "
+                    "make it inside of the action, or run in threads"
+                )
 
 
 def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, Any]]:

@@ -30,9 +30,9 @@ from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.arrays import has_gaps, merged, reduced_view, spread_again
 from batchflow.executors.serialization.reductions import (
-    reduced_cache,
     reduced_code,
     reduced_to_file,
+    reduced_wrapper,
 )
 from batchflow.extras import imported
 
@@ -193,6 +193,7 @@ def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
 
 
 def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> ArgumentTypeError:
+    name = getattr(type(value), "shown", name)
     where = culprit(value, functools.partial(dumps_whole, classes=classes), name, error)
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
@@ -346,7 +347,7 @@ class _Reductions(_Pickler):
             return self._reduced_class(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
-        return reduced_cache(value) or super().reducer_override(value)
+        return reduced_wrapper(value) or super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
         token = self._known.get(cls)
@@ -359,6 +360,8 @@ class _Reductions(_Pickler):
             self._meets(cls)  # it travels by value
             if reduced[0].__name__ == "_make_skeleton_class":  # not an enum
                 reduced = (*reduced[:5], functools.partial(_set_class, reduced[5]))
+                if "__slots__" in vars(cls):  # or its objects would have a dictionary there
+                    reduced[1][3]["__slots__"] = cls.__slots__
         if self._stubs is None:
             return reduced
         # A worker keeps one class for each id that cloudpickle gives. Items of the same class come
