@@ -7,12 +7,11 @@ from functools import cached_property
 from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.several import Nested, Regrouping, joined_in
 from batchflow.plan.steps import NO_HOOKS, NO_NAMED, Chance, Hooks, Step
-from batchflow.plan.variables import Variable
 from batchflow.records import Record
 
 
