@@ -14,7 +14,7 @@ from batchflow.engine import RunKeywords, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import Split
 from batchflow.old_words import knows_old_options
-from batchflow.plan.variables import parse_variables
+from batchflow.plan.declared import parse_variables
 
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike

@@ -74,10 +74,6 @@ class Prefix(Record):
         bare = {"_steps": (), "_facts": {}, "_read": _no_source, "loop": None}
         return {**self.__dict__, **bare, "schedule": schedule}
 
-    def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
-        """Return the same prefix with another view and other joined pipelines."""
-        return self._replace(view=view, joined=joined)
-
     def readied(
         self,
         steps: Sequence[Sequence[ReadyStep]],

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.several import Nested, Regrouping, joined_in
 from batchflow.plan.steps import NO_HOOKS, NO_NAMED, Chance, Hooks, Step
-from batchflow.plan.variables import Variable
 from batchflow.records import Record
 
 
@@ -95,7 +94,7 @@ class BoundChance(Record):
         return tuple([leaf for step in self.steps for leaf in step.leaves])
 
 
-class BoundRegrouping(NamedTuple):
+class BoundRegrouping(Record):
     """A step that makes other batches out of a stream of them.
 
     Attributes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from batchflow.errors import (
 )
 from batchflow.index.labels import by_label
 from batchflow.plan import several
+from batchflow.records import Record
 
 
 def update(batch: Batch, target: Any, value: Any, /) -> None:
@@ -294,7 +295,7 @@ def load_model(batch: Batch, model: Any, path: Any, *, trust: bool = False) -> N
         )
 
 
-class Builtin(NamedTuple):
+class Builtin(Record):
     """A built-in step.
 
     Attributes:

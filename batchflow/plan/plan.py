@@ -11,11 +11,10 @@ from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.binding import bind_hook, bind_steps
 from batchflow.plan.bound import BoundPlan, BoundStep, variables_in
 from batchflow.plan.config import Config
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.names import Names
 from batchflow.plan.steps import NO_HOOKS, Chance, HookName, Hooks, Step, Where
 from batchflow.plan.values import Value
-from batchflow.plan.variables import Variable
 
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 

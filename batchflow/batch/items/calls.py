@@ -16,6 +16,7 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.records import Record
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
@@ -48,8 +49,7 @@ class Failed:
         return error
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Target:
+class Target(Record):
     """Where calls run. Nonsense is refused."""
 
     kind: str = "threads"  # or "processes", "async", "for"; or an older name of one

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, inf
-from typing import NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd, Schedule
 from batchflow.errors import ActionResultError
 from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import discard_batch, filter_items
+from batchflow.records import Record
 
 
-class EpochSize(NamedTuple):
+class EpochSize(Record):
     """The size of an epoch somewhere in a chain, if no step leaves out or adds something.
 
     Attributes:
@@ -106,7 +106,7 @@ def none_is_missing(
     return map(checked, stream)
 
 
-class Counted(NamedTuple):
+class Counted(Record):
     """The facts from which the number of batches follows.
 
     Attributes:
@@ -171,10 +171,10 @@ class Counted(NamedTuple):
 
     def _regrouped(self, step: BoundRegrouping, size: EpochSize) -> EpochSize:
         what, others = step.what, [other.epoch_sizes()[-1] for other in self.others[id(step)]]
-        batches, items, largest, is_known = size
+        batches, items, largest = size.batches, size.items, size.largest
         if isinstance(what, Rebatch):
             made, left = self._rebatched(what, items)
-            return EpochSize(made, left, what.size, is_known)
+            return EpochSize(made, left, what.size, size.is_known)
         if isinstance(what, Merge):  # the others' batches may be of different sizes in each epoch
             more = sum(other.largest for other in others)
             return EpochSize(batches, items + batches * more, largest + more, False)
@@ -182,7 +182,7 @@ class Counted(NamedTuple):
             batches + sum(other.batches for other in others),
             items + sum(other.items for other in others),
             max(largest, *(other.largest for other in others)),
-            is_known and all(other.is_known for other in others),
+            size.is_known and all(other.is_known for other in others),
         )
 
     def _behind(self, step: BoundRegrouping, count: float, sizes_are_known: bool) -> float | None:

@@ -15,14 +15,14 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from batchflow.engine.regrouping.count import Counted, EpochSize, keeps_items
 from batchflow.errors import ArgumentValueError
 from batchflow.plan import BoundRegrouping, Merge
+from batchflow.records import Record
 
 
-class Start(NamedTuple):
+class Start(Record):
     """Where the streams of a pipeline begin.
 
     Attributes:

@@ -197,7 +197,7 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     variables = [name for name, value in view.values.items() if travel_problem(value, name)]
     settings = [name for name, value in view.config.items() if travel_problem(value, name)]
     joined = [(value, _without_what_stays(other)) for value, other in prefix.joined]
-    return prefix.travelling(view.without(variables, settings), joined)
+    return prefix._replace(view=view.without(variables, settings), joined=joined)
 
 
 def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
