@@ -74,11 +74,7 @@ class Preloaded(BatchData):
         self.labels = labels
         self._columns = columns
         self._class_name = class_name
-        # Selecting from an array by an array of positions copies, and nothing more is to be done.
-        self._are_plain = all(
-            isinstance(column, np.ndarray) and not column.dtype.hasobject
-            for column in columns.values()
-        )
+        self._are_plain = all(map(_is_plain, columns.values()))
 
     @classmethod
     def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
@@ -120,13 +116,30 @@ class Preloaded(BatchData):
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:  # noqa: ARG002
         """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
-            if rows.__class__ is slice:
-                return {name: array[rows].copy() for name, array in self._columns.items()}
-            return {name: array[rows] for name, array in self._columns.items()}
+            copies = {}
+            for name, array in self._columns.items():
+                is_slice = rows.__class__ is slice
+                copies[name] = array[rows].copy() if is_slice else array.take(rows, 0)
+            return copies
         return {
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
             for name, column in self._columns.items()
         }
+
+
+def _is_plain(column: Any) -> bool:
+    """Check whether one call of `take` copies rows, and nothing more is to be done.
+
+    For small rows `take` is three times as quick as an index, for large ones as quick. Of an array
+    that does not lie in one piece it would copy all first; those of subclasses have a way of their
+    own.
+    """
+    return (
+        type(column) is np.ndarray
+        and not column.dtype.hasobject
+        and column.flags.c_contiguous
+        and column.flags.aligned
+    )
 
 
 class Given(BatchData):

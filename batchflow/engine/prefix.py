@@ -62,7 +62,7 @@ class Prefix:
     view: PipelineView | None = None
     loop: Any = None
     _steps: Sequence[Sequence[ReadyStep]] = ()
-    _facts: Mapping[str, Any] = field(default_factory=dict)
+    _facts: dict[str, Any] = field(default_factory=dict)  # what batches begin with
     _read: Callable[..., Batch] = field(default_factory=lambda: _no_source)
 
     def __getstate__(self) -> Mapping[str, Any]:
@@ -89,8 +89,10 @@ class Prefix:
         """Return the same prefix with what it needs to work: see its attributes."""
         ready = self.travelling(view, joined)
         ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
-        facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
-        ready._facts = facts if loop is None else {**facts, "_loop": loop}
+        ready._facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
+        ready._facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
+        if loop is not None:
+            ready._facts["_loop"] = loop
         if self.source is not None:
             ready._read = self.source._make_batch
         return ready
@@ -113,9 +115,10 @@ class Prefix:
     def make(self, ticket: Ticket) -> Batch:
         """Make a source batch, before its first step."""
         number, epoch, positions = ticket
-        facts = {"number": number, "epoch": epoch, **self._facts}
-        if self._closes(number):
-            facts["_closes"] = True
+        facts = self._facts.copy()
+        facts["number"], facts["epoch"] = number, epoch
+        if self.marks_epochs:
+            facts["_closes"] = self._closes(number)
         try:
             return self._read(positions, facts)
         except (SkipBatch, StopPipeline):
@@ -157,7 +160,7 @@ class Prefix:
                 "they do not tell which items to join; join before the merge"
             )
         source = self.given_source
-        facts = {"number": batch.number, "epoch": batch.epoch, **self._facts}
+        facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
         facts["_n_batches"] = batch._n_batches
         return source._make_batch(source._positions_of(batch.index), facts)
 
