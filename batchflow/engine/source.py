@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["EpochEnd", "Schedule", "Source", "is_source", "without_epochs"]
 
 
+# Of how many items the order is read at once, if batches are smaller.
+_TOGETHER = 1024
+
+
 class EpochEnd:
     """Stands in a stream for the last batch of an epoch, where that was skipped.
 
@@ -128,14 +132,17 @@ class Schedule(NamedTuple):
             numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
+        together = max(_TOGETHER // size, 1) * size
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
         while end is None or number < end:
             epoch, first = divmod(number, per_epoch)
             part = self.order.epoch(epoch).part
             last = per_epoch if end is None else min(per_epoch, first + end - number)
-            for start in range(first * size, last * size, size):
-                yield number, epoch, part(start, min(start + size, n_items))
-                number += 1
+            for start in range(first * size, last * size, together):
+                stop = min(start + together, last * size, n_items)
+                for positions in _cut(part(start, stop), size):
+                    yield number, epoch, positions
+                    number += 1
 
     def ends_epoch(self, number: int) -> bool:
         """Check whether a batch is the last of its epoch."""
@@ -158,3 +165,13 @@ class Schedule(NamedTuple):
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
         return number, epoch, self.order.epoch(epoch).part(start, start + self.size_of(number))
+
+
+def _cut(positions: Positions, size: int) -> list[Positions]:
+    """Cut the positions of batches in a row into those of each; only the last may be shorter."""
+    if isinstance(positions, slice):
+        start, stop = positions.start, positions.stop
+        return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+    whole = len(positions) // size * size
+    rest = [positions[whole:]] if whole < len(positions) else []
+    return [*positions[:whole].reshape(-1, size), *rest]
