@@ -7,7 +7,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ __all__ = [
     "Given",
     "Preloaded",
     "Rows",
+    "batch_maker",
     "check_attributes",
     "check_batch_class",
     "check_given_batch",
@@ -248,6 +249,29 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     if isinstance(positions, slice):
         return slice(rows.start + positions.start, rows.start + positions.stop)
     return positions + rows.start  # type: ignore[no-any-return]
+
+
+def batch_maker(
+    dataset: Any, data: Rows | None, rows: slice | npt.NDArray[np.int64] | None
+) -> Callable[[Positions, dict[str, Any]], Any]:
+    """Return what makes the batches of a dataset, with all at hand that is the same for each.
+
+    Args:
+        dataset: The dataset.
+        data: Its data, if there are some.
+        rows: See `rows_at`.
+    """
+    take, make = dataset.index._taker(), dataset.batch_class._make
+
+    def make_batch(positions: Positions, facts: dict[str, Any]) -> Any:
+        index = take(positions)
+        facts["dataset"] = dataset
+        if data is None:
+            return make(index, None, facts)
+        own = positions if rows is None else rows_at(rows, positions)
+        return make(index, data.copy_rows(own, index), facts)
+
+    return make_batch
 
 
 def check_given_batch(batch: Any) -> None:

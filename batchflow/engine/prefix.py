@@ -94,7 +94,7 @@ class Prefix:
         if loop is not None:
             ready._facts["_loop"] = loop
         if self.source is not None:
-            ready._read = self.source._make_batch
+            ready._read = self.source._maker()
         return ready
 
     @property
@@ -159,10 +159,9 @@ class Prefix:
                 "join: the ids of this batch are those of several sources (see its source_ids), so "
                 "they do not tell which items to join; join before the merge"
             )
-        source = self.given_source
         facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
         facts["_n_batches"] = batch._n_batches
-        return source._make_batch(source._positions_of(batch.index), facts)
+        return self._read(self.given_source._positions_of(batch.index), facts)
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through the steps."""

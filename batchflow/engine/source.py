@@ -7,7 +7,7 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
@@ -76,8 +76,8 @@ class Source(Protocol[BatchT_co]):
             ArgumentValueError: An id is given twice, or none.
         """
 
-    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        """Make the batch of the items at `positions`; `facts` become its attributes."""
+    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        """Return what makes the batch of items at some positions; facts become its attributes."""
 
 
 def is_source(value: Any) -> bool:
