@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from batchflow import legacy, splits
@@ -12,6 +12,7 @@ from batchflow.batch.preloaded import (
     Given,
     Preloaded,
     Rows,
+    batch_maker,
     check_attributes,
     check_batch_class,
     rows_at,
@@ -220,12 +221,10 @@ class BaseDataset(Generic[BatchT_co]):
     # ---- what runs read: see `engine.Source`
 
     def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        held = self.__dict__  # quicker than attributes, where a class has __getattr__
-        index, data = held["index"]._take(positions), held["_data"]
-        rows = positions if held["_rows"] is None else rows_at(held["_rows"], positions)
-        arrays = None if data is None else data.copy_rows(rows, index)
-        facts["dataset"] = self
-        return held["batch_class"]._make(index, arrays, facts)  # type: ignore[no-any-return]
+        return self._maker()(positions, facts)
+
+    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        return batch_maker(self, self._data, self._rows)
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         return self.index._chosen(self.index._positions_of(ids))  # type: ignore[return-value]

@@ -33,7 +33,7 @@ def _no_source(*_: Any) -> NoReturn:
     raise ArgumentValueError("this pipeline has no dataset to read batches from")
 
 
-_NO_FACTS: Mapping[str, Any] = {}
+_NO_FACTS: dict[str, Any] = {}
 
 
 class Prefix(Record):
@@ -65,7 +65,7 @@ class Prefix(Record):
     view: PipelineView | None = None
     loop: Any = None
     _steps: Sequence[Sequence[ReadyStep]] = ()
-    _facts: Mapping[str, Any] = _NO_FACTS
+    _facts: dict[str, Any] = _NO_FACTS
     _read: Callable[..., Batch] = _no_source
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,7 +84,8 @@ class Prefix(Record):
         marks_epochs: bool,
     ) -> Prefix:
         """Return the same prefix with what it needs to work: see its attributes."""
-        facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
+        facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
+        facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
         return self._replace(
             view=view,
             joined=joined,
@@ -92,7 +93,7 @@ class Prefix(Record):
             marks_epochs=marks_epochs,
             _steps=steps,
             _facts=facts if loop is None else {**facts, "_loop": loop},
-            _read=_no_source if self.source is None else self.source._make_batch,
+            _read=_no_source if self.source is None else self.source._maker(),
         )
 
     @property
@@ -113,9 +114,10 @@ class Prefix(Record):
     def make(self, ticket: Ticket) -> Batch:
         """Make a source batch, before its first step."""
         number, epoch, positions = ticket
-        facts = {"number": number, "epoch": epoch, **self._facts}
-        if self._closes(number):
-            facts["_closes"] = True
+        facts = self._facts.copy()
+        facts["number"], facts["epoch"] = number, epoch
+        if self.marks_epochs:
+            facts["_closes"] = self._closes(number)
         try:
             return self._read(positions, facts)
         except (SkipBatch, StopPipeline):
@@ -156,10 +158,9 @@ class Prefix(Record):
                 "join: the ids of this batch are those of several sources (see its source_ids), so "
                 "they do not tell which items to join; join before the merge"
             )
-        source = self.given_source
-        facts = {"number": batch.number, "epoch": batch.epoch, **self._facts}
+        facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
         facts["_n_batches"] = batch._n_batches
-        return source._make_batch(source._positions_of(batch.index), facts)
+        return self._read(self.given_source._positions_of(batch.index), facts)
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through the steps."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from functools import cached_property
 from math import ceil
+from threading import get_ident
 from types import TracebackType
 from typing import Generic, Protocol, Self, cast
 
@@ -149,16 +150,17 @@ class Run(Generic[BatchT_co]):
         return self
 
     def __next__(self, *, tells_ends: bool = False) -> BatchT_co:
-        self._refuse_its_own_actions()
+        if _inside.get() or self._reader == get_ident():
+            self._refuse_its_own_actions()
         with self._turn:
-            self._reader = threading.get_ident()
+            self._reader = get_ident()
             self._has_begun, self._was_iterated = True, False
             try:
                 batch = next(self._stream)
                 if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
-                self._told_end.add(threading.get_ident())
+                self._told_end.add(get_ident())
                 self._finish("ended")
                 raise
             except BaseException:
@@ -256,7 +258,7 @@ class Run(Generic[BatchT_co]):
     def _refuse_used_up(self) -> None:
         # A thread that shares the run with others, and comes when they have read it to its end,
         # finds no batches left; that is no mistake.
-        if self._end == "ended" and threading.get_ident() in self._told_end:
+        if self._end == "ended" and get_ident() in self._told_end:
             raise RunClosedError(
                 "this run has ended: its batches come once. Make another with gen_batch(...), or "
                 "go through several epochs in one run: gen_batch(..., n_epochs=3)"
@@ -266,7 +268,7 @@ class Run(Generic[BatchT_co]):
 
     def _refuse_its_own_actions(self) -> None:
         """Refuse the actions of this run, ordered or not: they would wait for themselves."""
-        if self._token in _inside.get() or self._reader == threading.get_ident():
+        if self._token in _inside.get() or self._reader == get_ident():
             raise BatchflowError(
                 "an action cannot read or close the run that it is part of; to end the run, raise "
                 "StopPipeline"

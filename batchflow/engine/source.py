@@ -7,7 +7,7 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Ticket = tuple[int, int, Positions]
 
 __all__ = ["EpochEnd", "Schedule", "Source", "is_source", "refuse_nothing", "without_epochs"]
+
+
+# Of how many items the order is read at once, if batches are smaller.
+_TOGETHER = 1024
 
 
 class EpochEnd:
@@ -117,8 +121,8 @@ class Source(Protocol[BatchT_co]):
             ArgumentValueError: An id is given twice, or none.
         """
 
-    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        """Make the batch of the items at `positions`; `facts` become its attributes."""
+    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        """Return what makes the batch of items at some positions; facts become its attributes."""
 
 
 def is_source(value: Any) -> bool:
@@ -173,14 +177,17 @@ class Schedule(NamedTuple):
             numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
+        together = max(_TOGETHER // size, 1) * size
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
         while end is None or number < end:
             epoch, first = divmod(number, per_epoch)
             part = self.order.epoch(epoch).part
             last = per_epoch if end is None else min(per_epoch, first + end - number)
-            for start in range(first * size, last * size, size):
-                yield number, epoch, part(start, min(start + size, n_items))
-                number += 1
+            for start in range(first * size, last * size, together):
+                stop = min(start + together, last * size, n_items)
+                for positions in _cut(part(start, stop), size):
+                    yield number, epoch, positions
+                    number += 1
 
     def ends_epoch(self, number: int) -> bool:
         """Check whether a batch is the last of its epoch."""
@@ -203,3 +210,13 @@ class Schedule(NamedTuple):
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
         return number, epoch, self.order.epoch(epoch).part(start, start + self.size_of(number))
+
+
+def _cut(positions: Positions, size: int) -> list[Positions]:
+    """Cut the positions of batches in a row into those of each; only the last may be shorter."""
+    if isinstance(positions, slice):
+        start, stop = positions.start, positions.stop
+        return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+    whole = len(positions) // size * size
+    rest = [positions[whole:]] if whole < len(positions) else []
+    return [*positions[:whole].reshape(-1, size), *rest]

@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
@@ -22,16 +22,9 @@ keeps_batch: ContextVar[list[BaseException] | None] = ContextVar("keeps_batch", 
 ReplayNote = Callable[[Sequence[int]], str]
 
 
-class ReadyStep(NamedTuple):
-    """A step with everything it needs.
-
-    Attributes:
-        take: Takes a batch through it, and gives what the action gives.
-        step: The step as it was chained.
-    """
-
-    take: Callable[[Batch], Any]
-    step: Step | Chance
+# A step with everything it needs: what takes a batch through it, and gives what the action gives;
+# and the step as it was chained.
+ReadyStep = tuple[Callable[[Batch], Any], Step | Chance]
 
 
 def run_steps(

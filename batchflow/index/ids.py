@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -300,20 +300,27 @@ class DatasetIndex:
         return part
 
     def _take(self, positions: slice | npt.NDArray[np.int64]) -> Self:
-        """Return the index of the items at `positions`, unchecked. Runs call it for each batch."""
-        cls = type(self)
-        part = cls.__new__(cls)
-        ids = self._ids
-        if ids.__class__ is range and positions.__class__ is not slice:
-            start = ids.start
-            part._ids = positions + start if start else positions  # type: ignore[assignment,operator]
-        else:
-            part._ids = ids[positions]  # type: ignore[assignment]
-        part._is_given = self._is_given
-        part._lookup = None
-        if self.__dict__:
-            part.__dict__.update(self.__dict__)
-        return part
+        """Return the index of the items at `positions`, unchecked."""
+        return self._taker()(positions)
+
+    def _taker(self) -> Callable[[Positions], Self]:
+        """Return what `_take` does. Runs call it for each batch, so it looks nothing up."""
+        cls, ids, is_given, attributes = type(self), self._ids, self._is_given, self.__dict__
+        new, first = cls.__new__, ids.start if isinstance(ids, range) else None
+
+        def take(positions: Any) -> Any:
+            part = new(cls)
+            if first is None or positions.__class__ is slice:
+                part._ids = ids[positions]
+            else:
+                part._ids = positions + first if first else positions
+            part._is_given = is_given
+            part._lookup = None
+            if attributes:
+                part.__dict__.update(attributes)
+            return part
+
+        return take
 
     @staticmethod
     def _of_parts(parts: Sequence[DatasetIndex], ids: npt.NDArray[Any]) -> DatasetIndex:

@@ -176,7 +176,7 @@ class _Groups:
             told.append(work())
             return batch
 
-        ready = ReadyStep(step, grouped.bound.step)
+        ready = step, grouped.bound.step
         holding(self.locks, run_steps, batch, [ready], self.replay_note)
         return told[0]
 

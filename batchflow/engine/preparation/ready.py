@@ -121,10 +121,10 @@ class ReadySteps:
         if isinstance(bound, BoundChance):
             steps = [self._ready(step) for step in bound.steps]
             take = with_chance(steps, bound.step.probability, self._replay_note)
-            return ReadyStep(take, bound.step)
+            return take, bound.step
         function = awaited(bound.function, self._loop) if is_awaited(bound) else bound.function
         args = tuple(map(self._with_joined, bound.args))
-        return ReadyStep(make_step(bound, function, args, self._model_for(bound)), bound.step)
+        return make_step(bound, function, args, self._model_for(bound)), bound.step
 
     def _with_joined(self, value: Any) -> Any:
         """Put what makes the batches of this run into the place of a joined pipeline."""
