@@ -23,7 +23,9 @@ __all__ = ["TensorFlowStep"]
 N_SIGNATURES = 256  # of batches; they share two graphs
 N_BYTES = 2**14  # of an array; below, it does not matter how often it is copied
 _ALIGNMENT = 64
-_SHARED = frozenset(map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")))
+_SHARED = frozenset(
+    map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"))
+)
 
 
 class TensorFlowStep(Step):
