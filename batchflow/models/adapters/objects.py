@@ -57,6 +57,13 @@ class ObjectAdapter(Adapter):
         outputs = self._call_model(args, kwargs)
         return outputs if fetches is None else self.choose(outputs, fetches, "predict")
 
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Call `test_on_batch`, `evaluate` or `score`: the first that the object has."""
+        for name in ("test_on_batch", "evaluate", "score"):
+            if callable(test := getattr(self.model, name, None)):
+                return self._call(test, args, kwargs, fetches)
+        return super().evaluate(args, kwargs, fetches)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Call `save`, or write a pickle."""
         if callable(method := getattr(self.model, "save", None)):
