@@ -34,6 +34,11 @@ class Adapter(ABC):
         self.model = model
 
     @property
+    def kind(self) -> str:
+        """What the model is, in messages."""
+        return type(self.model).__name__
+
+    @property
     def title(self) -> str:
         """The name of the model in messages."""
         return f"an object of the class {type(self.model).__name__}"

@@ -33,6 +33,7 @@ _guard = threading.Lock()
 class KerasAdapter(Adapter):
     """A `keras.Model`, on any of Keras's backends."""
 
+    kind = "Keras model"
     needs_order = True
     trains_several = True
 

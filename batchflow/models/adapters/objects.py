@@ -14,7 +14,9 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.files import checked_path, replacing
 from batchflow.models.adapters.base import Adapter, Fetches, signature_of
 
-__all__ = ["ObjectAdapter"]
+__all__ = ["TESTS", "ObjectAdapter"]
+
+TESTS = ("test_on_batch", "evaluate", "score")  # the methods that test a model on one batch
 
 _ZIP_MAGIC = b"PK"
 
@@ -59,7 +61,7 @@ class ObjectAdapter(Adapter):
 
     def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Call `test_on_batch`, `evaluate` or `score`: the first that the object has."""
-        for name in ("test_on_batch", "evaluate", "score"):
+        for name in TESTS:
             if callable(test := getattr(self.model, name, None)):
                 return self._call(test, args, kwargs, fetches)
         return super().evaluate(args, kwargs, fetches)
@@ -126,8 +128,8 @@ def _load_pickle(file: str, trust: bool) -> Any:
     with open(file, "rb") as stream:
         if stream.read(2) == _ZIP_MAGIC:
             raise ArgumentValueError(
-                f"{file} holds the state of a Keras model, and no model that could take it was "
-                "given: load it into a model, or give a builder"
+                f"{file} holds the state of a Keras or torch model, and no model that could take "
+                "it was given: load it into a model, or give a builder"
             )
         if not trust:
             raise ArgumentValueError(

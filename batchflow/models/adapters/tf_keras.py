@@ -25,6 +25,7 @@ _WHOLE = (".keras", ".h5", ".hdf5")
 class TfKerasAdapter(Adapter):
     """A `tf_keras.Model`."""
 
+    kind = "tf_keras model"
     needs_order = True
 
     def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
