@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from batchflow.errors import (
@@ -27,7 +26,14 @@ from batchflow.models.torch_model.parts import (
     named_metrics,
     title_of,
 )
-from batchflow.models.torch_model.tensors import Place, described, map_nested, to_arrays, to_tensors
+from batchflow.models.torch_model.tensors import (
+    Place,
+    described,
+    first_parameter,
+    map_nested,
+    to_arrays,
+    to_tensors,
+)
 from batchflow.models.torch_model.turns import RandomState, asked, trained
 
 __all__ = ["TorchModel"]
@@ -86,15 +92,22 @@ class TorchModel:
                 part.to(Place.of(module).device)
         optimizers = made_optimizers(optimizer, module, self._parameters())
         self.optimizer = optimizers if len(optimizers) > 1 else next(iter(optimizers), None)
-        self._random = RandomState(self._devices())
+        self._find()
         self._unread = Unread()
 
     def _parameters(self) -> list[Any]:
         of_loss = getattr(self.loss, "parameters", None)
         return [*self.module.parameters(), *(of_loss() if callable(of_loss) else ())]
 
-    def _devices(self) -> set[Any]:
-        return {tensor.device for tensor in (*self._parameters(), *self.module.buffers())}
+    def _find(self, random: Mapping[str, Any] | None = None) -> None:
+        """Find out where the module computes, and take on the random states of these devices."""
+        tensors = (*self._parameters(), *self.module.buffers())
+        self._random = RandomState({tensor.device for tensor in tensors}, random)
+        self._first = first_parameter(self.module)
+        self._drawn_at = self._place()
+
+    def _place(self) -> Place:
+        return Place.at(*self._first)
 
     @property
     def optimizers(self) -> tuple[Any, ...]:
@@ -138,14 +151,16 @@ class TorchModel:
                 "TorchModel(module, optimizer, loss) all three"
             )
         names = self._names(fetches, return_dict)
-        place = Place.of(self.module)
-        if not self._random.knows(place.device):
-            self._random = RandomState(self._devices())  # the module was moved
-        with self._noted("trained", x, y), trained(self.module, self._random):
-            outputs, targets = self._outputs(x, place), self._targets(place, y, *more)
-            loss = self._checked(self.loss(outputs, *targets, **to_tensors(options, place)))
-            self.update(loss)
-            logs = self._logs(names, loss, outputs, targets[:1])
+        if self._place() != self._drawn_at:
+            self._find(self._random.states)  # the module was moved
+        try:
+            with trained(self.module, self._random):
+                outputs, targets, loss = self._forward(x, y, more, options)
+                self.update(loss)
+                logs = self._logs(names, loss, outputs, targets)
+        except Exception as error:
+            self._note(error, "trained", x, y)
+            raise
         return self._chosen(logs, fetches, return_dict)
 
     def update(self, loss: Any) -> None:
@@ -171,13 +186,14 @@ class TorchModel:
         Raises:
             UnknownNameError: (a `KeyError`) There is no value of that name.
         """
-        names, loss = self._names(fetches, everything=True), None
-        place = Place.of(self.module)
-        with self._noted("evaluated", x, y), asked(self.module):
-            outputs, targets = self._outputs(x, place), self._targets(place, y, *more)
-            if "loss" in names:
-                loss = self._checked(self.loss(outputs, *targets, **to_tensors(options, place)))
-            logs = self._logs(names, loss, outputs, targets[:1])
+        names = self._names(fetches, everything=True)
+        try:
+            with asked(self.module):
+                outputs, targets, loss = self._forward(x, y, more, options)
+                logs = self._logs(names, loss, outputs, targets)
+        except Exception as error:
+            self._note(error, "evaluated", x, y)
+            raise
         return self._chosen(logs, fetches, everything=True)
 
     def predict(self, *inputs: Any, **named: Any) -> Any:
@@ -188,9 +204,12 @@ class TorchModel:
             named: More arguments of the module.
         """
         given: Any = inputs[0] if len(inputs) == 1 and not named else inputs
-        with self._noted("asked", given, named or None), asked(self.module):
-            outputs = self._outputs(given, Place.of(self.module), **named)
-        return to_arrays(outputs)
+        try:
+            with asked(self.module):
+                return to_arrays(self._outputs(given, Place.of(self.module), **named))
+        except Exception as error:
+            self._note(error, "asked", given, named or None)
+            raise
 
     # ---- state
 
@@ -208,7 +227,7 @@ class TorchModel:
             for group in optimizer.param_groups:
                 group["params"] = [made.get(id(one), one) for one in group["params"]]
             optimizer.load_state_dict(state)  # which moves it to where the parameters are
-        self._random = RandomState(self._devices(), self._random.states)
+        self._find(self._random.states)
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -250,7 +269,7 @@ class TorchModel:
             raise ArgumentValueError(f"{where}: {name} does not fit: {error}") from error
         for name in parts.keys() - others.keys():
             parts[name].load_state_dict(state["parts"][name])
-        self._random = RandomState(self._devices(), state["random"])
+        self._find(state["random"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the state to a file: see `batchflow.models.torch_model.state`."""
@@ -275,9 +294,16 @@ class TorchModel:
             return self.module(*inputs, **named)
         return self.module(inputs, **named)
 
-    def _targets(self, place: Place, y: Any, *more: Any) -> list[Any]:
+    def _forward(self, x: Any, y: Any, more: Any, options: Any) -> tuple[Any, list[Any], Any]:
+        """Return the outputs, the targets, of which metrics get the first, and the loss."""
+        place = self._place()
+        outputs, loss = self._outputs(x, place), None
         given = (y, *more) if more or y is not None else ()
-        return [to_tensors(one, place, are_targets=True) for one in given]
+        targets = [to_tensors(one, place, are_targets=True) for one in given]
+        if self.loss is not None:
+            more = to_tensors(options, place) if options else {}
+            loss = self._checked(self.loss(outputs, *targets, **more))
+        return outputs, targets[:1], loss
 
     def _checked(self, loss: Any) -> Any:
         """Return a loss, if it is one number."""
@@ -309,19 +335,16 @@ class TorchModel:
         return names
 
     def _logs(self, names: list[str], loss: Any, outputs: Any, targets: list[Any]) -> Any:
-        torch = sys.modules["torch"]
-        detached = map_nested(
-            lambda value: value.detach() if torch.is_tensor(value) else value, outputs
-        )
         values: dict[str, Any] = {}
-        with torch.no_grad():
-            for name in names:
-                value = loss if name == "loss" else self.metrics[name](detached, *targets)
-                if torch.is_tensor(value):
-                    # A copy: a metric may give the sum to which the next step adds.
-                    one = value.numel() == 1
-                    value = value.detach().clone().reshape(()) if one else to_arrays(value)
-                values[name] = value
+        if "loss" in names:
+            values["loss"] = loss.detach().reshape(()) if loss.ndim else loss.detach()
+        if len(values) < len(names):
+            torch = sys.modules["torch"]
+            outputs = map_nested(lambda one: one.detach() if torch.is_tensor(one) else one, outputs)
+            with torch.no_grad():
+                for name in names:
+                    if name != "loss":
+                        values[name] = _kept(self.metrics[name](outputs, *targets))
         return self._unread.kept(values)
 
     def _chosen(self, logs: Any, fetches: Any, everything: bool) -> Any:
@@ -331,17 +354,18 @@ class TorchModel:
             [logs[name] for name in fetches] if isinstance(fetches, list | tuple) else logs[fetches]
         )
 
-    @contextmanager
-    def _noted(self, verb: str, x: Any, y: Any) -> Iterator[None]:
+    def _note(self, error: Exception, verb: str, x: Any, y: Any) -> None:
         """Tell in an error what the module got."""
-        try:
-            yield
-        except Exception as error:
-            place = Place.of(self.module)
-            second = "" if y is None else f" and {described(y)}"
-            add_note_once(
-                error,
-                f"while the torch module {title_of(self.module)} was {verb} on {described(x)}"
-                f"{second}; its parameters are {place.dtype} on {place.device}",
-            )
-            raise
+        place, second = Place.of(self.module), "" if y is None else f" and {described(y)}"
+        add_note_once(
+            error,
+            f"while the torch module {title_of(self.module)} was {verb} on {described(x)}{second}; "
+            f"its parameters are {place.dtype} on {place.device}",
+        )
+
+
+def _kept(value: Any) -> Any:
+    """Return a value of a metric as its own: a metric may give the sum to which it adds next."""
+    if not sys.modules["torch"].is_tensor(value):
+        return value
+    return value.detach().clone().reshape(()) if value.numel() == 1 else to_arrays(value)

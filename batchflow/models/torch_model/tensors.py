@@ -18,15 +18,22 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Place", "described", "map_nested", "to_arrays", "to_tensors"]
+__all__ = [
+    "Place",
+    "described",
+    "first_parameter",
+    "map_nested",
+    "to_arrays",
+    "to_tensors",
+]
 
 
 class Place(NamedTuple):
     """Where a module computes.
 
     Attributes:
-        device: The device of its first parameter; None: it has none.
-        dtype: The dtype of its first parameter of floats; None: it has none.
+        device: The device of its parameters; None: it has none.
+        dtype: The dtype of its parameters of floats; None: it has none.
     """
 
     device: Any
@@ -35,12 +42,32 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, module: Any) -> Place:
         """Return the place of a module now: a module can be moved at any time."""
-        first = None
-        for parameter in module.parameters():
-            first = parameter if first is None else first
+        return cls.at(*first_parameter(module))
+
+    @classmethod
+    def at(cls, parameters: Mapping[str, Any], name: str) -> Place:
+        """Return the place of a module by its `first_parameter`."""
+        first = parameters.get(name)
+        if first is None:
+            return cls(None, None)
+        return cls(first.device, first.dtype if first.is_floating_point() else None)
+
+
+def first_parameter(module: Any) -> tuple[Mapping[str, Any], str]:
+    """Return where the first parameter of floats is: the parameters of its part, and its name.
+
+    Without one, the first parameter of any dtype. That is looked up in less time than the parameter
+    is found, and holds when the module was moved, which may make another one.
+    """
+    first: Any = None
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is None:
+                continue
             if parameter.is_floating_point():
-                return cls(first.device, parameter.dtype)
-        return cls(None if first is None else first.device, None)
+                return part._parameters, name
+            first = first or (part._parameters, name)
+    return first or ({}, "")
 
 
 def to_tensors(data: Any, place: Place, are_targets: bool = False) -> Any:
@@ -53,42 +80,38 @@ def to_tensors(data: Any, place: Place, are_targets: bool = False) -> Any:
         are_targets: Whether whole numbers become int64, which the losses of torch take. Otherwise
             they keep their dtype.
     """
-    torch = sys.modules["torch"]
+    torch, device = sys.modules["torch"], place.device
 
     def tensor(value: Any) -> Any:
         if torch.is_tensor(value):
-            return value.to(place.device) if place.device is not None else value
+            return value if device is None else value.to(device)
         if not hasattr(value, "__array__"):
             return value
-        array = _native(value)
-        if array.dtype.kind == "f":
-            made = torch.tensor(array)
-            dtype = made.dtype if place.dtype is None else place.dtype
-            return _refuse_overflow(made, made.to(device=place.device, dtype=dtype))
-        if are_targets and array.dtype.kind in "iu":
-            array = _widened(array)
-        return torch.tensor(array, device=place.device)
+        array = _owned(value, are_targets)
+        made = torch.from_numpy(array)
+        dtype = place.dtype if array.dtype.kind == "f" else None
+        if (dtype is None or dtype == made.dtype) and (device is None or device == made.device):
+            return made
+        moved = made.to(device=device, dtype=dtype)
+        return moved if dtype is None else _refuse_overflow(made, moved)
 
     return tensor(data) if isinstance(data, np.ndarray) else map_nested(tensor, data)
 
 
-def _native(value: Any) -> Any:
-    """Return an array of a kind that torch takes: of this machine's byte order, not reversed."""
+def _owned(value: Any, is_target: bool) -> Any:
+    """Return an array of its own, of a kind that torch takes."""
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
             "a masked array has no tensor that knows which values are masked: fill it, "
             "B.x.filled(0), or pass the mask beside it"
         )
     array = np.asarray(value)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array.copy() if any(stride < 0 for stride in array.strides) else array
-
-
-def _widened(array: Any) -> Any:
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ArgumentValueError(f"the target {array.max()} is beyond the int64 of torch")
-    return array.astype(np.int64, copy=False)
+    dtype = array.dtype
+    if is_target and dtype.kind in "iu":
+        if dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise ArgumentValueError(f"the target {array.max()} is beyond the int64 of torch")
+        return array.astype(np.int64, order="C")
+    return array.copy() if dtype.isnative else array.astype(dtype.newbyteorder("="), order="C")
 
 
 def _refuse_overflow(given: Any, made: Any) -> Any:

@@ -39,8 +39,11 @@ _guard = threading.Lock()
 
 
 def _turns_of(module: Any) -> _Turns:
-    with _guard:
-        return _turns.setdefault(module, _Turns())
+    found = _turns.get(module)
+    if found is None:
+        with _guard:
+            found = _turns.setdefault(module, _Turns())
+    return found
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def trained(module: Any, random: RandomState) -> Iterator[None]:
         module: The module.
         random: The random state that all draws come from.
     """
-    turns = _turns_of(module)
+    torch, turns = sys.modules["torch"], _turns_of(module)
     # In this order: who waits for his turn to train holds no module that the other may ask.
     with _one_trains, turns.free:
         while turns.n_asking:
@@ -82,10 +85,15 @@ def trained(module: Any, random: RandomState) -> Iterator[None]:
         if not module.training:
             evaluating = [part for part in module.modules() if not part.training]
             module.train()
+        has_gradients = torch.is_grad_enabled()
+        random.swap()
         try:
-            with random.used(), sys.modules["torch"].enable_grad():
-                yield
+            if not has_gradients:
+                torch.set_grad_enabled(True)
+            yield
         finally:
+            torch.set_grad_enabled(has_gradients)
+            random.swap()
             for part in evaluating:
                 part.training = False
 
@@ -118,23 +126,12 @@ class RandomState:
             if (generator := _generator(name)) is not None
         }
 
-    def knows(self, device: Any) -> bool:
-        """Check whether the state of a device, if it has any, is among these."""
-        return device is None or str(device) in self.states or _generator(str(device)) is None
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """Let all draws come from this state, in the place of torch's own. One at a time."""
-        generators: Any = {name: _generator(name) for name in self.states}
-        before = {name: get() for name, (get, _) in generators.items()}
-        for name, (_, put) in generators.items():
-            put(self.states[name])
-        try:
-            yield
-        finally:
-            for name, (get, put) in generators.items():
-                self.states[name] = get()
-                put(before[name])
+    def swap(self) -> None:
+        """Put this state into the place of torch's own, and that here; or back again."""
+        for name, state in self.states.items():
+            get, put = _generator(name)  # type: ignore[misc]  it is there: it has given the state
+            self.states[name] = get()
+            put(state)
 
 
 @cache
