@@ -14,16 +14,6 @@ from typing import Any, NamedTuple, TypeVar, overload
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.old_words import knows_old_options, old_word
 
-__all__ = [
-    "RESERVED",
-    "Action",
-    "ActionSpec",
-    "action",
-    "collect_actions",
-    "is_outdated",
-    "spec_of",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_batchflow_action"
 
@@ -201,9 +191,6 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
     Args:
         cls: The class.
         taken: Names of the batch that no action can have, beside the reserved ones.
-
-    Raises:
-        ArgumentValueError: An action has a reserved name.
     """
     actions: dict[str, Action] = {}
     for owner in reversed(cls.__mro__):

@@ -32,17 +32,6 @@ from batchflow.extras import advice_on
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = [
-    "ModelDefinition",
-    "ModelDirectory",
-    "ModelSlot",
-    "in_parallel",
-    "lookup_hook",
-    "looked_up",
-    "model",
-    "without_hook",
-]
-
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
 
@@ -274,11 +263,7 @@ class ModelDirectory:
         return f"{self._owner_name}.models({', '.join(shown)})"
 
     def definition(self, name: str) -> ModelDefinition:
-        """Return the definition of a model.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) The class has no such model.
-        """
+        """Return the definition of a model."""
         try:
             return self._definitions[name]
         except KeyError:

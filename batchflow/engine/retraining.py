@@ -24,8 +24,6 @@ from batchflow.plan.builtin import evaluate_model
 if TYPE_CHECKING:
     from batchflow.engine.source import Schedule
 
-__all__ = ["note_training", "warn_of_repeated_training"]
-
 _PACKAGE = str(Path(__file__).parent.parent / "_")[:-1]
 
 

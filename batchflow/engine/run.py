@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from functools import cached_property
 from math import ceil
@@ -131,6 +132,16 @@ class Run(Generic[BatchT_co]):
         per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
         n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
         return Epochs(self, schedule.first // per_epoch, n_epochs)
+
+    def _exhaust(self) -> None:
+        """Read the batches to the end; keep none, not even the last.
+
+        Nobody waits for one here: a run without end may deliver nothing, and go on until a step
+        raises `StopPipeline`.
+        """
+        is_endless = self._graph.schedule.end is None
+        for batches in self.epochs() if is_endless else (self,):
+            deque(batches, maxlen=0)
 
     def __iter__(self) -> Self:
         self._refuse_used_up()
@@ -330,6 +341,8 @@ def _stream(
         while course.goes_on(graph):
             made = ready.ahead(workers, numbers)
             batches = ready.ordered(made if observer is None else observer.watch(made), workers)
+            if not course.tells_ends:
+                batches = ready.unending(batches)
             if not graph.marks_epochs:
                 yield from batches
                 return

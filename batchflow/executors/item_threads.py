@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 
     from batchflow.executors.threads import ThreadExecutor
 
-__all__ = [
-    "at_shutdown",
-    "cpu_count",
-    "end_of",
-    "in_this_thread",
-    "in_threads",
-    "is_worker",
-    "mark_worker",
-    "refuse_while_unpacking",
-    "shutdown",
-    "unpacking",
-]
-
 MAX_THREADS = 32
 
 Work = Callable[[int], None]
@@ -108,11 +95,7 @@ unpacking = _Unpacking()
 
 
 def refuse_while_unpacking() -> None:
-    """Refuse to begin work in other processes while a worker unpacks its own.
-
-    Raises:
-        BatchflowError: It does.
-    """
+    """Refuse to begin work in other processes while a worker unpacks its own."""
     if not getattr(_here, "n_unpacking", 0):
         return
     frame = sys._getframe()
@@ -128,11 +111,7 @@ def refuse_while_unpacking() -> None:
 
 
 def in_this_thread(work: Work, n_items: int, timeout: float | None = None) -> None:
-    """Call `work` with the positions 0, 1, ... in turn; see `in_threads`.
-
-    Raises:
-        ItemTimeoutError: Some were not begun in time.
-    """
+    """Call `work` with the positions 0, 1, ... in turn; see `in_threads`."""
     end = end_of(timeout)
     turns = _Turns(work, n_items)
     contextvars.copy_context().run(turns.take, end)
@@ -216,11 +195,7 @@ class _Turns:
         self.take()
 
     def wait_for_helpers(self, timeout: float | None) -> None:
-        """Wait for the helpers that have begun; without a timeout the others need not come.
-
-        Raises:
-            ItemTimeoutError: They are not done in time.
-        """
+        """Wait for the helpers that have begun; without a timeout the others need not come."""
         from concurrent.futures import wait  # on use, for a light import
 
         end = end_of(timeout)

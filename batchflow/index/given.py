@@ -120,7 +120,9 @@ def _is_of_bools(ids: Any) -> bool:
     return str(getattr(dtype, "name", dtype)) in ("bool", "boolean", "torch.bool", "Boolean")
 
 
-def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
+def checked_positions(
+    positions: Any, n_items: int, where: str = "take"
+) -> slice | npt.NDArray[np.int64]:
     """Return a selection of elements, checked: a slice with step 1, or an array of positions."""
     if isinstance(positions, slice):
         start, stop, step = positions.indices(n_items)
@@ -130,14 +132,14 @@ def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.in
         return np.flatnonzero(array)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ArgumentTypeError(
-            "take: expected a slice, a list or an array of positions, or one bool for each of the "
-            f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
+            f"{where}: expected a slice, a list or an array of positions, or one bool for each of "
+            f"the {n_items} items, got {positions!r:.60}; by ids, use create_subset"
         )
     array = array.astype(np.int64)  # a copy, as the caller may change the array
     outside = array[(array >= n_items) | (array < -n_items)]
     if outside.size:
         raise ArgumentValueError(
-            f"take: position {outside[0]} is outside of an index of {n_items} items"
+            f"{where}: position {outside[0]} is outside of an index of {n_items} items"
         )
     array[array < 0] += n_items
     return array

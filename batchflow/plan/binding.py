@@ -27,8 +27,6 @@ from batchflow.plan.older_calls import refuse_older_calls
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
-__all__ = ["bind_hook", "bind_step", "bind_steps", "unknown_action"]
-
 # Words of other frameworks, and what to write here.
 _ELSEWHERE = {
     "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",

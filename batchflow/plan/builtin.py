@@ -30,8 +30,6 @@ from batchflow.errors import (
 from batchflow.index.labels import by_label
 from batchflow.plan import several
 
-__all__ = ["BUILTINS", "Builtin"]
-
 
 def update(batch: Batch, target: Any, value: Any, /) -> None:
     """Store a value: `update(V("loss", mode="a"), B.loss)`, `update(B.images, B.images / 255)`.

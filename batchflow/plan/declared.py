@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -14,10 +13,7 @@ from batchflow.plan.leaves import ConfigValue
 from batchflow.plan.older_calls import refuse_bare_functions
 from batchflow.plan.values import Value
 
-__all__ = ["DeclaredModel"]
 
-
-@dataclass(frozen=True, eq=False, repr=False)
 class DeclaredModel(Value):
     """A model as a chain declares it: each pipeline value makes its own from it.
 
@@ -33,7 +29,7 @@ class DeclaredModel(Value):
     name: str
     builder: Any = None
     mode: Literal["static", "dynamic"] = "static"
-    config: Any = field(default=None)
+    config: Any = None
     imported_from: Any = None
 
     def __post_init__(self) -> None:
@@ -60,7 +56,7 @@ class DeclaredModel(Value):
                 'C("model")'
             )
         refuse_bare_functions(self.config, f"init_model({self.name!r}, config=...)")
-        object.__setattr__(self, "config", _own(self.config))
+        self.__dict__["config"] = _own(self.config)
 
     @classmethod
     def imported(cls, name: str, pipeline: Any) -> DeclaredModel:
@@ -80,11 +76,7 @@ class DeclaredModel(Value):
     def of_file(
         cls, name: str, path: Any, model_class: Any, mode: Literal["static", "dynamic"], trust: bool
     ) -> DeclaredModel:
-        """Declare a model that is read from a file: see `Chain.load_model`.
-
-        Raises:
-            ArgumentTypeError: The class is an expression.
-        """
+        """Declare a model that is read from a file: see `Chain.load_model`."""
         if isinstance(model_class, Expression):
             raise ArgumentTypeError(
                 f"load_model({name!r}): the class of the model is a class, got {model_class!r}. "

@@ -19,17 +19,6 @@ from batchflow.plan.expressions import Expression, freeze, shown
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = [
-    "Concat",
-    "Join",
-    "Joined",
-    "Merge",
-    "Nested",
-    "Rebatch",
-    "Regrouping",
-    "joined_in",
-]
-
 # From the batches that belong together (parts of them, for `rebatch`) to one batch.
 MergeBatches = Callable[[list[Any]], Any]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
@@ -12,12 +11,9 @@ from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import F, L
 from batchflow.plan.values import Value
 
-__all__ = ["Variable", "parse_variable", "parse_variables"]
-
 _ARGUMENTS = {"default", "init", "init_on_each_run"}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Variable(Value):
     """A variable as it was declared: each pipeline value makes its own from it.
 
@@ -46,7 +42,7 @@ class Variable(Value):
                 f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
                 f"itself; for a new one in each pipeline write init={self.default.__name__}"
             )
-        object.__setattr__(self, "default", copy.deepcopy(self.default))  # nobody else's from now
+        self.__dict__["default"] = copy.deepcopy(self.default)  # nobody else's from now
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"
@@ -63,11 +59,7 @@ def parse_variable(
     init: Callable[[], Any] | None = None,
     init_on_each_run: bool | Callable[[], Any] = False,
 ) -> Variable:
-    """Make a variable of the arguments of `init_variable`.
-
-    Raises:
-        ArgumentTypeError: They do not go together, or one is of the wrong type.
-    """
+    """Make a variable of the arguments of `init_variable`."""
     default, init = _without_expressions(name, default, init)
     _, init_on_each_run = _without_expressions(name, None, init_on_each_run)
     if callable(init_on_each_run):
@@ -85,11 +77,7 @@ def parse_variable(
 
 
 def parse_variables(given: Mapping[str, Any] | Iterable[str]) -> Iterator[Variable]:
-    """Make variables of the argument of `init_variables`.
-
-    Raises:
-        ArgumentTypeError: As `parse_variable`.
-    """
+    """Make variables of the argument of `init_variables`."""
     names = [given] if isinstance(given, str) else given
     values = names if isinstance(names, Mapping) else dict.fromkeys(names)
     for name, value in values.items():

@@ -131,6 +131,10 @@ class _Task(NamedTuple):
     is_watched: bool  # whether draws from global random generators are reported
     numpy_errors: Any  # the setting of `np.errstate`
 
+    def named_parts(self) -> list[tuple[str, Any]]:
+        """Return what may not be packed, by what reaches it: the function."""
+        return [("", self.function)]
+
 
 class _Answer(NamedTuple):
     """The answer of a worker to a chunk."""

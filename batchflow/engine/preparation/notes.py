@@ -9,8 +9,6 @@ from batchflow.engine.options import RunOptions
 from batchflow.engine.source import Source
 from batchflow.errors import ArgumentTypeError
 
-__all__ = ["ReplayNotes"]
-
 _MOST = 3  # calls in a note
 
 

@@ -22,8 +22,6 @@ from batchflow.plan.expressions import Expression, freeze
 if TYPE_CHECKING:
     from batchflow.engine.preparation.grouped import Phase
 
-__all__ = ["ReadySteps", "is_awaited", "needs_loop"]
-
 # From a batch to the batch of another pipeline with the same ids; None if that is skipped.
 JoinedTo = Callable[[Batch], Batch | None]
 

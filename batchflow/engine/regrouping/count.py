@@ -13,15 +13,6 @@ from batchflow.errors import ActionResultError
 from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import discard_batch, filter_items
 
-__all__ = [
-    "Counted",
-    "EpochSize",
-    "Length",
-    "is_as_counted",
-    "keeps_items",
-    "none_is_missing",
-]
-
 
 class EpochSize(NamedTuple):
     """The size of an epoch somewhere in a chain, if no step leaves out or adds something.
@@ -57,20 +48,13 @@ class Length:
         Args:
             is_hint: Whether it followed a call of `iter`. So do those of `list(run)` and
                 `tuple(run)`, which take a length that is wrong as well.
-
-        Raises:
-            TypeError: It has turned out to be another.
         """
         if self.changed_by is not None:
             raise TypeError(f"the number of batches is not known: {self.changed_by}")
         self.is_counted_on |= not is_hint
 
     def changes(self, by: str) -> None:
-        """Record what changes the number of batches.
-
-        Raises:
-            ActionResultError: Somebody counts on it.
-        """
+        """Record what changes the number of batches."""
         self.changed_by = self.changed_by or by
         if self.is_counted_on:
             raise ActionResultError(
