@@ -6,12 +6,14 @@ A model is any object. Its kind decides how it is called:
 |---|---|---|---|
 | a Keras model | a compiled step | `predict_on_batch` | `test_on_batch` |
 | a `tf_keras` model | its `train_on_batch` | `predict_on_batch` | `test_on_batch` |
+| a `TorchModel` | a step of its optimizer | a call in eval mode | its loss and metrics |
 | a torch module | refused: a switch | its `predict`, or a call in eval mode | its `evaluate` |
-| an object: its first | `train_on_batch`, `train`, `partial_fit` | `predict`, a call | as below |
+| an object: its first | `train_on_batch`, `train`, `partial_fit` | see below | see below |
 
-An object evaluates by the first of `test_on_batch`, `evaluate` and `score` that it has. The first
-row that fits decides. Each kind has its file in `batchflow.models.adapters`. Models are made in
-`batchflow.models.build`, saved and loaded in `batchflow.models.checkpoint`.
+An object predicts by the first of `predict`, a call and `transform` that it has, and evaluates by
+that of `test_on_batch`, `evaluate` and `score`. The first row that fits decides. Each kind has its
+file in `batchflow.models.adapters`. Models are made in `batchflow.models.build`, saved and loaded
+in `batchflow.models.checkpoint`.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ def predict(
         model: Of a Keras model `predict_on_batch` is called, of another object its `predict`. A
             torch module without it is called in eval mode without gradients: arrays become tensors
             on the module's device and, if they hold floats, of its dtype; every submodule gets its
-            mode back. Any other callable is called.
+            mode back. Any other callable is called, and of the rest `transform`.
         args: The positional arguments.
         kwargs: The keyword arguments.
         fetches: The name of an output, or a list of names; positions, where the outputs are a list.

@@ -193,7 +193,7 @@ def _is_over_items(name: str, over: Any) -> bool:
 
 
 def train_model(
-    batch: Batch,  # noqa: ARG001
+    batch: Batch,
     model: Any,
     *args: Any,
     fetches: Any = None,
@@ -207,7 +207,8 @@ def train_model(
     Args:
         batch: The batch.
         model: The model; in a chain, its name.
-        args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes.
+        args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes. A
+            classifier of scikit-learn gets the classes of the dataset's labels.
         fetches: What to return: `"loss"`, the name of a metric, or a list of them.
         steps_per_call: So many batches of an epoch in a row are trained on in one call, step by
             step: the same weights, and a value for each batch. Those that are left over at the end
@@ -218,6 +219,10 @@ def train_model(
     Returns:
         The loss or metrics that `fetches` names.
     """
+    if hasattr(type(model), "partial_fit"):
+        from batchflow.plan.classes import train_in_parts
+
+        return train_in_parts(batch, model, args, kwargs, fetches)
     from batchflow.models import calls  # on use: with what knows the frameworks
 
     return calls.train(model, args, kwargs, fetches)

@@ -53,8 +53,9 @@ class ObjectAdapter(Adapter):
         )
 
     def predict(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
-        """Call `predict`, or the object itself."""
-        if callable(method := getattr(self.model, "predict", None)):
+        """Call `predict`, the object itself, or `transform`."""
+        name = "transform" if self._is_transformer else "predict"
+        if callable(method := getattr(self.model, name, None)):
             return self._call(method, args, kwargs, fetches)
         outputs = self._call_model(args, kwargs)
         return outputs if fetches is None else self.choose(outputs, fetches, "predict")
@@ -65,6 +66,10 @@ class ObjectAdapter(Adapter):
             if callable(test := getattr(self.model, name, None)):
                 return self._call(test, args, kwargs, fetches)
         return super().evaluate(args, kwargs, fetches)
+
+    @property
+    def _is_transformer(self) -> bool:
+        return not callable(self.model) and not hasattr(self.model, "predict")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Call `save`, or write a pickle."""
@@ -115,7 +120,8 @@ class ObjectAdapter(Adapter):
             return self.model(*args, **kwargs)
         raise ArgumentTypeError(
             f"{self.title} cannot predict: a model that predicts in a pipeline is a Keras "
-            "model, an object with a method predict(...) or anything that can be called"
+            "model, an object with a method predict(...) or transform(...) or anything that can be "
+            "called"
         )
 
 
