@@ -129,7 +129,8 @@ class RandomState:
     def swap(self) -> None:
         """Put this state into the place of torch's own, and that here; or back again."""
         for name, state in self.states.items():
-            get, put = _generator(name)  # type: ignore[misc]  it is there: it has given the state
+            generator: Any = _generator(name)  # it is there: the state is of it
+            get, put = generator
             self.states[name] = get()
             put(state)
 
