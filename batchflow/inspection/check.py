@@ -37,7 +37,7 @@ from batchflow.generators import GeneratorWatch, noticed
 from batchflow.inspection.debugging import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.report import Report, StepReport
-from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters import harmed_in_threads
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import load_model, predict_model, save_model
 
@@ -231,9 +231,10 @@ class _Check:
                 continue
             with suppress(Exception):  # it cannot be made, which the step itself says
                 model = self._models.get(name, batch)
-            if adapter_of(model).needs_order:  # a run warns of it, too
+            harmed = harmed_in_threads(model, name)
+            if harmed is not None:  # a run warns of it, too
                 step.problems.append(
-                    f"works on the Keras model {name!r} {_AT_ONCE}, which loses updates or breaks "
+                    f"works on the {harmed} {_AT_ONCE}, which loses updates or breaks "
                     f"the model; {_mark(name)}"
                 )
             else:

@@ -85,7 +85,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
         save_to = kwargs.pop("save_to", None)
     if builtin is not None and builtin.model is not None:
         model, args = _model_and_rest(step)
-        singleton = builtin.model == "trained"
+        singleton = builtin.model != "used"
         action = Action(step.name, action.function, ActionSpec(model, singleton))
     group, several = _group_of(step, builtin, kwargs)
     if joined:

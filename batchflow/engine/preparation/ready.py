@@ -13,7 +13,7 @@ from batchflow.batch import Batch
 from batchflow.engine.preparation.arguments import arguments_of, awaited, make_step, with_chance
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
-from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters import adapter_of, harmed_in_threads
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
@@ -105,14 +105,15 @@ class ReadySteps:
         return lambda _: descriptor
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
-        """Warn of steps that several threads take on one Keras model."""
+        """Warn of steps that several threads take on a model that this harms."""
         for bound in (leaf for step in steps for leaf in step.leaves):
             if bound.model is None or bound.function is predict_model:
                 continue
-            if adapter_of(self._descriptors[bound.model]).needs_order:
+            harmed = harmed_in_threads(self._descriptors[bound.model], bound.model)
+            if harmed is not None:
                 warnings.warn(
-                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
-                    "several threads at once, which loses updates or breaks the model. Mark it "
+                    f"the action {bound.step.name!r} works on the {harmed} in several threads at "
+                    "once, which loses updates or breaks the model. Mark it "
                     f'@action(model="{bound.model}", singleton=True)',
                     stacklevel=2,
                 )
