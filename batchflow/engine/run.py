@@ -324,6 +324,7 @@ def _stream(
     course: _Course,
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
+    ready, failed = None, False
     try:
         ready = start(graph, loop)
         workers.start(ready.prefixes)
@@ -344,8 +345,11 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except StopPipeline:
+    except (StopPipeline, GeneratorExit):
         return
+    except BaseException:
+        failed = True
+        raise
     finally:
         workers.close()
         grace = CLOSE_GRACE if graph.has_last_steps else 0.0
@@ -353,7 +357,11 @@ def _stream(
             loop.close(grace)
         if grace:
             workers.join(grace)
-        _finish(graph, type(loop))
+        try:
+            if ready is not None:
+                ready.end(failed)
+        finally:
+            _finish(graph, type(loop))
 
 
 def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:

@@ -4,6 +4,7 @@
     keras.py     Keras models
     tf_keras.py  models of Keras as it was before version 3
     torch.py     torch modules
+    estimator.py Estimators
     objects.py   everything else
 
 A new kind is a file with a subclass of `Adapter`, and a line in `_KINDS`.
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from batchflow.models.adapters.base import Adapter, Call, Fetches
 
-__all__ = ["Adapter", "Call", "Fetches", "adapter_of"]
+__all__ = ["Adapter", "Call", "Fetches", "adapter_of", "models_in"]
 
 # By the class of the models, the adapter in this folder. The first class that fits decides: Keras
 # on torch makes models that are torch modules, too.
@@ -31,6 +33,7 @@ _KINDS = {
     "keras.Model": "keras.KerasAdapter",
     "tf_keras.Model": "tf_keras.TfKerasAdapter",
     "torch.nn.Module": "torch.TorchAdapter",
+    "batchflow.models.estimator.estimator.Estimator": "estimator.EstimatorAdapter",
     "builtins.object": "objects.ObjectAdapter",
 }
 
@@ -43,6 +46,13 @@ def adapter_of(model: Any) -> Adapter:
         for module, name, adapter in _places()
         if isinstance(model, getattr(sys.modules.get(module), name, ()))
     )
+
+
+def models_in(descriptor: Any) -> list[Any]:
+    """Return the models that a descriptor holds: itself, or the parts of a list or dictionary."""
+    if isinstance(descriptor, Mapping):
+        return list(descriptor.values())
+    return list(descriptor) if isinstance(descriptor, list | tuple) else [descriptor]
 
 
 @cache

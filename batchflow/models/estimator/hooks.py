@@ -87,6 +87,12 @@ class Hooks:
     @contextmanager
     def around(self) -> Iterator[None]:
         """Call the hooks at the begin of the loop, and at its end if that is no error."""
+        self.begin()
+        yield
+        self.end()
+
+    def begin(self) -> None:
+        """Call the hooks at the begin of the loop."""
         self._logs = {}
         self._stop(False)
         for callback in self._callbacks:
@@ -95,7 +101,9 @@ class Hooks:
         self._call(f"on_{self._kind}_begin")
         if self._kind == "train":
             self._call("on_epoch_begin", 0)
-        yield
+
+    def end(self) -> None:
+        """Call the hooks at the end of the loop."""
         if self._kind == "train":
             self._call("on_epoch_end", 0, self._logs)
         ends_with = () if self._kind == "predict" else (self._logs,)
