@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, add_note_once
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import F, L
 from batchflow.plan.values import Value
@@ -46,7 +46,17 @@ class Variable(Value):
                 f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
                 f"itself; for a new one in each pipeline write init={self.default.__name__}"
             )
-        object.__setattr__(self, "default", copy.deepcopy(self.default))  # nobody else's from now
+        try:
+            copied = copy.deepcopy(self.default)  # nobody else's from now
+        except Exception as error:
+            add_note_once(
+                error,
+                f"init_variable({self.name!r}): each pipeline gets a copy of the default. Of what "
+                f"cannot be copied, such as a session, give the object itself: "
+                f"init_variable({self.name!r}, init=lambda: session)",
+            )
+            raise
+        object.__setattr__(self, "default", copied)
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"

@@ -220,9 +220,7 @@ class Live:
             program.copy()
 
 
-def _in_common(
-    program: Program, known: Collection[str], where: str
-) -> Iterator[tuple[str, Any]]:
+def _in_common(program: Program, known: Collection[str], where: str) -> Iterator[tuple[str, Any]]:
     """Go through the variables of a program that are known, and refuse weights that are not."""
     needed = {id(variable) for variable in program.model.weights}
     for name, variable in program.variables().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -25,6 +26,8 @@ from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputRe
 from batchflow.models.estimator.training import Trainer
 
 __all__ = ["Estimator"]
+
+_log = logging.getLogger("batchflow")
 
 
 class Estimator:
@@ -70,6 +73,7 @@ class Estimator:
         self._checkpoints = Checkpoints(self.model_dir, self.config.keep_checkpoint_max)
         self._trainer = Trainer(self._programs.builder(Modes.TRAIN), self._checkpoints, self.config)
         self._lock = self._trainer.lock  # of the live program
+        self._has_said = False  # that an input_fn is called once
         modes = (Modes.EVAL, Modes.PREDICT)
         # Of checkpoints, and of the state in memory.
         build = self._programs.builder
@@ -129,8 +133,9 @@ class Estimator:
             if max_steps is not None and done >= max_steps:
                 return self
             is_counted = steps is not None or max_steps is not None
+            n_epochs = None if is_counted else 1
             open_input = functools.partial(
-                _opened, input_fn, is_counted=is_counted, n_epochs=None if is_counted else 1
+                _opened, input_fn, is_counted=is_counted, n_epochs=n_epochs, say=self._say_once
             )
             until = max_steps if steps is None else done + steps
             self._trainer.run(open_input, until, checked, resumes=max_steps is not None)
@@ -166,7 +171,9 @@ class Estimator:
         steps = whole_number(steps, "evaluate: steps")
         checked = check_hooks(hooks, "evaluate")
         saved = self._saved(checkpoint_path)
-        batches = batches_of(input_fn, what="evaluate", is_counted=steps is not None)
+        batches = batches_of(
+            input_fn, what="evaluate", is_counted=steps is not None, say=self._say_once
+        )
         results = evaluate(self._readers[Modes.EVAL], saved, batches, steps, checked)
         if has_tensorboard():
             folder = os.path.join(self.model_dir, f"eval_{name}" if name else "eval")
@@ -200,13 +207,14 @@ class Estimator:
         _keras()
         checked = check_hooks(hooks, "predict")
         saved = self._saved(checkpoint_path)
-        batches = (batch.without_labels() for batch in batches_of(input_fn, what="predict"))
+        given = batches_of(input_fn, what="predict", say=self._say_once)
+        batches = (batch.without_labels() for batch in given)
         yield from predict(self._readers[Modes.PREDICT], saved, batches, predict_keys, checked)
 
     def train_on_batch(
         self, features: Any, labels: Any = None, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Do one step on one batch, in memory: the method to call in an `@action`.
+        """Do one step, in memory: the method to call in an `@action`.
 
         The steps of a run of a pipeline are as those of one call of `train`: the hooks of the spec
         are called, steps are logged, checkpoints saved as the config says and at the end of the
@@ -232,8 +240,7 @@ class Estimator:
     ) -> Any:
         """Predict one batch, with the weights in memory: no checkpoint is saved for it.
 
-        Returns:
-            An array, or a dictionary of arrays, of all items. Otherwise as `predict`.
+        The arguments are those of `predict`. Returns an array, or a dictionary of arrays.
         """
         batch = self._batch(features)
         readers, state = self._state(checkpoint_path)
@@ -246,7 +253,7 @@ class Estimator:
         """Evaluate one batch, with the weights in memory: no checkpoint is saved for it.
 
         Returns:
-            The metrics by name, `"loss"` and `"global_step"`, as `evaluate`.
+            As `evaluate`: the metrics by name, `"loss"` and `"global_step"`.
         """
         batches = iter([self._batch(features, labels, sample_weight)])
         readers, state = self._state(None)
@@ -318,7 +325,9 @@ class Estimator:
 
         def end(failed: bool) -> None:
             with self._lock:
-                if self._trainer.n_steps != before:  # and not a run that looks on, inside of another
+                if (
+                    self._trainer.n_steps != before
+                ):  # and not a run that looks on, inside of another
                     self._trainer.end_steps(failed=failed)
 
         return end
@@ -354,6 +363,11 @@ class Estimator:
         if program.shares:
             with self._lock:
                 self._trainer.forget()
+
+    def _say_once(self, fact: str) -> None:
+        if not self._has_said:
+            self._has_said = True
+            _log.warning(fact)
 
     def _batch(self, *parts: Any) -> Batch:
         _keras()
