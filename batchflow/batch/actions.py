@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
+from batchflow.batch.direct import plain, with_model
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.old_words import knows_old_options, old_word
 
@@ -135,7 +136,8 @@ def action(
             runs in parallel around it.
 
     Returns:
-        The method itself, marked.
+        The method itself, marked. With `model`: one that gets the model also where it is called on
+        a batch or by `super()`, without it.
 
     Raises:
         ArgumentTypeError: What is decorated is not a function, or `model` is not a name.
@@ -164,7 +166,7 @@ def action(
                 '@action(model="name", singleton=True), above a def'
             )
         setattr(function, _MARK, spec)
-        return function
+        return function if model is None else with_model(function, model)
 
     return mark if function is None else mark(function)
 
@@ -194,10 +196,12 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
     """
     actions: dict[str, Action] = {}
     for owner in reversed(cls.__mro__):
-        for name, value in vars(owner).items():
+        for name, value in list(vars(owner).items()):
             spec = getattr(value, _MARK, None)
             if spec is None and name in actions and inspect.isfunction(value):
                 spec = actions[name].spec
+                if spec.model is not None:
+                    setattr(owner, name, with_model(value, spec.model))
             actions.pop(name, None)
             if spec is None:
                 continue
@@ -212,5 +216,5 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
                     f"{owner.__name__}.{name}: an action cannot be called {name!r}, which is a "
                     f"name of {whose}; call it {name}_batch, for instance"
                 )
-            actions[name] = Action(name, value, spec)
+            actions[name] = Action(name, plain(value), spec)
     return actions

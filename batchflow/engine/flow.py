@@ -59,6 +59,12 @@ class ReadyGraph:
             parallel = [step for stage in graph.stages for step in stage.prefix]
             self.steps.warn_of_concurrent_training(parallel)
 
+    def end(self, failed: bool) -> None:
+        """Tell the models of the end of the run, and whether an error has ended it."""
+        self.steps.end(failed)
+        for nested in self._nested.values():
+            nested.end(failed)
+
     @property
     def prefixes(self) -> list[Prefix]:
         """The prefixes of this pipeline and of those that are merged into it."""

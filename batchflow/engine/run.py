@@ -337,6 +337,7 @@ def _stream(
     course: _Course,
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
+    ready, failed = None, False
     try:
         ready = start(graph, loop)
         workers.start(ready.prefixes)
@@ -359,8 +360,11 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except StopPipeline:
+    except (StopPipeline, GeneratorExit):
         return
+    except BaseException:
+        failed = True
+        raise
     finally:
         workers.close()
         grace = CLOSE_GRACE if graph.has_last_steps else 0.0
@@ -368,7 +372,11 @@ def _stream(
             loop.close(grace)
         if grace:
             workers.join(grace)
-        _finish(graph, type(loop))
+        try:
+            if ready is not None:
+                ready.end(failed)
+        finally:
+            _finish(graph, type(loop))
 
 
 def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:

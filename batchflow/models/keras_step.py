@@ -57,7 +57,7 @@ class _Asked(NamedTuple):
             return cls(*args, **kwargs)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"a step of a Keras model takes {', '.join(cls._fields)}: "
+                f"a step of a Keras model takes {', '.join(cls._fields)}, return_dict: "
                 f"got {len(args)} by position and {', '.join(kwargs) or 'none'} by name"
             ) from error
 

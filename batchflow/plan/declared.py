@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownNameError,
+    add_note_once,
+    did_you_mean,
+)
 from batchflow.models.build import build
 from batchflow.plan.expressions import Expression
 from batchflow.plan.leaves import ConfigValue, F, L
@@ -45,7 +51,17 @@ class Variable(Value):
                 f"init_variable({self.name!r}): the default is the class {self.default.__name__} "
                 f"itself; for a new one in each pipeline write init={self.default.__name__}"
             )
-        self.__dict__["default"] = copy.deepcopy(self.default)  # nobody else's from now
+        try:
+            copied = copy.deepcopy(self.default)  # nobody else's from now
+        except Exception as error:
+            add_note_once(
+                error,
+                f"init_variable({self.name!r}): each pipeline gets a copy of the default. Of what "
+                f"cannot be copied, such as a session, give the object itself: "
+                f"init_variable({self.name!r}, init=lambda: session)",
+            )
+            raise
+        self.__dict__["default"] = copied
         if self.init is not None and self.default is not None:
             raise ArgumentTypeError(
                 f"init_variable({self.name!r}): give a default or init, not both"

@@ -4,6 +4,7 @@
     keras.py     Keras models
     tf_keras.py  models of Keras as it was before version 3
     torch.py     torch modules, and those that are made models with what trains them
+    estimator.py Estimators
     objects.py   everything else
 
 A new kind is a file with a subclass of `Adapter`, and a line in `_KINDS`.
@@ -34,6 +35,7 @@ _KINDS = {
     "tf_keras.Model": "tf_keras.TfKerasAdapter",
     "torch.nn.Module": "torch.ModuleAdapter",
     "batchflow.models.torch_model.model.TorchModel": "torch.TorchModelAdapter",
+    "batchflow.models.estimator.estimator.Estimator": "estimator.EstimatorAdapter",
     "builtins.object": "objects.ObjectAdapter",
 }
 

@@ -69,6 +69,14 @@ class Adapter(ABC):
             "the test in an @action(model=..., singleton=True)"
         )
 
+    def watch(self) -> Callable[[bool], None] | None:
+        """Begin to watch a run that has this model.
+
+        Returns:
+            What the run calls when it ends, with whether an error has ended it; None: nothing.
+        """
+        return None
+
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file: see `batchflow.models.checkpoint.save`."""
