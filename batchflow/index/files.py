@@ -91,7 +91,8 @@ class FilesIndex(DatasetIndex):
         Raises:
             UnknownNameError: (a `KeyError`) The id is not in this index.
         """
-        self.get_pos(item)
+        if self._ids is not self._whole._ids:
+            self.get_pos(item)
         row = self._whole.get_pos(item)
         name = f"{item.rpartition('/')[2]}{self._endings[self._ending_of[row]]}"
         return os.path.join(self._folders[self._folder_of[row]], name)

@@ -12,7 +12,6 @@ SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), as whole numbers are.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -67,11 +66,12 @@ def hashed(ids: range | Ranges | npt.NDArray[Any], key: int = 0) -> Words:
     return words
 
 
-def text_sums(texts: Sequence[str]) -> Words:
+def text_sums(texts: Sequence[str] | npt.NDArray[Any]) -> Words:
     """Return the sum for each text, before it is mixed."""
     sums = np.empty(len(texts), dtype=np.uint64)
     for start in range(0, len(texts), _BLOCK):
         part = texts[start : start + _BLOCK]
+        part = part.tolist() if isinstance(part, np.ndarray) else part
         lengths = np.fromiter(map(len, part), dtype=np.int64, count=len(part))
         text = "".join(part).encode("utf-32-le", "surrogatepass")
         codes = np.frombuffer(text, dtype="<u4").astype(np.uint64)
@@ -87,11 +87,11 @@ def text_sums(texts: Sequence[str]) -> Words:
 def _words(ids: npt.NDArray[Any]) -> Words:
     """Return one word for each id of an array of a dtype other than object."""
     kind = ids.dtype.kind
+    if kind == "T":
+        return text_sums(ids)
     ids = ids.astype(ids.dtype.newbyteorder("="), copy=False)
     if kind in "US":
         return _sums_of_rows(ids)
-    if kind == "T":
-        return text_sums(ids.tolist())
     if kind in "iu":
         return ids.astype(np.int64 if kind == "i" else np.uint64).view(np.uint64)
     if kind in "mM":
@@ -129,6 +129,8 @@ def _of_one_kind(kind: type, items: list[Any], key: int) -> Words:
         return mixed(np.fromiter(words, dtype=np.uint64, count=len(items)), key)
     if issubclass(kind, (float, np.floating)):
         return mixed(_of_floats(np.array(items, dtype=np.float64)), key)
+    import hashlib  # on use, for a light import
+
     start = key.to_bytes(8, "little", signed=False)
     digests = b"".join(
         hashlib.blake2b(start + _as_bytes(item), digest_size=8).digest() for item in items

@@ -9,7 +9,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError, UnknownAttributeError, UnknownNameError
 from batchflow.index.given import BOOLS, as_ids, as_mask, checked_positions, refuse_duplicates
-from batchflow.index.lookup import Lookup, make_lookup, plain
+from batchflow.index.lookup import TEXTS, Lookup, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
@@ -59,10 +59,10 @@ class DatasetIndex:
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
         if isinstance(index, DatasetIndex):
             self._ids, self._is_given = index._ids, index._is_given
+            self._lookup = index._lookup
         else:
-            self._ids = as_ids(index)
+            self._ids, self._lookup = as_ids(index)
             self._is_given = not isinstance(self._ids, range) or isinstance(index, range)
-        self._lookup = None
 
     @property
     def is_given(self) -> bool:
@@ -77,6 +77,8 @@ class DatasetIndex:
             ids = np.arange(ids.start, ids.stop)
         elif isinstance(ids, Ranges):
             ids = ids.array()
+        elif ids.dtype.kind == "T" and ids.dtype == TEXTS:  # to be seen as they were given
+            ids = ids.astype(object)
         if ids.flags.writeable:  # the part of an order that a batch was made with
             ids = ids.view()
             ids.flags.writeable = False
