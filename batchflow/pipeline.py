@@ -282,13 +282,13 @@ class Pipeline(Chain[BatchT_co]):
     def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
         """Take a few items through the steps before a long run, and report what each step does.
 
-        What it changes in the batch, whether it can travel to worker processes, whether it draws
-        from global random generators, and models that are trained outside of an ordered step.
+        What it changes in the batch, whether it can travel to worker processes, its draws from
+        global random generators, models that are trained outside of an ordered step, page faults.
 
         Variables and models stay as they are: steps work on copies of them. A step with a model
         that has no sure copy (a Keras model, a session, functions) is not run, but for
         `predict_model`; what fails behind it is told as not checked. What actions do outside of the
-        batch, such as writing a file, they do here, too. The steps of `.after` are not taken.
+        batch they do here, too (again, where page faults matter). Steps of `.after` are not taken.
 
         Args:
             n_items: The number of items; all there are, if that is fewer.
