@@ -282,12 +282,12 @@ class Pipeline(Chain[BatchT_co]):
 
         What it changes in the batch, whether it can travel to worker processes, whether it draws
         from global random generators (not from those that a layer or an object has for itself),
-        and models that are trained outside of an ordered step.
+        models that are trained outside of an ordered step, and page faults.
 
         Variables and models stay as they are: steps work on copies of them. A step with a model
         that has no sure copy (a Keras model, a session, functions) is not run, but for
         `predict_model`; what fails behind it is told as not checked. What actions do outside of the
-        batch, such as writing a file, they do here, too. The steps of `.after` are not taken.
+        batch they do here, too (again, where page faults matter). Steps of `.after` are not taken.
 
         Args:
             n_items: The number of items; all there are, if that is fewer.
