@@ -85,7 +85,7 @@ class SqlSource:
         self._columns = names
         self._specs = specs_of(components, known, names, "from_sql")
         self._kinds = {name: _Kind() for name in names}
-        self.ids = as_ids(self._looked_through(cursor))
+        self.ids, _ = as_ids(self._looked_through(cursor))
 
     def __len__(self) -> int:
         return len(self.ids)
