@@ -22,7 +22,7 @@ import numpy as np
 from batchflow.arrays import column_array, common_dtype, is_table, object_array, widened
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
-from batchflow.sources.frames import Spec, specs_of
+from batchflow.sources.frames import Spec, check_columns, specs_of
 from batchflow.sources.unchanged import FileState, absolute_path, fingerprint, state_of
 
 if TYPE_CHECKING:
@@ -87,8 +87,12 @@ class ParquetSource:
         metadata = []
         for path in paths:
             file = state_of(path)
-            with parquet.ParquetFile(path) as opened:
-                found, facts = opened.schema_arrow, opened.metadata
+            try:
+                with parquet.ParquetFile(path) as opened:
+                    found, facts = opened.schema_arrow, opened.metadata
+            except (OSError, ValueError) as error:
+                error.add_note(f"while {path!r} was opened as a Parquet file")
+                raise
             if schema is None:
                 schema, first = found, path
             elif not found.equals(schema):
@@ -107,6 +111,7 @@ class ParquetSource:
         self.blocks = np.array([group.start for group in groups])
         self.fingerprint = fingerprint(dict.fromkeys(group.file for group in groups))
         self._specs = specs_of(components, known, schema.names, "from_parquet")
+        self._names = schema.names
         self._columns = self._needed(schema.names)
         self._with_nulls = {c for c in self._columns if self._has_nulls(c, schema, metadata)}
         self._forget()
@@ -120,11 +125,22 @@ class ParquetSource:
         return {component: self._component(table, spec) for component, spec in self._specs.items()}
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a whole column."""
+        """Return a whole column.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such column.
+            ArgumentValueError: It has missing values.
+        """
+        check_columns({"index": name}, self._names, "from_parquet")
         parquet = imported("pyarrow.parquet", "from_parquet")
         files = dict.fromkeys(group.file.path for group in self._groups)
         tables = [parquet.read_table(path, columns=[name]) for path in files]
         joined = imported("pyarrow", "from_parquet").concat_tables(tables)
+        if joined[name].null_count:
+            raise ArgumentValueError(
+                f"from_parquet: {joined[name].null_count} rows have no id: the column {name!r} has "
+                "missing values"
+            )
         return column_array(_decoded(joined)[name])
 
     def __repr__(self) -> str:
