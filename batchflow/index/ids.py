@@ -260,7 +260,7 @@ class DatasetIndex:
         cls, ids, is_given, attributes = type(self), self._ids, self._is_given, self.__dict__
         new, first = cls.__new__, ids.start if isinstance(ids, range) else None
 
-        def take(positions: Any) -> Self:
+        def take(positions: Any) -> Any:
             part = new(cls)
             if first is None or positions.__class__ is slice:
                 part._ids = ids[positions]
