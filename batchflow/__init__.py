@@ -39,6 +39,7 @@ from batchflow.plan.expressions import Expression
 from batchflow.sources import Source
 
 if _typing.TYPE_CHECKING:
+    from batchflow.allocator import keep_memory
     from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
@@ -93,12 +94,17 @@ __all__ = [
     "any_action_failed",
     "apply_parallel",
     "inbatch_parallel",
+    "keep_memory",
     "model",
     "shutdown",
 ]
 
-# What `feed` and `check` give: imported when it is first named, as few programs do.
-_ON_USE = {"Feed": "batchflow.interop", "Report": "batchflow.inspection.report"}
+# What `feed` and `check` give, and what a script calls once: imported when it is first named, as few programs do.
+_ON_USE = {
+    "Feed": "batchflow.interop",
+    "Report": "batchflow.inspection.report",
+    "keep_memory": "batchflow.allocator",
+}
 
 
 def __getattr__(name: str) -> _typing.Any:

@@ -22,27 +22,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = [
-    "IMMUTABLE",
-    "TEXT_BYTES",
-    "column_array",
-    "column_items",
-    "common_dtype",
-    "exact_array",
-    "is_array_like",
-    "is_column",
-    "is_sparse",
-    "is_table",
-    "is_tensor",
-    "joined_arrays",
-    "keeps_objects",
-    "object_array",
-    "package_of",
-    "plain_array",
-    "ragged_shapes",
-    "widened",
-]
-
 _SEQUENCES = frozenset({list, tuple, range})
 _BOOLS = frozenset({bool, np.bool_})
 _NUMBERS = frozenset({int, float, complex})
@@ -80,6 +59,24 @@ def column_array(column: Any) -> npt.NDArray[Any]:
     return object_array(column_items(column)) if array.dtype.kind in "US" else array
 
 
+def column_names(table: Any) -> list[Any]:
+    """Return the names of the columns of a table."""
+    return list(table.column_names if package_of(table) == "pyarrow" else table.columns)
+
+
+def table_array(table: Any) -> npt.NDArray[Any]:
+    """Return an array of shape `(n_rows, n_columns)` of a table."""
+    # Two columns may have one name.
+    columns = [
+        column_array(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
+        for k, name in enumerate(column_names(table))
+    ]
+    if not columns:
+        return np.empty((len(table), 0))
+    dtype = common_dtype(columns)
+    return np.stack([widened(column, dtype) for column in columns], axis=1)
+
+
 def keeps_objects(column: Any) -> bool:
     """Check whether an array of a column would lose missing values or time zones."""
     if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
@@ -110,8 +107,9 @@ def is_sparse(value: Any) -> bool:
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
     """Return a value as an array of NumPy's own class, or a masked one: masks are data."""
-    array = np.asanyarray(value)
-    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+    array: npt.NDArray[Any] = np.asanyarray(value)
+    is_plain = type(array) is np.ndarray or isinstance(array, np.ma.MaskedArray)
+    return array if is_plain else array.view(np.ndarray)
 
 
 def object_array(items: Sequence[Any]) -> npt.NDArray[Any]:

@@ -1,9 +1,12 @@
 """Interleaved timing: what the other scripts share."""
 
 import json
+import os
 import statistics
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 
 def interleaved(rounds, **functions):
@@ -46,3 +49,35 @@ def report(name, **figures):
     """Print the figures of one benchmark as JSON."""
     json.dump({"benchmark": name, **figures}, sys.stdout, indent=2)
     print()
+
+
+def children():
+    """Give the ids of the processes below this one, in order."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                parents[int(name)] = int(_stat(name)[1])
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {os.getpid()})
+
+
+def minor_faults(pid):
+    """Count the page faults that a process has had so far that no disk was needed for."""
+    return int(_stat(pid)[7])
+
+
+def memory_of(pids):
+    """Give how much memory some processes have, in bytes. What they share is counted once."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps_rollup") as rollup:
+            total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    return total * 1024
+
+
+def _stat(pid):
+    """Give the fields of a process behind its name."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

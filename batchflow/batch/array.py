@@ -15,8 +15,6 @@ from batchflow.index.labels import by_label
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ArrayBatch"]
-
 
 class ArrayBatch(Batch):
     """A batch whose data, or whose components, are NumPy arrays with one row for each item.

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import is_table
+from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
-    column_names,
     n_rows,
     own,
     take_rows,
@@ -36,19 +35,7 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = [
-    "Given",
-    "Preloaded",
-    "Rows",
-    "batch_maker",
-    "check_attributes",
-    "check_batch_class",
-    "check_given_batch",
-    "n_given",
-    "rows_at",
-]
-
-
+_BLOCK = 1024  # so many rows of a source are read at once, where one component of all is asked for
 # What a dataset sets in itself,
 _OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
 # and what is told to a run.
@@ -87,10 +74,6 @@ class Preloaded(BatchData):
             batch_class: The class.
             index: The ids: there is one row for each, in their order. Where a user gave them,
                 tables and columns with labels go by label.
-
-        Raises:
-            ArgumentTypeError: The data does not fit the class.
-            ArgumentValueError: A component has another number of rows, or a label is missing.
         """
         if given is None:
             return None
@@ -126,6 +109,11 @@ class Preloaded(BatchData):
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
             for name, column in self._columns.items()
         }
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return the rows of all items of an index from one container; None if there is none."""
+        where = slice(0, len(index)) if rows is None else rows
+        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
 
 
 def _is_plain(column: Any) -> bool:
@@ -181,17 +169,17 @@ class Given(BatchData):
             Exception: What reading raises, with a note that names the positions.
         """
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
-        shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
+            shown = self._shown(rows)
             raise RuntimeError(f"while {shown}, it raised StopIteration") from error
         except Exception as error:
-            error.add_note(f"while {shown}")
+            error.add_note(f"while {self._shown(rows)}")
             raise
-        if not isinstance(read, Mapping):
+        if type(read) is not dict and not isinstance(read, Mapping):
             raise ArgumentTypeError(
-                f"{shown}: it must return a mapping from components to rows, got "
+                f"{self._shown(rows)}: it must return a mapping from components to rows, got "
                 f"{type(read).__name__} {read!r:.60}"
             )
         known = tuple(self._class.components) or ("data",)
@@ -199,19 +187,37 @@ class Given(BatchData):
         for name, value in read.items():
             if name not in known:
                 raise ArgumentTypeError(
-                    f"{shown}: a {self._class.__name__} has no component {name!r}."
+                    f"{self._shown(rows)}: a {self._class.__name__} has no component {name!r}."
                     f"{did_you_mean(name, known)}"
                 )
-            if n_rows(value) != len(index):
+            if (number := n_rows(value)) != len(index):
                 raise ArgumentValueError(
-                    f"{shown}: expected {len(index)} rows of {name!r}, got {n_rows(value)}"
+                    f"{self._shown(rows)}: expected {len(index)} rows of {name!r}, got {number}"
                 )
             value = by_label(value, index, f"{self._class.__name__}.{name}")
             attribute = name if self._class.components else "_data"
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns
 
+    def _shown(self, rows: Positions) -> str:
+        """Return what happened, for messages: which source was read, and where."""
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return what is read of all items of an index under one name; None if there is none."""
+        found: list[Any] = []
+        for start in range(0, len(index), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(index)))
+            read = self.copy_rows(rows_at(rows, part), index._take(part))
+            if read.get(name) is None:
+                return None
+            found.extend(read[name])
+        return found
+
     def _converted(self, value: Any, shown: str) -> Any:
+        if type(value) is np.ndarray and value.flags.owndata and value.flags.writeable:
+            return value
         if issubclass(self._class, ArrayBatch):
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
@@ -223,11 +229,7 @@ Rows = Preloaded | Given  # the data that a dataset reads its batches from
 
 
 def n_given(components: Any) -> int:
-    """Return the number of rows of the first component that `from_arrays` is given.
-
-    Raises:
-        ArgumentTypeError: It has no rows.
-    """
+    """Return the number of rows of the first component that `from_arrays` is given."""
     first = next(iter(components.values())) if isinstance(components, Mapping) else components
     number = n_rows(first)
     if number is None:
@@ -275,11 +277,7 @@ def batch_maker(
 
 
 def check_given_batch(batch: Any) -> None:
-    """Check that a dataset can be made of a batch.
-
-    Raises:
-        ArgumentTypeError: It is no batch, or it has components beside those of its class.
-    """
+    """Check that a dataset can be made of a batch."""
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
     if added := [name for name in batch.components if name not in type(batch).components]:
@@ -290,11 +288,7 @@ def check_given_batch(batch: Any) -> None:
 
 
 def check_batch_class(batch_class: Any) -> None:
-    """Refuse what is no batch class.
-
-    Raises:
-        ArgumentTypeError: It is none.
-    """
+    """Refuse what is no batch class."""
     if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
@@ -302,11 +296,7 @@ def check_batch_class(batch_class: Any) -> None:
 
 
 def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, Any]) -> None:
-    """Refuse attributes of a dataset that are meant otherwise.
-
-    Raises:
-        ArgumentTypeError: One is a component, or a misspelt argument, or its name is taken.
-    """
+    """Refuse attributes of a dataset that are meant otherwise."""
     for name in given:
         if name in (batch_class.components or ("data",)):
             raise ArgumentTypeError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from functools import cached_property
 from math import ceil
@@ -132,6 +133,16 @@ class Run(Generic[BatchT_co]):
         per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
         n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
         return Epochs(self, schedule.first // per_epoch, n_epochs)
+
+    def _exhaust(self) -> None:
+        """Read the batches to the end; keep none, not even the last.
+
+        Nobody waits for one here: a run without end may deliver nothing, and go on until a step
+        raises `StopPipeline`.
+        """
+        is_endless = self._graph.schedule.end is None
+        for batches in self.epochs() if is_endless else (self,):
+            deque(batches, maxlen=0)
 
     def __iter__(self) -> Self:
         self._refuse_used_up()
@@ -326,12 +337,15 @@ def _stream(
     course: _Course,
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
+    ready, failed = None, False
     try:
         ready = start(graph, loop)
         workers.start(ready.prefixes)
         while course.goes_on(graph):
             made = ready.ahead(workers, numbers)
             batches = ready.ordered(made if observer is None else observer.watch(made), workers)
+            if not course.tells_ends:
+                batches = ready.unending(batches)
             if not graph.marks_epochs:
                 yield from batches
                 return
@@ -346,8 +360,11 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except StopPipeline:
+    except (StopPipeline, GeneratorExit):
         return
+    except BaseException:
+        failed = True
+        raise
     finally:
         workers.close()
         grace = CLOSE_GRACE if graph.has_last_steps else 0.0
@@ -355,7 +372,11 @@ def _stream(
             loop.close(grace)
         if grace:
             workers.join(grace)
-        _finish(graph, type(loop))
+        try:
+            if ready is not None:
+                ready.end(failed)
+        finally:
+            _finish(graph, type(loop))
 
 
 def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:

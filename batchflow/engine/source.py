@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "without_epochs"]
+__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "refuse_nothing", "without_epochs"]
 
 
 # Of how many items the order is read at once, if batches are smaller.
@@ -43,12 +44,56 @@ class EpochEnd:
 Item = TypeVar("Item", bound="Batch | EpochEnd")
 
 
-def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
-    """Return a stream that marks the ends of epochs, without its first epochs."""
+def without_epochs(
+    stream: Iterator[Item], n_epochs: int, ended: Exception | None = None
+) -> Iterator[Item]:
+    """Return a stream that marks the ends of epochs, without its first epochs.
+
+    Args:
+        stream: The stream.
+        n_epochs: How many epochs are left out.
+        ended: What is raised if nothing is left; None: that is an empty stream.
+    """
     while n_epochs and (item := next(stream, None)) is not None:
         n_epochs -= isinstance(item, EpochEnd) or item._closes
         del item
-    yield from stream
+    for item in stream:
+        ended = None
+        passed = [item]
+        del item
+        yield passed.pop()
+    if ended is not None:
+        raise ended
+
+
+# A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
+_MOST_EMPTY = 1000
+
+
+def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]:
+    """Return a stream without end that marks the ends of epochs; an error if nothing else comes.
+
+    It depends on what comes alone, so the error is the same at every parallelism.
+
+    Raises:
+        ActionResultError: No batch has come for an epoch or more.
+    """
+    n_empty, most = 0, max(ceil(_MOST_EMPTY / schedule.batches_per_epoch), 1)
+    for item in stream:
+        if isinstance(item, EpochEnd):
+            n_empty += 1
+        else:
+            n_empty = 0 if item._closes else -1
+        if n_empty > most - 1:
+            raise ActionResultError(
+                f"no batch has come out of {n_empty} whole epochs in a row: the steps skip each of "
+                "them, so a run without end would look for the first one for ever. A filter may "
+                "keep nothing, or a rebatch that drops what is left may ask for more items than "
+                "an epoch has"
+            )
+        passed = [item]
+        del item
+        yield passed.pop()
 
 
 class Source(Protocol[BatchT_co]):

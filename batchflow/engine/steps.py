@@ -11,6 +11,7 @@ from typing import Any
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
+from batchflow.models.tf1 import advice_on_graph
 from batchflow.plan import Chance, Step
 
 __all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
@@ -128,6 +129,8 @@ def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
             "variables are read-only in parallel actions: store by save_to=V(name, 'a') of the "
             "step, or mark the action @action(singleton=True)"
         )
+    if cure := advice_on_graph(error):
+        yield cure
     empty = [name for name in batch.components if getattr(batch, name, None) is None]
     if empty and isinstance(error, TypeError) and "NoneType" in str(error):
         yield f"components of the batch without data (None): {', '.join(empty)}"

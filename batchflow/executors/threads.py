@@ -26,8 +26,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["EXIT_GRACE", "Borrowed", "ThreadExecutor"]
-
 T = TypeVar("T")
 Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 

@@ -5,14 +5,14 @@ Guarantees:
       are models. A step that works on a model of which there can be no copy is not run. The global
       random generators get their state back: see generators.py.
     - What fails behind a step that was not run is no problem: it may need what that step does.
-    - Actions are run, and have the effects outside of the batch that they always have.
+    - Actions are run, and have the effects outside of the batch that they always have. Where page
+      faults took much of the time, the parallel ones are run again: see page_faults.py.
     - Static models of the batch class are made, if they are not yet: as when a run starts.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from batchflow.engine.remote.stubs import ordered_calls
 from batchflow.engine.remote.work import run_travel_problem, step_travel_problem
 from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
+from batchflow.engine.stream import NEVER
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -37,8 +38,9 @@ from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
 from batchflow.inspection.debugging import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.page_faults import FaultWatch
 from batchflow.inspection.report import Report, StepReport
-from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters import harmed_in_threads
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import load_model, predict_model, save_model
 
@@ -55,9 +57,6 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         n_items: The number of items in the batch, if there are as many.
         seed: The seed of its randomness; None: a new one.
         made: The state of the pipeline itself, for the models that it has made.
-
-    Raises:
-        ArgumentValueError: The dataset has no items.
     """
     if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
         raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
@@ -78,9 +77,10 @@ class _Check:
         self._n_asked, self._n_items = n_items, n_there
         self._copies = Copies()
         self._generators = GeneratorWatch()
+        self._faults = FaultWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
-        plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
+        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
         options = RunOptions.parse(n_there, keywords, endless=False)
         self._inspector = Inspector(self._program, options)
@@ -111,7 +111,7 @@ class _Check:
                         self._left_out or f"the step {left_out.step.name!r} of .{moment}"
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
-                plan = replace(program.plan, hooks=hooks)
+                plan = program.plan._replace(hooks=hooks)
                 take_hooks(program._replace(plan=plan), moment, (graph.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"
@@ -141,7 +141,20 @@ class _Check:
                 report.stays.append(f"{step.name}: {step.stays}")
         if (problem := run_travel_problem(ready.prefixes)) is not None and not report.stays:
             report.stays.append(problem)
+        report.memory = self._remark_on_memory(ready, report)
         return report
+
+    def _remark_on_memory(self, ready: ReadyGraph, report: Report) -> str | None:
+        """Return what is to be said of page faults; None where not all that is ahead was run."""
+        ahead = report.steps[: self._program.plan.section.start]
+        if self._left_out is not None or any(step.outcome != "done" for step in ahead):
+            return None
+        ticket = self._inspector.graph.schedule.ticket(0)
+        in_run = in_parallel.set(True)
+        try:
+            return self._faults.remark(lambda: ready.prefix.work(ticket, NEVER))
+        finally:
+            in_parallel.reset(in_run)
 
     def _taken(
         self,
@@ -192,7 +205,8 @@ class _Check:
         in_run = in_parallel.set(is_ahead)
         try:
             with ordered_calls(type(batch)) as called:
-                done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
+                with self._faults.counting() if is_ahead else nullcontext():
+                    done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
             if is_ahead and called and step.stays is None:
                 step.stays = f"it calls the ordered action {min(called)!r}"
         except NoCopyError as signal:
@@ -235,9 +249,10 @@ class _Check:
                 continue
             with suppress(Exception):  # it cannot be made, which the step itself says
                 model = self._models.get(name, batch)
-            if adapter_of(model).needs_order:  # a run warns of it, too
+            harmed = harmed_in_threads(model, name)
+            if harmed is not None:  # a run warns of it, too
                 step.problems.append(
-                    f"works on the Keras model {name!r} {_AT_ONCE}, which loses updates or breaks "
+                    f"works on the {harmed} {_AT_ONCE}, which loses updates or breaks "
                     f"the model; {_mark(name)}"
                 )
             else:
@@ -275,7 +290,7 @@ def _surely(bound: Bound) -> Bound:
     if not isinstance(bound, BoundChance) or not bound.step.probability:
         return bound
     steps: Any = tuple(map(_surely, bound.steps))
-    return BoundChance(replace(bound.step, probability=1.0), steps)
+    return BoundChance(bound.step._replace(probability=1.0), steps)
 
 
 def _has_effects(plan: Any) -> bool:

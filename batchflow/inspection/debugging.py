@@ -14,8 +14,6 @@ from batchflow.engine.stream import NEVER
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch, StopPipeline
 from batchflow.executors.loop import EventLoop
 
-__all__ = ["Inspector", "debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
-
 T = TypeVar("T")
 
 

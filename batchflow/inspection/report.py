@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Report", "StepReport"]
-
 
 @dataclass
 class StepReport:
@@ -54,6 +52,7 @@ class Report:
         start: The batch before the first step: its components.
         stays: Why the pipeline cannot run in worker processes; empty: it can.
         n_asked: The number of items that was asked for.
+        memory: What there is to say of page faults; None: nothing.
     """
 
     steps: list[StepReport]
@@ -61,6 +60,7 @@ class Report:
     start: list[str]
     stays: list[str] = field(default_factory=list)
     n_asked: int | None = None
+    memory: str | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -70,7 +70,8 @@ class Report:
     @property
     def look_at(self) -> list[str]:
         """All that may be right or wrong, each with its step."""
-        return [f"{step.name}: {remark}" for step in self.steps for remark in step.look_at]
+        of_steps = [f"{step.name}: {remark}" for step in self.steps for remark in step.look_at]
+        return of_steps if self.memory is None else [*of_steps, self.memory]
 
     @property
     def can_use_processes(self) -> bool:
@@ -91,6 +92,7 @@ class Report:
             lines.append(f"{number:4d} {step}")
         if self.stays and all(step.stays is None for step in self.steps):
             lines += [f"     stays in this process: {problem}" for problem in self.stays]
+        lines += [] if self.memory is None else [f"     ? {self.memory}"]
         return "\n".join([*lines, self._sum()])
 
     __repr__ = __str__

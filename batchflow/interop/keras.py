@@ -37,8 +37,6 @@ from batchflow.extras import imported
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
 
-__all__ = ["KerasFeed", "dataset_class"]
-
 _BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of their epoch, at most
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
@@ -131,11 +129,7 @@ class KerasFeed:
 
 @functools.cache
 def dataset_class() -> type[KerasFeed]:
-    """Make the class of the data.
-
-    Raises:
-        MissingPackageError: Keras is not installed.
-    """
+    """Make the class of the data."""
     keras: Any = imported("keras", "to_keras")
 
     class FeedDataset(KerasFeed, keras.utils.PyDataset):  # type: ignore[misc]
@@ -162,11 +156,7 @@ def _is_by_worker() -> bool:
 
 
 def _refuse_objects(name: str, given: Any, value: Any) -> None:
-    """Refuse arrays of objects and texts: Keras would, without saying which of the values it is.
-
-    Raises:
-        ArgumentTypeError: It is one, or has one among its parts.
-    """
+    """Refuse arrays of objects and texts: Keras would, without saying which of the values it is."""
     if isinstance(value, dict):
         for key, part in value.items():
             _refuse_objects(f"{name}[{key!r}]", given[key], part)

@@ -7,7 +7,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError, ModelDefinitionError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ModelDefinitionError,
+    add_note_once,
+    did_you_mean,
+)
 from batchflow.models.adapters import adapter_of
 from batchflow.models.adapters.base import signature_of
 
@@ -73,7 +78,18 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
         arguments["batch"] = batch
     if signature is not None:
         _check(builder, signature, by_name, arguments)
-    return builder(**arguments)
+    try:
+        return builder(**arguments)
+    except Exception as error:
+        if config and "config" in by_name and set(config) <= by_name:
+            names = ", ".join(config)
+            add_note_once(
+                error,
+                f"{title(builder)} has a parameter 'config', and so the config of the model is "
+                f"passed as that one. To pass its entries ({names}) give the builder "
+                f"functools.partial({title(builder)}, {next(iter(config))}=...), and no config",
+            )
+        raise
 
 
 def _check(

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
-__all__ = ["train_on_batch", "train_on_batches"]
+__all__ = ["test_on_batch", "train_on_batch", "train_on_batches"]
 
 
 class _Asked(NamedTuple):
@@ -57,7 +57,7 @@ class _Asked(NamedTuple):
             return cls(*args, **kwargs)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"a step of a Keras model takes {', '.join(cls._fields)}: "
+                f"a step of a Keras model takes {', '.join(cls._fields)}, return_dict: "
                 f"got {len(args)} by position and {', '.join(kwargs) or 'none'} by name"
             ) from error
 
@@ -134,6 +134,26 @@ def train_on_batches(
     return [train_on_batch(model, *call) for call in calls]
 
 
+def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
+    """Return the loss and the metrics of one batch, by name, as `train_on_batch` does.
+
+    Args:
+        model: A compiled `keras.Model`.
+        args: `x`, `y`, `sample_weight`, as in `keras.Model.test_on_batch`.
+        kwargs: The same, by name, and `reset_metrics`.
+
+    Raises:
+        ArgumentTypeError: The arguments do not fit.
+        ModelDefinitionError: The model is not compiled.
+    """
+    _check_compiled(model)
+    asked = _Asked.by(args, kwargs)
+    if not asked.is_compiled:
+        raise ArgumentTypeError("class_weight is for training; a test takes sample_weight")
+    with _metrics_going_on(model, not asked.reset_metrics):
+        return lazy_logs(model.test_on_batch(*asked.data, return_dict=True))
+
+
 def _by_keras(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
     kwargs = {**kwargs, "return_dict": True}
     with _metrics_going_on(model, not kwargs.pop("reset_metrics", True)):
@@ -155,11 +175,7 @@ def _metrics_going_on(model: Any, is_asked: bool) -> Iterator[None]:
 
 def _step_of(model: Any) -> Step | None:
     """Return the compiled step of a model, made if need be; None if Keras's own step is needed."""
-    if not model.compiled:
-        raise ModelDefinitionError(
-            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
-            f"to train with: call compile(optimizer, loss) where it is made"
-        )
+    _check_compiled(model)
     function = model.train_function
     if function is None:
         if sys.modules["keras"].distribution.distribution() is not None:
@@ -174,6 +190,14 @@ def _step_of(model: Any) -> Step | None:
         if is_keras:
             function._batchflow_step = step
         return step
+
+
+def _check_compiled(model: Any) -> None:
+    if not model.compiled:
+        raise ModelDefinitionError(
+            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
+            f"to train with: call compile(optimizer, loss) where it is made"
+        )
 
 
 def _make_step(model: Any) -> Step | None:

@@ -30,8 +30,6 @@ from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch, add_note_once
 from batchflow.plan import BoundStep
 
-__all__ = ["GroupedStep", "Phase", "in_groups"]
-
 Items = list[Batch | EpochEnd]
 
 

@@ -10,6 +10,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import threading
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from batchflow.allocator import keep_memory_in_worker
 from batchflow.errors import ArgumentValueError
 from batchflow.executors.item_threads import mark_worker
 from batchflow.executors.serialization.pickling import (
@@ -30,8 +32,6 @@ from batchflow.executors.serialization.pickling import (
     unpacked_call,
     unpacked_item,
 )
-
-__all__ = ["DONE", "FAILED", "MISSING", "FunctionKey", "SentFunction", "remote_call"]
 
 MAX_FUNCTIONS = 4
 
@@ -125,11 +125,18 @@ def remote_call(
                 "this executor works in threads of this process: to work in threads, leave it out, "
                 "or pass a ThreadPoolExecutor"
             )
-        mark_worker()
+        _begin()
         function, classes = held.call()
         return DONE, packed_whole(function(unpacked_item(Opened(item))), classes, "the result")
     except BaseException as error:
         return FAILED, packed_error(error, classes)
+
+
+@functools.cache
+def _begin() -> None:
+    """Make this process a worker, the first time that it works for us."""
+    mark_worker()
+    keep_memory_in_worker()
 
 
 def _held(name: str, sent: SentFunction | None, ended: Sequence[str]) -> _HeldFunction | None:

@@ -13,8 +13,6 @@ from typing import Any
 from batchflow.executors.backends.base import Backend
 from batchflow.executors.backends.call import SentFunction, remote_call
 
-__all__ = ["DaskCluster"]
-
 
 class DaskCluster(Backend):
     """The executor of a client of Dask, whose options hold."""

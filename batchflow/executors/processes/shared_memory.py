@@ -78,9 +78,9 @@ class SegmentPool:
         memory, fd = self._kept.get(number), None
         if memory is None:
             fd = memory_file(size)
-            self._kept[number] = map_file(fd, size, OWN)
             for piece, (start, _) in zip(pieces, places, strict=True):
                 write_file(fd, piece, start)
+            self._kept[number] = map_file(fd, size, OWN, whole=True)  # pages that there are now
         else:
             for piece, (start, end) in zip(pieces, places, strict=True):
                 memory[start:end] = piece

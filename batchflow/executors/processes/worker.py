@@ -29,6 +29,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from batchflow.allocator import give_back, keep_memory_in_worker
 from batchflow.executors.item_threads import mark_worker
 from batchflow.executors.processes.channel import (
     COPY,
@@ -90,6 +91,7 @@ def main(connection: int, status: int, errors: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
     mark_worker()
+    keep_memory_in_worker()
     worker = _Worker(socket.socket(fileno=connection), map_file(status, STATUS_SIZE, OWN))
     os.close(status)
     _switch_errors(errors)
@@ -161,6 +163,7 @@ class _Worker:
                 received = self._frames.get(timeout=None if is_tidy else TIDY_SECONDS)
             except queue.Empty:
                 gc.collect()
+                give_back()
                 is_tidy = True
                 continue
             self._take(received)
