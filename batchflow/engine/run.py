@@ -360,10 +360,10 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except (StopPipeline, GeneratorExit):
+    except StopPipeline:
         return
-    except BaseException:
-        failed = True
+    except BaseException as error:
+        failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
         raise
     finally:
         workers.close()
