@@ -167,9 +167,9 @@ def test_where_there_is_no_memory_for_all_each_is_kept(monkeypatch):
     def full(*_):
         raise MemoryError
 
-    kept = stacked.Stacked(2)
+    kept, pictures = stacked.Stacked(2), [picture(0), picture(1)]
     with monkeypatch.context() as patch:
         patch.setattr(stacked.np, "empty", full)
-        results = [kept.kept(n, picture(n)) for n in range(2)]
+        results = [kept.kept(*given) for given in enumerate(pictures)]
     assert kept.taken(results) is results
-    assert np.array_equal(results[1], picture(1))
+    assert results[1] is pictures[1]
