@@ -9,7 +9,7 @@ do: a pool of threads for each batch, and one task for each item. `waiting_64`: 
 
 Read `milliseconds_per_batch`. Aimed at: `threads_10` below 0.5, `processes_4` below 5. The ratios
 compare interleaved rounds; above 1 means slower than what is named. `waiting_to_pool_of_8` is how
-much longer it takes, as threads come when it shows that others wait; `n_workers=8` has them at once.
+much longer it takes: threads come when it shows that others wait. `n_workers=8` has them at once.
 """
 
 import time
