@@ -69,7 +69,6 @@ FORMS = {
     "float32": LARGE.astype("f4"),
     "float64 in another order": np.asfortranarray(LARGE.astype("f8")),
     "uint8 backwards": LARGE.astype("u1")[::-1, ::-1],
-    "int16": LARGE.astype("i2"),
 }
 
 
