@@ -44,6 +44,7 @@ class BaseBatch:
     """The data of a few items: see `Batch`."""
 
     components: ClassVar[tuple[str, ...] | str] = ()
+    _holds_arrays: ClassVar[bool] = False  # whether lists that are assigned become arrays
     number: int | None = None
     epoch: int | None = None
     dataset: Any = None
