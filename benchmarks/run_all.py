@@ -22,6 +22,7 @@ SCRIPTS = (
     "language",
     "per_item",
     "items_processes",
+    "images",
     "regroup",
     "processes",
     "behind_section",
