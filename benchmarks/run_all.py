@@ -5,6 +5,7 @@ make bench
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,5 +29,7 @@ SCRIPTS = (
     "behind_section",
 )
 
+if find_spec("torch") is not None:  # an extra
+    SCRIPTS = (*SCRIPTS, "torch_step")
 for name in SCRIPTS:
     subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)

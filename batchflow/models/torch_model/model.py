@@ -156,6 +156,11 @@ class TorchModel:
         try:
             with trained(self.module, self._random):
                 outputs, targets, loss = self._forward(x, y, more, options)
+                if not loss.requires_grad:
+                    raise ArgumentValueError(
+                        f"the loss {title_of(self.loss)} depends on no parameter that can be "
+                        "trained: all are frozen, or it works on detached values"
+                    )
                 self.update(loss)
                 logs = self._logs(names, loss, outputs, targets)
         except Exception as error:
@@ -329,8 +334,8 @@ class TorchModel:
         for name in names:
             if name not in own:
                 raise UnknownNameError(
-                    f"the torch module {title_of(self.module)} gives no {name!r}: it has "
-                    f"{', '.join(own) or 'no loss and no metrics'}.{did_you_mean(name, own)}"
+                    f"the torch module {title_of(self.module)} gives no {name!r}: it is given "
+                    f"neither as the loss nor among the metrics.{did_you_mean(name, own)}"
                 )
         return names
 

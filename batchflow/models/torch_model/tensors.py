@@ -156,7 +156,8 @@ def described(data: Any) -> str:
     if isinstance(data, Mapping):
         return f"{{{', '.join(f'{name!r}: {described(part)}' for name, part in data.items())}}}"
     if isinstance(data, list | tuple):
-        return f"{type(data).__name__}({', '.join(map(described, data))})"
+        some = [described(part) for part in data[:3]] + ["..."] * (len(data) > 3)
+        return f"{type(data).__name__}({', '.join(some)})"
     if hasattr(data, "dtype") and hasattr(data, "shape"):
         return f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)}"
     return type(data).__name__
