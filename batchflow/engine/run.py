@@ -11,7 +11,7 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Generator
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from types import TracebackType
 from typing import Generic, Protocol, Self, cast
@@ -357,22 +357,27 @@ def _stream(
             loop.close(grace)
         if grace:
             workers.join(grace)
-        try:
-            if ready is not None:
-                ready.end(failed)
-        finally:
-            _finish(graph, type(loop))
+        tell_models = None if ready is None else partial(ready.end, failed)
+        _finish(graph, tell_models, type(loop))
 
 
-def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
+def _finish(
+    graph: RunGraph,
+    tell_models: Callable[[], None] | None,
+    make_loop: Callable[[], EventLoop | PrivateLoop | None],
+) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
-    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
+    Models are told of the end first, by `tell_models`: a step may save them. `make_loop` makes what runs the coroutines among them; it returns None if there are none.
     """
     earlier = sys.exception()
     loop = make_loop()
     try:
-        graph.finish(loop)
+        try:
+            if tell_models is not None:
+                tell_models()
+        finally:
+            graph.finish(loop)
     except Exception as error:
         if earlier is None or isinstance(earlier, GeneratorExit):
             raise
