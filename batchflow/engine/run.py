@@ -368,7 +368,10 @@ def _finish(
 ) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
-    Models are told of the end first, by `tell_models`: a step may save them. `make_loop` makes what runs the coroutines among them; it returns None if there are none.
+    Args:
+        graph: The graph of the run.
+        tell_models: Tells the models of the end, first: a step may save them. None: none is made.
+        make_loop: Makes what runs the coroutines among the steps; returns None if there are none.
     """
     earlier = sys.exception()
     loop = make_loop()

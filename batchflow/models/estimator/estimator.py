@@ -243,8 +243,8 @@ class Estimator:
         """
         readers, state = self._state(checkpoint_path)
         batch = self._batch(features)
-        told = check_hooks(hooks, "predict")
-        return predict_batch(readers[Modes.PREDICT], state, batch, predict_keys, told)
+        reader, told = readers[Modes.PREDICT], check_hooks(hooks, "predict")
+        return predict_batch(reader, state, batch, predict_keys, told)
 
     def test_on_batch(
         self, features: Any, labels: Any = None, sample_weight: Any = None
@@ -324,9 +324,8 @@ class Estimator:
 
         def end(failed: bool) -> None:
             with self._lock:
-                if (
-                    self._trainer.n_steps != before
-                ):  # and not a run that looks on, inside of another
+                # A run that looks on inside of another one does not end its steps.
+                if self._trainer.n_steps != before:
                     self._trainer.end_steps(failed=failed)
 
         return end

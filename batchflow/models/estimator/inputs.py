@@ -84,8 +84,9 @@ def batches_of(
     if isinstance(data, keras.utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):
-        fact = _FACT.format(what=what, how=_HOW[what, is_counted]) if is_function else None
-        return _of_one_batch(Batch.of(data), is_counted, fact and partial(say, fact))
+        fact = _FACT.format(what=what, how=_HOW[what, is_counted])
+        tell = partial(say, fact) if is_function else None
+        return _of_one_batch(Batch.of(data), is_counted, tell)
     if not hasattr(data, "__iter__"):
         raise ArgumentTypeError(
             f"{what}: input_fn returns arrays, or an iterable of batches: a generator, a feed, a "
