@@ -345,20 +345,29 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except (StopPipeline, GeneratorExit):
+    except StopPipeline:
         return
-    except BaseException:
-        failed = True
+    except BaseException as error:
+        failed = not isinstance(error, GeneratorExit)
         raise
     finally:
-        workers.close()
-        grace = CLOSE_GRACE if graph.has_last_steps else 0.0
-        if loop is not None:
-            loop.close(grace)
-        if grace:
-            workers.join(grace)
-        tell_models = None if ready is None else partial(ready.end, failed)
-        _finish(graph, tell_models, type(loop))
+        _end(graph, workers, loop, None if ready is None else partial(ready.end, failed))
+
+
+def _end(
+    graph: RunGraph,
+    workers: Workers,
+    loop: EventLoop | PrivateLoop | None,
+    tell_models: Callable[[], None] | None,
+) -> None:
+    """End what was begun, and take the last steps: see `_finish`."""
+    workers.close()
+    grace = CLOSE_GRACE if graph.has_last_steps else 0.0
+    if loop is not None:
+        loop.close(grace)
+    if grace:
+        workers.join(grace)
+    _finish(graph, tell_models, type(loop))
 
 
 def _finish(
