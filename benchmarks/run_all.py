@@ -20,6 +20,7 @@ SCRIPTS = (
     "import_time",
     "training_loop",
     "keras_step",
+    "estimator_chain",
     "language",
     "per_item",
     "items_processes",

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from threading import get_ident
 from types import TracebackType
@@ -366,28 +366,45 @@ def _stream(
         failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
         raise
     finally:
-        workers.close()
-        grace = CLOSE_GRACE if graph.has_last_steps else 0.0
-        if loop is not None:
-            loop.close(grace)
-        if grace:
-            workers.join(grace)
-        try:
-            if ready is not None:
-                ready.end(failed)
-        finally:
-            _finish(graph, type(loop))
+        _end(graph, workers, loop, None if ready is None else partial(ready.end, failed))
 
 
-def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
+def _end(
+    graph: RunGraph,
+    workers: Workers,
+    loop: EventLoop | PrivateLoop | None,
+    tell_models: Callable[[], None] | None,
+) -> None:
+    """End what was begun, and take the last steps: see `_finish`."""
+    workers.close()
+    grace = CLOSE_GRACE if graph.has_last_steps else 0.0
+    if loop is not None:
+        loop.close(grace)
+    if grace:
+        workers.join(grace)
+    _finish(graph, tell_models, type(loop))
+
+
+def _finish(
+    graph: RunGraph,
+    tell_models: Callable[[], None] | None,
+    make_loop: Callable[[], EventLoop | PrivateLoop | None],
+) -> None:
     """Take the last steps. If they fail after something else has failed, that is what is told.
 
-    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
+    Args:
+        graph: The graph of the run.
+        tell_models: Tells the models of the end, first: a step may save them. None: none is made.
+        make_loop: Makes what runs the coroutines among the steps; returns None if there are none.
     """
     earlier = sys.exception()
     loop = make_loop()
     try:
-        graph.finish(loop)
+        try:
+            if tell_models is not None:
+                tell_models()
+        finally:
+            graph.finish(loop)
     except Exception as error:
         if earlier is None or isinstance(earlier, GeneratorExit):
             raise
