@@ -14,6 +14,7 @@ SCRIPTS = (
     "overlap",
     "ahead",
     "large_order",
+    "many_ids",
     "data",
     "memory",
     "import_time",
