@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-__all__ = ["GOLDEN", "hashed", "mixed", "text_sums"]
+__all__ = ["hashed", "mixed", "text_sums"]
 
 _BLOCK = 2**12
-GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
+_STEP = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
 
 
 def mixed(words: Words, key: int = 0) -> Words:
     """Return words whose bits all depend on all bits of `words` and of the key."""
-    words = words + np.uint64((key + 1) * GOLDEN % 2**64)
+    words = words + np.uint64((key + 1) * _STEP % 2**64)
     words ^= words >> np.uint64(30)
     words *= np.uint64(0xBF58476D1CE4E5B9)
     words ^= words >> np.uint64(27)
@@ -185,4 +185,4 @@ def _no_hash(kind: Any) -> str:
 
 
 def _factors(number: int) -> Words:
-    return mixed(np.arange(1, number + 1, dtype=np.uint64) * np.uint64(GOLDEN)) | np.uint64(1)
+    return mixed(np.arange(1, number + 1, dtype=np.uint64) * np.uint64(_STEP)) | np.uint64(1)

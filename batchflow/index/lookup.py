@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.arrays import object_array
-from batchflow.index.hashing import GOLDEN, hashed, mixed
+from batchflow.index.hashing import hashed, mixed
 from batchflow.index.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ class HashLookup(Lookup):
 
     def __init__(self, ids: npt.NDArray[Any]) -> None:
         self._ids = ids
-        self._bits = max(len(ids) * 3 // 2, 2).bit_length()
+        room = 4 if ids.dtype.kind in "iufmM" else 1.5  # numbers are small, and soon compared
+        self._bits = int(room * len(ids)).bit_length()
         dtype = np.int32 if len(ids) < 2**31 else np.int64
         self._table = np.full(2**self._bits, -1, dtype=dtype)
         self.repeated = self._insert(self._hashes(ids))
@@ -201,14 +202,16 @@ class HashLookup(Lookup):
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *repeated]))
 
     def _first_places(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+        places: npt.NDArray[np.int64] = (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+        return places
 
     def _next_places(
         self, places: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]
     ) -> npt.NDArray[np.int64]:
         # An odd step comes to all places of a table of 2**bits.
         steps = (hashes & np.uint64(2**self._bits - 1)).astype(np.int64) | 1
-        return (places + steps) & (2**self._bits - 1)
+        after: npt.NDArray[np.int64] = (places + steps) & (2**self._bits - 1)
+        return after
 
     def _are_equal(self, some: npt.NDArray[Any], others: npt.NDArray[Any]) -> Any:
         if some.dtype.kind != "O":
@@ -218,8 +221,6 @@ class HashLookup(Lookup):
         return np.fromiter(same, dtype=bool, count=len(some))
 
     def _hashes(self, keys: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-        if keys.dtype.kind in "iu":  # Fibonacci hashing, which is enough here and quick
-            return keys.astype(np.uint64) * np.uint64(GOLDEN)
         if keys.dtype.kind != "O":
             return hashed(keys)
         numbers = np.fromiter(map(hash, keys.tolist()), dtype=np.int64, count=len(keys))
@@ -240,7 +241,7 @@ class HashLookup(Lookup):
         if dtype.kind == "O":
             hash(item)
             return object_array([item])
-        key = str(item) if dtype.kind == "T" else dtype.type(item)
+        key: Any = str(item) if dtype.kind == "T" else dtype.type(item)
         if dtype.kind != "T" and key.dtype.itemsize > dtype.itemsize:
             return None
         keys = np.array([key], dtype=dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchflow import ArgumentValueError, ArrayBatch, Batch, Dataset, DatasetIndex, FilesIndex
-from batchflow.index import files
+from batchflow.index import scan
 
 from .conftest import each_prefetch, run_program
 
@@ -234,7 +234,7 @@ def test_e10_a_split_of_ints_takes_at_most_9_bytes_each(make, shuffle):
 
 def test_e10_files_take_at_most_120_bytes_each(monkeypatch):
     paths = [f"/data/of/the/hospital/by/year/{i % 50:04}/scan_{i:012}.dcm" for i in range(N)]
-    monkeypatch.setattr(files, "_matches", lambda pattern, dirs: iter(paths))
+    monkeypatch.setattr(scan, "_matches", lambda pattern, dirs: iter(paths))
     index = FilesIndex("any")
     assert index.get_fullpath("scan_000000000057.dcm") == paths[57]
     assert held(index) <= 120 * N
