@@ -15,6 +15,7 @@ SCRIPTS = (
     "overlap",
     "ahead",
     "large_order",
+    "many_ids",
     "data",
     "memory",
     "import_time",
