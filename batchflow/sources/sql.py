@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import object_array
+from batchflow.arrays import object_array, package_of
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.given import as_ids
 from batchflow.index.lookup import plain
@@ -85,7 +85,7 @@ class SqlSource:
         self._columns = names
         self._specs = specs_of(components, known, names, "from_sql")
         self._kinds = {name: _Kind() for name in names}
-        self.ids = as_ids(self._looked_through(cursor))
+        self.ids, _ = as_ids(self._looked_through(cursor))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -107,6 +107,11 @@ class SqlSource:
             )
         in_order = zip(*(found[item] for item in wanted), strict=True)
         columns = dict(zip(self._columns, in_order, strict=True))
+        if changed := [name for name, kind in self._kinds.items() if not kind.holds(columns[name])]:
+            raise ArgumentValueError(
+                f"the column {changed[0]!r} has values of another kind than when the dataset was "
+                "made of the query: make the dataset again"
+            )
         return {
             component: self._component(columns, spec) for component, spec in self._specs.items()
         }
@@ -167,7 +172,9 @@ class SqlSource:
         params: Any
         if isinstance(given, Mapping):
             names = [f"batch_id_{n}" for n in range(n_ids)]
-            marks = [f"%({name})s" if style == "pyformat" else f":{name}" for name in names]
+            # SQLite and DuckDB, which count (?), also take names: both with $, one with a colon.
+            mark = {"pyformat": "%({})s", "qmark": "${}"}.get(style, ":{}")
+            marks = [mark.format(name) for name in names]
             params = {**given, **dict(zip(names, ids, strict=True))}
         else:
             params = [*given, *ids]
@@ -175,12 +182,14 @@ class SqlSource:
             if style in ("numeric", "named"):
                 marks = [f":{len(given) + n + 1}" for n in range(n_ids)]
         name = quote + self._index.replace(quote, 2 * quote) + quote
-        text = f"SELECT * FROM ({self._query}) AS batch_rows WHERE {name} IN ({', '.join(marks)})"
+        # The query may end with a comment, which goes to the end of its line.
+        source = f"({self._query}\n) AS batch_rows"
+        text = f"SELECT * FROM {source} WHERE {name} IN ({', '.join(marks)})"
         return text, params
 
     def _dialect(self) -> tuple[str, str]:
         """Return how parameters are marked (see PEP 249), and the quote around names."""
-        package = type(self._connection()).__module__.partition(".")[0].lstrip("_")
+        package = package_of(self._connection()).lstrip("_")
         style = str(getattr(sys.modules.get(package), "paramstyle", "qmark"))
         return style, "`" if "mysql" in package.lower() or "mariadb" in package.lower() else '"'
 
@@ -230,6 +239,14 @@ class _Kind:
         if int in self._types:
             integers = (value for value in values if type(value) is int)
             self._largest = max(self._largest, max(map(abs, integers), default=0))
+
+    def holds(self, values: Sequence[Any]) -> bool:
+        """Check whether the dtype holds some values exactly, which were read later."""
+        if self.dtype.hasobject:
+            return True
+        later = _Kind()
+        later.see(values)
+        return later._types <= self._types and later._largest <= max(self._largest, _EXACT)
 
     @classmethod
     def of_all(cls, kinds: Iterable[_Kind]) -> _Kind:

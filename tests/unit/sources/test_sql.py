@@ -134,3 +134,19 @@ def test_a_connection_in_place_of_a_function_is_refused(connect):
     with pytest.raises(ArgumentTypeError, match="a function that opens a connection"):
         Dataset.from_sql(opened, "SELECT * FROM people", Rows, x="age")
     opened.close()
+
+
+def test_a_value_of_another_kind_than_before_is_an_error_and_not_rounded(connect):
+    dataset = Dataset.from_sql(connect, "SELECT * FROM people", Rows, index="group", x="age")
+    opened = connect()
+    opened.execute('UPDATE people SET age = 2.5 WHERE "group" = 1')
+    opened.commit()
+    opened.close()
+    assert dataset.create_batch([0]).x.tolist() == [30]
+    with pytest.raises(ArgumentValueError, match="'age' has values of another kind"):
+        dataset.create_batch([1])
+
+
+def test_a_query_may_end_with_a_comment(connect):
+    dataset = Dataset.from_sql(connect, "SELECT * FROM people -- all", Rows, index="group", x="age")
+    assert dataset.create_batch([4]).x.tolist() == [34]
