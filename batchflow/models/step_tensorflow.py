@@ -18,7 +18,7 @@ import numpy as np
 
 from batchflow.models.step import Data, Logs, Step, shape_of
 
-__all__ = ["TensorFlowStep"]
+__all__ = ["TensorFlowStep", "TensorFlowTest"]
 
 N_SIGNATURES = 256  # of batches; they share two graphs
 
@@ -67,15 +67,18 @@ class TensorFlowStep(Step):
     def _resetting(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
         self.model.reset_metrics()
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
 
     def _going_on(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
+
+    def _step(self, data: Any) -> Any:
+        return self.model.train_step(data)
 
     def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
         """Return a function that takes all tensors of several batches, and trains on each batch."""
@@ -150,6 +153,13 @@ class TensorFlowStep(Step):
     def _tensor(self, value: Any) -> Any:
         # A tf.function would do the same to an array, slower.
         return self._tf.convert_to_tensor(value) if type(value) is np.ndarray else value
+
+
+class TensorFlowTest(TensorFlowStep):
+    """The same of `test_step`."""
+
+    def _step(self, data: Any) -> Any:
+        return self.model.test_step(data)
 
 
 def _is_flat(data: Data) -> bool:
