@@ -43,11 +43,19 @@ class Inspector:
     def alone(self, work: Callable[[ReadyGraph], T]) -> T | None:
         """Do some work with the ready graph. None where a step skips the batch or stops."""
         loop = EventLoop() if self.graph.is_async else None
+        failed = True
+        ready = None
         try:
-            return work(ReadyGraph(self.graph, loop))
+            ready = ReadyGraph(self.graph, loop)
+            done = work(ready)
+            failed = False
+            return done
         except (SkipBatch, StopPipeline):
+            failed = False
             return None
         finally:
+            if ready is not None:
+                ready.end(failed)
             if loop is not None:
                 loop.close()
 
