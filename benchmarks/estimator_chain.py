@@ -1,8 +1,9 @@
 """What does an Estimator cost in a chain, beside a Keras model of the same layers?
 
 The same chains with both: `train_model`; with `predict_model` behind it, which asks the program
-that has just done a step; and `evaluate_model` instead. An Estimator's loss, labels and clipping are
-parts of its graph, and its prediction has a program of its own, which gets the weights in memory.
+that has just done a step; and with `evaluate_model` behind it. An Estimator's loss, labels and
+clipping are parts of its graph, and its prediction has a program of its own, which gets the weights
+in memory.
 
     python benchmarks/estimator_chain.py
 

@@ -119,16 +119,15 @@ def test_an_error_in_a_graph_function_says_with_what_it_was_called():
     )
 
 
-@pytest.mark.parametrize("metrics", [None, {"any": ["mae"]}])
-def test_of_one_tensor_a_dictionary_of_one_entry_is_for_it(metrics):
+@pytest.mark.parametrize(
+    ("graph_fn", "loss"),
+    [(dense, {"any": "mse"}), (lambda mode, features: [dense(mode, features)], "mse")],
+)
+def test_of_one_result_names_and_lists_do_no_harm(graph_fn, loss):
     def model_fn(features, labels, mode):
-        def listed(mode, features):
-            return [dense(mode, features)]
+        return Regressor(mode, graph_fn, loss, metrics=["mae"])(features, labels)
 
-        net = Regressor(mode, listed, {"any": "mse"}, metrics=metrics)
-        return net(features, labels)
-
-    assert "loss" in Estimator(model_fn).train((X, Y), steps=1).evaluate((X, Y))
+    assert "mae" in Estimator(model_fn).train((X, Y), steps=1).evaluate((X, Y))
 
 
 def test_a_config_without_its_class_is_refused():

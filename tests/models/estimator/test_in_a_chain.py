@@ -184,6 +184,26 @@ def test_a_run_that_looks_on_inside_of_another_does_not_end_its_steps():
     assert (hook.calls.count("begin"), hook.calls.count("end")) == (1, 1)
 
 
+def test_a_descriptor_may_hold_it_among_others(tmp_path):
+    hook = Hook()
+
+    class Listed(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def both():
+            return [estimator(tmp_path, hook), "notes"]
+
+        @action(model="both", singleton=True)
+        def fit(self, both):
+            both[0].train_on_batch(self.x, self.y)
+            return self
+
+    Dataset.from_arrays(Listed, x=X, y=Y).p.fit().run(20)
+    assert hook.calls[-1] == "end"
+    assert (tmp_path / "ckpt-2.npz").exists()
+
+
 def test_predictions_are_those_of_the_program_in_memory(tmp_path):
     folder = tmp_path / "chain"
     est = estimator(folder, keep_checkpoint_max=2, save_checkpoints_steps=1000)
