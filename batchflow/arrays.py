@@ -55,6 +55,12 @@ def column_array(column: Any) -> npt.NDArray[Any]:
     """Return an array of a column. Missing values stay missing, and texts keep their ends."""
     if keeps_objects(column):
         return object_array(column_items(column))
+    width = getattr(getattr(column, "type", None), "list_size", None)  # of Arrow
+    if width is not None:
+        whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        flat = column_array(whole.flatten())
+        if not flat.dtype.hasobject:
+            return flat.reshape(len(column), width, *flat.shape[1:])
     array = plain_array(column)
     return object_array(column_items(column)) if array.dtype.kind in "US" else array
 
@@ -78,19 +84,22 @@ def table_array(table: Any) -> npt.NDArray[Any]:
 
 
 def keeps_objects(column: Any) -> bool:
-    """Check whether an array of a column would lose missing values or time zones."""
+    """Check whether an array of a column would lose missing values, time zones or fields."""
     if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
         return not isinstance(column.dtype, np.dtype) and bool(column.isna().any())
     nulls = getattr(column, "null_count", 0)
     zone = getattr(column, "dtype", None), getattr(column, "type", None)
     has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
-    return bool(nulls() if callable(nulls) else nulls) or has_zone
+    is_record = package_of(column) == "polars" and bool(getattr(column.dtype, "fields", None))
+    return bool(nulls() if callable(nulls) else nulls) or has_zone or is_record
 
 
 def column_items(column: Any) -> list[Any]:
     """Return the values of a column as objects."""
     if hasattr(column, "isna"):
         return list(column.to_numpy(dtype=object))
+    if getattr(getattr(column, "dtype", None), "time_unit", None) == "ns":
+        column = column.to_arrow()  # of polars, whose lists of dates lose the nanoseconds
     items: list[Any] = column.to_list() if hasattr(column, "to_list") else column.to_pylist()
     return items
 

@@ -12,7 +12,7 @@ from batchflow.base_dataset import BaseDataset
 from batchflow.batch import Batch
 from batchflow.batch.preloaded import check_batch_class, check_given_batch, n_given
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, did_you_mean
 from batchflow.index import FilesIndex
 
 if TYPE_CHECKING:
@@ -233,8 +233,8 @@ class Dataset(BaseDataset[BatchT_co]):
         """
         from batchflow.sources.parquet import ParquetSource, parquet_files
 
-        check_batch_class(batch_class)
-        source = ParquetSource(parquet_files(glob), components, _known(batch_class))
+        known = _known(batch_class, components)
+        source = ParquetSource(parquet_files(glob), components, known)
         ids = len(source) if index is None else source.column(index)
         return cls._made(ids, batch_class, source=source)
 
@@ -280,8 +280,8 @@ class Dataset(BaseDataset[BatchT_co]):
         """
         from batchflow.sources.sql import SqlSource
 
-        check_batch_class(batch_class)
-        source = SqlSource(connect, query, params, index, components, _known(batch_class))
+        known = _known(batch_class, components)
+        source = SqlSource(connect, query, params, index, components, known)
         return cls._made(source.ids, batch_class, source=source)
 
     @classmethod
@@ -332,7 +332,8 @@ class Dataset(BaseDataset[BatchT_co]):
         from several threads, and travels to worker processes.
 
         Args:
-            items: The object. An item is a mapping, a tuple, or one value.
+            items: The object. An item is a mapping (or has fields: a named tuple, a dataclass), a
+                tuple, or one value.
             batch_class: The class of the batches.
             components: The components in the order of the values of a tuple, or a mapping from them
                 to keys, to places in a tuple, or to functions of an item. None: those of the class.
@@ -351,16 +352,16 @@ class Dataset(BaseDataset[BatchT_co]):
         """
         from batchflow.sources.items import ItemsSource
 
-        check_batch_class(batch_class)
-        source = ItemsSource(items, components, _known(batch_class))
+        names = (components,) if isinstance(components, str) else components or ()
+        source = ItemsSource(items, components, _known(batch_class, names))
         return cls._made(len(source) if index is None else index, batch_class, source=source)
 
     @classmethod
     def _of_stored(
         cls, kind: type[StoredArrays], path: Path, batch_class: type[OtherT], index: Any, names: Any
     ) -> Dataset[OtherT]:
-        check_batch_class(batch_class)
-        source = kind(path, names or {name: name for name in _known(batch_class)})
+        known = _known(batch_class, names)
+        source = kind(path, names or {name: name for name in known})
         ids = len(source) if index is None else kind(path, {"index": index}).all_rows("index")
         return cls._made(ids, batch_class, source=source)
 
@@ -370,6 +371,13 @@ class Dataset(BaseDataset[BatchT_co]):
         return make(index, batch_class, **given)
 
 
-def _known(batch_class: type[Batch]) -> tuple[str, ...]:
-    """Return the components of a class, or the name of its data."""
-    return tuple(batch_class.components) or ("data",)
+def _known(batch_class: type[Batch], given: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the components of a class, or the name of its data; refuse names that are others."""
+    check_batch_class(batch_class)
+    known = tuple(batch_class.components) or ("data",)
+    if unknown := [name for name in given if name not in known]:
+        raise ArgumentTypeError(
+            f"{batch_class.__name__} has no component {unknown[0]!r}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    return known

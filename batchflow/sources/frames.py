@@ -7,6 +7,7 @@ from typing import Any
 
 from batchflow.arrays import column_names, is_table, table_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
+from batchflow.index.labels import has_labels
 
 __all__ = ["check_columns", "checked_table", "components_of", "named_ids", "specs_of", "values_of"]
 
@@ -41,7 +42,8 @@ def specs_of(
     Raises:
         ArgumentTypeError: Nothing was given, and no column has the name of a component.
     """
-    specs = dict(components) or {name: name for name in known if name in columns}
+    given = {name: _as_list(spec) for name, spec in components.items()}
+    specs = given or {name: name for name in known if name in columns}
     if not specs:
         raise ArgumentTypeError(
             f"{maker}: no column has the name of a component; say which column is which component: "
@@ -50,6 +52,11 @@ def specs_of(
         )
     check_columns(specs, columns, maker)
     return specs
+
+
+def _as_list(spec: Spec) -> Spec:
+    """Return several columns as a list: they may be given as `table.columns[1:]`."""
+    return spec.tolist() if getattr(spec, "ndim", 0) == 1 and hasattr(spec, "tolist") else spec
 
 
 def check_columns(specs: Mapping[str, Spec], columns: list[Any], maker: str) -> None:
@@ -113,7 +120,20 @@ def components_of(table: Any, specs: Mapping[str, Spec]) -> dict[str, Any]:
 def values_of(table: Any, spec: Spec) -> Any:
     """Return one component of a table; of a list of columns an array `(n_rows, n_columns)`."""
     if callable(spec):
-        return spec(table)
+        return _beside(table, spec(table))
     if isinstance(spec, list):
         return table_array(table.select(spec) if hasattr(table, "select") else table[spec])
     return table[spec]
+
+
+def _beside(table: Any, given: Any) -> Any:
+    """Return what a function made of a table, its rows in the order of those of the table.
+
+    The labels tell which rows are which: a function may have sorted them.
+    """
+    if not (has_labels(table) and has_labels(given)) or given.index.equals(table.index):
+        return given
+    if len(given) != len(table) or not (given.index.is_unique and table.index.is_unique):
+        return given
+    places = given.index.get_indexer(table.index)
+    return given.iloc[places] if (places >= 0).all() else given

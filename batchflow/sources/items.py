@@ -9,9 +9,10 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchflow.arrays import exact_array, ragged_shapes
+from batchflow.arrays import exact_array, package_of, ragged_shapes
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class ItemsSource:
     """A `Source` of an object with `len(items)` and `items[position]`.
 
     Args:
-        items: The object. An item is a mapping, a tuple, or one value.
+        items: The object. An item is a mapping (or has fields: a named tuple, a dataclass), a
+            tuple, or one value.
         components: The names of the components, in the order of the values of a tuple; or a mapping
             from them to keys, places in a tuple, or functions of an item. None: the components of
             the batch class.
@@ -40,7 +42,12 @@ class ItemsSource:
     """
 
     def __init__(self, items: Any, components: Any, known: Sequence[str]) -> None:
-        if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+        if package_of(items) in ("pandas", "polars", "pyarrow") or hasattr(items, "iloc"):
+            raise ArgumentTypeError(
+                f"from_items takes items by position, and a {type(items).__name__} has rows and "
+                "columns: use from_dataframe, or from_arrays for one column"
+            )
+        if isinstance(items, type) or not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
             raise ArgumentTypeError(
                 f"from_items takes an object with len(items) and items[position], got "
                 f"{type(items).__name__} {items!r:.60}"
@@ -54,6 +61,8 @@ class ItemsSource:
         self._items = items
         first = items[0]
         self._keys = _keys(first, components, known)
+        is_by_place = isinstance(first, tuple) and not isinstance(components, Mapping)
+        self._n_values = len(first) if is_by_place else None
         for component, key in self._keys.items():
             _value(first, component, key)
         self._gives_columns = _gives_columns(items, first)
@@ -71,6 +80,12 @@ class ItemsSource:
         items = [self._items[p] for p in wanted] if several is None else list(several(wanted))
         if len(items) != len(wanted):
             raise ArgumentValueError(f"asked for {len(wanted)} items, got {len(items)}")
+        for position, item in zip(wanted, items if self._n_values else (), strict=False):
+            if not isinstance(item, tuple) or len(item) != self._n_values:
+                raise ArgumentValueError(
+                    f"from_items: the first item is a tuple of {self._n_values} values, and the "
+                    f"one at position {position} is {item!r:.80}"
+                )
         return {
             component: _stacked([_value(item, component, key) for item in items])
             for component, key in self._keys.items()
@@ -87,7 +102,11 @@ def _keys(first: Any, components: Any, known: Sequence[str]) -> dict[str, Key]:
     names = known or ("data",)
     if components is not None:
         names = (components,) if isinstance(components, str) else tuple(components)
-    if isinstance(first, Mapping):
+    named = _fields(first)
+    if isinstance(first, tuple) and not set(names) <= set(named):
+        named = ()  # the names of a named tuple are others: its values go by place
+    if isinstance(first, Mapping) or named:
+        first = first if isinstance(first, Mapping) else named
         found = [name for name in names if name in first]
         if not found or (components is not None and len(found) < len(names)):
             missing = next(name for name in names if name not in found)
@@ -113,14 +132,23 @@ def _keys(first: Any, components: Any, known: Sequence[str]) -> dict[str, Key]:
     return {names[0]: None}
 
 
+def _fields(item: Any) -> tuple[str, ...]:
+    """Return the names of the values of a named tuple, a dataclass or a record of NumPy."""
+    if is_dataclass(item):
+        return tuple(field.name for field in fields(item))
+    record = getattr(getattr(item, "dtype", None), "names", None)
+    return tuple(getattr(item, "_fields", None) or record or ())
+
+
 def _value(item: Any, component: str, key: Key | Callable[[Any], Any]) -> Any:
     if key is None:
         return item
     if callable(key):
         return key(item)
     try:
-        return item[key]
-    except (KeyError, IndexError, TypeError) as error:
+        is_named = isinstance(key, str) and (isinstance(item, tuple) or is_dataclass(item))
+        return getattr(item, key) if is_named else item[key]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UnknownNameError(
             f"from_items: an item has no {key!r} for {component!r}: {item!r:.80}"
         ) from error

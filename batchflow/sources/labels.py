@@ -13,6 +13,7 @@ import csv
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def components_by_id(
     Args:
         ids: The ids of files.
         paths: Their paths; None: the ids are paths below a root.
-        labels: What fills the component `labels`, or a mapping from other components to that.
+        labels: What fills the component `labels`, or a mapping from another component to that.
         others: What fills other components, whose texts are not numbered.
         known: The components of the batch class.
 
@@ -56,17 +57,16 @@ def components_by_id(
     """
     columns: dict[str, Any] = {}
     classes = None
-    for name, given in _by_component(labels, ids, known).items():
-        if isinstance(given, str) and given == "folder":
-            values = folder_names(ids, paths)
-        else:
-            values = values_by_id(ids, given, name)
-        columns[name], classes = numbered(values, ids, name)
-    for name, given in others.items():
-        if isinstance(given, str) and "{id}" in given:
-            columns[name] = existing_paths(ids, given, name)
-        else:
-            columns[name] = values_by_id(ids, given, name)
+    as_labels = _by_component(labels, ids, known)
+    for name, given in {**as_labels, **others}.items():
+        text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
+        if "{id}" in text:
+            columns[name] = existing_paths(ids, text, name)
+            continue
+        columns[name] = folder_names(ids, paths) if text == "folder" else None
+        columns[name] = columns[name] or values_by_id(ids, given, name)
+        if name in as_labels:
+            columns[name], classes = numbered(columns[name], ids, name)
     return columns, classes
 
 
@@ -74,9 +74,21 @@ def _by_component(labels: Any, ids: Sequence[str], known: Iterable[str]) -> Mapp
     if labels is None:
         return {}
     names = labels.keys() if isinstance(labels, Mapping) else ()
-    if len(names) == 1 and names <= set(known) and names.isdisjoint(ids):
-        return labels  # type: ignore[no-any-return]
-    return {"labels": labels}
+    if not names or not names.isdisjoint(ids):
+        return {"labels": labels}
+    if len(names) > 1 and names <= set(known):
+        raise ArgumentTypeError(
+            f"labels= fills one component, got {', '.join(map(repr, names))}: give the others by "
+            f"name, from_files(..., {list(names)[1]}=...)"
+        )
+    is_name = names <= set(known) or all(map(_is_of_many, labels.values()))
+    return labels if is_name and len(names) == 1 else {"labels": labels}
+
+
+def _is_of_many(given: Any) -> bool:
+    """Check whether it says the values of many items, and is no value of one."""
+    is_folder = isinstance(given, str) and given == "folder"
+    return is_folder or isinstance(given, Mapping) or is_table(given) or has_labels(given)
 
 
 def folder_names(ids: Sequence[str], paths: Sequence[str] | None) -> list[str]:
@@ -110,13 +122,17 @@ def values_by_id(ids: Sequence[Any], given: Any, name: str) -> list[Any]:
         FileNotFoundError: There is no such file.
     """
     if isinstance(given, Mapping):
-        pairs: Mapping[Any, Any] = given
+        pairs: Mapping[Any, Any] = _unique(_as_ids(given, ids), list(given.values()), name)
     elif callable(given):
         return [given(item) for item in ids]
     elif isinstance(given, (str, os.PathLike)):
         pairs = _from_csv(os.fspath(given), ids, name)
     elif has_labels(given) and not is_table(given):
-        pairs = _unique(given.index.tolist(), _plain(given), name)
+        pairs = _unique(_as_ids(given.index.tolist(), ids), _plain(given), name)
+    elif hasattr(given, "collect"):
+        raise ArgumentTypeError(
+            f"{name}: expected a table in memory, got {type(given).__name__}: call .collect() on it"
+        )
     elif is_table(given):
         pairs = _from_table(given, ids, name)
     else:
@@ -145,7 +161,7 @@ def numbered(
         raise ArgumentValueError(
             f"{name}: some labels are texts, and that of {ids[place]!r} is {values[place]!r}"
         )
-    classes = sorted(set(values))
+    classes = sorted({str(value) for value in values})
     number = {text: k for k, text in enumerate(classes)}
     return np.array([number[value] for value in values]), tuple(classes)
 
@@ -209,10 +225,18 @@ def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
     except FileNotFoundError as error:
         error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
         raise
+    except (UnicodeError, csv.Error) as error:
+        error.add_note(
+            f"{name}: while {path!r} was read, as CSV in UTF-8; another file is read by "
+            f"{name}=pandas.read_csv({path!r}, encoding=...)"
+        )
+        raise
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ArgumentValueError(
             f"{name}: {path!r} needs a line of column names, with a column of ids and one of values"
         )
+    if doubled := [column for column in rows[0] if rows[0].count(column) > 1]:
+        raise ArgumentValueError(f"{name}: {path!r} has several columns {doubled[0]!r}")
     for number, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise ArgumentValueError(
@@ -236,8 +260,20 @@ def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
     if hasattr(table, "iloc") and not hasattr(table.index, "step"):
         columns[None] = table.index.tolist()  # labels that are not the row numbers
     columns |= {column: _plain(table[column]) for column in column_names(table)}
-    key, label = _key_and_label(columns, ids, name, "the table")
-    return _unique(columns[key], columns[label], name)
+    as_ids = {column: _as_ids(values, ids) for column, values in columns.items()}
+    key, label = _key_and_label(as_ids, ids, name, "the table")
+    return _unique(as_ids[key], columns[label], name)
+
+
+def _as_ids(keys: Iterable[Any], ids: Sequence[Any]) -> list[Any]:
+    """Return keys as the ids that they mean: whole numbers and paths as texts, where ids are."""
+    found = list(keys)
+    if isinstance(ids[0], str):
+        if set(map(type, found)) == {int}:
+            return list(map(str, found))
+        if all(isinstance(key, PurePath) for key in found):
+            return [key.as_posix() for key in found]
+    return found
 
 
 def _key_and_label(
@@ -247,9 +283,16 @@ def _key_and_label(
     wanted = set(ids)
 
     def n_found(column: Any) -> int:
-        return sum(1 for value in columns[column] if _is_text_or_number(value) and value in wanted)
+        return len(wanted.intersection(filter(_is_text_or_number, columns[column])))
 
-    key = max(columns, key=n_found)  # the first of several
+    candidates = [column for column in columns if column not in (name, *_LABELS)] or list(columns)
+    key = max(candidates, key=n_found)  # the first of several
+    for column in candidates[1:] if key is not None else ():
+        if n_found(column) == n_found(key) > 0 and columns[column] != columns[key]:
+            raise ArgumentValueError(
+                f"{name}: both {key!r} and {column!r} of {shown} hold ids of the items: leave out "
+                "one, or make one the labels of the table: set_index"
+            )
     others = [column for column in columns if column != key and column is not None]
     named = [column for column in (name, *_LABELS) if column in others]
     if len(others) != 1 and not named:
@@ -313,7 +356,9 @@ def _check_all_there(ids: Sequence[Any], pairs: Mapping[Any, Any], name: str) ->
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
+    if isinstance(value, (float, np.generic)):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
@@ -324,8 +369,7 @@ def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
         return " The ids that have values have no extension: ext=False cuts it from the others."
     if any(item.rpartition("/")[2] in pairs for item in missing):
         return " The ids that have values are names without folders."
-    first = next((key for key in pairs if isinstance(key, str)), None)
-    return "" if first is None else f" An id that has a value is {first!r}."
+    return f" An id that has a value is {next(iter(pairs))!r}." if pairs else ""
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -4,7 +4,7 @@ Guarantees:
     - In memory are the row groups that were read last, of at most 64 MiB or two, whatever the size
       of the files.
     - The dtype of a component does not depend on which rows are read: missing values anywhere in a
-      column make its rows objects everywhere.
+      column make its rows objects everywhere, and so do integers beside floats that hold them not.
     - A file that was changed since the dataset was made is an error.
 """
 
@@ -14,7 +14,7 @@ import glob
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from batchflow.arrays import column_array, common_dtype, is_table, object_array, widened
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
-from batchflow.sources.frames import Spec, specs_of
+from batchflow.sources.frames import Spec, check_columns, specs_of
 from batchflow.sources.unchanged import FileState, absolute_path, fingerprint, state_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ParquetSource", "parquet_files"]
 
 _KEPT_BYTES = 64 * 2**20
+_EXACT = 2**53  # up to here a float holds every integer
 
 
 class _Group(NamedTuple):
@@ -87,8 +88,12 @@ class ParquetSource:
         metadata = []
         for path in paths:
             file = state_of(path)
-            with parquet.ParquetFile(path) as opened:
-                found, facts = opened.schema_arrow, opened.metadata
+            try:
+                with parquet.ParquetFile(path) as opened:
+                    found, facts = opened.schema_arrow, opened.metadata
+            except (OSError, ValueError) as error:
+                error.add_note(f"while {path!r} was opened as a Parquet file")
+                raise
             if schema is None:
                 schema, first = found, path
             elif not found.equals(schema):
@@ -107,8 +112,16 @@ class ParquetSource:
         self.blocks = np.array([group.start for group in groups])
         self.fingerprint = fingerprint(dict.fromkeys(group.file for group in groups))
         self._specs = specs_of(components, known, schema.names, "from_parquet")
+        self._names = schema.names
         self._columns = self._needed(schema.names)
         self._with_nulls = {c for c in self._columns if self._has_nulls(c, schema, metadata)}
+        self._as_objects = {
+            component
+            for component, spec in self._specs.items()
+            if isinstance(spec, list)
+            and len({schema.field(c).type for c in spec}) > 1
+            and any(self._has_large(c, schema, metadata) for c in spec)
+        }
         self._forget()
 
     def __len__(self) -> int:
@@ -117,14 +130,25 @@ class ParquetSource:
     def read(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Return the rows at some positions, by component."""
         table = self._rows(positions)
-        return {component: self._component(table, spec) for component, spec in self._specs.items()}
+        return {component: self._component(table, component) for component in self._specs}
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a whole column."""
+        """Return a whole column.
+
+        Raises:
+            UnknownNameError: (a `KeyError`) There is no such column.
+            ArgumentValueError: It has missing values.
+        """
+        check_columns({"index": name}, self._names, "from_parquet")
         parquet = imported("pyarrow.parquet", "from_parquet")
         files = dict.fromkeys(group.file.path for group in self._groups)
         tables = [parquet.read_table(path, columns=[name]) for path in files]
         joined = imported("pyarrow", "from_parquet").concat_tables(tables)
+        if joined[name].null_count:
+            raise ArgumentValueError(
+                f"from_parquet: {joined[name].null_count} rows have no id: the column {name!r} has "
+                "missing values"
+            )
         return column_array(_decoded(joined)[name])
 
     def __repr__(self) -> str:
@@ -150,16 +174,21 @@ class ParquetSource:
 
     def _has_nulls(self, column: str, schema: Any, metadata: list[Any]) -> bool:
         """Check whether a column has missing values anywhere, by the statistics of its groups."""
-        counts: list[int | None] = []
-        for facts in metadata:
-            paths = [facts.schema.column(k).path for k in range(len(facts.schema))]
-            if column not in paths:  # nested: lists, records
-                return bool(schema.field(column).nullable) and self._counts_nulls(column)
-            for number in range(facts.num_row_groups):
-                statistics = facts.row_group(number).column(paths.index(column)).statistics
-                has = statistics is not None and statistics.has_null_count
-                counts.append(statistics.null_count if has else None)
-        return self._counts_nulls(column) if None in counts else any(counts)
+        found = list(_statistics(column, metadata))
+        if any(one is None or not one.has_null_count for one in found):
+            return bool(schema.field(column).nullable) and self._counts_nulls(column)
+        return any(one.null_count for one in found)
+
+    def _has_large(self, column: str, schema: Any, metadata: list[Any]) -> bool:
+        """Check whether a column has integers that no float holds, by the statistics."""
+        kind = schema.field(column).type
+        types = imported("pyarrow", "from_parquet").types
+        if not types.is_integer(kind) or kind.bit_width < 64:
+            return False
+        found = list(_statistics(column, metadata))
+        if any(one is None or not one.has_min_max for one in found):
+            return True  # not known
+        return max(abs(value) for one in found for value in (one.min, one.max)) > _EXACT
 
     def _counts_nulls(self, column: str) -> bool:
         parquet = imported("pyarrow.parquet", "from_parquet")
@@ -190,7 +219,8 @@ class ParquetSource:
                 kept.popitem(last=False)
             return table
 
-    def _component(self, table: Any, spec: Spec) -> Any:
+    def _component(self, table: Any, component: str) -> Any:
+        spec = self._specs[component]
         if callable(spec):
             given = spec(table)
             if is_table(given):
@@ -203,22 +233,27 @@ class ParquetSource:
             return self._array(table, spec)
         columns = [self._array(table, name) for name in spec]
         is_object = any(column.dtype.hasobject for column in columns)
-        dtype = None if is_object else common_dtype(columns)
+        dtype = None if is_object or component in self._as_objects else common_dtype(columns)
         return np.stack([widened(column, dtype) for column in columns], axis=1)
 
     def _array(self, table: Any, name: str) -> npt.NDArray[Any]:
         column = table[name]
         if name in self._with_nulls:
             return object_array(column.to_pylist())
-        kind = column.type
-        types = imported("pyarrow", "from_parquet").types
-        if types.is_fixed_size_list(kind) and types.is_primitive(kind.value_type):
-            flat = column.combine_chunks().flatten()
-            if not flat.null_count:
-                rows: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False)
-                return rows.reshape(len(column), kind.list_size)
         array = column_array(column)
         return array if array.flags.writeable else array.copy()
+
+
+def _statistics(column: str, metadata: list[Any]) -> Iterator[Any]:
+    """Yield the statistics of a column in each row group that has rows; None: there are none."""
+    for facts in metadata:
+        paths = [facts.schema.column(k).path for k in range(len(facts.schema))]
+        for number in range(facts.num_row_groups):
+            group = facts.row_group(number)
+            if column not in paths:  # nested: lists, records
+                yield None
+            elif group.num_rows:
+                yield group.column(paths.index(column)).statistics
 
 
 def _decoded(table: Any) -> Any:

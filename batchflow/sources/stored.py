@@ -44,6 +44,16 @@ class StoredArrays(ABC):
     """
 
     def __init__(self, path: str | os.PathLike[str], names: Mapping[str, str]) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArgumentTypeError(
+                f"expected a path, as each worker opens the file for itself, got "
+                f"{type(path).__name__} {path!r:.60}; an open array goes into Dataset.from_arrays"
+            )
+        for component, name in names.items():
+            if not isinstance(name, str):
+                raise ArgumentTypeError(
+                    f"{component}: expected the name of an array in the file, got {name!r:.60}"
+                )
         self._path = absolute_path(path)
         self._names = dict(names)
         self._open_lock = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from zipfile import is_zipfile
 
 from batchflow.errors import UnknownNameError
 from batchflow.extras import imported
@@ -24,7 +25,9 @@ class ZarrSource(StoredArrays):
 
     def _open(self) -> Any:
         zarr = imported("zarr", "from_zarr")
-        return zarr.open(self._path, mode="r")
+        is_zip = os.path.isfile(self._path) and is_zipfile(self._path)
+        store = zarr.storage.ZipStore(self._path, mode="r") if is_zip else self._path
+        return zarr.open(store, mode="r")
 
     def _found(self, name: str) -> Any:
         if not hasattr(self._container(), "members"):  # an array by itself

@@ -134,3 +134,29 @@ def test_a_batch_class_of_any_kind_gets_the_columns():
         70.5,
         81.0,
     ]
+
+
+@pytest.mark.parametrize("index", [None, "id"])
+def test_a_function_that_sorts_the_rows_gives_each_its_own_value(index):
+    dataset = Dataset.from_dataframe(
+        TABLES["pandas"], Rows, index, x="kg", y=lambda t: t.kg.sort_values()
+    )
+    batch = dataset.next_batch(4)
+    assert batch.y.tolist() == batch.x.tolist()
+
+
+@pytest.mark.parametrize("as_given", [pd.Index, np.array])
+def test_several_columns_may_be_an_index_of_names(as_given):
+    dataset = Dataset.from_dataframe(TABLES["pandas"], Rows, x=as_given(["age", "kg"]))
+    assert dataset.create_batch([1]).x.tolist() == [[41.0, 81.0]]
+
+
+def test_columns_of_nested_and_fine_values_lose_nothing():
+    pairs = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.0]), 2)
+    table = pa.table({"x": pairs, "y": pa.array([1, None], pa.timestamp("ns"))})
+    records = pl.DataFrame({"x": [{"a": 1}, {"a": 2}]})
+    for given in (table, pl.from_arrow(table)):
+        batch = Dataset.from_dataframe(given, Rows).next_batch(2)
+        assert batch.x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+        assert (batch.y[0].nanosecond, batch.y[1]) == (1, None)
+    assert Dataset.from_dataframe(records, Rows).next_batch(2).x.tolist() == [{"a": 1}, {"a": 2}]

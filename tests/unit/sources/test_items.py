@@ -1,6 +1,10 @@
 """Dataset.from_items: data sets of other libraries, items by mapping, tuple or value."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
 import pytest
 from kit import Loose, Rows
 
@@ -113,13 +117,44 @@ def test_a_data_set_of_torch_is_read():
         ([{"a": 1}], {"x": "b"}, UnknownNameError, "has no 'b' for 'x'"),
         ([(1,)], {"x": 1}, UnknownNameError, "has no 1 for 'x'"),
         ([(1, 2)], {"z": 1}, ArgumentTypeError, "no component 'z'"),
+        (Pairs, None, ArgumentTypeError, r"len\(items\) and items\[position\]"),
+        (pd.DataFrame({"x": [1]}), None, ArgumentTypeError, "use from_dataframe"),
+        (pd.Series([1], [5]), "x", ArgumentTypeError, "use from_dataframe, or from_arrays"),
     ],
 )
 def test_what_does_not_fit_is_refused(items, components, error, words):
     with pytest.raises(error, match=words):
-        Dataset.from_items(items, Rows, components=components).next_batch(1)
+        Dataset.from_items(items, Rows, components=components)
 
 
 def test_an_item_that_differs_from_the_first_is_named():
     with pytest.raises(UnknownNameError, match="an item has no 'x'"):
         Dataset.from_items([{"x": 1}, {"z": 2}], Rows).next_batch(2)
+    with pytest.raises(ArgumentValueError, match=r"the one at position 1 is \(3, 4, 5\)"):
+        Dataset.from_items([(1, 2), (3, 4, 5)], Rows).next_batch(2)
+
+
+class Named(NamedTuple):
+    y: int
+    x: int
+
+
+@dataclass
+class Point:
+    y: int
+    x: int
+
+
+RECORD = np.array([(1, 2), (3, 4)], dtype=[("y", int), ("x", int)])
+FIELDS = {
+    "tuples": [Named(1, 2), Named(3, 4)],
+    "dataclasses": [Point(1, 2), Point(3, 4)],
+    "records": RECORD,
+}
+
+
+@pytest.mark.parametrize("components", [None, {"x": "x", "y": "y"}], ids=["class", "mapping"])
+@pytest.mark.parametrize("items", FIELDS.values(), ids=FIELDS)
+def test_values_with_names_go_by_name(items, components):
+    batch = Dataset.from_items(items, Rows, components).next_batch(2)
+    assert (batch.x.tolist(), batch.y.tolist()) == ([2, 4], [1, 3])

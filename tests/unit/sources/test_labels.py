@@ -208,3 +208,53 @@ def test_a_class_without_the_component_is_refused(root):
     for cls in (Rows, ArrayBatch):
         with pytest.raises(ArgumentTypeError, match="labels"):
             of_files("folder", cls=cls)
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, pd.NaT, np.float32("nan")], ids=repr)
+def test_a_missing_value_is_no_label(root, missing):
+    with pytest.raises(ArgumentValueError, match="1 of 4 items have no value: 'cat/1.npy'"):
+        of_files(pd.Series([1, missing, 2, 3], index=IDS, dtype=object))
+
+
+@pytest.mark.parametrize("head", ["file,label,label", "file,file,label"])
+def test_a_csv_file_with_a_name_for_two_columns_is_refused(root, head):
+    (root / "labels.csv").write_text("\n".join([head, *(f"{i},{i},1" for i in IDS)]))
+    with pytest.raises(ArgumentValueError, match="has several columns"):
+        of_files("labels.csv")
+
+
+def test_two_columns_with_ids_of_the_items_are_refused(root):
+    table = pd.DataFrame({"left": IDS, "right": IDS[::-1], "label": [1, 2, 3, 4]})
+    with pytest.raises(ArgumentValueError, match="both 'left' and 'right'"):
+        of_files(table)
+    by_left = of_files(table.set_index("left"))
+    assert whole(by_left).labels.tolist() == [1, 2, 3, 4]
+
+
+def test_numbers_are_the_ids_that_they_are_written_as(tmp_path):
+    for name in ("1", "2", "10"):
+        (tmp_path / f"{name}.jpg").touch()
+    table = pd.DataFrame({"image": [10, 1, 2], "grade": [1, 1, 2]})
+    for labels in (table, table.set_index("image").grade, {10: 1, 1: 1, 2: 2}):
+        dataset = Dataset.from_files(tmp_path / "*.jpg", Pictures, labels=labels, ext=False)
+        assert dataset.create_batch(["10", "2"]).labels.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["masks", "labels"])
+def test_a_path_with_an_id_in_it_may_be_a_path_object(root, name):
+    dataset = of_files(**{name: root / "masks" / "{id}"})
+    paths = getattr(dataset.create_batch(["dog/0.npy"]), name)
+    assert paths.tolist() == [str(root / "masks/dog/0.npy")]
+
+
+@pytest.mark.parametrize("labels", [{"y": "folder"}, {"y": PAIRS}])
+def test_labels_for_a_component_that_the_class_has_not_are_refused(root, labels):
+    with pytest.raises(ArgumentTypeError, match="Pictures has no component 'y'"):
+        of_files(labels)
+
+
+def test_a_csv_file_in_another_encoding_says_what_to_write(root):
+    (root / "labels.csv").write_bytes("file,label\nä,b\n".encode("latin-1"))
+    with pytest.raises(UnicodeDecodeError) as caught:
+        of_files("labels.csv")
+    assert "labels=pandas.read_csv('labels.csv', encoding=...)" in caught.value.__notes__[0]

@@ -100,3 +100,26 @@ def test_no_file_no_column_and_other_columns_are_told_at_once(folder):
     pq.write_table(pa.table({"n": ["text"]}), folder / "z.parquet")
     with pytest.raises(ArgumentValueError, match="'n' is string, there int64"):
         Dataset.from_parquet(folder / "*.parquet", Rows, x="n")
+
+
+def test_large_integers_beside_floats_make_objects_of_all_rows(tmp_path):
+    table = pa.table({"n": [1, 2**60 + 1], "f": [0.5, 1.5]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    dataset = Dataset.from_parquet(tmp_path / "a.parquet", Rows, x=["n", "f"])
+    rows = [dataset.create_batch([k]).x for k in (0, 1)]
+    assert [row.tolist() for row in rows] == [[[1, 0.5]], [[2**60 + 1, 1.5]]]
+    assert rows[0].dtype == rows[1].dtype == object
+
+
+def test_ids_that_are_missing_are_told_at_once(folder):
+    with pytest.raises(UnknownNameError, match="no column 'ids' for 'index'"):
+        Dataset.from_parquet(folder / "*.parquet", Rows, "ids", x="n")
+    with pytest.raises(ArgumentValueError, match="1 rows have no id: the column 'gap'"):
+        Dataset.from_parquet(folder / "*.parquet", Rows, "gap", x="n")
+
+
+def test_what_is_no_parquet_file_is_named(folder):
+    (folder / "z.parquet").write_text("no")
+    with pytest.raises(ValueError, match="Parquet") as caught:
+        Dataset.from_parquet(folder / "*.parquet", Rows, x="n")
+    assert "z.parquet" in caught.value.__notes__[0]

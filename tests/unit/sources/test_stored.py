@@ -125,3 +125,24 @@ def test_chunks_are_the_blocks(tmp_path):
     source = Dataset.from_hdf5(tmp_path / "data", Rows, x="deep/x")._data._source
     assert source.blocks == 4
     assert str(tmp_path / "data") in source.fingerprint
+
+
+def test_a_zip_file_is_a_dataset(tmp_path):
+    store = zarr.storage.ZipStore(tmp_path / "data.zip", mode="w")
+    zarr.open_group(store, mode="w").create_array("x", data=VALUES)
+    store.close()
+    dataset = Dataset.from_zarr(tmp_path / "data.zip", Rows, x="x")
+    for options in ({}, {"executor": "processes", "n_workers": 1}):
+        batches = list(dataset.gen_batch(8, shuffle=1, **options))
+        assert all(batch.x.tolist() == VALUES[batch.indices].tolist() for batch in batches)
+
+
+@kinds
+def test_what_is_no_name_and_no_path_is_refused_at_once(tmp_path, make):
+    read = make(tmp_path / "data")
+    with pytest.raises(ArgumentTypeError, match="x: expected the name of an array"):
+        read(tmp_path / "data", Rows, x=["y", "short"])
+    with pytest.raises(ArgumentTypeError, match="Rows has no component 'z'"):
+        read(tmp_path / "data", Rows, z="y")
+    with pytest.raises(ArgumentTypeError, match=r"an open array goes into Dataset\.from_arrays"):
+        read(np.zeros(3), Rows, x="y")
