@@ -24,6 +24,7 @@ SCRIPTS = (
     "items_processes",
     "regroup",
     "processes",
+    "process_pipelines",
     "behind_section",
 )
 
