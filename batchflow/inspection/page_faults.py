@@ -63,8 +63,8 @@ class FaultWatch:
         return (
             f"page faults take about {min(share, 0.99):.0%} of the time of the parallel steps "
             f"({n_faults:,} for each batch of this size): the memory of arrays is given back to "
-            "the system and asked for again. In threads, batchflow.keep_memory() at the start of the "
-            "script ends that; worker processes keep it"
+            "the system and asked for again. In threads, batchflow.keep_memory() at the start of "
+            "the script ends that; worker processes keep it"
         )
 
     def _share(self, cost: float) -> float:
