@@ -28,6 +28,7 @@ SCRIPTS = (
     "images",
     "regroup",
     "processes",
+    "process_pipelines",
     "behind_section",
 )
 
