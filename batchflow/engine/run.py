@@ -8,10 +8,9 @@ Guarantees: a run that has ended, for whatever reason, has ended everything that
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import cached_property, partial
 from math import ceil
 from threading import get_ident
@@ -21,6 +20,7 @@ from typing import Generic, Protocol, Self, cast
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.typevars import BatchT_co
+from batchflow.engine.ending import end_run
 from batchflow.engine.epochs import Epochs
 from batchflow.engine.flow import start
 from batchflow.engine.graph import RunGraph
@@ -366,49 +366,4 @@ def _stream(
         failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
         raise
     finally:
-        _end(graph, workers, loop, None if ready is None else partial(ready.end, failed))
-
-
-def _end(
-    graph: RunGraph,
-    workers: Workers,
-    loop: EventLoop | PrivateLoop | None,
-    tell_models: Callable[[], None] | None,
-) -> None:
-    """End what was begun, and take the last steps: see `_finish`."""
-    workers.close()
-    grace = CLOSE_GRACE if graph.has_last_steps else 0.0
-    if loop is not None:
-        loop.close(grace)
-    if grace:
-        workers.join(grace)
-    _finish(graph, tell_models, type(loop))
-
-
-def _finish(
-    graph: RunGraph,
-    tell_models: Callable[[], None] | None,
-    make_loop: Callable[[], EventLoop | PrivateLoop | None],
-) -> None:
-    """Take the last steps. If they fail after something else has failed, that is what is told.
-
-    Args:
-        graph: The graph of the run.
-        tell_models: Tells the models of the end, first: a step may save them. None: none is made.
-        make_loop: Makes what runs the coroutines among the steps; returns None if there are none.
-    """
-    earlier = sys.exception()
-    loop = make_loop()
-    try:
-        try:
-            if tell_models is not None:
-                tell_models()
-        finally:
-            graph.finish(loop)
-    except Exception as error:
-        if earlier is None or isinstance(earlier, GeneratorExit):
-            raise
-        earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")
-    finally:
-        if loop is not None:
-            loop.close(CLOSE_GRACE)
+        end_run(graph, workers, loop, None if ready is None else partial(ready.end, failed))
