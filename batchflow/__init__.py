@@ -99,7 +99,8 @@ __all__ = [
     "shutdown",
 ]
 
-# What `feed` and `check` give, and what a script calls once: imported when it is first named, as few programs do.
+# What `feed` and `check` give, and what a script calls once: imported when it is first named, as
+# few programs do.
 _ON_USE = {
     "Feed": "batchflow.interop",
     "Report": "batchflow.inspection.report",

@@ -113,7 +113,8 @@ def _is_set_by_user() -> bool:
 
 
 def _set(malloc: Any, n_bytes: int) -> bool:
-    # The heap of a thread goes back as a whole when the one before it has less than the pad to spare.
+    # A piece of a thread's heap goes back as a whole, unless the pad is more than what is free in
+    # the one before it. Beyond that the pad is room in the addresses alone.
     block = max(min(n_bytes, MAX_BLOCK), _USUAL)
     is_set = malloc.mallopt(_M_MMAP_THRESHOLD, block) or malloc.mallopt(
         _M_MMAP_THRESHOLD, OLDER_MAX_BLOCK

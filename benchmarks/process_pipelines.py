@@ -1,8 +1,8 @@
 """How near do whole pipelines in worker processes come to shared memory by hand?
 
 A batch is some pure Python, then `BASE + 1` and `* 2` on 64 items of shape (64, 64, 3), float32,
-3 MiB in all. Two worker processes make batches, four are begun ahead, the consumer reads one element
-of each and lets it go. In turn:
+3 MiB in all. Two worker processes make batches, four are begun ahead, the consumer reads one
+element of each and lets it go. In turn:
 
 - `slots`: a ring of slots of shared memory, written by hand. Workers compute into the slot
   (`out=`): no temporary, no copy, and the consumer looks at the slot itself. The limit.
@@ -15,11 +15,11 @@ Two rows: `python_5_ms` has 5 ms of Python in a batch, `numpy_alone` none.
     python benchmarks/process_pipelines.py
 
 Read `python_5_ms: throughput_against_slots`; required of `ours`: 0.80, aimed at: 0.95. And
-`numpy_alone: milliseconds_above_slots`; required: at most 1.0, aimed at: 0.5. `beside_the_time` is of
-runs in processes of their own: what a batch costs in minor page faults in the main process and in
-the workers together, how much memory all these processes have at most (shared memory counted once),
-and how many batches, the consumer's with them, are alive at most there. `ours_without` is `ours`
-with `BATCHFLOW_KEEP_MEMORY=0`: workers that give back their memory at once.
+`numpy_alone: milliseconds_above_slots`; required: at most 1.0, aimed at: 0.5. `beside_the_time` is
+of runs in processes of their own: what a batch costs in minor page faults in the main process and
+in the workers together, how much memory all these processes have at most (shared memory counted
+once), and how many batches, the consumer's with them, are alive at most there. `ours_without` is
+`ours` with `BATCHFLOW_KEEP_MEMORY=0`: workers that give their memory back at once.
 """
 
 import importlib.util
@@ -69,7 +69,7 @@ class Make:
     def __init__(self, n):
         self.n = n
 
-    def __call__(self, number):
+    def __call__(self, _):
         count(self.n)
         return (BASE + 1) * 2
 

@@ -36,6 +36,8 @@ class ArrayBatch(Batch):
         batchflow.errors.ArgumentValueError: ArrayBatch.data: expected 2 items, got 3 (shape (3,))
     """
 
+    _holds_arrays = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in cls.components:

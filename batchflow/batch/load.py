@@ -280,7 +280,9 @@ def _from_files(batch: BaseBatch, src: Any, fmt: Any, names: tuple[str, ...]) ->
         try:
             items.append(read(path))
         except Exception as error:
-            error.add_note(f"while load read the item {item!r} from {os.fspath(path)!r}")
+            is_far = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
+            where = f" (looked in {os.getcwd()})" if is_far else ""
+            error.add_note(f"while load read the item {item!r} from {os.fspath(path)!r}{where}")
             raise
     return {name: [item[place] for item in items] for place, name in enumerate(names)}
 

@@ -8,11 +8,10 @@ Guarantees: a run that has ended, for whatever reason, has ended everything that
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
-from functools import cached_property
+from collections.abc import Generator
+from functools import cached_property, partial
 from math import ceil
 from threading import get_ident
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import Generic, Protocol, Self, cast
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.typevars import BatchT_co
+from batchflow.engine.ending import end_run
 from batchflow.engine.epochs import Epochs
 from batchflow.engine.flow import start
 from batchflow.engine.graph import RunGraph
@@ -360,38 +360,10 @@ def _stream(
                 return
             del made, batches
             workers.restart()
-    except (StopPipeline, GeneratorExit):
+    except StopPipeline:
         return
-    except BaseException:
-        failed = True
+    except BaseException as error:
+        failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
         raise
     finally:
-        workers.close()
-        grace = CLOSE_GRACE if graph.has_last_steps else 0.0
-        if loop is not None:
-            loop.close(grace)
-        if grace:
-            workers.join(grace)
-        try:
-            if ready is not None:
-                ready.end(failed)
-        finally:
-            _finish(graph, type(loop))
-
-
-def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
-    """Take the last steps. If they fail after something else has failed, that is what is told.
-
-    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
-    """
-    earlier = sys.exception()
-    loop = make_loop()
-    try:
-        graph.finish(loop)
-    except Exception as error:
-        if earlier is None or isinstance(earlier, GeneratorExit):
-            raise
-        earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")
-    finally:
-        if loop is not None:
-            loop.close(CLOSE_GRACE)
+        end_run(graph, workers, loop, None if ready is None else partial(ready.end, failed))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MAX_THREADS = 32
 BUSY = 0.8  # share of the CPUs that the process uses when no more threads are wanted
+IDLE = 0.3  # the same when all of them are wanted at once
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.032  # seconds for which the use of the CPUs is looked at
 
 Work = Callable[[int], None]
@@ -174,7 +175,7 @@ class _Turns:
     def __init__(self, work: Work, n_items: int, *, looks_at_cpus: bool = False) -> None:
         self.waiting = deque(range(n_items))
         self._looks_at_cpus = looks_at_cpus
-        self._is_over = threading.Event()
+        self._is_over = threading.Event() if looks_at_cpus else None
         self._unfinished = dict.fromkeys(range(n_items))
         self._work = work
         self._helpers: deque[Future[None]] = deque()
@@ -198,12 +199,14 @@ class _Turns:
         finally:
             if is_first:
                 _at_work.discard(me)
-            self._is_over.set()
+            if self._is_over is not None:
+                self._is_over.set()
 
     def end(self) -> None:
         """Begin no more items."""
         self.waiting.clear()
-        self._is_over.set()
+        if self._is_over is not None:
+            self._is_over.set()
 
     def call_helpers(self, n_helpers: int) -> None:
         """Ask the pool for a helper, which asks for the next one: small work ends before many come.
@@ -225,13 +228,15 @@ class _Turns:
         """Wait until the CPUs have time for one more thread; return False if it is not needed."""
         seconds = _FIRST_LOOK
         while self.waiting:
-            if not self._looks_at_cpus or len(_at_work) < cpu_count():
+            n_cpus = cpu_count()
+            if self._is_over is None or not self._looks_at_cpus or len(_at_work) < n_cpus:
                 return True
             start, used = time.perf_counter(), time.process_time()
             if self._is_over.wait(seconds):
                 return False
-            used = time.process_time() - used
-            if used < BUSY * cpu_count() * (time.perf_counter() - start):
+            used = (time.process_time() - used) / (time.perf_counter() - start) / n_cpus
+            if used < BUSY:
+                self._looks_at_cpus = used > IDLE
                 return bool(self.waiting)
             seconds = min(2 * seconds, _LAST_LOOK)
         return False

@@ -50,9 +50,9 @@ class FilesIndex(DatasetIndex):
 
     # One row per file of the whole index, which all subsets share.
     _whole: DatasetIndex
-    _folders: tuple[str, ...]
+    _folders: npt.NDArray[np.str_]
     _folder_of: npt.NDArray[np.int32]
-    _endings: tuple[str, ...]
+    _endings: npt.NDArray[np.str_]
     _ending_of: npt.NDArray[np.int32]
 
     @knows_old_options("files")
@@ -78,7 +78,7 @@ class FilesIndex(DatasetIndex):
         self._folders, self._folder_of = _numbered(folders)
         self._endings, self._ending_of = _numbered(endings)
         if root is not None:
-            below = scan.below_root(self._folders, root)
+            below = scan.below_root(self._folders.tolist(), root)
             ids = [below[k] + i for k, i in zip(self._folder_of.tolist(), ids, strict=True)]
         if len(set(ids)) < len(ids):
             raise ArgumentValueError(scan.collision(ids, paths, root=root, no_ext=no_ext))
@@ -95,11 +95,11 @@ class FilesIndex(DatasetIndex):
             self.get_pos(item)
         row = self._whole.get_pos(item)
         name = f"{item.rpartition('/')[2]}{self._endings[self._ending_of[row]]}"
-        return os.path.join(self._folders[self._folder_of[row]], name)
+        return os.path.join(str(self._folders[self._folder_of[row]]), name)
 
 
-def _numbered(texts: Iterable[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+def _numbered(texts: Iterable[str]) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int32]]:
     """Return the different ones of some texts, and the number of each of the texts among them."""
     numbers: dict[str, int] = {}
     each = [numbers.setdefault(text, len(numbers)) for text in texts]
-    return tuple(numbers), np.array(each, dtype=np.int32)
+    return np.array(list(numbers)), np.array(each, dtype=np.int32)

@@ -63,7 +63,7 @@ class _Counts(NamedTuple):
 
     group: npt.NDArray[np.int64]
     label: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
+    number: npt.NDArray[np.int64]
     totals: npt.NDArray[np.int64]  # of each label
 
 
@@ -92,7 +92,7 @@ def _deal_out_alike(
     So millions of groups take no loop. That these are alike is told by a hash: where two hashes are
     the same by chance, the shares are less near, and nothing else.
     """
-    words = counts.label.astype(np.uint64) * np.uint64(2**32) + counts.count.astype(np.uint64)
+    words = counts.label.astype(np.uint64) * np.uint64(2**32) + counts.number.astype(np.uint64)
     starts = np.searchsorted(counts.group, np.arange(len(part_of)))
     kinds = np.add.reduceat(mixed(words), starts)[order]
     _, kind, n_alike = np.unique(kinds, return_inverse=True, return_counts=True)
@@ -117,10 +117,10 @@ def _deal_out_rest(
     is_dealt = part_of[counts.group] >= 0
     missing = wanted.copy()
     dealt = part_of[counts.group[is_dealt]], counts.label[is_dealt]
-    np.subtract.at(missing, dealt, counts.count[is_dealt])
+    np.subtract.at(missing, dealt, counts.number[is_dealt])
     wanted_of, missing_of = wanted.tolist(), missing.tolist()
     borders = np.searchsorted(counts.group, np.arange(len(part_of) + 1)).tolist()
-    held = list(zip(counts.label.tolist(), counts.count.tolist(), strict=True))
+    held = list(zip(counts.label.tolist(), counts.number.tolist(), strict=True))
     for group in order[part_of[order] < 0].tolist():
         own = held[borders[group] : borders[group + 1]]
         part = min(asked, key=lambda p: _growth(own, wanted_of[p], missing_of[p]))

@@ -66,12 +66,11 @@ def hashed(ids: range | Ranges | npt.NDArray[Any], key: int = 0) -> Words:
     return words
 
 
-def text_sums(texts: Sequence[str] | npt.NDArray[Any]) -> Words:
+def text_sums(texts: Sequence[str]) -> Words:
     """Return the sum for each text, before it is mixed."""
     sums = np.empty(len(texts), dtype=np.uint64)
     for start in range(0, len(texts), _BLOCK):
         part = texts[start : start + _BLOCK]
-        part = part.tolist() if isinstance(part, np.ndarray) else part
         lengths = np.fromiter(map(len, part), dtype=np.int64, count=len(part))
         text = "".join(part).encode("utf-32-le", "surrogatepass")
         codes = np.frombuffer(text, dtype="<u4").astype(np.uint64)
@@ -88,7 +87,7 @@ def _words(ids: npt.NDArray[Any]) -> Words:
     """Return one word for each id of an array of a dtype other than object."""
     kind = ids.dtype.kind
     if kind == "T":
-        return text_sums(ids)
+        return _sums_of_texts(ids)
     ids = ids.astype(ids.dtype.newbyteorder("="), copy=False)
     if kind in "US":
         return _sums_of_rows(ids)
@@ -99,6 +98,20 @@ def _words(ids: npt.NDArray[Any]) -> Words:
     if kind == "f" and ids.dtype.itemsize <= 8:
         return _of_floats(ids.astype(np.float64))
     raise ArgumentTypeError(_no_hash(ids.dtype))
+
+
+def _sums_of_texts(ids: npt.NDArray[Any]) -> Words:
+    """Return the sums for an array of texts of different lengths."""
+    sums = np.empty(len(ids), dtype=np.uint64)
+    for start in range(0, len(ids), _BLOCK):
+        part = ids[start : start + _BLOCK]
+        lengths = np.strings.str_len(part)
+        longest = max(int(lengths.max()), 1)
+        if longest * len(part) <= 4 * int(lengths.sum()) + _BLOCK:  # little room is lost so
+            sums[start : start + _BLOCK] = _sums_of_rows(part.astype(f"U{longest}"))
+        else:
+            sums[start : start + _BLOCK] = text_sums(part.tolist())
+    return sums
 
 
 def _sums_of_rows(ids: npt.NDArray[Any]) -> Words:

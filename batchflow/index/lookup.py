@@ -32,6 +32,7 @@ __all__ = [
 # Above this size a table of hashes takes the place of a dict, which takes 100 bytes for each id.
 DICT_UP_TO = 2**12
 _WIDE_BYTES = 44  # of a text of fixed width beyond its characters, which is 60 with the table
+_SPAN = 8  # places for each id, of 4 bytes, up to which there is one for each number between
 _BLOCK = 2**15  # so many ids are looked up at once, so that what is made for them stays small
 # The type of an array of texts that are too different in length, or too long, for a fixed width:
 # 17 bytes for each beyond its text. Nobody sees it; with `coerce` it equals no type of a user's.
@@ -62,6 +63,10 @@ def make_lookup(ids: range | Ranges | npt.NDArray[Any]) -> Lookup:
     """Return the table of the positions of `ids`."""
     if isinstance(ids, (range, Ranges)):
         return _RangeLookup(ids)
+    if ids.dtype == np.int64 and is_hashed(ids):
+        first, last = int(ids.min()), int(ids.max())
+        if last - first < _SPAN * len(ids):
+            return _DenseLookup(ids, first, last)
     return HashLookup(ids) if is_hashed(ids) else _DictLookup(ids)
 
 
@@ -131,6 +136,35 @@ class _DictLookup(Lookup):
             return super().many(items)
 
 
+class _DenseLookup(Lookup):
+    """A table with a place for each whole number from the least id to the greatest."""
+
+    def __init__(self, ids: npt.NDArray[np.int64], first: int, last: int) -> None:
+        self._first = first
+        dtype = np.int32 if len(ids) < 2**31 else np.int64
+        self._table = np.full(last - first + 1, -1, dtype=dtype)
+        self._table[ids - first] = np.arange(len(ids))
+
+    def __call__(self, item: Any) -> int | None:
+        try:
+            place = int(item) - self._first
+            if item != int(item) or not 0 <= place < len(self._table):
+                return None
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return None if self._table[place] < 0 else int(self._table[place])
+
+    def many(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        wanted = _as_array_of("iu", items)
+        if wanted is None or wanted.dtype == np.uint64:
+            return super().many(items)
+        places = wanted.astype(np.int64, copy=False) - self._first
+        if len(places) and (places.min() < 0 or places.max() >= len(self._table)):
+            inside = (places >= 0) & (places < len(self._table))
+            return np.where(inside, self._table[np.where(inside, places, 0)], -1)
+        return self._table[places].astype(np.int64, copy=False)
+
+
 class HashLookup(Lookup):
     """A table of hashes, made and read many at a time: 6 to 12 bytes for each id.
 
@@ -144,7 +178,8 @@ class HashLookup(Lookup):
 
     def __init__(self, ids: npt.NDArray[Any]) -> None:
         self._ids = ids
-        self._bits = max(len(ids) * 3 // 2, 2).bit_length()
+        room = 4 if ids.dtype.kind in "iufmM" else 1.5  # numbers are small, and soon compared
+        self._bits = int(room * len(ids)).bit_length()
         dtype = np.int32 if len(ids) < 2**31 else np.int64
         self._table = np.full(2**self._bits, -1, dtype=dtype)
         self.repeated = self._insert(self._hashes(ids))
@@ -167,14 +202,16 @@ class HashLookup(Lookup):
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *repeated]))
 
     def _first_places(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+        places: npt.NDArray[np.int64] = (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+        return places
 
     def _next_places(
         self, places: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]
     ) -> npt.NDArray[np.int64]:
         # An odd step comes to all places of a table of 2**bits.
         steps = (hashes & np.uint64(2**self._bits - 1)).astype(np.int64) | 1
-        return (places + steps) & (2**self._bits - 1)
+        after: npt.NDArray[np.int64] = (places + steps) & (2**self._bits - 1)
+        return after
 
     def _are_equal(self, some: npt.NDArray[Any], others: npt.NDArray[Any]) -> Any:
         if some.dtype.kind != "O":
@@ -204,7 +241,7 @@ class HashLookup(Lookup):
         if dtype.kind == "O":
             hash(item)
             return object_array([item])
-        key = str(item) if dtype.kind == "T" else dtype.type(item)
+        key: Any = str(item) if dtype.kind == "T" else dtype.type(item)
         if dtype.kind != "T" and key.dtype.itemsize > dtype.itemsize:
             return None
         keys = np.array([key], dtype=dtype)
@@ -245,19 +282,19 @@ class HashLookup(Lookup):
 
     def _find(self, keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Return the positions of some ids; -1 for those that are not in the table."""
-        found = np.full(len(keys), -1, dtype=np.int64)
-        hashes, rows = self._hashes(keys), np.arange(len(keys))
+        hashes = self._hashes(keys)
         places = self._first_places(hashes)
-        while rows.size:
-            held = self._table[places]
-            there = np.flatnonzero(held >= 0)
-            if len(there) < len(rows):
-                rows, places, held = rows[there], places[there], held[there]
+        held = self._table[places]
+        is_it = self._are_equal(self._ids[held], keys) & (held >= 0)
+        found = np.where(is_it, held, -1).astype(np.int64, copy=False)
+        rows = np.flatnonzero((held >= 0) & ~is_it)
+        while rows.size:  # another id is there: try the next place
+            places[rows] = self._next_places(places[rows], hashes[rows])
+            held = self._table[places[rows]]
+            rows, held = rows[held >= 0], held[held >= 0]
             is_it = self._are_equal(self._ids[held], keys[rows])
             found[rows[is_it]] = held[is_it]
-            left = np.flatnonzero(~is_it)
-            rows = rows[left]
-            places = self._next_places(places[left], hashes[rows])
+            rows = rows[~is_it]
         return found
 
 
@@ -284,7 +321,7 @@ def _as_array_of(kinds: str, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDA
     types = set(map(type, items))
     if types == {int} and "i" in kinds:
         with suppress(OverflowError):
-            array = np.array(items, dtype=str)
+            array = np.array(items)
             return array if array.dtype == np.int64 else None
     if types == {str} and kinds == "U":
         array = compact_texts(items)

@@ -28,8 +28,6 @@ from batchflow.index.split import Selection, Split, fold_bounds, part_bounds, th
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.index.ids import DatasetIndex
-
     Positions = npt.NDArray[np.int64]
 
 __all__ = ["Parting", "Rules", "folds", "split_parting"]
@@ -66,7 +64,7 @@ class Parting(NamedTuple):
         return {v: tuple(s) for v, s in zip(values.tolist(), shares, strict=True)}
 
 
-def split_parting(index: DatasetIndex, parts: Any, shuffle: Any, rules: Rules) -> Parting:
+def split_parting(index: Any, parts: Any, shuffle: Any, rules: Rules) -> Parting:
     """Return the items of train, validation and test.
 
     Raises:
@@ -98,7 +96,7 @@ def split_parting(index: DatasetIndex, parts: Any, shuffle: Any, rules: Rules) -
     return Parting([order[part_of == part] for part in range(3)], labels)
 
 
-def folds(index: DatasetIndex, n_splits: Any, shuffle: Any, rules: Rules) -> list[Any]:
+def folds(index: Any, n_splits: Any, shuffle: Any, rules: Rules) -> list[Any]:
     """Return the items of the train and the test part of each fold, and the shares of labels.
 
     Raises:
@@ -125,7 +123,7 @@ def folds(index: DatasetIndex, n_splits: Any, shuffle: Any, rules: Rules) -> lis
 
 
 def _parted(
-    index: DatasetIndex, sizes: list[int], shuffle: Any, rules: Rules, where: str
+    index: Any, sizes: list[int], shuffle: Any, rules: Rules, where: str
 ) -> tuple[Positions, Positions, Numbered | None]:
     """Return the order of the items, the part of each in that order, and their labels."""
     n_items = len(index)
@@ -161,7 +159,7 @@ def _stratified(
     return part_of
 
 
-def _hashes(index: DatasetIndex, shuffle: Any, rules: Rules, where: str) -> Positions:
+def _hashes(index: Any, shuffle: Any, rules: Rules, where: str) -> Positions:
     """Return the upper 53 bits of the hash of each item's id, or of its group."""
     if not (isinstance(rules.by, str) and rules.by == "hash"):
         raise ArgumentValueError(f'{where}: by is "hash" or left out, got {rules.by!r:.60}')
@@ -185,7 +183,7 @@ def _hashes(index: DatasetIndex, shuffle: Any, rules: Rules, where: str) -> Posi
     return (words >> np.uint64(11)).astype(np.int64)
 
 
-def _selected(index: DatasetIndex, parts: Any, shuffle: Any, rules: Rules) -> list[Positions]:
+def _selected(index: Any, parts: Any, shuffle: Any, rules: Rules) -> list[Positions]:
     """Return the items of parts that are given by positions or masks."""
     if any(rule is not None for rule in rules) or not (shuffle is False or shuffle is None):
         raise ArgumentTypeError(
@@ -227,7 +225,7 @@ def _selected(index: DatasetIndex, parts: Any, shuffle: Any, rules: Rules) -> li
     return [found.get(name, nothing) for name in Split._fields]
 
 
-def _positions(index: DatasetIndex, items: Any, name: str) -> Positions:
+def _positions(index: Any, items: Any, name: str) -> Positions:
     mask = None if isinstance(items, (slice, range)) else as_mask(items, index)
     where = checked_positions(items if mask is None else mask, len(index), f"split: {name}")
     if isinstance(where, slice):

@@ -55,9 +55,11 @@ def found_paths(path: Any, *, dirs: bool, sort: bool, root: Any) -> list[str]:
 
 def split_paths(paths: list[str]) -> tuple[list[str], list[str]]:
     """Return the folder and the name of each path."""
-    pairs = map(os.path.split, paths)
-    folders, names = zip(*pairs, strict=True)
-    return list(folders), list(names)
+    if os.sep != "/" or any("//" in path for path in paths):
+        folders, names = zip(*map(os.path.split, paths), strict=True)
+        return list(folders), list(names)
+    cut = [path.rpartition("/") for path in paths]  # the same, and much quicker
+    return [folder or between for folder, between, _ in cut], [name for _, _, name in cut]
 
 
 def below_root(folders: Iterable[str], root: Any) -> list[str]:
@@ -198,18 +200,22 @@ def _listed(folder: str, pattern: str, dirs: bool) -> Iterator[str]:
     """Yield the files or the folders in a folder whose names match."""
     is_match = re.compile(fnmatch.translate(os.path.normcase(pattern))).match
     shows_hidden = pattern.startswith(".")
+    begins = os.path.join(folder, "")
+    normed = str if os.path.normcase("A") == "A" else os.path.normcase
     try:
         with os.scandir(folder or os.curdir) as entries:
             for entry in entries:
                 name = entry.name
                 is_shown = shows_hidden or name[0] != "."
-                if not (is_shown and is_match(os.path.normcase(name))):
-                    continue
-                if entry.is_dir() if dirs else entry.is_file():
-                    yield os.path.join(folder, name)
+                if is_shown and is_match(normed(name)) and _is_item(entry, dirs):
+                    yield begins + name
     except OSError as error:  # one that cannot be read is no empty one
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise
+
+
+def _is_item(entry: os.DirEntry[str], dirs: bool) -> bool:
+    return entry.is_dir() if dirs else entry.is_file()
 
 
 def _nothing_found(patterns: list[str], dirs: bool, root: Any) -> str:

@@ -204,9 +204,9 @@ class _Check:
         done: Batch | None = None
         in_run = in_parallel.set(is_ahead)
         try:
-            with ordered_calls(type(batch)) as called:
-                with self._faults.counting() if is_ahead else nullcontext():
-                    done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
+            counting = self._faults.counting() if is_ahead else nullcontext()
+            with ordered_calls(type(batch)) as called, counting:
+                done = run_steps(batch, ready.steps.of([bound]), ready.prefix.notes.ahead)
             if is_ahead and called and step.stays is None:
                 step.stays = f"it calls the ordered action {min(called)!r}"
         except NoCopyError as signal:

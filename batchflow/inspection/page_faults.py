@@ -1,9 +1,9 @@
 """How much of the time of parallel steps goes into page faults: memory asked for again and again.
 
-A first batch always asks the system for memory. So where its faults could matter, the same batch is
-made again, several times by two threads, as a run with `prefetch` may do: faults that come back then
-come back with every batch. How many do depends on what malloc has learned before; a check that says
-nothing is no proof.
+A first batch always asks the system for memory. So where its faults could matter, the same batch
+is made again, several times by two threads, as a run with `prefetch` may do: faults that come back
+then come back with every batch. How many do depends on what malloc has learned before: a check
+that says nothing is no proof.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["FaultWatch"]
 
 SHARE = 0.1  # of the time
-LEAST = 512  # faults of the first batch: 2 MiB; what Python itself needs stays below
+LEAST = 256  # faults of the first batch: 1 MiB; what Python itself needs stays below
 LEAST_AGAIN = 64  # of each one after it
 N_THREADS = 2
-N_PASSES = 6
+N_ROUNDS, N_PASSES = 4, 4
 N_PAGES = 256
 
 
@@ -53,35 +53,38 @@ class FaultWatch:
         cost = _seconds_of_a_fault() if self._faults >= LEAST else 0.0
         if self._share(cost) < SHARE:
             return None
-        n_passes, later = 0, FaultWatch()
-        with suppress(Exception):  # the first pass has told what there is to tell
-            n_passes = _take_again(make_again, later)
-        if not n_passes or later._faults < LEAST_AGAIN * n_passes or later._share(cost) < SHARE:
+        try:
+            again = _made_again(make_again)
+        except Exception:  # noqa: BLE001  the first pass has told what there is to tell
+            return None
+        share, n_faults = again._share(cost), again._faults // N_PASSES
+        if n_faults < LEAST_AGAIN or share < SHARE:
             return None
         return (
-            f"page faults take about {min(later._share(cost), 0.99):.0%} of the time of the parallel "
-            f"steps ({later._faults // n_passes:,} for each batch of this size): the memory of "
-            "arrays is given back to the system and asked for again. In threads, "
-            "batchflow.keep_memory() at the start of the script ends that; worker processes keep it"
+            f"page faults take about {min(share, 0.99):.0%} of the time of the parallel steps "
+            f"({n_faults:,} for each batch of this size): the memory of arrays is given back to "
+            "the system and asked for again. In threads, batchflow.keep_memory() at the start of "
+            "the script ends that; worker processes keep it"
         )
 
     def _share(self, cost: float) -> float:
         return self._faults * cost / self._seconds if self._seconds else 0.0
 
 
-def _take_again(make: Callable[[], Any], watch: FaultWatch) -> int:
-    """Make a batch again and again, some of them alive at once; return how many were counted."""
+def _made_again(make: Callable[[], Any]) -> FaultWatch:
+    """Make a batch again and again, some of them alive at once; return the best round."""
     waiting: deque[Future[Any]] = deque()
-    n_passes = 0
+    rounds = []
     with ThreadPoolExecutor(N_THREADS) as threads:
-        for is_counted in (False, True):
-            with watch.counting() if is_counted else nullcontext():
+        for _ in range(N_ROUNDS):
+            watch = FaultWatch()
+            with watch.counting():
                 for _ in range(N_PASSES):
                     waiting.append(threads.submit(contextvars.copy_context().run, make))
                     if len(waiting) > N_THREADS:
                         waiting.popleft().result()
-                        n_passes += is_counted
-    return n_passes
+            rounds.append(watch)
+    return min(rounds, key=lambda watch: watch._faults)
 
 
 def _minor_faults() -> int:

@@ -116,6 +116,9 @@ class Feed:
     def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
         """Return a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
 
+        Where `tf_keras` is imported, it is a `tf_keras.utils.Sequence` as well, for these methods
+        of its models, and `fit_generator` and its like. What follows holds there, too.
+
         It has the batches of one epoch. Which epoch: `first_epoch`, and as many more as Keras has
         begun before, over all calls of `fit`, `evaluate` and `predict` with this object; loops over
         the feed do not count. Keras says how many epochs there are; `n_epochs` does not. It does

@@ -44,9 +44,6 @@ class IndexedFeed:
         program: The pipeline, whose last step is that of `feeding`.
         options: Those of its runs. How many epochs there are is up to the reader.
         first_epoch: The first epoch.
-
-    Raises:
-        ArgumentValueError: Batches cannot be made by index.
     """
 
     def __init__(self, program: Program, options: RunOptions, first_epoch: int = 0) -> None:

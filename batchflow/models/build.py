@@ -82,14 +82,16 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
         return builder(**arguments)
     except Exception as error:
         if config and "config" in by_name and set(config) <= by_name:
-            names = ", ".join(config)
-            add_note_once(
-                error,
-                f"{title(builder)} has a parameter 'config', and so the config of the model is "
-                f"passed as that one. To pass its entries ({names}) give the builder "
-                f"functools.partial({title(builder)}, {next(iter(config))}=...), and no config",
-            )
+            add_note_once(error, _note_on_config(builder, list(config)))
         raise
+
+
+def _note_on_config(builder: Callable[..., Any], names: list[str]) -> str:
+    return (
+        f"{title(builder)} has a parameter 'config', and so the config of the model is passed as "
+        f"that one. To pass its entries ({', '.join(names)}) give the builder "
+        f"functools.partial({title(builder)}, {names[0]}=...), and no config"
+    )
 
 
 def _check(

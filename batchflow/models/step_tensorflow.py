@@ -18,7 +18,7 @@ import numpy as np
 
 from batchflow.models.step import Data, Logs, Step, shape_of
 
-__all__ = ["TensorFlowStep"]
+__all__ = ["TensorFlowStep", "TensorFlowTest"]
 
 N_SIGNATURES = 256  # of batches; they share two graphs
 N_BYTES = 2**14  # of an array; below, it does not matter how often it is copied
@@ -73,15 +73,18 @@ class TensorFlowStep(Step):
     def _resetting(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
         self.model.reset_metrics()
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
 
     def _going_on(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
+
+    def _step(self, data: Any) -> Any:
+        return self.model.train_step(data)
 
     def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
         """Return a function that takes all tensors of several batches, and trains on each batch."""
@@ -166,6 +169,13 @@ class TensorFlowStep(Step):
         copy = np.ndarray(value.shape, value.dtype, memory, offset)
         copy[...] = value
         return self._tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
+
+
+class TensorFlowTest(TensorFlowStep):
+    """The same of `test_step`."""
+
+    def _step(self, data: Any) -> Any:
+        return self.model.test_step(data)
 
 
 def _is_flat(data: Data) -> bool:

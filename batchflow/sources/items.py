@@ -47,7 +47,11 @@ class ItemsSource:
                 f"from_items takes items by position, and a {type(items).__name__} has rows and "
                 "columns: use from_dataframe, or from_arrays for one column"
             )
-        if isinstance(items, type) or not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+        if (
+            isinstance(items, type)
+            or not hasattr(items, "__len__")
+            or not hasattr(items, "__getitem__")
+        ):
             raise ArgumentTypeError(
                 f"from_items takes an object with len(items) and items[position], got "
                 f"{type(items).__name__} {items!r:.60}"

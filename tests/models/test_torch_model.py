@@ -426,6 +426,13 @@ def test_a_loss_that_is_no_tensor_is_refused():
         make(loss=lambda outputs, y: 0.5).train_on_batch(X[0], Y[0])
 
 
+def test_a_loss_that_trains_nothing_is_refused():
+    model = make()
+    model.module.requires_grad_(False)
+    with pytest.raises(ArgumentValueError, match="no parameter that can be trained: all are"):
+        model.train_on_batch(X[0], Y[0])
+
+
 def test_an_error_tells_what_the_module_got():
     with pytest.raises(RuntimeError) as caught:
         make().train_on_batch(X[0], X[0][:, 0])

@@ -1,8 +1,5 @@
 """Memory that stays with the process, in processes of their own: the allocator is the process's."""
 
-import os
-import sys
-
 import pytest
 from own_process import run_alone
 

@@ -337,14 +337,12 @@ def _one(names: tuple[str, ...]) -> Any:
 
 def _becomes_array(batch: BaseBatch, way: Way) -> bool:
     """Check whether results that are arrays of one shape will be stacked."""
-    from batchflow.batch.array import ArrayBatch  # it is made of what is here
-
     if len(way.targets) != 1:
         return False
     origin = getattr(batch, way.sources[0]) if way.sources else None
     if isinstance(origin, np.ndarray):
         return not origin.dtype.hasobject
-    return isinstance(batch, ArrayBatch)
+    return batch._holds_arrays
 
 
 def _store(

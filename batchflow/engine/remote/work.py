@@ -110,9 +110,7 @@ class RemoteWork:
             self._prefixes = list(map(_readied, self._prefixes))
             self._is_ready = True
         prefix = self._prefixes[number]
-        item: Any = given
-        if isinstance(given[0], Batch):
-            item = with_loop(given[0], prefix)
+        item: Any = with_loop(given[0], prefix) if isinstance(given[0], Batch) else given
         return Segment(prefix, place).work(item, Halt())
 
 

@@ -62,11 +62,7 @@ class Backend:
         return getattr(self.executor, "_max_workers", None)
 
     def submit(self, *args: Any) -> Future[Any]:
-        """Let a worker call `remote_call`.
-
-        Raises:
-            ArgumentTypeError: The executor gives no future.
-        """
+        """Let a worker call `remote_call`."""
         future = self.executor.submit(remote_call, *args)
         if not isinstance(future, Future):
             raise ArgumentTypeError(

@@ -30,6 +30,10 @@ class TorchModelAdapter(_OfTorch):
         """The name of the model in messages."""
         return f"the torch model of {type(self.model.module).__name__}"
 
+    def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Do one step of the optimizer."""
+        return self.model.train_on_batch(*args, fetches=fetches, **kwargs)
+
 
 class ModuleAdapter(_OfTorch):
     """A `torch.nn.Module`. One with a method `predict` predicts by that, as any object does."""

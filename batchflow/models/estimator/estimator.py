@@ -216,10 +216,9 @@ class Estimator:
     ) -> dict[str, Any]:
         """Do one step, in memory: the method to call in an `@action`.
 
-        The steps of a run of a pipeline are as those of one call of `train`: the hooks of the spec
-        are called, steps are logged, checkpoints saved as the config says and at the end of the
-        run. `evaluate`, `predict` and other methods that need a checkpoint save one first if there
-        is none of this state.
+        The steps of a run of a pipeline are as those of one call of `train`, with its hooks, log
+        and checkpoints. `evaluate`, `predict` and other methods that need a checkpoint save one
+        first if there is none of this state.
 
         Returns:
             `{"loss": ...}`, of this batch: a number that is read from its device when it is used.
@@ -242,10 +241,10 @@ class Estimator:
 
         The arguments are those of `predict`. Returns an array, or a dictionary of arrays.
         """
-        batch = self._batch(features)
         readers, state = self._state(checkpoint_path)
-        checked = check_hooks(hooks, "predict")
-        return predict_batch(readers[Modes.PREDICT], state, batch, predict_keys, checked)
+        batch = self._batch(features)
+        reader, told = readers[Modes.PREDICT], check_hooks(hooks, "predict")
+        return predict_batch(reader, state, batch, predict_keys, told)
 
     def test_on_batch(
         self, features: Any, labels: Any = None, sample_weight: Any = None
@@ -255,9 +254,9 @@ class Estimator:
         Returns:
             As `evaluate`: the metrics by name, `"loss"` and `"global_step"`.
         """
-        batches = iter([self._batch(features, labels, sample_weight)])
+        batches = (one for one in [self._batch(features, labels, sample_weight)])
         readers, state = self._state(None)
-        return evaluate(readers[Modes.EVAL], state, (one for one in batches), None, ())
+        return evaluate(readers[Modes.EVAL], state, batches, None, ())
 
     def export_savedmodel(
         self,
@@ -325,9 +324,8 @@ class Estimator:
 
         def end(failed: bool) -> None:
             with self._lock:
-                if (
-                    self._trainer.n_steps != before
-                ):  # and not a run that looks on, inside of another
+                # A run that looks on inside of another one does not end its steps.
+                if self._trainer.n_steps != before:
                     self._trainer.end_steps(failed=failed)
 
         return end

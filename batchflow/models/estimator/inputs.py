@@ -75,8 +75,8 @@ def batches_of(
             "iterable of such batches"
         )
     try:
-        is_function = _is_function(input_fn)
-        data = input_fn() if is_function else input_fn
+        tell = say if _is_function(input_fn) else lambda _: None
+        data = input_fn() if _is_function(input_fn) else input_fn
     except BaseException as error:
         if is_end_of_input(error):
             return iter(())
@@ -84,8 +84,8 @@ def batches_of(
     if isinstance(data, keras.utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):
-        fact = _FACT.format(what=what, how=_HOW[what, is_counted]) if is_function else None
-        return _of_one_batch(Batch.of(data), is_counted, fact and partial(say, fact))
+        fact = _FACT.format(what=what, how=_HOW[what, is_counted])
+        return _of_one_batch(Batch.of(data), is_counted, partial(tell, fact))
     if not hasattr(data, "__iter__"):
         raise ArgumentTypeError(
             f"{what}: input_fn returns arrays, or an iterable of batches: a generator, a feed, a "
@@ -149,12 +149,9 @@ _HOW = {
 }
 
 
-def _of_one_batch(
-    batch: Batch, is_counted: bool, tell: Callable[[], object] | None
-) -> Iterator[Batch]:
+def _of_one_batch(batch: Batch, is_counted: bool, tell: Callable[[], object]) -> Iterator[Batch]:
     yield batch
-    if tell is not None:
-        tell()
+    tell()
     while is_counted:
         yield batch
 

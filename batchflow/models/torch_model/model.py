@@ -151,11 +151,17 @@ class TorchModel:
                 "TorchModel(module, optimizer, loss) all three"
             )
         names = self._names(fetches, return_dict)
-        if self._place() != self._drawn_at:
+        place = self._place()
+        if place != self._drawn_at:
             self._find(self._random.states)  # the module was moved
         try:
             with trained(self.module, self._random):
-                outputs, targets, loss = self._forward(x, y, more, options)
+                outputs, targets, loss = self._forward(place, x, y, more, options)
+                if not loss.requires_grad:
+                    raise ArgumentValueError(
+                        f"the loss {title_of(self.loss)} depends on no parameter that can be "
+                        "trained: all are frozen, or it works on detached values"
+                    )
                 self.update(loss)
                 logs = self._logs(names, loss, outputs, targets)
         except Exception as error:
@@ -186,10 +192,10 @@ class TorchModel:
         Raises:
             UnknownNameError: (a `KeyError`) There is no value of that name.
         """
-        names = self._names(fetches, everything=True)
+        names, place = self._names(fetches, everything=True), self._place()
         try:
             with asked(self.module):
-                outputs, targets, loss = self._forward(x, y, more, options)
+                outputs, targets, loss = self._forward(place, x, y, more, options)
                 logs = self._logs(names, loss, outputs, targets)
         except Exception as error:
             self._note(error, "evaluated", x, y)
@@ -287,16 +293,19 @@ class TorchModel:
     # ---- inside
 
     def _outputs(self, x: Any, place: Place, **named: Any) -> Any:
-        inputs, named = to_tensors(x, place), to_tensors(named, place)
+        inputs = to_tensors(x, place)
+        if named:
+            named = to_tensors(named, place)
         if isinstance(inputs, Mapping):
             return self.module(**inputs, **named)
         if isinstance(inputs, tuple):
             return self.module(*inputs, **named)
         return self.module(inputs, **named)
 
-    def _forward(self, x: Any, y: Any, more: Any, options: Any) -> tuple[Any, list[Any], Any]:
+    def _forward(
+        self, place: Place, x: Any, y: Any, more: Any, options: Any
+    ) -> tuple[Any, list[Any], Any]:
         """Return the outputs, the targets, of which metrics get the first, and the loss."""
-        place = self._place()
         outputs, loss = self._outputs(x, place), None
         given = (y, *more) if more or y is not None else ()
         targets = [to_tensors(one, place, are_targets=True) for one in given]
@@ -329,8 +338,8 @@ class TorchModel:
         for name in names:
             if name not in own:
                 raise UnknownNameError(
-                    f"the torch module {title_of(self.module)} gives no {name!r}: it has "
-                    f"{', '.join(own) or 'no loss and no metrics'}.{did_you_mean(name, own)}"
+                    f"the torch module {title_of(self.module)} gives no {name!r}: it is given "
+                    f"neither as the loss nor among the metrics.{did_you_mean(name, own)}"
                 )
         return names
 

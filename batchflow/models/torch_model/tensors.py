@@ -80,22 +80,24 @@ def to_tensors(data: Any, place: Place, are_targets: bool = False) -> Any:
         are_targets: Whether whole numbers become int64, which the losses of torch take. Otherwise
             they keep their dtype.
     """
+    if type(data) is np.ndarray:
+        return _to_tensor(data, place, are_targets)
+    return map_nested(lambda value: _to_tensor(value, place, are_targets), data)
+
+
+def _to_tensor(value: Any, place: Place, is_target: bool) -> Any:
     torch, device = sys.modules["torch"], place.device
-
-    def tensor(value: Any) -> Any:
-        if torch.is_tensor(value):
-            return value if device is None else value.to(device)
-        if not hasattr(value, "__array__"):
-            return value
-        array = _owned(value, are_targets)
-        made = torch.from_numpy(array)
-        dtype = place.dtype if array.dtype.kind == "f" else None
-        if (dtype is None or dtype == made.dtype) and (device is None or device == made.device):
-            return made
-        moved = made.to(device=device, dtype=dtype)
-        return moved if dtype is None else _refuse_overflow(made, moved)
-
-    return tensor(data) if isinstance(data, np.ndarray) else map_nested(tensor, data)
+    if torch.is_tensor(value):
+        return value if device is None else value.to(device)
+    if not hasattr(value, "__array__"):
+        return value
+    array = _owned(value, is_target)
+    made = torch.from_numpy(array)
+    dtype = place.dtype if array.dtype.kind == "f" else None
+    if (dtype is None or dtype == made.dtype) and (device is None or device == made.device):
+        return made
+    moved = made.to(device=device, dtype=dtype)
+    return moved if dtype is None else _refuse_overflow(made, moved)
 
 
 def _owned(value: Any, is_target: bool) -> Any:
@@ -156,7 +158,8 @@ def described(data: Any) -> str:
     if isinstance(data, Mapping):
         return f"{{{', '.join(f'{name!r}: {described(part)}' for name, part in data.items())}}}"
     if isinstance(data, list | tuple):
-        return f"{type(data).__name__}({', '.join(map(described, data))})"
+        some = [described(part) for part in data[:3]] + ["..."] * (len(data) > 3)
+        return f"{type(data).__name__}({', '.join(some)})"
     if hasattr(data, "dtype") and hasattr(data, "shape"):
         return f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)}"
     return type(data).__name__

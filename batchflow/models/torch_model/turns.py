@@ -145,6 +145,6 @@ def _generator(name: str) -> tuple[Callable[[], Any], Callable[[Any], None]] | N
     kind: Any = getattr(torch, device.type, None)
     if not hasattr(kind, "get_rng_state"):
         return None
-    if device.index is None:  # there is only one of this kind
+    if device.type == "mps":  # there is only one, and its functions take no device
         return kind.get_rng_state, kind.set_rng_state
     return partial(kind.get_rng_state, device), partial(kind.set_rng_state, device=device)

@@ -1,5 +1,6 @@
 """What goes between processes: every value arrives as it was, in memory that nobody else has."""
 
+import mmap
 import os
 import pickle
 import resource
@@ -250,3 +251,16 @@ def test_too_many_open_files_are_an_error_of_one_frame(line):
             os.close(fd)
     (second,) = receiver.receive()
     assert second.open(OWN).load() == bytes(BIG)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_POPULATE"), reason="the system maps pages on touch")
+def test_a_file_that_is_mapped_as_a_whole_costs_no_faults_afterwards():
+    size = 1 << 20
+    fd = memory_file(size)
+    os.pwrite(fd, bytes(size), 0)
+    memory = map_file(fd, size, OWN, whole=True)
+    os.close(fd)
+    given = memoryview(bytes(size))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    memory[:] = given
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100  # of 256
