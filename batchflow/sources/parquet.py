@@ -186,6 +186,8 @@ class ParquetSource:
         parts = [self._group(int(number)) for number in needed]
         starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
         joined = imported("pyarrow", "from_parquet").concat_tables(parts)
+        if (np.diff(positions) == 1).all():  # in a row: nothing is copied
+            return joined.slice(positions[0] - self.blocks[needed[0]], len(positions))
         return joined.take(starts[part_of] + positions - self.blocks[numbers])
 
     def _group(self, number: int) -> Any:
@@ -197,11 +199,10 @@ class ParquetSource:
                 parquet = imported("pyarrow.parquet", "from_parquet")
                 with parquet.ParquetFile(group.file.path) as file:
                     kept[number] = _decoded(file.read_row_group(group.number, self._columns))
+                while len(kept) > 2 and sum(one.nbytes for one in kept.values()) > _KEPT_BYTES:
+                    kept.popitem(last=False)
             kept.move_to_end(number)
-            table = kept[number]
-            while len(kept) > 2 and sum(one.nbytes for one in kept.values()) > _KEPT_BYTES:
-                kept.popitem(last=False)
-            return table
+            return kept[number]
 
     def _component(self, table: Any, component: str) -> Any:
         spec = self._specs[component]
