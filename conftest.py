@@ -20,9 +20,18 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 _PARSERS = [PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), SkipParser()]
 
+
+def _remember_folder(namespace: dict[str, object]) -> None:
+    namespace["_folder_before"] = os.getcwd()
+
+
+def _go_back(namespace: dict[str, object]) -> None:
+    os.chdir(str(namespace["_folder_before"]))  # a page may work in a folder of its own
+
+
 # Patterns match from the right: the first takes the README of this folder and no other.
 _readme = Sybil(_PARSERS, patterns=["README.md"], excludes=["*/README.md"])
-_pages = Sybil(_PARSERS, patterns=["*.md"], path="docs")
+_pages = Sybil(_PARSERS, patterns=["*.md"], path="docs", setup=_remember_folder, teardown=_go_back)
 
 pytest_collect_file = (_readme + _pages).pytest()
 

@@ -22,27 +22,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = [
-    "IMMUTABLE",
-    "TEXT_BYTES",
-    "column_array",
-    "column_items",
-    "common_dtype",
-    "exact_array",
-    "is_array_like",
-    "is_column",
-    "is_sparse",
-    "is_table",
-    "is_tensor",
-    "joined_arrays",
-    "keeps_objects",
-    "object_array",
-    "package_of",
-    "plain_array",
-    "ragged_shapes",
-    "widened",
-]
-
 _SEQUENCES = frozenset({list, tuple, range})
 _BOOLS = frozenset({bool, np.bool_})
 _NUMBERS = frozenset({int, float, complex})
@@ -76,24 +55,51 @@ def column_array(column: Any) -> npt.NDArray[Any]:
     """Return an array of a column. Missing values stay missing, and texts keep their ends."""
     if keeps_objects(column):
         return object_array(column_items(column))
+    width = getattr(getattr(column, "type", None), "list_size", None)  # of Arrow
+    if width is not None:
+        whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        flat = column_array(whole.flatten())
+        if not flat.dtype.hasobject:
+            return flat.reshape(len(column), width, *flat.shape[1:])
     array = plain_array(column)
     return object_array(column_items(column)) if array.dtype.kind in "US" else array
 
 
+def column_names(table: Any) -> list[Any]:
+    """Return the names of the columns of a table."""
+    return list(table.column_names if package_of(table) == "pyarrow" else table.columns)
+
+
+def table_array(table: Any) -> npt.NDArray[Any]:
+    """Return an array of shape `(n_rows, n_columns)` of a table."""
+    # Two columns may have one name.
+    columns = [
+        column_array(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
+        for k, name in enumerate(column_names(table))
+    ]
+    if not columns:
+        return np.empty((len(table), 0))
+    dtype = common_dtype(columns)
+    return np.stack([widened(column, dtype) for column in columns], axis=1)
+
+
 def keeps_objects(column: Any) -> bool:
-    """Check whether an array of a column would lose missing values or time zones."""
+    """Check whether an array of a column would lose missing values, time zones or fields."""
     if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
         return not isinstance(column.dtype, np.dtype) and bool(column.isna().any())
     nulls = getattr(column, "null_count", 0)
     zone = getattr(column, "dtype", None), getattr(column, "type", None)
     has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
-    return bool(nulls() if callable(nulls) else nulls) or has_zone
+    is_record = package_of(column) == "polars" and bool(getattr(column.dtype, "fields", None))
+    return bool(nulls() if callable(nulls) else nulls) or has_zone or is_record
 
 
 def column_items(column: Any) -> list[Any]:
     """Return the values of a column as objects."""
     if hasattr(column, "isna"):
         return list(column.to_numpy(dtype=object))
+    if getattr(getattr(column, "dtype", None), "time_unit", None) == "ns":
+        column = column.to_arrow()  # of polars, whose lists of dates lose the nanoseconds
     items: list[Any] = column.to_list() if hasattr(column, "to_list") else column.to_pylist()
     return items
 
@@ -110,8 +116,9 @@ def is_sparse(value: Any) -> bool:
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
     """Return a value as an array of NumPy's own class, or a masked one: masks are data."""
-    array = np.asanyarray(value)
-    return array if isinstance(array, np.ma.MaskedArray) else array.view(np.ndarray)
+    array: npt.NDArray[Any] = np.asanyarray(value)
+    is_plain = type(array) is np.ndarray or isinstance(array, np.ma.MaskedArray)
+    return array if is_plain else array.view(np.ndarray)
 
 
 def object_array(items: Sequence[Any]) -> npt.NDArray[Any]:

@@ -18,9 +18,9 @@ from batchflow.old_words import knows_old_options, knows_old_order, warn_of_old_
 from batchflow.plan import BoundPlan, Config, DeclaredModel, HookName, Plan, Step, Where
 from batchflow.plan.binding import unknown_action
 from batchflow.plan.builtin import BUILTINS
+from batchflow.plan.declared import parse_variable
 from batchflow.plan.names import Names, overridable_by_action
 from batchflow.plan.values import same_value
-from batchflow.plan.variables import parse_variable
 
 __all__ = ["Chain"]
 

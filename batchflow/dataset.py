@@ -1,50 +1,29 @@
-"""A dataset: an index of items, the class of their batches, and their data."""
+"""Datasets, and the ways to make one: of arrays, files, tables, stored arrays, other data sets."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from batchflow import legacy
+from batchflow.arrays import column_names
+from batchflow.base_dataset import BaseDataset
 from batchflow.batch import Batch
-from batchflow.batch.actions import is_outdated
-from batchflow.batch.preloaded import (
-    Given,
-    Preloaded,
-    Rows,
-    check_attributes,
-    check_batch_class,
-    check_given_batch,
-    n_given,
-    rows_at,
-)
+from batchflow.batch.preloaded import check_batch_class, check_given_batch, n_given
 from batchflow.batch.typevars import BatchT_co, OtherT
-from batchflow.engine import Run, RunKeywords, shows_options
-from batchflow.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    UnknownAttributeError,
-    did_you_mean,
-)
-from batchflow.index import DatasetIndex, Split
-from batchflow.index.ranges import Ranges
-from batchflow.index.split import refuse_shares_in_a_row
-from batchflow.old_words import Word, knows_old_options, knows_old_split, old_word
-from batchflow.pipeline import Pipeline
+from batchflow.errors import ArgumentTypeError, did_you_mean
+from batchflow.index import FilesIndex
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from batchflow.index.order import Positions, ShuffleLike
-    from batchflow.index.shard import Shard
-    from batchflow.sources import Source
+    from batchflow.sources.stored import StoredArrays
 
 __all__ = ["Dataset"]
 
+Path = str | os.PathLike[str]
 
-class Dataset(Generic[BatchT_co]):
+
+class Dataset(BaseDataset[BatchT_co]):
     """Binds an index to a batch class and, if the dataset has some, to the data.
 
     Args:
@@ -65,6 +44,8 @@ class Dataset(Generic[BatchT_co]):
         validation: The same.
         test: The same.
         shard_spec: The shard that it is; None: all items.
+        classes: The texts that numbered labels stand for, where the dataset numbered them: label
+            `i` is `classes[i]`. None elsewhere: labels that were given as texts stay texts.
 
     Raises:
         ArgumentTypeError: `batch_class` is not a batch class, the data does not fit it, or both
@@ -79,37 +60,6 @@ class Dataset(Generic[BatchT_co]):
         >>> dataset.create_batch(["c", "a"]).data
         array([30, 10])
     """
-
-    size = Word[int](len, "The number of items: `len(dataset)`.")
-
-    def __init__(
-        self,
-        index: Any,
-        batch_class: type[BatchT_co] = Batch,  # type: ignore[assignment]  # as the variable's
-        preloaded: Any = None,
-        *,
-        source: Source | None = None,
-        **attributes: Any,
-    ) -> None:
-        check_batch_class(batch_class)
-        check_attributes(type(self), batch_class, attributes)
-        self.__dict__.update(attributes)
-        self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
-        self.batch_class = batch_class
-        if preloaded is not None and source is not None:
-            raise ArgumentTypeError("a dataset has one source of data: give preloaded or source")
-        self._data: Rows | None = Preloaded.of(preloaded, batch_class, self.index)
-        if source is not None:
-            self._data = Given(source, batch_class, len(self.index))
-        self.shard_spec: Shard | None = None
-        # The rows of the data that belong to the items; None: the same as the positions.
-        self._rows: slice | npt.NDArray[np.int64] | None = None
-        self._reader: Pipeline[BatchT_co] | None = None
-        # Parts know nothing of the whole, so that no circle keeps arrays alive.
-        self.train: Self | None = None
-        self.validation: Self | None = None
-        self.test: Self | None = None
-        self._n_folds = 0  # the attributes cv0, cv1, ... that there are
 
     @classmethod
     def from_arrays(
@@ -138,8 +88,7 @@ class Dataset(Generic[BatchT_co]):
         if set(components) == {"data"} and not batch_class.components:
             components = components["data"]
         index = n_given(components) if index is None else index
-        make: type[Dataset[Any]] = cls
-        return make(index, batch_class, preloaded=components)
+        return cls._made(index, batch_class, preloaded=components)
 
     @classmethod
     def from_batch(cls, batch: OtherT) -> Dataset[OtherT]:
@@ -159,241 +108,276 @@ class Dataset(Generic[BatchT_co]):
         given: Any = {name: copy.deepcopy(v) for name, v in values.items() if v is not None}
         if not names:
             given = given.get("data")
-        make: type[Dataset[Any]] = cls
-        return make(batch.index, type(batch), preloaded=given)
+        return cls._made(batch.index, type(batch), preloaded=given)
 
-    def shard(self, index: int, count: int, *, equal: bool = False) -> Self:
-        """Return one of several shares of each epoch: for trainers that share the work.
+    @classmethod
+    def from_files(
+        cls,
+        glob: Path | Iterable[Path],
+        batch_class: type[OtherT],
+        root: Path | None = None,
+        labels: Any = None,
+        *,
+        ext: bool | str = True,
+        **others: Any,
+    ) -> Dataset[OtherT]:
+        """Make a dataset of files, with labels that are matched by id.
 
-        The share is cut out of the order of the epoch, so that shards which run with the same
-        `seed` have no item in common and together have all; where the order is shuffled, each epoch
-        deals all items out anew. Each shard has random numbers of its own.
+        The files are not opened: an action does that, `load(fmt=read_image, components="images")`
+        or one of yours.
 
         Args:
-            index: The number of the share, from 0 on.
-            count: How many there are.
-            equal: Whether all have the same number of items. Those that do not divide are left out
-                of the epoch, others in each shuffled one. Without it the sizes differ by one at
-                most.
-
-        Returns:
-            A dataset over the same data, whose length is that of the share.
+            glob: A pattern, or several; see `FilesIndex`.
+            batch_class: The class of the batches.
+            root: Where given, ids are the paths below it: `"cat/000.jpg"`.
+            labels: What fills the component `labels`: `"folder"` (the name of the folder that a
+                file lies in), a mapping from ids, the path of a CSV file or a table with a column
+                of ids, or a column of pandas with ids as labels. `{"y": ...}` fills another
+                component. Texts become integers in the order of `dataset.classes`.
+            ext: Whether ids have the extensions of the files; see `FilesIndex`.
+            others: More components, by id as `labels`, but for texts, which stay texts. A text
+                with `{id}` in it gives the paths of other files: `masks="masks/{id}.png"`; the id
+                stands there with its extension, or without it.
 
         Raises:
-            ArgumentTypeError: These are no whole numbers.
-            ArgumentValueError: There is no such share, or this is one already.
+            ArgumentValueError: No file matches, items have no label, or a path leads to no file.
+            ArgumentTypeError: The class has no such component.
+
+        Warns:
+            UserWarning: Some labels belong to no item.
 
         Example:
-            >>> first, second = (Dataset(5).shard(k, 2) for k in range(2))
-            >>> [[batch.indices.tolist() for batch in d.gen_batch(2)] for d in (first, second)]
-            [[[0, 1]], [[2, 3], [4]]]
+            >>> from batchflow import Batch, Dataset
+            >>> class Modules(Batch):
+            ...     components = "text", "labels"
+            >>> dataset = Dataset.from_files(
+            ...     "batchflow/*/*.py", Modules, root="batchflow", labels="folder"
+            ... )
+            >>> dataset.classes[:3]
+            ('batch', 'engine', 'executors')
         """
-        from batchflow.index.shard import Shard  # on use, for a light import
+        from batchflow.sources.labels import components_by_id  # on use, for a light import
 
-        self._refuse_shard("shard")
-        part = self._part(slice(0, len(self.index)))
-        part.shard_spec = Shard.checked(index, count, len(self.index), equal)
-        return part
+        check_batch_class(batch_class)
+        index = FilesIndex(glob, root=root, ext=ext)
+        ids = index.indices.tolist()
+        paths = [index.get_fullpath(item) for item in ids] if root is None else None
+        columns, classes = components_by_id(ids, paths, labels, others, batch_class.components)
+        dataset = cls._made(index, batch_class, preloaded=columns or None)
+        dataset.classes = classes
+        return dataset
 
-    @property
-    def indices(self) -> npt.NDArray[Any]:
-        """The ids of the items: a read-only array."""
-        return self.index.indices
-
-    @property
-    def p(self) -> Pipeline[BatchT_co]:
-        """An empty pipeline over this dataset."""
-        return Pipeline(self)
-
-    def pipeline(self, config: Mapping[str, Any] | None = None) -> Pipeline[BatchT_co]:
-        """Return an empty pipeline over this dataset: the same as `p`, with a config."""
-        return Pipeline(self, config)
-
-    def __len__(self) -> int:
-        return len(self.index) if self.shard_spec is None else self.shard_spec.size
-
-    def __rshift__(self, pipeline: Pipeline[Any]) -> Pipeline[BatchT_co]:
-        """Return the pipeline over this dataset: `dataset >> pipeline`."""
-        return pipeline << self if isinstance(pipeline, Pipeline) else NotImplemented
-
-    def __repr__(self) -> str:
-        shard = self.shard_spec
-        share = "" if shard is None else f", shard {shard.number} of {shard.n_shards}"
-        note = " (an older one: the name means another class now)"
-        older = note if is_outdated(self.batch_class) else ""
-        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
-
-    def __iter__(self) -> Iterator[Any]:
-        """Refuse: items come in batches."""
-        raise ArgumentTypeError(
-            "a dataset is not iterated itself; its batches are: for batch in dataset.gen_batch("
-            "batch_size), or dataset.p.some_action().gen_batch(batch_size). Tuples for a training "
-            "loop: dataset.p.feed(batch_size, B.x, B.y); the ids: dataset.indices"
-        )
-
-    def __getitem__(self, item: Any) -> Any:
-        """Refuse: a dataset has no items of its own."""
-        raise ArgumentTypeError(
-            f"dataset[{item!r:.60}]: a dataset has no items of its own. The batch of some ids: "
-            "dataset.create_batch(ids); the dataset of them: dataset.create_subset(ids)"
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        """Look for an older word; refuse others, and say where they are."""
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        if name in legacy.OF_DATASETS:
-            return legacy.of_dataset(self, name)
-        raise UnknownAttributeError(_where_it_is(self, name))
-
-    def create_batch(self, ids: Any) -> BatchT_co:
-        """Make the batch of the items with these ids, in that order, outside of any run.
+    @classmethod
+    def from_dataframe(
+        cls, frame: Any, batch_class: type[OtherT], index: Any = None, **components: Any
+    ) -> Dataset[OtherT]:
+        """Make a dataset of a table in memory: of pandas, polars or Arrow.
 
         Args:
-            ids: A list, an array or an index of ids, or one id.
+            frame: The table.
+            batch_class: The class of the batches.
+            index: The column with the ids; None: the labels of a pandas table, unless these are
+                just the numbers of the rows. Without ids, items are counted.
+            components: By component a column, a list of columns (an array of shape
+                `(n_items, n_columns)`), or a function that takes the table and returns a column or
+                an array. None given: the columns that have the names of components.
 
         Raises:
-            UnknownNameError: (a `KeyError`) An id is not in the dataset.
+            ArgumentTypeError: It is no table in memory, or no column has the name of a component.
+            ArgumentValueError: Ids occur twice.
+            UnknownNameError: (a `KeyError`) There is no such column.
+
+        Example:
+            >>> import pandas as pd
+            >>> from batchflow import ArrayBatch, Dataset
+            >>> class People(ArrayBatch):
+            ...     components = "features", "labels"
+            >>> table = pd.DataFrame({"id": ["a", "b"], "age": [31, 47], "kg": [70.5, 81.0]})
+            >>> dataset = Dataset.from_dataframe(
+            ...     table, People, index="id", features=["age", "kg"], labels=lambda t: t.age > 40
+            ... )
+            >>> dataset.create_batch(["b"]).features
+            array([[47., 81.]])
         """
-        return self._make_batch(self._positions_of(ids), {})
+        from batchflow.sources import frames  # on use, for a light import
 
-    def create_subset(self, ids: Any) -> Self:
-        """Make the dataset of the items with these ids, over the same data."""
-        self._refuse_shard("create_subset")
-        return self._part(self._positions_of(ids))
+        check_batch_class(batch_class)
+        columns = column_names(frames.checked_table(frame))
+        known = batch_class.components or ("data",)
+        specs = frames.specs_of(components, known, columns, "from_dataframe")
+        frame, ids = frames.named_ids(frame, index)
+        return cls.from_arrays(batch_class, ids, **frames.components_of(frame, specs))
 
-    @knows_old_split
-    @knows_old_options("split")
-    def split(
-        self,
-        train: Any = 0.8,
-        validation: Any = None,
-        test: Any = None,
-        shuffle: ShuffleLike = False,
-    ) -> Split[Self]:
-        """Split into up to three datasets over the same data, without common items.
+    @classmethod
+    def from_parquet(
+        cls,
+        glob: Path | Iterable[Path],
+        batch_class: type[OtherT],
+        index: str | None = None,
+        **components: Any,
+    ) -> Dataset[OtherT]:
+        """Make a dataset of Parquet files, which are read by row groups and never as a whole.
 
-        Takes the arguments of `DatasetIndex.split`, one by one. The parts are also the attributes
-        `train`, `validation` and `test`, until the next split; parts that were returned stay as
-        they are.
-
-        Returns:
-            The parts as `.train`, `.validation` and `.test`; one without items is None.
+        Args:
+            glob: A pattern of paths, or several. Files are taken in the order of their paths.
+            batch_class: The class of the batches.
+            index: The column with the ids; None: items are counted.
+            components: By component a column, a list of columns, or a function that takes the rows
+                of a batch as an Arrow table. None given: the columns that have the names of
+                components.
 
         Raises:
-            ArgumentTypeError: `train` is a sequence of shares: in an older batchflow their order
-                was another.
+            MissingPackageError: PyArrow is not installed.
+            ArgumentValueError: No file matches, or the files have different columns.
+            UnknownNameError: (a `KeyError`) There is no such column.
         """
-        self._refuse_shard("split")
-        refuse_shares_in_a_row(train)
-        positions = self.index._split_positions((train, validation, test), shuffle)
-        train_part, *others = (
-            self._part(where) if len(self.index._take(where)) else None for where in positions
-        )
-        return self._set_parts(Split(train_part, *others))
+        from batchflow.sources.parquet import ParquetSource, parquet_files
 
-    def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
-        """Split several times for cross-validation: each item is in the test part of one split.
+        known = _known(batch_class, components)
+        source = ParquetSource(parquet_files(glob), components, known)
+        ids = len(source) if index is None else source.column(index)
+        return cls._made(ids, batch_class, source=source)
 
-        Takes the arguments of `DatasetIndex.kfold`. Sets no attributes.
+    @classmethod
+    def from_sql(
+        cls,
+        connect: Callable[[], Any],
+        query: str,
+        batch_class: type[OtherT],
+        index: str | None = None,
+        *,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        **components: Any,
+    ) -> Dataset[OtherT]:
+        """Make a dataset of the rows that a query gives. A batch reads its rows by their ids.
 
-        Returns:
-            `n_splits` splits with `.train` and `.test` (and None as `.validation`).
+        Args:
+            connect: A function without arguments that opens a connection, as Python's DB-API
+                (PEP 249) knows them. It is called in each thread and worker process that reads.
+            query: A SELECT statement.
+            batch_class: The class of the batches.
+            index: The column with the ids; None: the first one. An index of the database on it
+                makes batches fast.
+            params: Parameters of the query, bound by the database.
+            components: By component a column, a list of columns, or a function that takes the rows
+                of a batch as a mapping from columns to arrays. None given: the columns that have
+                the names of components.
+
+        Raises:
+            ArgumentValueError: The query gives no rows, or an id twice or NULL.
+            UnknownNameError: (a `KeyError`) There is no such column.
+
+        Example:
+            >>> import sqlite3
+            >>> from batchflow import ArrayBatch, Dataset
+            >>> class Points(ArrayBatch):
+            ...     components = "x"
+            >>> dataset = Dataset.from_sql(
+            ...     lambda: sqlite3.connect(":memory:"), "SELECT 7 AS id, 1.5 AS x", Points
+            ... )
+            >>> dataset.create_batch([7]).x
+            array([1.5])
         """
-        self._refuse_shard("kfold")
-        return tuple(
-            Split(self._part(train), None, self._part(test))
-            for train, test in self.index._fold_positions(n_splits, shuffle)
+        from batchflow.sources.sql import SqlSource
+
+        known = _known(batch_class, components)
+        source = SqlSource(connect, query, params, index, components, known)
+        return cls._made(source.ids, batch_class, source=source)
+
+    @classmethod
+    def from_hdf5(
+        cls, path: Path, batch_class: type[OtherT], index: str | None = None, **components: str
+    ) -> Dataset[OtherT]:
+        """Make a dataset of arrays in an HDF5 file. A batch reads its rows alone.
+
+        Args:
+            path: The file. Each worker process opens it for itself.
+            batch_class: The class of the batches.
+            index: The name of the array with the ids; None: items are counted.
+            components: The names of the arrays: `images="/train/x"`. None given: the names of the
+                components.
+
+        Raises:
+            MissingPackageError: h5py is not installed.
+            FileNotFoundError: There is no such file.
+            ArgumentValueError: The arrays have different numbers of rows; while it runs: the file
+                was changed.
+            UnknownNameError: (a `KeyError`) There is no such array.
+        """
+        from batchflow.sources.hdf5 import Hdf5Source
+
+        return cls._of_stored(Hdf5Source, path, batch_class, index, components)
+
+    @classmethod
+    def from_zarr(
+        cls, path: Path, batch_class: type[OtherT], index: str | None = None, **components: str
+    ) -> Dataset[OtherT]:
+        """Make a dataset of arrays in a Zarr group, a folder or a zip file.
+
+        Takes the arguments of `from_hdf5`, and raises its errors. For a single array its name is
+        `"/"`.
+        """
+        from batchflow.sources.zarr import ZarrSource
+
+        return cls._of_stored(ZarrSource, path, batch_class, index, components)
+
+    @classmethod
+    def from_items(
+        cls, items: Any, batch_class: type[OtherT], components: Any = None, index: Any = None
+    ) -> Dataset[OtherT]:
+        """Make a dataset of an object with `len(items)` and `items[position]`.
+
+        Such are the data sets of Hugging Face and torch, the PyDataset of Keras, and lists. Several
+        items are read in one call, where the object has `__getitems__` or takes lists. It is read
+        from several threads, and travels to worker processes.
+
+        Args:
+            items: The object. An item is a mapping (or has fields: a named tuple, a dataclass), a
+                tuple, or one value.
+            batch_class: The class of the batches.
+            components: The components in the order of the values of a tuple, or a mapping from them
+                to keys, to places in a tuple, or to functions of an item. None: those of the class.
+            index: The ids; None: items are counted.
+
+        Raises:
+            ArgumentTypeError: The object has no items by position, or they do not fit the class.
+            UnknownNameError: (a `KeyError`) The items have no such key.
+
+        Example:
+            >>> from batchflow import ArrayBatch, Dataset
+            >>> class Points(ArrayBatch):
+            ...     components = "x", "y"
+            >>> Dataset.from_items([(1, 2.5), (3, 4.5)], Points).create_batch([1]).y
+            array([4.5])
+        """
+        from batchflow.sources.items import ItemsSource
+
+        names = (components,) if isinstance(components, str) else components or ()
+        source = ItemsSource(items, components, _known(batch_class, names))
+        return cls._made(len(source) if index is None else index, batch_class, source=source)
+
+    @classmethod
+    def _of_stored(
+        cls, kind: type[StoredArrays], path: Path, batch_class: type[OtherT], index: Any, names: Any
+    ) -> Dataset[OtherT]:
+        known = _known(batch_class, names)
+        source = kind(path, names or {name: name for name in known})
+        ids = len(source) if index is None else kind(path, {"index": index}).all_rows("index")
+        return cls._made(ids, batch_class, source=source)
+
+    @classmethod
+    def _made(cls, index: Any, batch_class: type[OtherT], **given: Any) -> Dataset[OtherT]:
+        make: type[Dataset[Any]] = cls
+        return make(index, batch_class, **given)
+
+
+def _known(batch_class: type[Batch], given: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the components of a class, or the name of its data; refuse names that are others."""
+    check_batch_class(batch_class)
+    known = tuple(batch_class.components) or ("data",)
+    if unknown := [name for name in given if name not in known]:
+        raise ArgumentTypeError(
+            f"{batch_class.__name__} has no component {unknown[0]!r}."
+            f"{did_you_mean(unknown[0], known)}"
         )
-
-    cv_split = legacy.cv_split
-
-    @shows_options()
-    def gen_batch(
-        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
-    ) -> Run[BatchT_co]:
-        """Iterate over raw batches: `dataset.p.gen_batch(...)`."""
-        return self.p.gen_batch(batch_size, **options)
-
-    @shows_options(n_epochs=None)
-    def next_batch(
-        self, batch_size: int | None = None, **options: Unpack[RunKeywords]
-    ) -> BatchT_co:
-        """Return one raw batch after the other; see `Pipeline.next_batch`."""
-        if self._reader is None:
-            self._reader = self.p
-        return self._reader.next_batch(batch_size, **options)
-
-    def reset(self, what: str = "iter") -> None:
-        """Let `next_batch` start again; see `Pipeline.reset`."""
-        (self._reader or self.p).reset(what)
-
-    # ---- what runs read: see `engine.Source`
-
-    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        held = self.__dict__  # quicker than attributes, where a class has __getattr__
-        index, data = held["index"]._take(positions), held["_data"]
-        rows = positions if held["_rows"] is None else rows_at(held["_rows"], positions)
-        arrays = None if data is None else data.copy_rows(rows, index)
-        facts["dataset"] = self
-        return held["batch_class"]._make(index, arrays, facts)  # type: ignore[no-any-return]
-
-    def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
-        positions = self.index._positions_of(ids)
-        self.index.take(positions)  # checks: some, without duplicates
-        return positions
-
-    def _ids_at(self, positions: Positions) -> npt.NDArray[Any]:
-        return self.index._take(positions).indices
-
-    # ---- inside
-
-    def _part(self, positions: Positions | Ranges) -> Self:
-        part = type(self).__new__(type(self))
-        part.__dict__.update(self.__dict__)
-        part._set_parts(Split(None, None, None))
-        part.index = self.index._take_part(positions)
-        part._reader = None
-        if self._data is not None:
-            if isinstance(positions, Ranges):
-                positions = positions.array()
-            part._rows = rows_at(self._rows, positions)
-        return part
-
-    def _refuse_shard(self, method: str) -> None:
-        shard = self.shard_spec
-        if shard is not None:
-            raise ArgumentValueError(
-                f"{method}: this is shard {shard.number} of {shard.n_shards}, whose items "
-                f"are others in each epoch; call {method} on the whole dataset, shard the result"
-            )
-
-    def _set_parts(self, parts: Split[Any], folds: Sequence[Split[Any]] = ()) -> Split[Any]:
-        """Keep the parts of a split, or its folds, and nothing of the one before."""
-        self.train, self.validation, self.test = parts
-        for number in range(self._n_folds):
-            self.__dict__.pop(f"cv{number}", None)
-        for number, fold in enumerate(folds):
-            self.__dict__[f"cv{number}"] = fold
-        self._n_folds = len(folds)
-        return parts
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
-
-
-def _where_it_is(dataset: Any, name: str) -> str:
-    """Return the message for an attribute that a dataset does not have, with what has it."""
-    lacks = f"a {type(dataset).__name__} has no {name!r}"
-    if "batch_class" not in dataset.__dict__:  # not yet made
-        return f"{lacks}."
-    if old := old_word(name, "dataset"):
-        return f"{lacks}.{old}"
-    if name == "components" or name in dataset.batch_class.components:
-        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
-    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
-    of_pipelines = dir(dataset.p)
-    if name in of_pipelines or not hint:
-        hint = did_you_mean(name, of_pipelines, only_near=True)
-        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
-    return f"{lacks}.{hint}"
+    return known

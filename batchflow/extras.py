@@ -7,20 +7,21 @@ from typing import Any
 
 from batchflow.errors import MissingPackageError
 
-__all__ = ["advice_on", "imported"]
-
 # By package, the extra of batchflow that installs it.
 _EXTRAS = {
     "cloudpickle": "processes",
     "dask": "dask",
     "distributed": "dask",
+    "h5py": "hdf5",
     "jax": "jax",
     "keras": "tensorflow",
+    "pyarrow": "parquet",
     "ray": "ray",
     "tensorboard": "tensorflow",
     "tensorflow": "tensorflow",
     "tf_keras": "legacy",
     "torch": "torch",
+    "zarr": "zarr",
 }
 _BACKENDS = ("tensorflow", "jax", "torch")
 

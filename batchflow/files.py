@@ -15,8 +15,6 @@ from collections.abc import Iterator
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["checked_path", "making_folder", "replacing"]
-
 
 def checked_path(path: str | os.PathLike[str]) -> str:
     """Return the file behind a path, links followed, if it can be written.

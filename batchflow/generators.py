@@ -21,8 +21,6 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["GeneratorWatch", "noticed"]
-
 # Names of generators that worker processes have drawn from; None: there is no watch.
 noticed: ContextVar[set[str] | None] = ContextVar("noticed", default=None)
 

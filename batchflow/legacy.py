@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from batchflow.engine import RunKeywords, shows_options
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import Split
 from batchflow.old_words import knows_old_options
-from batchflow.plan import Plan
-from batchflow.plan.variables import parse_variables
+from batchflow.plan.declared import parse_variables
 
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
 
-__all__ = ["OF_DATASETS", "OF_PIPELINES", "cv_split", "of_dataset"]
 
-
-class _Pipeline(Protocol):
-    """What the words of pipelines use of it."""
-
-    _plan: Plan
-
-    def _with(self, plan: Plan) -> Self: ...
-    def run(
-        self, batch_size: int | None = None, *, lazy: bool = False, **options: Unpack[RunKeywords]
-    ) -> Self:
-        """See `Pipeline.run`."""
-
-    def v(self, name: str) -> Any:
-        """See `Pipeline.v`."""
-
-    def set_variable(self, name: str, value: Any) -> None:
-        """See `Pipeline.set_variable`."""
-
-
-PipelineT = TypeVar("PipelineT", bound=_Pipeline)
+PipelineT = TypeVar("PipelineT", bound=Any)
 
 
 @shows_options()
@@ -49,17 +28,17 @@ def run_now(
     pipeline: PipelineT, batch_size: int | None = None, **options: Unpack[RunKeywords]
 ) -> PipelineT:
     """Run the pipeline to its end: the same as `run`."""
-    return pipeline.run(batch_size, **options)
+    return pipeline.run(batch_size, **options)  # type: ignore[no-any-return]
 
 
 @knows_old_options("variable", most=1, then="default")
-def get_variable(pipeline: _Pipeline, name: str) -> Any:
+def get_variable(pipeline: Any, name: str) -> Any:
     """Return the value of a variable: the same as `v`."""
     return pipeline.v(name)
 
 
 @knows_old_options("variable", most=2, then="mode")
-def set_v(pipeline: _Pipeline, name: str, value: Any) -> None:
+def set_v(pipeline: Any, name: str, value: Any) -> None:
     """Set the value of a variable: the same as `set_variable`."""
     pipeline.set_variable(name, value)
 
@@ -78,7 +57,7 @@ def init_variables(pipeline: PipelineT, variables: Mapping[str, Any] | Iterable[
     plan = pipeline._plan
     for variable in parse_variables(variables):
         plan = plan.with_variable(variable)
-    return pipeline._with(plan)
+    return pipeline._with(plan)  # type: ignore[no-any-return]
 
 
 def delete_variables(pipeline: PipelineT, names: Iterable[str] | None = None) -> PipelineT:
@@ -93,7 +72,7 @@ def delete_variables(pipeline: PipelineT, names: Iterable[str] | None = None) ->
     if names is None:
         names = [variable.name for variable in pipeline._plan.variables]
     names = [names] if isinstance(names, str) else list(names)
-    return pipeline._with(pipeline._plan.without_variables(names))
+    return pipeline._with(pipeline._plan.without_variables(names))  # type: ignore[no-any-return]
 
 
 # The methods that `Chain.__getattr__` finds. An action of the batch class comes first.
@@ -181,12 +160,7 @@ def cv_split(
 def _parsed(
     shares: Any, method: Any, n_splits: int | None
 ) -> tuple[tuple[Any, Any, Any], int | None]:
-    """Return the parts (train, validation, test) of a `cv_split`, and the number of folds or None.
-
-    Raises:
-        ArgumentTypeError: Shares are given for folds.
-        ArgumentValueError: The method is not known, or there are not 1 to 3 shares.
-    """
+    """Return the parts (train, validation, test) of a `cv_split`; the number of folds or None."""
     if isinstance(shares, str) and method is None:
         shares, method = None, shares
     if method not in (None, "kfold"):

@@ -12,17 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
-from batchflow.errors import ArgumentTypeError
-
-__all__ = [
-    "OLD_WORDS",
-    "Word",
-    "knows_old_options",
-    "knows_old_order",
-    "knows_old_split",
-    "old_word",
-    "warn_of_old_word",
-]
+from batchflow.errors import ArgumentTypeError, UnknownAttributeError, did_you_mean
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -59,6 +49,8 @@ OLD_WORDS: dict[str, dict[str, str]] = {
         "apply_transform": "batch.apply_parallel(function, src=..., dst=...).",
         "as_dataset": "Dataset.from_batch(batch).",
         "dump": "A method of your own that writes the files; batch.load reads them.",
+        "from_batch": "MyBatch(batch.index, batch.data), or batch.deepcopy().",
+        "from_data": "MyBatch(index, data).",
         "get_attrs": "A component for each, or attributes set in __init__.",
         "random": "batch.rng is a NumPy Generator.",
         "random_state": "batch.rng is a NumPy Generator.",
@@ -82,6 +74,7 @@ OLD_WORDS: dict[str, dict[str, str]] = {
         "calc_split": "dataset.cv_split(shares).",
         "create_batch": "index.create_subset(ids); batches: dataset.create_batch(ids).",
         "cv_split": "dataset.cv_split(shares), or index.split(train=, validation=, test=).",
+        "concat": "DatasetIndex([*first.indices, *second.indices]).",
         "from_index": "DatasetIndex(ids).",
         "gen_batch": "An index is not iterated in batches: dataset.gen_batch(batch_size).",
         "next_batch": "An index is not iterated in batches: dataset.next_batch(batch_size).",
@@ -169,6 +162,21 @@ class Word(Generic[Value]):
         return self if owner is None else self._function(owner)
 
 
+class ClassWord:
+    """A class method of an older batchflow: asked for, it says what to write instead."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+
+    def __set_name__(self, cls: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: object, cls: type) -> Any:
+        """Refuse."""
+        hint = old_word(self._name, self._owner)
+        raise UnknownAttributeError(f"{cls.__name__} has no {self._name!r}.{hint}")
+
+
 def old_word(word: object, *owners: str) -> str:
     """Return what to write instead of an old word: a sentence with a leading space, or nothing.
 
@@ -230,18 +238,23 @@ def knows_old_split(method: Method) -> Method:
 
 def knows_old_order(method: Method) -> Method:
     """Let `init_model` say in which order its arguments come here."""
-    modes = ("static", "dynamic")
+    modes, known = ("static", "dynamic"), inspect.signature(method).parameters
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], str) and args[0] in modes:
+        word = method.__name__
+        if args and isinstance(args[0], str) and args[0] in modes and len(args) > 1:
             is_named = len(args) > 2 and isinstance(args[2], str) and args[2] not in modes
-            if "name" in kwargs or is_named:
-                name = kwargs.get("name", args[2] if is_named else None)
+            name = args[2] if is_named else kwargs.get("name", "net")
+            if is_named or "name" in kwargs or not (len(args) > 2 or "mode" in kwargs):
                 raise ArgumentTypeError(
-                    f"init_model({args[0]!r}, ...): the name of the model comes first: "
-                    f"init_model({name!r}, ModelClass, {args[0]!r}, config)"
+                    f"{word}({args[0]!r}, ...): the name of the model comes first: "
+                    f"{word}({name!r}, ModelClass, {args[0]!r}, ...)"
                 )
+        if "model_class" in kwargs and "model_class" not in known:
+            raise ArgumentTypeError(
+                f"{word}() has no option 'model_class'. Instead: {word}(name, ModelClass, mode)."
+            )
         return method(self, *args, **kwargs)
 
     return cast(Method, checked)
@@ -269,3 +282,20 @@ def warn_of_old_word(word: str, batch_class: type) -> None:
             f"name yet.{hint}",
             stacklevel=3,
         )
+
+
+def where_it_is(dataset: Any, name: str) -> str:
+    """Return the message for an attribute that a dataset does not have, with what has it."""
+    lacks = f"a {type(dataset).__name__} has no {name!r}"
+    if "batch_class" not in dataset.__dict__:  # not yet made
+        return f"{lacks}."
+    if old := old_word(name, "dataset"):
+        return f"{lacks}.{old}"
+    if name == "components" or name in dataset.batch_class.components:
+        return f"{lacks}: its batches have, dataset.create_batch(ids).{name}"
+    hint = did_you_mean(name, [n for n in dir(dataset) if n[0] != "_"], only_near=True)
+    of_pipelines = dir(dataset.p)
+    if name in of_pipelines or not hint:
+        hint = did_you_mean(name, of_pipelines, only_near=True)
+        hint = hint.replace("'", "dataset.p.", 1).replace("'", "")
+    return f"{lacks}.{hint}"

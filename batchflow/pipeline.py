@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from batchflow import legacy
@@ -93,7 +91,7 @@ class Pipeline(Chain[BatchT_co]):
         entries of the same names.
         """
         if isinstance(source, Mapping):
-            plan = replace(self._plan, config=self._plan.config | source)
+            plan = self._plan._replace(config=self._plan.config | source)
             return self._of(self._source, plan, self._ahead)
         if not is_source(source):
             return NotImplemented
@@ -128,7 +126,7 @@ class Pipeline(Chain[BatchT_co]):
         if lazy:
             return self.run_later(batch_size, **options)
         with self.gen_batch(batch_size, **options) as batches:
-            deque(batches, maxlen=0)  # keeps no batch, not even the last
+            batches._exhaust()
         return self
 
     @shows_options()
@@ -282,8 +280,9 @@ class Pipeline(Chain[BatchT_co]):
     def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
         """Take a few items through the steps before a long run, and report what each step does.
 
-        What it changes in the batch, whether it can travel to worker processes, its draws from
-        global random generators, models that are trained outside of an ordered step, page faults.
+        What it changes in the batch, whether it can travel to worker processes, whether it draws
+        from global random generators (not from those that a layer or an object has for itself),
+        models that are trained outside of an ordered step, and page faults.
 
         Variables and models stay as they are: steps work on copies of them. A step with a model
         that has no sure copy (a Keras model, a session, functions) is not run, but for

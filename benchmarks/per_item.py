@@ -2,14 +2,17 @@
 
 The items do next to nothing, so that all time is spent on getting them to workers and back: in
 turn, in the shared threads, and in the shared processes, which are warm. Beside them what others
-do: a pool of threads for each batch, and one task for each item.
+do: a pool of threads for each batch, and one task for each item. `waiting_64`: items that wait for
+2 ms, for which more threads than CPUs are wanted.
 
     python benchmarks/per_item.py
 
 Read `milliseconds_per_batch`. Aimed at: `threads_10` below 0.5, `processes_4` below 5. The ratios
-compare interleaved rounds; above 1 means slower than what is named.
+compare interleaved rounds; above 1 means slower than what is named. `waiting_to_pool_of_8` is how
+much longer it takes: threads come when it shows that others wait. `n_workers=8` has them at once.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -29,6 +32,11 @@ class Items(ArrayBatch):
 
     @inbatch_parallel("images", post="keep")
     def work(self, image):
+        return image
+
+    @inbatch_parallel("images", post="keep")
+    def wait(self, image):
+        time.sleep(0.002)
         return image
 
     def keep(self, results):  # noqa: ARG002
@@ -51,7 +59,7 @@ def pool_for_each_batch(n_items):
 
 
 def main():
-    ten, four, many = batch_of(10), batch_of(4), batch_of(N_ITEMS)
+    ten, four, many, some = batch_of(10), batch_of(4), batch_of(N_ITEMS), batch_of(64)
     pool = ThreadPoolExecutor(8)
     chunks = np.array_split(np.arange(N_ITEMS), 4)
     seconds, _ = interleaved(
@@ -62,6 +70,8 @@ def main():
         processes_4=lambda: four.work(target="processes"),
         threads_256=lambda: many.work(target="threads"),
         task_per_item_256=lambda: wait([pool.submit(nothing, i) for i in range(N_ITEMS)]),
+        waiting_64=lambda: some.wait(),
+        waiting_pool_of_8=lambda: wait([pool.submit(time.sleep, 0.002) for _ in range(64)]),
         process_chunks_256=lambda: in_processes(nothing, [tuple(c.tolist()) for c in chunks]),
         process_task_per_item_256=lambda: in_processes(nothing, [(i,) for i in range(N_ITEMS)]),
     )
@@ -72,6 +82,7 @@ def main():
         },
         threads_to_pool_for_each_batch=ratios(seconds, "pool_for_each_batch_10")["threads_10"],
         threads_to_task_per_item=ratios(seconds, "task_per_item_256")["threads_256"],
+        waiting_to_pool_of_8=ratios(seconds, "waiting_pool_of_8")["waiting_64"],
         process_chunks_to_task_per_item=ratios(seconds, "process_task_per_item_256")[
             "process_chunks_256"
         ],

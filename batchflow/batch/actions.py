@@ -11,18 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
+from batchflow.batch.direct import plain, with_model
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.old_words import knows_old_options, old_word
-
-__all__ = [
-    "RESERVED",
-    "Action",
-    "ActionSpec",
-    "action",
-    "collect_actions",
-    "is_outdated",
-    "spec_of",
-]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_batchflow_action"
@@ -145,7 +136,8 @@ def action(
             runs in parallel around it.
 
     Returns:
-        The method itself, marked.
+        The method itself, marked. With `model`: one that gets the model also where it is called on
+        a batch or by `super()`, without it.
 
     Raises:
         ArgumentTypeError: What is decorated is not a function, or `model` is not a name.
@@ -174,7 +166,7 @@ def action(
                 '@action(model="name", singleton=True), above a def'
             )
         setattr(function, _MARK, spec)
-        return function
+        return function if model is None else with_model(function, model)
 
     return mark if function is None else mark(function)
 
@@ -201,16 +193,15 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
     Args:
         cls: The class.
         taken: Names of the batch that no action can have, beside the reserved ones.
-
-    Raises:
-        ArgumentValueError: An action has a reserved name.
     """
     actions: dict[str, Action] = {}
     for owner in reversed(cls.__mro__):
-        for name, value in vars(owner).items():
+        for name, value in list(vars(owner).items()):
             spec = getattr(value, _MARK, None)
             if spec is None and name in actions and inspect.isfunction(value):
                 spec = actions[name].spec
+                if spec.model is not None:
+                    setattr(owner, name, with_model(value, spec.model))
             actions.pop(name, None)
             if spec is None:
                 continue
@@ -225,5 +216,5 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
                     f"{owner.__name__}.{name}: an action cannot be called {name!r}, which is a "
                     f"name of {whose}; call it {name}_batch, for instance"
                 )
-            actions[name] = Action(name, value, spec)
+            actions[name] = Action(name, plain(value), spec)
     return actions

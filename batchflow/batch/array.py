@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,6 @@ from batchflow.index.labels import by_label
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-__all__ = ["ArrayBatch"]
 
 
 class ArrayBatch(Batch):
@@ -36,26 +36,24 @@ class ArrayBatch(Batch):
         batchflow.errors.ArgumentValueError: ArrayBatch.data: expected 2 items, got 3 (shape (3,))
     """
 
+    _holds_arrays = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in cls.components:
             if not isinstance(vars(cls).get(name), _ArrayComponent):
                 setattr(cls, name, _ArrayComponent(f"{cls.__name__}.{name}", name))
+        if inspect.getattr_static(cls, "data") in (Batch.data, ArrayBatch.data):
+            cls.data = Batch.data if cls.components else ArrayBatch.data
 
-    @property
-    def data(self) -> Any:
-        """The array of a batch without components; otherwise a tuple of the components."""
-        return Batch.data.fget(self) if self.components else self._data  # type: ignore[attr-defined]
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        if self.components:
-            Batch.data.fset(self, value)  # type: ignore[attr-defined]
-            return
+    def _set_data(self, value: Any) -> None:
         n_items = len(self.index._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
             value = _component(value, self, f"{type(self).__name__}.data")
         self._data = value
+
+    # A class with components has that of `Batch`: none asks for components each time.
+    data: Any = property(attrgetter("_data"), _set_data, doc="The array; None: no data yet.")
 
 
 class _ArrayComponent:
@@ -70,10 +68,11 @@ class _ArrayComponent:
         self._name = name
 
     def __set__(self, batch: ArrayBatch, value: Any) -> None:
-        n_items = len(batch.index._ids)
+        held = batch.__dict__  # quicker than attributes, where a class has __getattr__
+        n_items = len(held["index"]._ids)
         if not (value.__class__ is np.ndarray and value.ndim and len(value) == n_items):
             value = _component(value, batch, self._shown)
-        batch.__dict__[self._name] = value
+        held[self._name] = value
 
 
 def _component(value: Any, batch: ArrayBatch, shown: str) -> npt.NDArray[Any] | None:

@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from batchflow.batch.actions import Action, action, collect_actions
-from batchflow.batch.components import METHODS, TAKEN, Component, NoData, checked_components
+from batchflow.batch.components import (
+    METHODS,
+    TAKEN,
+    Component,
+    NoData,
+    checked_components,
+    declare_added,
+)
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.item import Item
@@ -18,7 +25,7 @@ from batchflow.batch.items.parallel import apply_to_items, check_per_item
 from batchflow.batch.load import load as load_batch
 from batchflow.batch.older import OlderWords, let_others_win
 from batchflow.batch.regroup import merge_batches, part
-from batchflow.batch.states import shallow_copy, without_ties
+from batchflow.batch.states import restore, shallow_copy, without_ties
 from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import (
     ArgumentTypeError,
@@ -29,8 +36,6 @@ from batchflow.errors import (
 )
 from batchflow.index import DatasetIndex
 from batchflow.old_words import old_word
-
-__all__ = ["Batch"]
 
 
 class Batch(OlderWords, BaseBatch):
@@ -199,6 +204,11 @@ class Batch(OlderWords, BaseBatch):
 
     def __getstate__(self) -> Any:
         return without_ties(super().__getstate__())
+
+    def __setstate__(self, state: Any) -> None:
+        restore(self, state)
+        if "components" in self.__dict__:
+            declare_added(type(self), self.components)
 
     def __copy__(self) -> Self:
         return cast(Self, shallow_copy(self))

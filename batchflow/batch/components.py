@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "NoData",
     "check_new_component",
     "checked_components",
+    "declare_added",
     "set_component",
 ]
 
@@ -140,14 +143,57 @@ def check_new_component(batch: BaseBatch, name: str) -> None:
 
 def set_component(batch: BaseBatch, name: str, value: Any) -> None:
     """Set a component. One that is new to this batch goes with it, and with what is made of it."""
-    if not batch.components or name in type(batch).components:
-        setattr(batch, name, value)
-        return
-    is_new = name not in batch.components
+    is_new = bool(batch.components) and name not in batch.components
     if is_new:
         check_new_component(batch, name)
-    like = getattr(type(batch), batch.components[0], None)  # an ArrayBatch has another kind
-    make: Any = type(like) if hasattr(like, "_shown") else Component
-    make(f"{type(batch).__name__}.{name}", name).__set__(batch, value)
-    if is_new:
+        declare_added(type(batch), [name])
         batch.__dict__["components"] = (*batch.components, name)
+    try:
+        setattr(batch, name, value)
+    except Exception:
+        if is_new:
+            batch.__dict__["components"] = batch.components[:-1]
+        raise
+
+
+def declare_added(cls: type[BaseBatch], names: Iterable[str]) -> None:
+    """Let batches of a class convert what is assigned to components that some of them have."""
+    for name in names:
+        held = inspect.getattr_static(cls, name, None)
+        if hasattr(type(held), "__set__"):  # declared, added before, or a property of the user's
+            continue
+        ways = (inspect.getattr_static(cls, one, None) for one in cls.components)
+        make: Any = next((type(way) for way in ways if hasattr(way, "_shown")), Component)
+        setattr(cls, name, _AddedComponent(make(f"{cls.__name__}.{name}", name), name, held))
+
+
+class _AddedComponent:
+    """A component of those batches of a class that were given it; an attribute of all others.
+
+    Args:
+        declared: What a declared component of this class is.
+        name: The name.
+        default: What the class has there for batches that have no such attribute; None: nothing.
+    """
+
+    def __init__(self, declared: Any, name: str, default: Any) -> None:
+        self._declared, self._name, self._default = declared, name, default
+
+    def __get__(self, batch: BaseBatch | None, cls: type) -> Any:
+        """Return the value of a batch, or what the class has."""
+        if batch is not None and self._name in batch.__dict__:
+            return batch.__dict__[self._name]
+        if self._default is None:
+            raise AttributeError(self._name)
+        bind = getattr(type(self._default), "__get__", None)
+        return self._default if bind is None else bind(self._default, batch, cls)
+
+    def __set__(self, batch: BaseBatch, value: Any) -> None:
+        if self._name in batch.components:
+            self._declared.__set__(batch, value)
+        else:
+            batch.__dict__[self._name] = value
+
+    def __delete__(self, batch: BaseBatch) -> None:
+        if batch.__dict__.pop(self._name, self) is self:
+            raise AttributeError(self._name)

@@ -44,6 +44,8 @@ class BaseBatch:
     """The data of a few items: see `Batch`."""
 
     components: ClassVar[tuple[str, ...] | str] = ()
+    index: DatasetIndex
+    _holds_arrays: ClassVar[bool] = False  # whether lists that are assigned become arrays
     number: int | None = None
     epoch: int | None = None
     dataset: Any = None
@@ -62,10 +64,10 @@ class BaseBatch:
     _closes: bool = False  # whether it is the last of its epoch
 
     def __init__(self, index: Any, preloaded: Any = None, *, dataset: Any = None) -> None:
-        self.index = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
+        held = self.__dict__  # quicker than attributes, where a class has __getattr__
+        held["index"] = index if isinstance(index, DatasetIndex) else DatasetIndex(index)
         if dataset is not None:
-            self.dataset = dataset
-        held = self.__dict__
+            held["dataset"] = dataset
         for name in self.components:
             if name not in held:
                 held[name] = None
@@ -88,7 +90,7 @@ class BaseBatch:
         """
         batch = cls.__new__(cls)
         batch.__dict__ = facts
-        batch.__init__(index)  # type: ignore[misc]
+        cls.__init__(batch, index)
         if arrays:
             facts.update(arrays)
         return batch

@@ -32,17 +32,6 @@ from batchflow.extras import advice_on
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = [
-    "ModelDefinition",
-    "ModelDirectory",
-    "ModelSlot",
-    "in_parallel",
-    "lookup_hook",
-    "looked_up",
-    "model",
-    "without_hook",
-]
-
 Mode = Literal["static", "dynamic"]
 _serial_numbers = itertools.count()
 
@@ -179,7 +168,9 @@ class ModelSlot:
             descriptor = make()
         except BaseException as error:
             add_note_once(error, f"while the model {self._name!r} was made")
-            if advice := advice_on(error):
+            from batchflow.models.tf1 import advice_on_graph  # on use
+
+            if advice := advice_on(error) or advice_on_graph(error):
                 add_note_once(error, advice)
             with _guard:
                 self._maker = None
@@ -233,8 +224,13 @@ class ModelDirectory:
         self._owner_name = owner.__name__
         self._definitions: dict[str, ModelDefinition] = {}
         for cls in reversed(owner.__mro__):
-            for name, value in vars(cls).items():
+            for name, value in list(vars(cls).items()):
                 self._definitions.pop(name, None)
+                if isinstance(value, staticmethod) and isinstance(
+                    value.__func__, ModelDefinition
+                ):  # @staticmethod above @model() says nothing more
+                    value = value.__func__
+                    setattr(cls, name, value)
                 if isinstance(value, ModelDefinition):
                     self._definitions[name] = value
 
@@ -274,11 +270,7 @@ class ModelDirectory:
         return f"{self._owner_name}.models({', '.join(shown)})"
 
     def definition(self, name: str) -> ModelDefinition:
-        """Return the definition of a model.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) The class has no such model.
-        """
+        """Return the definition of a model."""
         try:
             return self._definitions[name]
         except KeyError:

@@ -12,8 +12,6 @@ from batchflow.errors import UnknownAttributeError, did_you_mean
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = ["Item", "item_reducer"]
-
 # How items are pickled at the moment; None: each with its whole batch.
 item_reducer: ContextVar[Callable[[Item], tuple[Any, ...]] | None] = ContextVar(
     "item_reducer", default=None

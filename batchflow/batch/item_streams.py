@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CurrentItem", "ItemStreams", "current_rng"]
-
 # Spawn key word of the generators of items; orders use 0, batches 1.
 _ITEM_KEY = 2
 

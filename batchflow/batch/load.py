@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from batchflow.arrays import is_column, is_table
+from batchflow.arrays import column_names, is_column, is_table
 from batchflow.batch.components import check_new_component, set_component
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.regroup import rows_of
-from batchflow.batch.rows import as_rows, column_names, column_rows, n_rows, own, take_rows
+from batchflow.batch.rows import as_rows, column_rows, n_rows, own, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.index import FilesIndex
 from batchflow.index.labels import checked_labels, has_labels, positions_by_label
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchflow.index.order import Positions
-
-__all__ = ["load"]
 
 B = TypeVar("B", bound=BaseBatch)
 Reader = Callable[[Any], tuple[Any, ...]]
@@ -117,7 +115,7 @@ def _is_tuple_of_one(batch: BaseBatch, src: Any, components: Any, names: tuple[s
     if not isinstance(src, tuple) or len(src) != 1 or len(names) != 1 or n_rows(src[0]) is None:
         return False
     index = batch.index if batch.dataset is None else batch.dataset.index
-    return isinstance(components, (tuple, list)) or len(index) != 1
+    return isinstance(components, (tuple, list)) or not len(src) == len(index) != n_rows(src[0])
 
 
 def _checked_names(batch: BaseBatch, components: Any, *, adds: bool) -> tuple[str, ...]:
@@ -282,7 +280,9 @@ def _from_files(batch: BaseBatch, src: Any, fmt: Any, names: tuple[str, ...]) ->
         try:
             items.append(read(path))
         except Exception as error:
-            error.add_note(f"while load read the item {item!r} from {os.fspath(path)!r}")
+            is_far = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
+            where = f" (looked in {os.getcwd()})" if is_far else ""
+            error.add_note(f"while load read the item {item!r} from {os.fspath(path)!r}{where}")
             raise
     return {name: [item[place] for item in items] for place, name in enumerate(names)}
 

@@ -15,12 +15,10 @@ import numpy as np
 from batchflow.batch.components import set_component
 from batchflow.batch.writes import read_item
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownAttributeError
-from batchflow.old_words import Word
+from batchflow.old_words import ClassWord, Word
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
-
-__all__ = ["OlderWords", "let_others_win"]
 
 
 def _items(batch: Any) -> list[Any]:
@@ -33,6 +31,7 @@ def _items(batch: Any) -> list[Any]:
 class OlderWords:
     """Small words of an older batchflow. Plain ones are shorter: `len(batch)`, `batch[item]`."""
 
+    from_batch, from_data = ClassWord("batch"), ClassWord("batch")
     size = Word[int](lambda batch: len(batch.index), "The number of items: `len(batch)`.")
     items = Word[list[Any]](_items, "The items in a list: `list(batch)`.")
     array_of_nones = Word[Any](

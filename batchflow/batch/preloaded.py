@@ -7,19 +7,18 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import is_table
+from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
 from batchflow.batch.rows import (
     array_rows,
     as_rows,
-    column_names,
     n_rows,
     own,
     take_rows,
@@ -36,18 +35,7 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
-__all__ = [
-    "Given",
-    "Preloaded",
-    "Rows",
-    "check_attributes",
-    "check_batch_class",
-    "check_given_batch",
-    "n_given",
-    "rows_at",
-]
-
-
+_BLOCK = 1024  # so many rows of a source are read at once, where one component of all is asked for
 # What a dataset sets in itself,
 _OF_DATASETS = frozenset({"index", "shard_spec", "test", "train", "validation"})
 # and what is told to a run.
@@ -74,11 +62,7 @@ class Preloaded(BatchData):
         self.labels = labels
         self._columns = columns
         self._class_name = class_name
-        # Selecting from an array by an array of positions copies, and nothing more is to be done.
-        self._are_plain = all(
-            isinstance(column, np.ndarray) and not column.dtype.hasobject
-            for column in columns.values()
-        )
+        self._are_plain = all(map(_is_plain, columns.values()))
 
     @classmethod
     def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
@@ -90,10 +74,6 @@ class Preloaded(BatchData):
             batch_class: The class.
             index: The ids: there is one row for each, in their order. Where a user gave them,
                 tables and columns with labels go by label.
-
-        Raises:
-            ArgumentTypeError: The data does not fit the class.
-            ArgumentValueError: A component has another number of rows, or a label is missing.
         """
         if given is None:
             return None
@@ -120,13 +100,35 @@ class Preloaded(BatchData):
     def copy_rows(self, rows: Positions, index: DatasetIndex) -> dict[str, Any]:  # noqa: ARG002
         """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
-            if rows.__class__ is slice:
-                return {name: array[rows].copy() for name, array in self._columns.items()}
-            return {name: array[rows] for name, array in self._columns.items()}
+            copies = {}
+            for name, array in self._columns.items():
+                is_slice = rows.__class__ is slice
+                copies[name] = array[rows].copy() if is_slice else array.take(rows, 0)
+            return copies
         return {
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
             for name, column in self._columns.items()
         }
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return the rows of all items of an index from one container; None if there is none."""
+        where = slice(0, len(index)) if rows is None else rows
+        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+
+
+def _is_plain(column: Any) -> bool:
+    """Check whether one call of `take` copies rows, and nothing more is to be done.
+
+    For small rows `take` is three times as quick as an index, for large ones as quick. Of an array
+    that does not lie in one piece it would copy all first; those of subclasses have a way of their
+    own.
+    """
+    return (
+        type(column) is np.ndarray
+        and not column.dtype.hasobject
+        and column.flags.c_contiguous
+        and column.flags.aligned
+    )
 
 
 class Given(BatchData):
@@ -167,17 +169,17 @@ class Given(BatchData):
             Exception: What reading raises, with a note that names the positions.
         """
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
-        shown = f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
+            shown = self._shown(rows)
             raise RuntimeError(f"while {shown}, it raised StopIteration") from error
         except Exception as error:
-            error.add_note(f"while {shown}")
+            error.add_note(f"while {self._shown(rows)}")
             raise
-        if not isinstance(read, Mapping):
+        if type(read) is not dict and not isinstance(read, Mapping):
             raise ArgumentTypeError(
-                f"{shown}: it must return a mapping from components to rows, got "
+                f"{self._shown(rows)}: it must return a mapping from components to rows, got "
                 f"{type(read).__name__} {read!r:.60}"
             )
         known = tuple(self._class.components) or ("data",)
@@ -185,19 +187,37 @@ class Given(BatchData):
         for name, value in read.items():
             if name not in known:
                 raise ArgumentTypeError(
-                    f"{shown}: a {self._class.__name__} has no component {name!r}."
+                    f"{self._shown(rows)}: a {self._class.__name__} has no component {name!r}."
                     f"{did_you_mean(name, known)}"
                 )
-            if n_rows(value) != len(index):
+            if (number := n_rows(value)) != len(index):
                 raise ArgumentValueError(
-                    f"{shown}: expected {len(index)} rows of {name!r}, got {n_rows(value)}"
+                    f"{self._shown(rows)}: expected {len(index)} rows of {name!r}, got {number}"
                 )
             value = by_label(value, index, f"{self._class.__name__}.{name}")
             attribute = name if self._class.components else "_data"
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns
 
+    def _shown(self, rows: Positions) -> str:
+        """Return what happened, for messages: which source was read, and where."""
+        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+
+    def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
+        """Return what is read of all items of an index under one name; None if there is none."""
+        found: list[Any] = []
+        for start in range(0, len(index), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(index)))
+            read = self.copy_rows(rows_at(rows, part), index._take(part))
+            if read.get(name) is None:
+                return None
+            found.extend(read[name])
+        return found
+
     def _converted(self, value: Any, shown: str) -> Any:
+        if type(value) is np.ndarray and value.flags.owndata and value.flags.writeable:
+            return value
         if issubclass(self._class, ArrayBatch):
             value = array_rows(value, n_rows(value) or 0, shown)
         if isinstance(value, np.ndarray) and not (value.flags.owndata and value.flags.writeable):
@@ -209,11 +229,7 @@ Rows = Preloaded | Given  # the data that a dataset reads its batches from
 
 
 def n_given(components: Any) -> int:
-    """Return the number of rows of the first component that `from_arrays` is given.
-
-    Raises:
-        ArgumentTypeError: It has no rows.
-    """
+    """Return the number of rows of the first component that `from_arrays` is given."""
     first = next(iter(components.values())) if isinstance(components, Mapping) else components
     number = n_rows(first)
     if number is None:
@@ -237,12 +253,31 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
     return positions + rows.start  # type: ignore[no-any-return]
 
 
-def check_given_batch(batch: Any) -> None:
-    """Check that a dataset can be made of a batch.
+def batch_maker(
+    dataset: Any, data: Rows | None, rows: slice | npt.NDArray[np.int64] | None
+) -> Callable[[Positions, dict[str, Any]], Any]:
+    """Return what makes the batches of a dataset, with all at hand that is the same for each.
 
-    Raises:
-        ArgumentTypeError: It is no batch, or it has components beside those of its class.
+    Args:
+        dataset: The dataset.
+        data: Its data, if there are some.
+        rows: See `rows_at`.
     """
+    take, make = dataset.index._taker(), dataset.batch_class._make
+
+    def make_batch(positions: Positions, facts: dict[str, Any]) -> Any:
+        index = take(positions)
+        facts["dataset"] = dataset
+        if data is None:
+            return make(index, None, facts)
+        own = positions if rows is None else rows_at(rows, positions)
+        return make(index, data.copy_rows(own, index), facts)
+
+    return make_batch
+
+
+def check_given_batch(batch: Any) -> None:
+    """Check that a dataset can be made of a batch."""
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(f"from_batch takes a batch, got {batch!r:.60}")
     if added := [name for name in batch.components if name not in type(batch).components]:
@@ -253,11 +288,7 @@ def check_given_batch(batch: Any) -> None:
 
 
 def check_batch_class(batch_class: Any) -> None:
-    """Refuse what is no batch class.
-
-    Raises:
-        ArgumentTypeError: It is none.
-    """
+    """Refuse what is no batch class."""
     if not (isinstance(batch_class, type) and issubclass(batch_class, Batch)):
         raise ArgumentTypeError(
             f"expected a subclass of Batch, got {batch_class!r:.60}: Dataset(index, MyBatch)"
@@ -265,11 +296,7 @@ def check_batch_class(batch_class: Any) -> None:
 
 
 def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, Any]) -> None:
-    """Refuse attributes of a dataset that are meant otherwise.
-
-    Raises:
-        ArgumentTypeError: One is a component, or a misspelt argument, or its name is taken.
-    """
+    """Refuse attributes of a dataset that are meant otherwise."""
     for name in given:
         if name in (batch_class.components or ("data",)):
             raise ArgumentTypeError(

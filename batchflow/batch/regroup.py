@@ -16,6 +16,7 @@ import numpy as np
 
 from batchflow.arrays import (
     column_array,
+    column_names,
     common_dtype,
     is_column,
     is_sparse,
@@ -25,7 +26,7 @@ from batchflow.arrays import (
     package_of,
 )
 from batchflow.batch.core import PLACE, BaseBatch
-from batchflow.batch.rows import check_rows, column_names, take_rows
+from batchflow.batch.rows import check_rows, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.lookup import find_duplicates, plain

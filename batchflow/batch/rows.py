@@ -28,7 +28,6 @@ from batchflow.arrays import (
     IMMUTABLE,
     column_array,
     column_items,
-    common_dtype,
     exact_array,
     is_array_like,
     is_column,
@@ -40,7 +39,7 @@ from batchflow.arrays import (
     package_of,
     plain_array,
     ragged_shapes,
-    widened,
+    table_array,
 )
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.lookup import plain
@@ -55,7 +54,6 @@ __all__ = [
     "array_rows",
     "as_rows",
     "check_rows",
-    "column_names",
     "column_rows",
     "n_rows",
     "own",
@@ -66,17 +64,12 @@ __all__ = [
 # ---- what a value is
 
 
-def column_names(table: Any) -> list[Any]:
-    """Return the names of the columns of a table."""
-    return list(getattr(table, "column_names", None) or table.columns)
-
-
 def n_rows(value: Any) -> int | None:
     """Return how many rows a container has; None for what is none."""
     if value is None or isinstance(value, (str, bytes)):
         return None
     shape = getattr(value, "shape", None)
-    if isinstance(shape, Sequence):
+    if isinstance(shape, (tuple, Sequence)):
         return int(shape[0]) if len(shape) else None
     return len(value) if hasattr(value, "__len__") else None
 
@@ -151,7 +144,7 @@ def array_rows(
         rows = as_rows(value, shown)
         if n_rows(rows) == n_items and not isinstance(rows, np.ndarray):  # not read to be refused
             if is_table(rows):
-                rows = _table_array(rows)
+                rows = table_array(rows)
             else:
                 whole = slice(0, len(rows))
                 rows = read_rows(rows, whole, shown) if is_lazy(rows) else plain_array(rows)
@@ -202,19 +195,6 @@ def column_rows(column: Any, positions: Positions) -> npt.NDArray[Any]:
     return (
         object_array(column_items(rows)) if keeps_objects(column) else np.array(column_array(rows))
     )
-
-
-def _table_array(table: Any) -> npt.NDArray[Any]:
-    """Make an array of shape `(n_rows, n_columns)` of a table."""
-    # Two columns may have one name.
-    columns = [
-        column_array(table.iloc[:, k] if hasattr(table, "iloc") else table[name])
-        for k, name in enumerate(column_names(table))
-    ]
-    if not columns:
-        return np.empty((len(table), 0))
-    dtype = common_dtype(columns)
-    return np.stack([widened(column, dtype) for column in columns], axis=1)
 
 
 def _is_buffer(value: Any) -> bool:

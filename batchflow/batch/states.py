@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TIES", "shallow_copy", "without_ties"]
-
 # The attributes that tie a batch to the process that it is in.
 TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
 
@@ -24,17 +22,18 @@ def without_ties(state: Any) -> Any:
     return state and {name: value for name, value in state.items() if name not in TIES}
 
 
+def restore(batch: Any, state: Any) -> None:
+    """Give an empty batch the attributes that `without_ties` has left."""
+    held, slots = state if isinstance(state, tuple) else (state, None)
+    batch.__dict__.update(held or {})
+    for name, value in (slots or {}).items():
+        setattr(batch, name, value)
+
+
 def shallow_copy(batch: Any) -> Any:
     """Make what `copy.copy` makes by default, the ties included."""
     make, args, *rest = batch.__reduce_ex__(4)
     twin = make(*args)
-    state = rest[0] if rest else None
-    if hasattr(twin, "__setstate__"):
-        twin.__setstate__(state)
-    else:
-        held, slots = state if isinstance(state, tuple) else (state, None)
-        twin.__dict__.update(held or {})
-        for name, value in (slots or {}).items():
-            setattr(twin, name, value)
+    twin.__setstate__(rest[0] if rest else None)
     twin.__dict__.update((name, batch.__dict__[name]) for name in TIES if name in batch.__dict__)
     return twin

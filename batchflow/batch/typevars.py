@@ -16,5 +16,3 @@ else:
 
     BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
     OtherT = TypeVar("OtherT", bound=Batch)
-
-__all__ = ["BatchT_co", "OtherT"]

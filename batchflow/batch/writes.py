@@ -24,7 +24,6 @@ from batchflow.arrays import (
     plain_array,
     widened,
 )
-from batchflow.batch.components import set_component
 from batchflow.batch.core import BaseBatch
 from batchflow.batch.rows import row_at
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _FILLS = frozenset({bool, int, float, complex})
 
-__all__ = ["collected_writes", "read_item", "set_attribute", "write_item", "written"]
+__all__ = ["collected_writes", "read_item", "write_item", "written"]
 
 
 def read_item(batch: BaseBatch, name: str, position: int) -> Any:
@@ -43,15 +42,6 @@ def read_item(batch: BaseBatch, name: str, position: int) -> Any:
     if writes and (name, position) in writes:
         return writes[name, position]
     return row_at(getattr(batch, name), position)
-
-
-def set_attribute(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute; a component that a batch has beside those of its class is set as one."""
-    is_added = "components" in getattr(owner, "__dict__", ()) and isinstance(owner, BaseBatch)
-    if is_added and name in owner.components:
-        set_component(owner, name, value)
-    else:
-        setattr(owner, name, value)
 
 
 def write_item(batch: BaseBatch, name: str, position: int, value: Any) -> None:

@@ -12,15 +12,13 @@ from batchflow.engine.program import Stage
 from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
 from batchflow.engine.regrouping.regroup import Flow, Naming, merging, regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import without_epochs
+from batchflow.engine.source import refuse_nothing, without_epochs
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import run_steps
 from batchflow.plan import BoundRegrouping, Merge, Rebatch
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
-
-__all__ = ["ReadyGraph", "start"]
 
 
 def start(graph: RunGraph, loop: Any) -> ReadyGraph:
@@ -61,6 +59,12 @@ class ReadyGraph:
             parallel = [step for stage in graph.stages for step in stage.prefix]
             self.steps.warn_of_concurrent_training(parallel)
 
+    def end(self, failed: bool) -> None:
+        """Tell the models of the end of the run, and whether an error has ended it."""
+        self.steps.end(failed)
+        for nested in self._nested.values():
+            nested.end(failed)
+
     @property
     def prefixes(self) -> list[Prefix]:
         """The prefixes of this pipeline and of those that are merged into it."""
@@ -75,7 +79,7 @@ class ReadyGraph:
         for place, stage in enumerate(graph.stages[1 : graph.n_parallel], start=1):
             made = self._regrouped(place, made, workers)
             if place == graph.start.n_remade:
-                made = without_epochs(made, graph.start.n_epochs)
+                made = without_epochs(made, graph.start.n_epochs, graph.ended(place))
             if stage.prefix:
                 made = workers.spread(Segment(self.prefix, place), made)
         return made
@@ -87,6 +91,11 @@ class ReadyGraph:
         for place, stage in enumerate(stages[n_parallel:], start=n_parallel):
             made = self._in_order(stage, self._regrouped(place, made, workers))
         return made
+
+    def unending(self, batches: Flow) -> Flow:
+        """Return the batches, with an error in the place of an endless search for one."""
+        schedule = self._graph.schedule
+        return batches if schedule.end is not None else refuse_nothing(batches, schedule)
 
     def through(self, batch: Batch, pipeline: Any) -> Batch | None:
         """Take one batch through all steps. For any thread, but for ordered steps."""
@@ -122,7 +131,7 @@ class ReadyGraph:
         if place == 1 and isinstance(bound.what, Merge) and schedule.first:
             made = none_is_missing(made, schedule, bound.step)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
-        others = [ready.ordered(ready.ahead(workers), workers) for ready in nested]
+        others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
         merge, epoch = merging(graph.program.plan.batch_class), schedule.first_epoch
         stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, epoch)
         return workers.also_close(stage)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
-from math import ceil
 from operator import attrgetter
 from typing import Any
 
@@ -27,15 +26,13 @@ from batchflow.engine.program import (
     shard_word,
 )
 from batchflow.engine.regrouping.count import Counted, EpochSize, Length
-from batchflow.engine.regrouping.start import Start, refuse_ended
+from batchflow.engine.regrouping.start import Start, has_ended, refuse_ended
 from batchflow.engine.source import Schedule
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError, BatchflowError, StopPipeline, add_note_once
 from batchflow.index.order import drawn_seed
-from batchflow.plan import BoundRegrouping, Merge
+from batchflow.plan import BoundRegrouping
 from batchflow.plan.several import joined_in
-
-__all__ = ["RunGraph"]
 
 _SOURCE = 0  # the path of source batches; regroupings count from there
 
@@ -81,15 +78,15 @@ class RunGraph:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            spec = self._source.shard_spec
-            self.schedule = options.schedule(len(self._source), self._shuffle, spec)
+            self.schedule = options.schedule(self._source, self._shuffle)
         shard = shard_word(self._source)
         self.rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length
         self.notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
         self._n_epochs_ahead = 0 if options is None or is_nested else options.first_epoch
         regroups = bool(self._plan.regroupings) or self._plan.has_groups
-        self.marks_epochs = is_regrouped or regroups
+        is_endless = options is not None and options.is_endless
+        self.marks_epochs = is_regrouped or regroups or is_endless
         self.stages, self.n_parallel = cut_plan(self._plan)
         self.nested: dict[tuple[int, int], RunGraph] = {
             nested.key: self._inside(nested, number)
@@ -102,7 +99,6 @@ class RunGraph:
             # The first batch of one long run: a nested pipeline may be set to begin at an epoch.
             self._origin = self.schedule.first if is_nested else 0
             if not is_nested:
-                self._last_longer(options.first_epoch, options.first_epoch)
                 self.begin(options.first_epoch)
                 refuse_ended(self.counted)
 
@@ -158,25 +154,6 @@ class RunGraph:
     def first_number(self) -> int:
         """The number of the first batch that comes out."""
         return self.start.n_epochs * self.sizes[-1].batches
-
-    def _last_longer(self, n_epochs: int, n_gone: int) -> None:
-        """Let others that end with the run have as many epochs in it as if it began at epoch 0.
-
-        Args:
-            n_epochs: How many epochs of the run are gone.
-            n_gone: How many of this pipeline: of a shorter one that is merged it is more.
-        """
-        sizes = self.sizes if n_gone else ()
-        for step, size in zip(self._plan.regroupings, sizes, strict=False):
-            for graph in self._others_of(step):
-                schedule, options = graph.schedule, graph.options
-                per_epoch, epochs = schedule.batches_per_epoch, n_gone
-                if isinstance(step.what, Merge):
-                    epochs = max(n_gone, ceil(n_gone * size.batches / per_epoch))
-                if options and options.inherits_epochs and schedule.end is not None:
-                    end = schedule.end + (epochs - n_epochs) * per_epoch
-                    graph.schedule = schedule._replace(end=end)
-                graph._last_longer(n_epochs, epochs)
 
     @cached_property
     def sizes(self) -> Sequence[EpochSize]:
@@ -251,6 +228,11 @@ class RunGraph:
         for step, gone in zip(self._plan.regroupings, self.start.others, strict=True):
             for graph in self._others_of(step):
                 graph.begin(*gone)
+
+    def ended(self, place: int) -> Exception | None:
+        """Return the error of a run that has no batches behind a regrouping, if it is one."""
+        is_first = self.start.n_epochs == self._n_epochs_ahead  # or an epoch was left for this one
+        return has_ended(self._plan.regroupings[place - 1]) if is_first else None
 
     @property
     def made_schedule(self) -> Schedule:

@@ -12,8 +12,6 @@ from batchflow.engine.section import holding
 from batchflow.errors import SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import BoundStep, Hooks
 
-__all__ = ["take_hooks"]
-
 
 def take_hooks(program: Program, moment: str, rng_key: tuple[int, ...], loop: Any) -> None:
     """Take the steps of one moment (`"once"`, `"before"` or `"after"`), in this thread.

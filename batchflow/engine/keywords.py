@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from batchflow.engine.options import RunOptions
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from batchflow.index.order import ShuffleLike
-
-__all__ = ["RunKeywords", "shows_options"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -37,7 +34,7 @@ class RunKeywords(TypedDict, total=False):
 
 
 def _options() -> list[inspect.Parameter]:
-    known = {field.name: field.default for field in fields(RunOptions)}
+    known = {name: getattr(RunOptions, name, None) for name in RunOptions._fields}
     known |= dict.fromkeys(["prefetch", "n_workers"])  # they follow from others, if not given
     keyword = inspect.Parameter.KEYWORD_ONLY
     return [

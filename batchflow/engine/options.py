@@ -5,28 +5,17 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from batchflow.engine.source import Schedule
+from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.item_threads import MAX_THREADS, cpu_count
 from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
-from batchflow.plan.values import same_value
-
-if TYPE_CHECKING:
-    from batchflow.index.shard import Shard
-
-__all__ = [
-    "RunOptions",
-    "checked_epoch",
-    "checked_seed",
-    "derived_seed",
-]
+from batchflow.plan.values import Value
 
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
@@ -34,8 +23,7 @@ _OLD_NAMES = {"target": "executor"}
 _OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
 
 
-@dataclass(frozen=True, eq=False)
-class RunOptions:
+class RunOptions(Value):
     """The options of a run, checked.
 
     Attributes:
@@ -64,7 +52,6 @@ class RunOptions:
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
         draws_seed: Whether no number was given for it, so that another run has another.
-        inherits_epochs: Whether a pipeline inside of another has as many epochs as that.
     """
 
     batch_size: int
@@ -79,7 +66,6 @@ class RunOptions:
     bar: Any = False
     seed: int | None = None
     draws_seed: bool = False
-    inherits_epochs: bool = False
 
     @classmethod
     def parse(cls, batch_size: Any, keywords: Mapping[str, Any], *, endless: bool) -> RunOptions:
@@ -98,7 +84,7 @@ class RunOptions:
             if old in keywords and new in keywords:
                 raise ArgumentTypeError(f"{old} is the old name of {new}: give one of them")
         given = {_OLD_NAMES.get(name, name): value for name, value in keywords.items()}
-        known = {field.name for field in fields(cls)} - {"draws_seed", "inherits_epochs"}
+        known = {*cls._fields} - {"draws_seed"}
         for name in given:
             if name not in known:
                 hint = old_word(name, "run") or did_you_mean(name, {*known, *_OLD_NAMES})
@@ -122,12 +108,9 @@ class RunOptions:
             **_parallelism(given),
         )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunOptions) and same_value(vars(self), vars(other))
-
     __hash__ = None  # type: ignore[assignment]
 
-    def __getstate__(self) -> Mapping[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # Workers need them for notes only; the user's executor and order need not travel.
         return {**self.__dict__, "executor": "threads", "bar": False, "shuffle": None}
 
@@ -162,12 +145,11 @@ class RunOptions:
             "seed": outer.seed,
             "shuffle": shuffle,
         }
-        inherits_epochs = not {"n_epochs", "n_iters"} & set(given)
-        if inherits_epochs:
+        if not {"n_epochs", "n_iters"} & set(given):
             inherited["n_epochs"] = n_epochs
         options = cls.parse(size or outer.batch_size, {**inherited, **given}, endless=False)
         seed = derived_seed(options.seed or 0, number)
-        return replace(options, seed=seed, inherits_epochs=inherits_epochs)
+        return options._replace(seed=seed)
 
     @property
     def is_endless(self) -> bool:
@@ -185,7 +167,7 @@ class RunOptions:
 
     def settled(self, seed: int, shuffle: Any) -> RunOptions:
         """Return the same options with the seeds that `seeds` has found."""
-        return replace(self, seed=seed, shuffle=False if shuffle is None else shuffle)
+        return self._replace(seed=seed, shuffle=False if shuffle is None else shuffle)
 
     def seeds(self) -> tuple[int, Any]:
         """Settle the randomness of one run.
@@ -204,27 +186,29 @@ class RunOptions:
             shuffle = seed
         return seed, None if shuffle is False else shuffle
 
-    def with_kept_order(self, n_items: int) -> RunOptions:
+    def with_kept_order(self, source: Source) -> RunOptions:
         """Return the same options for several runs, which share the state of the order.
 
         A user's function gives the order of epoch k at its call k, whichever run asks for it.
         """
         if callable(self.shuffle) and not isinstance(self.shuffle, CustomOrder):
-            return replace(self, shuffle=CustomOrder(n_items, self.shuffle))
+            shard = source.shard_spec
+            n_items = shard.n_items if shard else len(source)
+            return self._replace(shuffle=CustomOrder(n_items, self.shuffle))
         return self
 
-    def schedule(self, n_items: int, shuffle: Any, shard: Shard | None = None) -> Schedule:
-        """Lay out the source batches over `n_items` items.
+    def schedule(self, source: Source, shuffle: Any) -> Schedule:
+        """Lay out the source batches over the items of a source.
 
         Args:
-            n_items: The items in an epoch.
+            source: The source.
             shuffle: The shuffle that `seeds` has returned.
-            shard: Of which share they are; None: all.
 
         Raises:
             ArgumentValueError: The batch size does not fit the number of items; or the shards of
                 an epoch would be cut out of different orders.
         """
+        n_items, shard = len(source), source.shard_spec
         if n_items == 0:
             raise ArgumentValueError("the dataset has no items, so there are no batches of it")
         if self.drop_last and self.batch_size > n_items:

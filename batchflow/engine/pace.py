@@ -4,7 +4,8 @@ Handing a batch to a thread and waking up for it costs some 50 microseconds, and
 in several threads slow each other down by passing the interpreter lock around: measured on two
 cores, a batch of twenty calls of 10 microseconds took 0.18 ms in one thread and 0.29 to 0.47 ms in
 several. No figure is right for all work (a read of 0.2 ms gains from threads, arithmetic loses), so
-the pace is found out by trying: what one batch costs the consumer each way.
+the pace is found out by trying: what one batch costs the consumer each way. The first batch is
+handed over alone: if it is quick, no threads are started before that is found out.
 
 Guarantees:
     - Nothing of it shows in the results, only in the time.
@@ -12,14 +13,16 @@ Guarantees:
       made in turn; when the work changes from the one to the other, from the next choice on, after
       at least `SPELL` batches.
     - Trying the way that turns out slower costs at most about 1 / `PATIENCE` of the time.
+    - Work that takes long is begun `LOOK` seconds later than it could be, once.
 """
 
 from __future__ import annotations
 
-__all__ = ["FAST", "PATIENCE", "SLOW", "SPELL", "Pace"]
+__all__ = ["FAST", "LOOK", "PATIENCE", "SLOW", "SPELL", "Pace"]
 
 SLOW = 1e-3  # seconds of work per batch
 FAST = 5e-5  # the same: no more than handing over costs
+LOOK = 5e-4  # for so long the first batch is alone: a thread starts, and the work's code is cold
 SPELL = 8  # batches that make a measurement
 PATIENCE = 50
 
@@ -64,15 +67,22 @@ class Pace:
         """
         if self._uncounted:
             self._uncounted -= 1
-            if worked < FAST and False not in self._costs and not always_hand_over:
-                self._start_spell(hands_over=False, seconds=0.0)
+            if worked < FAST:
+                self.try_in_turn()
             return
         self._count += 1
         self._seconds += seconds
-        self._largest = max(self._largest, seconds)
-        self._worked = min(self._worked, worked)
+        if seconds > self._largest:
+            self._largest = seconds
+        if worked < self._worked:
+            self._worked = worked
         if self._count >= SPELL and self._seconds >= self._least_seconds:
             self._choose()
+
+    def try_in_turn(self) -> None:
+        """Make the next batches in turn, as they seem to be quick, if that was not tried yet."""
+        if self.hands_over and False not in self._costs and not always_hand_over:
+            self._start_spell(hands_over=False, seconds=0.0)
 
     def _choose(self) -> None:
         # Without the largest: one hiccup of the machine must not decide.

@@ -9,9 +9,7 @@ Guarantees:
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -24,16 +22,21 @@ from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentValueError, SkipBatch, StopPipeline, add_note_once
 from batchflow.index.order import SequentialOrder
 from batchflow.plan import Bound, Joined
+from batchflow.records import Record
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Ticket
     from batchflow.engine.stream import Work
 
-__all__ = ["Prefix", "Segment"]
+
+def _no_source(*_: Any) -> NoReturn:
+    raise ArgumentValueError("this pipeline has no dataset to read batches from")
 
 
-@dataclass(eq=False, repr=False)
-class Prefix:
+_NO_FACTS: dict[str, Any] = {}
+
+
+class Prefix(Record):
     """The parallel steps of one pipeline in one run.
 
     Attributes:
@@ -62,20 +65,14 @@ class Prefix:
     view: PipelineView | None = None
     loop: Any = None
     _steps: Sequence[Sequence[ReadyStep]] = ()
-    _facts: Mapping[str, Any] = field(default_factory=dict)
-    _read: Callable[..., Batch] = field(default_factory=lambda: _no_source)
+    _facts: dict[str, Any] = _NO_FACTS
+    _read: Callable[..., Batch] = _no_source
 
-    def __getstate__(self) -> Mapping[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # The order stays: it may be a function of the user's, and tickets say what is in a batch.
         schedule = self.schedule and self.schedule._replace(order=SequentialOrder())
         bare = {"_steps": (), "_facts": {}, "_read": _no_source, "loop": None}
         return {**self.__dict__, **bare, "schedule": schedule}
-
-    def travelling(self, view: PipelineView, joined: Sequence[tuple[Joined, Prefix]]) -> Prefix:
-        """Return the same prefix with another view and other joined pipelines."""
-        other = copy.copy(self)
-        other.view, other.joined = view, joined
-        return other
 
     def readied(
         self,
@@ -87,13 +84,17 @@ class Prefix:
         marks_epochs: bool,
     ) -> Prefix:
         """Return the same prefix with what it needs to work: see its attributes."""
-        ready = self.travelling(view, joined)
-        ready._steps, ready.loop, ready.marks_epochs = steps, loop, marks_epochs
-        facts = {"pipeline": view, "_rng_key": self.rng_key, "_n_batches": self.n_batches}
-        ready._facts = facts if loop is None else {**facts, "_loop": loop}
-        if self.source is not None:
-            ready._read = self.source._make_batch
-        return ready
+        facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
+        facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
+        return self._replace(
+            view=view,
+            joined=joined,
+            loop=loop,
+            marks_epochs=marks_epochs,
+            _steps=steps,
+            _facts=facts if loop is None else {**facts, "_loop": loop},
+            _read=_no_source if self.source is None else self.source._maker(),
+        )
 
     @property
     def given_source(self) -> Source:
@@ -113,9 +114,10 @@ class Prefix:
     def make(self, ticket: Ticket) -> Batch:
         """Make a source batch, before its first step."""
         number, epoch, positions = ticket
-        facts = {"number": number, "epoch": epoch, **self._facts}
-        if self._closes(number):
-            facts["_closes"] = True
+        facts = self._facts.copy()
+        facts["number"], facts["epoch"] = number, epoch
+        if self.marks_epochs:
+            facts["_closes"] = self._closes(number)
         try:
             return self._read(positions, facts)
         except (SkipBatch, StopPipeline):
@@ -156,10 +158,9 @@ class Prefix:
                 "join: the ids of this batch are those of several sources (see its source_ids), so "
                 "they do not tell which items to join; join before the merge"
             )
-        source = self.given_source
-        facts = {"number": batch.number, "epoch": batch.epoch, **self._facts}
+        facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
         facts["_n_batches"] = batch._n_batches
-        return source._make_batch(source._positions_of(batch.index), facts)
+        return self._read(self.given_source._positions_of(batch.index), facts)
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through the steps."""
@@ -169,10 +170,6 @@ class Prefix:
 
     def _closes(self, number: int) -> bool:
         return self.marks_epochs and self.schedule is not None and self.schedule.ends_epoch(number)
-
-
-def _no_source(*_: Any) -> NoReturn:
-    raise ArgumentValueError("this pipeline has no dataset to read batches from")
 
 
 class Segment(NamedTuple):

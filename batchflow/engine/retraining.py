@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
+from batchflow.plan.builtin import evaluate_model
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Schedule
-
-__all__ = ["note_training", "warn_of_repeated_training"]
 
 _PACKAGE = str(Path(__file__).parent.parent / "_")[:-1]
 
@@ -77,7 +76,7 @@ def _beginning(options: RunOptions) -> tuple[Any, ...] | None:
 def _trained_by(program: Program) -> Iterator[tuple[str, Any]]:
     """Go through the models that a pipeline trains, and those inside of it."""
     for leaf in program.plan.leaves:
-        if leaf.singleton and leaf.model is not None:
+        if leaf.singleton and leaf.model is not None and leaf.function is not evaluate_model:
             yield leaf.model, program.models.slot(leaf.model)
     for other in program.plan.nested:
         yield from _trained_by(other._program())

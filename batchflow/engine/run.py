@@ -8,17 +8,19 @@ Guarantees: a run that has ended, for whatever reason, has ended everything that
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
-from collections.abc import Callable, Generator
-from functools import cached_property
+from collections import deque
+from collections.abc import Generator
+from functools import cached_property, partial
 from math import ceil
+from threading import get_ident
 from types import TracebackType
 from typing import Generic, Protocol, Self, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.typevars import BatchT_co
+from batchflow.engine.ending import end_run
 from batchflow.engine.epochs import Epochs
 from batchflow.engine.flow import start
 from batchflow.engine.graph import RunGraph
@@ -132,22 +134,33 @@ class Run(Generic[BatchT_co]):
         n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
         return Epochs(self, schedule.first // per_epoch, n_epochs)
 
+    def _exhaust(self) -> None:
+        """Read the batches to the end; keep none, not even the last.
+
+        Nobody waits for one here: a run without end may deliver nothing, and go on until a step
+        raises `StopPipeline`.
+        """
+        is_endless = self._graph.schedule.end is None
+        for batches in self.epochs() if is_endless else (self,):
+            deque(batches, maxlen=0)
+
     def __iter__(self) -> Self:
         self._refuse_used_up()
         self._was_iterated = True
         return self
 
     def __next__(self, *, tells_ends: bool = False) -> BatchT_co:
-        self._refuse_its_own_actions()
+        if _inside.get() or self._reader == get_ident():
+            self._refuse_its_own_actions()
         with self._turn:
-            self._reader = threading.get_ident()
+            self._reader = get_ident()
             self._has_begun, self._was_iterated = True, False
             try:
                 batch = next(self._stream)
                 if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
-                self._told_end.add(threading.get_ident())
+                self._told_end.add(get_ident())
                 self._finish("ended")
                 raise
             except BaseException:
@@ -245,7 +258,7 @@ class Run(Generic[BatchT_co]):
     def _refuse_used_up(self) -> None:
         # A thread that shares the run with others, and comes when they have read it to its end,
         # finds no batches left; that is no mistake.
-        if self._end == "ended" and threading.get_ident() in self._told_end:
+        if self._end == "ended" and get_ident() in self._told_end:
             raise RunClosedError(
                 "this run has ended: its batches come once. Make another with gen_batch(...), or "
                 "go through several epochs in one run: gen_batch(..., n_epochs=3)"
@@ -255,7 +268,7 @@ class Run(Generic[BatchT_co]):
 
     def _refuse_its_own_actions(self) -> None:
         """Refuse the actions of this run, ordered or not: they would wait for themselves."""
-        if self._token in _inside.get() or self._reader == threading.get_ident():
+        if self._token in _inside.get() or self._reader == get_ident():
             raise BatchflowError(
                 "an action cannot read or close the run that it is part of; to end the run, raise "
                 "StopPipeline"
@@ -324,12 +337,15 @@ def _stream(
     course: _Course,
 ) -> Generator[Batch | EpochEnd, None, None]:
     """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
+    ready, failed = None, False
     try:
         ready = start(graph, loop)
         workers.start(ready.prefixes)
         while course.goes_on(graph):
             made = ready.ahead(workers, numbers)
             batches = ready.ordered(made if observer is None else observer.watch(made), workers)
+            if not course.tells_ends:
+                batches = ready.unending(batches)
             if not graph.marks_epochs:
                 yield from batches
                 return
@@ -346,29 +362,8 @@ def _stream(
             workers.restart()
     except StopPipeline:
         return
+    except BaseException as error:
+        failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
+        raise
     finally:
-        workers.close()
-        grace = CLOSE_GRACE if graph.has_last_steps else 0.0
-        if loop is not None:
-            loop.close(grace)
-        if grace:
-            workers.join(grace)
-        _finish(graph, type(loop))
-
-
-def _finish(graph: RunGraph, make_loop: Callable[[], EventLoop | PrivateLoop | None]) -> None:
-    """Take the last steps. If they fail after something else has failed, that is what is told.
-
-    `make_loop` makes what runs the coroutines among them; it returns None if there are none.
-    """
-    earlier = sys.exception()
-    loop = make_loop()
-    try:
-        graph.finish(loop)
-    except Exception as error:
-        if earlier is None or isinstance(earlier, GeneratorExit):
-            raise
-        earlier.add_note(f"the steps of .after failed, too: {error!r:.200}")
-    finally:
-        if loop is not None:
-            loop.close(CLOSE_GRACE)
+        end_run(graph, workers, loop, None if ready is None else partial(ready.end, failed))

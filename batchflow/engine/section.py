@@ -13,6 +13,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from batchflow.batch import Batch
@@ -32,7 +33,7 @@ def in_order(
     locks: Sequence[Any],
     pipeline: Any,
     replay_note: ReplayNote,
-) -> Generator[Batch | EpochEnd, None, None]:
+) -> Iterator[Batch | EpochEnd]:
     """Take batches through the ordered section and what follows it, each when it is asked for.
 
     Args:
@@ -43,23 +44,30 @@ def in_order(
         pipeline: The `pipeline` of the batches, from here on without restriction.
         replay_note: See `run_steps`.
 
-    Yields:
+    Returns:
         The batches; those that raise `SkipBatch` are left out. Ends of epochs are passed on.
     """
-    held: list[Batch | EpochEnd] = []  # what is given away is held by nothing here
+    free = map(partial(_freed, pipeline), batches)
     if not section and not rest:
-        for batch in batches:
-            if batch.__class__ is not EpochEnd:
-                batch.pipeline = pipeline  # type: ignore[union-attr]
-            held.append(batch)
-            del batch
-            yield held.pop()
-        return
+        return free
+    return _one_by_one(
+        free, partial(finished, section=section, rest=rest, locks=locks, replay_note=replay_note)
+    )
+
+
+def _freed(pipeline: Any, batch: Batch | EpochEnd) -> Batch | EpochEnd:
+    """Give a batch that comes out of parallel steps its pipeline without restriction."""
+    if batch.__class__ is not EpochEnd:
+        batch.pipeline = pipeline  # type: ignore[union-attr]
+    return batch
+
+
+def _one_by_one(
+    batches: Iterator[Batch | EpochEnd], finish: Callable[..., Batch | EpochEnd | None]
+) -> Generator[Batch | EpochEnd, None, None]:
     for batch in batches:
-        if batch.__class__ is not EpochEnd:
-            batch.pipeline = pipeline  # type: ignore[union-attr]
-        done = [finished(batch, section, rest, locks, replay_note)]
-        del batch
+        done = [finish(batch)]
+        del batch  # what is given away is held by nothing here
         if done[0] is not None:
             yield done.pop()  # type: ignore[misc]
 

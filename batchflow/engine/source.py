@@ -7,12 +7,13 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "without_epochs"]
+__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "refuse_nothing", "without_epochs"]
+
+
+# Of how many items the order is read at once, if batches are smaller.
+_TOGETHER = 1024
 
 
 class EpochEnd:
@@ -39,12 +44,56 @@ class EpochEnd:
 Item = TypeVar("Item", bound="Batch | EpochEnd")
 
 
-def without_epochs(stream: Iterator[Item], n_epochs: int) -> Iterator[Item]:
-    """Return a stream that marks the ends of epochs, without its first epochs."""
+def without_epochs(
+    stream: Iterator[Item], n_epochs: int, ended: Exception | None = None
+) -> Iterator[Item]:
+    """Return a stream that marks the ends of epochs, without its first epochs.
+
+    Args:
+        stream: The stream.
+        n_epochs: How many epochs are left out.
+        ended: What is raised if nothing is left; None: that is an empty stream.
+    """
     while n_epochs and (item := next(stream, None)) is not None:
         n_epochs -= isinstance(item, EpochEnd) or item._closes
         del item
-    yield from stream
+    for item in stream:
+        ended = None
+        passed = [item]
+        del item
+        yield passed.pop()
+    if ended is not None:
+        raise ended
+
+
+# A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
+_MOST_EMPTY = 1000
+
+
+def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]:
+    """Return a stream without end that marks the ends of epochs; an error if nothing else comes.
+
+    It depends on what comes alone, so the error is the same at every parallelism.
+
+    Raises:
+        ActionResultError: No batch has come for an epoch or more.
+    """
+    n_empty, most = 0, max(ceil(_MOST_EMPTY / schedule.batches_per_epoch), 1)
+    for item in stream:
+        if isinstance(item, EpochEnd):
+            n_empty += 1
+        else:
+            n_empty = 0 if item._closes else -1
+        if n_empty > most - 1:
+            raise ActionResultError(
+                f"no batch has come out of {n_empty} whole epochs in a row: the steps skip each of "
+                "them, so a run without end would look for the first one for ever. A filter may "
+                "keep nothing, or a rebatch that drops what is left may ask for more items than "
+                "an epoch has"
+            )
+        passed = [item]
+        del item
+        yield passed.pop()
 
 
 class Source(Protocol[BatchT_co]):
@@ -72,8 +121,8 @@ class Source(Protocol[BatchT_co]):
             ArgumentValueError: An id is given twice, or none.
         """
 
-    def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
-        """Make the batch of the items at `positions`; `facts` become its attributes."""
+    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        """Return what makes the batch of items at some positions; facts become its attributes."""
 
 
 def is_source(value: Any) -> bool:
@@ -128,14 +177,17 @@ class Schedule(NamedTuple):
             numbers: The numbers of some batches in a row, in the run or not; None: all.
         """
         n_items, size, per_epoch = self.n_items, self.batch_size, self.batches_per_epoch
+        together = max(_TOGETHER // size, 1) * size
         end, number = (self.end, self.first) if numbers is None else (numbers.stop, numbers.start)
         while end is None or number < end:
             epoch, first = divmod(number, per_epoch)
             part = self.order.epoch(epoch).part
             last = per_epoch if end is None else min(per_epoch, first + end - number)
-            for start in range(first * size, last * size, size):
-                yield number, epoch, part(start, min(start + size, n_items))
-                number += 1
+            for start in range(first * size, last * size, together):
+                stop = min(start + together, last * size, n_items)
+                for positions in _cut(part(start, stop), size):
+                    yield number, epoch, positions
+                    number += 1
 
     def ends_epoch(self, number: int) -> bool:
         """Check whether a batch is the last of its epoch."""
@@ -158,3 +210,13 @@ class Schedule(NamedTuple):
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size
         return number, epoch, self.order.epoch(epoch).part(start, start + self.size_of(number))
+
+
+def _cut(positions: Positions, size: int) -> list[Positions]:
+    """Cut the positions of batches in a row into those of each; only the last may be shorter."""
+    if isinstance(positions, slice):
+        start, stop = positions.start, positions.stop
+        return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+    whole = len(positions) // size * size
+    rest = [positions[whole:]] if whole < len(positions) else []
+    return [*positions[:whole].reshape(-1, size), *rest]

@@ -6,11 +6,12 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine.stream import NEVER, Halt
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
+from batchflow.models.tf1 import advice_on_graph
 from batchflow.plan import Chance, Step
 
 __all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
@@ -22,16 +23,9 @@ keeps_batch: ContextVar[list[BaseException] | None] = ContextVar("keeps_batch", 
 ReplayNote = Callable[[Sequence[int]], str]
 
 
-class ReadyStep(NamedTuple):
-    """A step with everything it needs.
-
-    Attributes:
-        take: Takes a batch through it, and gives what the action gives.
-        step: The step as it was chained.
-    """
-
-    take: Callable[[Batch], Any]
-    step: Step | Chance
+# A step with everything it needs: what takes a batch through it, and gives what the action gives;
+# and the step as it was chained.
+ReadyStep = tuple[Callable[[Batch], Any], Step | Chance]
 
 
 def run_steps(
@@ -135,6 +129,8 @@ def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
             "variables are read-only in parallel actions: store by save_to=V(name, 'a') of the "
             "step, or mark the action @action(singleton=True)"
         )
+    if cure := advice_on_graph(error):
+        yield cure
     empty = [name for name in batch.components if getattr(batch, name, None) is None]
     if empty and isinstance(error, TypeError) and "NoneType" in str(error):
         yield f"components of the batch without data (None): {', '.join(empty)}"

@@ -20,7 +20,7 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from batchflow.engine.pace import Pace
+from batchflow.engine.pace import LOOK, Pace
 from batchflow.executors.waiting import result_of
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def parallel(
     halt, source, pace = Halt(), _Tickets(tickets), Pace(ahead)
     pending: deque[Future[_Made]] = deque()
 
-    def fill() -> float:
+    def fill(most: int = ahead) -> float:
         """Hand over as many batches as may be begun now; return the seconds that tickets took."""
         seconds = 0.0
-        while pace.hands_over and len(pending) < ahead:
+        while pace.hands_over and len(pending) < most:
             start, ticket = perf_counter(), source.take()
             seconds += perf_counter() - start
             if ticket is None:
@@ -92,6 +92,9 @@ def parallel(
         return seconds
 
     try:
+        fill(1)
+        if pending and _is_quick(pending[0]):
+            pace.try_in_turn()
         while True:
             ticket = None if pending or pace.hands_over else source.take()
             start = perf_counter()
@@ -174,6 +177,14 @@ class _Tickets:
                 raise self._error
             finally:
                 self._error = None  # it holds this frame: no circle
+
+
+def _is_quick(future: Future[_Made]) -> bool:
+    try:
+        future.exception(LOOK)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _timed(work: Work, ticket: Any, halt: Halt) -> _Made:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from batchflow.engine.prefix import Prefix, Segment
     from batchflow.executors.threads import Borrowed, ThreadExecutor
 
-__all__ = ["CLOSE_GRACE", "Workers"]
-
 # How many seconds the end of a run waits for actions under way. In threads, one that takes longer
 # goes on to its end in a daemon thread, and nothing after it starts; in processes it is killed.
 CLOSE_GRACE = 0.5

@@ -24,8 +24,6 @@ from typing import Any
 
 from batchflow.errors import BatchflowError, add_note_once
 
-__all__ = ["culprit", "describe_exit", "error_line", "sendable"]
-
 Dumps = Callable[[Any], bytes]
 
 MAX_DEPTH = 8
@@ -236,7 +234,9 @@ def _problem(value: Any, dumps: Dumps) -> Exception | None:
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a value, each with the text behind its name that reaches it."""
     parts: Iterator[tuple[str, Any]]
-    if isinstance(value, dict):
+    if hasattr(type(value), "named_parts"):
+        parts = iter(value.named_parts()[1])
+    elif isinstance(value, dict):
         parts = ((f"[{key!r}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):
         parts = ((f"[{number}]", part) for number, part in enumerate(value))
@@ -245,7 +245,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         parts = iter([(".func", value.func), (".args", value.args), (".keywords", value.keywords)])
     elif isinstance(value, types.FunctionType):
-        parts = ((f": its variable {name!r}", part) for name, part in _used_by(value))
+        within = vars(value).get("__wrapped__")  # what it was written as says more
+        used = ((f": its variable {name!r}", part) for name, part in _used_by(value))
+        parts = itertools.chain([] if within is None else [("", within)], used)
     else:
         parts = ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
         if isinstance(value, type):

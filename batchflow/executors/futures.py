@@ -20,8 +20,6 @@ from typing import Any
 from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.serialization.pickling import Opened, PackedCall
 
-__all__ = ["ATTEMPTS", "Job", "Promise", "ResultFuture"]
-
 ATTEMPTS = 3  # at a task that kills its workers
 PARTS = 4
 SMALL = 128 * 1024  # bytes up to which a copy costs less than the memory's way there and back

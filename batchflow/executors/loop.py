@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
-__all__ = ["EventLoop", "PrivateLoop", "runs_here"]
-
 T = TypeVar("T")
 Task = Coroutine[Any, Any, T]
 

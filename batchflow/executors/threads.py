@@ -26,8 +26,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["EXIT_GRACE", "Borrowed", "ThreadExecutor"]
-
 T = TypeVar("T")
 Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -53,11 +51,7 @@ class ThreadExecutor(Executor):
         _live.add(self)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Hand over a task. For one submitting thread at a time.
-
-        Raises:
-            RuntimeError: The executor has been shut down.
-        """
+        """Hand over a task. For one submitting thread at a time."""
         if self._is_shut_down:
             raise RuntimeError("cannot submit a task after shutdown")
         future: Future[T] = Future()

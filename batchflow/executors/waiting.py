@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-__all__ = ["WAKE_UP", "result_of"]
-
 WAKE_UP = 1.0  # seconds; a wait without end can miss a Ctrl-C
 
 

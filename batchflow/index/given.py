@@ -11,12 +11,13 @@ import numpy as np
 from batchflow.arrays import column_array, exact_array, is_column
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
-from batchflow.index.lookup import compact_texts, find_duplicates
+from batchflow.index.lookup import HashLookup, compact_texts, find_duplicates, is_hashed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchflow.index.labels import Index
+    from batchflow.index.lookup import Lookup
 
 __all__ = ["BOOLS", "as_ids", "as_mask", "checked_positions", "refuse_duplicates"]
 
@@ -24,8 +25,11 @@ BOOLS = (bool, np.bool_)
 _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 
 
-def as_ids(index: Any) -> range | npt.NDArray[Any]:
-    """Return the ids that a user passes to an index as a range or a read-only array."""
+def as_ids(index: Any) -> tuple[range | npt.NDArray[Any], Lookup | None]:
+    """Return the ids that a user passes to an index as a range or a read-only array.
+
+    The table of their positions comes with them, if one was made to see that they are unique.
+    """
     if isinstance(index, (bool, np.bool_, str, bytes, set, frozenset, dict)):
         raise ArgumentTypeError(
             "an index is made from a number of items or a sequence of ids (list, array), got "
@@ -38,17 +42,17 @@ def as_ids(index: Any) -> range | npt.NDArray[Any]:
     else:
         if size < 1:
             raise ArgumentValueError(f"an index needs at least one item, got a size of {size}")
-        return range(size)
+        return range(size), None
     if isinstance(index, range) and index.step == 1 and len(index):
-        return index
+        return index, None
     ids = _as_array(index)
     if len(ids) == 0:
         raise ArgumentValueError("an index needs at least one item, got an empty sequence of ids")
     if ids.dtype.kind in "fcmM" and (ids != ids).any():
         raise ArgumentValueError(_NOT_EQUAL)
-    refuse_duplicates(ids)
+    table = refuse_duplicates(ids)
     ids.flags.writeable = False
-    return ids
+    return ids, table
 
 
 def _as_array(index: Any) -> npt.NDArray[Any]:
@@ -120,7 +124,9 @@ def _is_of_bools(ids: Any) -> bool:
     return str(getattr(dtype, "name", dtype)) in ("bool", "boolean", "torch.bool", "Boolean")
 
 
-def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.int64]:
+def checked_positions(
+    positions: Any, n_items: int, where: str = "take"
+) -> slice | npt.NDArray[np.int64]:
     """Return a selection of elements, checked: a slice with step 1, or an array of positions."""
     if isinstance(positions, slice):
         start, stop, step = positions.indices(n_items)
@@ -130,14 +136,14 @@ def checked_positions(positions: Any, n_items: int) -> slice | npt.NDArray[np.in
         return np.flatnonzero(array)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ArgumentTypeError(
-            "take: expected a slice, a list or an array of positions, or one bool for each of the "
-            f"{n_items} items, got {positions!r:.60}; by ids, use create_subset"
+            f"{where}: expected a slice, a list or an array of positions, or one bool for each of "
+            f"the {n_items} items, got {positions!r:.60}; by ids, use create_subset"
         )
     array = array.astype(np.int64)  # a copy, as the caller may change the array
     outside = array[(array >= n_items) | (array < -n_items)]
     if outside.size:
         raise ArgumentValueError(
-            f"take: position {outside[0]} is outside of an index of {n_items} items"
+            f"{where}: position {outside[0]} is outside of an index of {n_items} items"
         )
     array[array < 0] += n_items
     return array
@@ -164,8 +170,17 @@ def _object_array(items: list[Any]) -> npt.NDArray[Any]:
     return ids
 
 
-def refuse_duplicates(ids: npt.NDArray[Any]) -> None:
-    """Refuse ids that occur more than once. The error names some."""
-    repeated = find_duplicates(ids)
+def refuse_duplicates(ids: npt.NDArray[Any]) -> Lookup | None:
+    """Refuse ids that occur more than once. The error names some.
+
+    Returns:
+        The table of the ids, where one was made to see that; numbers are sorted sooner.
+    """
+    table = HashLookup(ids) if ids.dtype.kind in "OUST" and is_hashed(ids) else None
+    if table is None:
+        repeated = find_duplicates(ids)
+    else:
+        repeated = list(dict.fromkeys(ids[table.repeated[:1000]].tolist()))[:5]
     if repeated:
         raise ArgumentValueError(f"ids must be unique; more than once: {repeated}")
+    return table

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from batchflow.errors import ArgumentValueError, UnknownAttributeError, UnknownNameError
 from batchflow.index.given import BOOLS, as_ids, as_mask, checked_positions, refuse_duplicates
-from batchflow.index.lookup import Lookup, make_lookup, plain
+from batchflow.index.lookup import TEXTS, Lookup, make_lookup, plain
 from batchflow.index.order import drawn_seed, order_seed
 from batchflow.index.permutation import permutation
 from batchflow.index.ranges import Ranges
-from batchflow.index.split import Split, fold_bounds, part_bounds
-from batchflow.old_words import Word, knows_old_options, old_word
+from batchflow.index.split import Selection, Split, fold_bounds, part_bounds, takes_positions
+from batchflow.old_words import ClassWord, Word, knows_old_options, old_word
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchflow.index.order import Positions, ShuffleLike
     from batchflow.index.permutation import Permutation
+
+    LabelShares = dict[Any, tuple[float, ...]] | None
 
 __all__ = ["DatasetIndex"]
 
@@ -51,15 +53,16 @@ class DatasetIndex:
     _lookup: Lookup | None
 
     size = Word[int](len, "The number of items: `len(index)`.")
+    build_index, concat, from_index = (ClassWord("index") for _ in range(3))
     index = Word[Any](lambda index: index.indices, "The ids: `indices`.")
 
     def __init__(self, index: int | Sequence[Any] | npt.NDArray[Any] | DatasetIndex) -> None:
         if isinstance(index, DatasetIndex):
             self._ids, self._is_given = index._ids, index._is_given
+            self._lookup = index._lookup
         else:
-            self._ids = as_ids(index)
+            self._ids, self._lookup = as_ids(index)
             self._is_given = not isinstance(self._ids, range) or isinstance(index, range)
-        self._lookup = None
 
     @property
     def is_given(self) -> bool:
@@ -74,6 +77,8 @@ class DatasetIndex:
             ids = np.arange(ids.start, ids.stop)
         elif isinstance(ids, Ranges):
             ids = ids.array()
+        elif ids.dtype.kind == "T" and ids.dtype == TEXTS:  # to be seen as they were given
+            ids = ids.astype(object)
         if ids.flags.writeable:  # the part of an order that a batch was made with
             ids = ids.view()
             ids.flags.writeable = False
@@ -138,13 +143,7 @@ class DatasetIndex:
             ArgumentValueError: A position is outside the index or given twice, or nothing is
                 selected.
         """
-        chosen = checked_positions(positions, len(self))
-        part = self._take(chosen)
-        if len(part) == 0:
-            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
-        if isinstance(chosen, np.ndarray) and len(np.unique(chosen)) < len(chosen):
-            refuse_duplicates(part.indices)
-        return part
+        return self._take(self._chosen(positions))
 
     def create_subset(self, ids: Any) -> Self:
         """Return the index of the items with some ids, or with one id, in that order.
@@ -156,6 +155,7 @@ class DatasetIndex:
         """
         return self.take(self._positions_of(ids))
 
+    @takes_positions
     @knows_old_options("split")
     def split(
         self,
@@ -163,74 +163,124 @@ class DatasetIndex:
         validation: Any = None,
         test: Any = None,
         shuffle: ShuffleLike = False,
+        *,
+        stratify: Any = None,
+        groups: Any = None,
+        by: Literal["hash"] | None = None,
     ) -> Split[Self]:
         """Return up to three parts without common items.
 
         Args:
             train: A share (a float, 0.8) or a count (an int, 100); or a tuple of up to three of
-                them: (train, validation, test).
-            validation: A share or a count.
-            test: A share or a count. Parts that are not given take the rest, test first.
+                them: (train, validation, test). By name, `train=...`, also the items themselves: a
+                list, an array or a slice of positions, or a mask, one bool for each item.
+            validation: A share or a count, or the items.
+            test: A share or a count, or the items. Parts that are not given take the rest, test
+                first; where others are given by their items, train first.
             shuffle: False: the parts are contiguous. True: a new random order. An int: the order of
                 that seed.
+            stratify: The labels of the items: each part has the items of each label in its share,
+                but for less than one item. One for each item, or a column whose labels are the ids.
+            groups: The groups of the items, such as patients, given in the same ways: no group is
+                in two parts, and the parts are as near to their shares as large groups allow. With
+                `stratify` as well, also those of each label. `split.shares` and
+                `split.label_shares` tell those that were reached.
+            by: `"hash"`: an item's part depends on its id alone (with `groups`, on its group), so
+                that it stays there when items are added. Shares are then reached on average. An
+                int as `shuffle` is the key: with another, other items go together.
 
         Returns:
             The parts as `.train`, `.validation` and `.test`. A part without items is None.
-        """
-        train_part, *others = (
-            self._take(where) for where in self._split_positions((train, validation, test), shuffle)
-        )
-        return Split(train_part, *(part if len(part) else None for part in others))
 
-    def kfold(self, n_splits: int = 5, shuffle: ShuffleLike = False) -> tuple[Split[Self], ...]:
+        Raises:
+            ArgumentTypeError: A part or a rule is of no type that is known.
+            ArgumentValueError: They do not fit the items: labels are missing or too few, positions
+                are in two parts, there are fewer groups than parts.
+
+        Example:
+            >>> parts = DatasetIndex(6).split(0.5, stratify=["a", "a", "a", "a", "b", "b"])
+            >>> parts.train.indices, parts.test.indices
+            (array([0, 1, 4]), array([2, 3, 5]))
+        """
+        rules = stratify, groups, by
+        positions, shares = self._split_positions((train, validation, test), shuffle, rules)
+        train_part, *others = map(self._take, positions)
+        parts = Split(train_part, *(part if len(part) else None for part in others))
+        return parts.with_label_shares(shares)
+
+    def kfold(
+        self,
+        n_splits: int = 5,
+        shuffle: ShuffleLike = False,
+        *,
+        stratify: Any = None,
+        groups: Any = None,
+        by: Literal["hash"] | None = None,
+    ) -> tuple[Split[Self], ...]:
         """Return several splits for cross-validation: each item is in the test part of one split.
 
         Args:
             n_splits: The number of splits: 2 or more.
             shuffle: As for `split`. False: the test parts are contiguous, and a range of ids is
                 split without arrays.
+            stratify: As for `split`.
+            groups: As for `split`: each group is in the test part of one split.
+            by: As for `split`.
 
         Returns:
             `n_splits` splits with `.train` and `.test` (and None as `.validation`). The sizes of
-            the test parts differ by one at most, larger ones first.
+            the test parts differ by one at most, larger ones first; with `groups` or `by`, they are
+            as `split` says.
 
         Raises:
-            ArgumentTypeError: `n_splits` is no whole number.
-            ArgumentValueError: `n_splits` is below 2, or larger than the number of items.
+            ArgumentTypeError: `n_splits` is no whole number, or a rule of no type that is known.
+            ArgumentValueError: `n_splits` is below 2, or larger than the number of items or of
+                groups.
 
         Example:
             >>> [fold.test.indices.tolist() for fold in DatasetIndex(5).kfold(2)]
             [[0, 1, 2], [3, 4]]
         """
+        folds = self._fold_positions(n_splits, shuffle, (stratify, groups, by))
         return tuple(
-            Split(self._take_part(train), None, self._take_part(test))
-            for train, test in self._fold_positions(n_splits, shuffle)
+            Split(self._take_part(train), None, self._take_part(test)).with_label_shares(shares)
+            for train, test, shares in folds
         )
 
     def _split_positions(
-        self, parts: tuple[Any, Any, Any], shuffle: ShuffleLike
-    ) -> list[Positions]:
+        self, parts: tuple[Any, Any, Any], shuffle: ShuffleLike, rules: tuple[Any, Any, Any]
+    ) -> tuple[list[Positions], LabelShares]:
+        """Return the positions of train, validation and test, and the shares of labels."""
+        if any(rule is not None for rule in rules) or Selection in map(type, parts):
+            from batchflow.index.parting import Rules, split_parting  # on use
+
+            parting = split_parting(self, parts, shuffle, Rules(*rules))
+            return [*parting.positions], parting.label_shares()
         bounds = part_bounds(len(self), *parts)
         order = self._order(shuffle, where="split")
         if order is None:
-            return [slice(start, stop) for start, stop in bounds]
-        return [order.part(start, stop) for start, stop in bounds]
+            return [slice(start, stop) for start, stop in bounds], None
+        return [order.part(start, stop) for start, stop in bounds], None
 
     def _fold_positions(
-        self, n_splits: Any, shuffle: ShuffleLike
-    ) -> list[tuple[Positions | Ranges, Positions]]:
-        """Return the positions of the train and the test part of each fold."""
+        self, n_splits: Any, shuffle: ShuffleLike, rules: tuple[Any, Any, Any]
+    ) -> list[tuple[Positions | Ranges, Positions, LabelShares]]:
+        """Return the positions of the train and the test part of each fold, and label shares."""
+        if any(rule is not None for rule in rules):
+            from batchflow.index.parting import Rules, folds  # on use
+
+            return folds(self, n_splits, shuffle, Rules(*rules))
         n_items = len(self)
         bounds = fold_bounds(n_items, n_splits)
         order = self._order(shuffle, where="kfold")
         if order is None:
             return [
-                (Ranges([range(start), range(stop, n_items)]), slice(start, stop))
+                (Ranges([range(start), range(stop, n_items)]), slice(start, stop), None)
                 for start, stop in bounds
             ]
         positions = order.part(0, n_items)
         return [
-            (np.delete(positions, slice(start, stop)), positions[start:stop].copy())
+            (np.delete(positions, slice(start, stop)), positions[start:stop].copy(), None)
             for start, stop in bounds
         ]
 
@@ -252,20 +302,27 @@ class DatasetIndex:
         return part
 
     def _take(self, positions: slice | npt.NDArray[np.int64]) -> Self:
-        """Return the index of the items at `positions`, unchecked. Runs call it for each batch."""
-        cls = type(self)
-        part = cls.__new__(cls)
-        ids = self._ids
-        if ids.__class__ is range and positions.__class__ is not slice:
-            start = ids.start
-            part._ids = positions + start if start else positions  # type: ignore[assignment,operator]
-        else:
-            part._ids = ids[positions]  # type: ignore[assignment]
-        part._is_given = self._is_given
-        part._lookup = None
-        if self.__dict__:
-            part.__dict__.update(self.__dict__)
-        return part
+        """Return the index of the items at `positions`, unchecked."""
+        return self._taker()(positions)
+
+    def _taker(self) -> Callable[[Positions], Self]:
+        """Return what `_take` does. Runs call it for each batch, so it looks nothing up."""
+        cls, ids, is_given, attributes = type(self), self._ids, self._is_given, self.__dict__
+        new, first = cls.__new__, ids.start if isinstance(ids, range) else None
+
+        def take(positions: Any) -> Any:
+            part = new(cls)
+            if first is None or positions.__class__ is slice:
+                part._ids = ids[positions]
+            else:
+                part._ids = positions + first if first else positions
+            part._is_given = is_given
+            part._lookup = None
+            if attributes:
+                part.__dict__.update(attributes)
+            return part
+
+        return take
 
     @staticmethod
     def _of_parts(parts: Sequence[DatasetIndex], ids: npt.NDArray[Any]) -> DatasetIndex:
@@ -294,6 +351,21 @@ class DatasetIndex:
             # Two threads may both make it: equal tables, so the later assignment does no harm.
             self._lookup = make_lookup(self._ids)
         return self._lookup
+
+    def _chosen(self, positions: Any) -> Positions:
+        """Return the positions that `take` is given, checked: some, and each once."""
+        mask = None if isinstance(positions, slice) else as_mask(positions, self)
+        chosen = checked_positions(positions if mask is None else mask, len(self))
+        if isinstance(chosen, slice):
+            n_chosen = max(chosen.stop - chosen.start, 0)
+        else:
+            n_chosen = len(chosen)
+            ordered = np.sort(chosen)
+            if (ordered[1:] == ordered[:-1]).any():
+                refuse_duplicates(self._take(chosen).indices)
+        if n_chosen == 0:
+            raise ArgumentValueError(f"take: no items are left of {len(self)} by {positions!r:.60}")
+        return chosen
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         """Return the positions for the ids or the mask of `create_subset`."""

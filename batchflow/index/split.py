@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from functools import wraps
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Split", "fold_bounds", "part_bounds", "refuse_shares_in_a_row"]
+__all__ = [
+    "Selection",
+    "Split",
+    "fold_bounds",
+    "part_bounds",
+    "refuse_shares_in_a_row",
+    "takes_positions",
+    "three_parts",
+]
 
 T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
 _TOLERANCE = 1e-6
 
 
-class Split(NamedTuple, Generic[T]):
+class _Parts(NamedTuple, Generic[T]):
+    train: T
+    validation: T | None
+    test: T | None
+
+
+class Split(_Parts[T]):
     """The parts of an index or a dataset. A part without items is None.
+
+    Attributes:
+        train: The part to train on.
+        validation: The part to choose by.
+        test: The part to test on.
+        label_shares: After a split with `stratify`: for each label, the shares of its items that
+            train, validation and test have. None after another.
 
     Example:
         >>> from batchflow import DatasetIndex
@@ -24,9 +48,56 @@ class Split(NamedTuple, Generic[T]):
         (6, 3, 1)
     """
 
-    train: T
-    validation: T | None
-    test: T | None
+    label_shares: dict[Any, tuple[float, ...]] | None = None
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """The shares of all items that train, validation and test have."""
+        train, validation, test = (0 if part is None else len(part) for part in self)  # type: ignore[arg-type]
+        total = train + validation + test
+        return train / total, validation / total, test / total
+
+    def with_label_shares(self, shares: dict[Any, tuple[float, ...]] | None) -> Self:
+        """Return this split, which keeps the shares of labels."""
+        if shares is not None:
+            self.label_shares = shares
+        return self
+
+
+class Selection:
+    """The items of a part, given by positions or a mask."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+
+def takes_positions(method: Method) -> Method:
+    """Let `split` take positions or masks as parts, by name.
+
+    By position, several numbers are shares in a row, as in an older batchflow.
+    """
+
+    @wraps(method)
+    def split(self: Any, *args: Any, **kwargs: Any) -> Any:
+        named = {
+            name: Selection(kwargs[name])
+            for name in Split._fields
+            if _is_selection(kwargs.get(name))
+        }
+        if named and not args:
+            kwargs.setdefault("train", None)  # it has the rest
+        return method(self, *args, **{**kwargs, **named})
+
+    return cast(Method, split)
+
+
+def _is_selection(part: Any) -> bool:
+    if isinstance(part, (slice, range)):
+        return True
+    if isinstance(part, list):
+        return not any(isinstance(number, float) for number in part)
+    dtype = getattr(part, "dtype", None)
+    return dtype is not None and getattr(part, "ndim", 1) > 0 and "float" not in str(dtype)
 
 
 def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tuple[int, int]]:
@@ -48,7 +119,7 @@ def part_bounds(n_items: int, train: Any, validation: Any, test: Any) -> list[tu
             and leave some out.
         ArgumentTypeError: A part is not a number.
     """
-    given = _three(train, validation, test)
+    given = three_parts(train, validation, test)
     sizes = [_size(name, part, n_items) for name, part in zip(Split._fields, given, strict=True)]
     total = sum(size for size in sizes if size is not None)
     are_counts = all(size is None or isinstance(size, int) for size in sizes)
@@ -115,7 +186,8 @@ def refuse_shares_in_a_row(train: Any) -> None:
     )
 
 
-def _three(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:
+def three_parts(train: Any, validation: Any, test: Any) -> tuple[Any, Any, Any]:
+    """Return train, validation and test as they are given, one by one or in a row."""
     if hasattr(train, "tolist"):
         train = train.tolist()  # an array of parts, or a number of NumPy's
     if not isinstance(train, (tuple, list)):

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ from batchflow.inspection.debugging import Inspector
 from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
 from batchflow.inspection.page_faults import FaultWatch
 from batchflow.inspection.report import Report, StepReport
-from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters import harmed_in_threads
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
 from batchflow.plan.builtin import load_model, predict_model, save_model
 
@@ -58,9 +57,6 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         n_items: The number of items in the batch, if there are as many.
         seed: The seed of its randomness; None: a new one.
         made: The state of the pipeline itself, for the models that it has made.
-
-    Raises:
-        ArgumentValueError: The dataset has no items.
     """
     if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
         raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
@@ -84,7 +80,7 @@ class _Check:
         self._faults = FaultWatch()
         self._models = CopiedModels(program.models, self._copies)
         self._steps = program.plan.steps
-        plan = replace(program.plan, steps=tuple(map(_surely, self._steps)))
+        plan = program.plan._replace(steps=tuple(map(_surely, self._steps)))
         self._program = program._replace(plan=plan, models=self._models)
         options = RunOptions.parse(n_there, keywords, endless=False)
         self._inspector = Inspector(self._program, options)
@@ -115,7 +111,7 @@ class _Check:
                         self._left_out or f"the step {left_out.step.name!r} of .{moment}"
                     )
                 hooks = program.plan.hooks._replace(**{moment: steps})
-                plan = replace(program.plan, hooks=hooks)
+                plan = program.plan._replace(hooks=hooks)
                 take_hooks(program._replace(plan=plan), moment, (graph.seed, 0, 0), loop)
         except StopPipeline:
             self._left_out = self._left_out or f"what follows the stop in .{moment}"
@@ -253,9 +249,10 @@ class _Check:
                 continue
             with suppress(Exception):  # it cannot be made, which the step itself says
                 model = self._models.get(name, batch)
-            if adapter_of(model).needs_order:  # a run warns of it, too
+            harmed = harmed_in_threads(model, name)
+            if harmed is not None:  # a run warns of it, too
                 step.problems.append(
-                    f"works on the Keras model {name!r} {_AT_ONCE}, which loses updates or breaks "
+                    f"works on the {harmed} {_AT_ONCE}, which loses updates or breaks "
                     f"the model; {_mark(name)}"
                 )
             else:
@@ -293,7 +290,7 @@ def _surely(bound: Bound) -> Bound:
     if not isinstance(bound, BoundChance) or not bound.step.probability:
         return bound
     steps: Any = tuple(map(_surely, bound.steps))
-    return BoundChance(replace(bound.step, probability=1.0), steps)
+    return BoundChance(bound.step._replace(probability=1.0), steps)
 
 
 def _has_effects(plan: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from batchflow.batch import Batch
@@ -13,8 +14,6 @@ from batchflow.engine.steps import keeps_batch
 from batchflow.engine.stream import NEVER
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, SkipBatch, StopPipeline
 from batchflow.executors.loop import EventLoop
-
-__all__ = ["Inspector", "debug_batch", "debug_run", "execute_for", "replay", "serial_options"]
 
 T = TypeVar("T")
 
@@ -43,13 +42,18 @@ class Inspector:
     def alone(self, work: Callable[[ReadyGraph], T]) -> T | None:
         """Do some work with the ready graph. None where a step skips the batch or stops."""
         loop = EventLoop() if self.graph.is_async else None
+        ready, done, failed = None, None, True
         try:
-            return work(ReadyGraph(self.graph, loop))
-        except (SkipBatch, StopPipeline):
-            return None
+            ready = ReadyGraph(self.graph, loop)
+            with suppress(SkipBatch, StopPipeline):
+                done = work(ready)
+            failed = False
         finally:
+            if ready is not None:
+                ready.end(failed)
             if loop is not None:
                 loop.close()
+        return done
 
     def source_batch(self, ready: ReadyGraph, number: int) -> Batch:
         """Make a source batch, before its first step."""

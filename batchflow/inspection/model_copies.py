@@ -26,8 +26,6 @@ from batchflow.batch.directory import lookup_hook, without_hook
 from batchflow.engine.preparation.models import PipelineModels
 from batchflow.errors import SkipBatch
 
-__all__ = ["Copies", "CopiedModels", "NoCopyError", "watched"]
-
 
 class NoCopyError(SkipBatch):
     """An action asks for a model of which there is no copy. A signal, which no step takes on.
@@ -68,11 +66,7 @@ class Copies:
         return made.copy
 
     def asked_for(self, name: str, model: Any) -> Any:
-        """Return the copy of a model for code that asks for it by name, and note that it asks.
-
-        Raises:
-            NoCopyError: There can be none.
-        """
+        """Return the copy of a model for code that asks for it by name, and note that it asks."""
         self.asked.append(name)
         return self.of(name, model)
 

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,6 @@ from batchflow.plan.expressions import Expression
 if TYPE_CHECKING:
     from batchflow.index import DatasetIndex
     from batchflow.interop.keras import KerasFeed
-
-__all__ = ["Feed", "feeding"]
 
 
 class Feed:
@@ -57,11 +54,10 @@ class Feed:
         options: RunOptions,
         open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
-        n_items = len(program.source or ())
-        shard = None if program.source is None else program.source.shard_spec
-        self._schedule = options.schedule(n_items, None, shard)  # refuses what does not fit
+        source: Any = program.source
+        self._schedule = options.schedule(source, None)  # refuses what does not fit
         self._program = program
-        self._options = options.with_kept_order(n_items if shard is None else shard.n_items)
+        self._options = options.with_kept_order(source)
         self._open_run = open_run
         self._epoch = options.first_epoch
         self._length = Length()
@@ -83,7 +79,7 @@ class Feed:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Run the pipeline and yield the values of each batch."""
         self._was_iterated = True
-        options = replace(self._options, first_epoch=self._epoch)
+        options = self._options._replace(first_epoch=self._epoch)
         n_batches, per_epoch = self._schedule.n_batches, self._schedule.batches_per_epoch
         self._epoch += 1 if n_batches is None else ceil(n_batches / per_epoch)
         return self._values(options)
@@ -111,7 +107,7 @@ class Feed:
         is_hint, self._was_iterated = self._was_iterated, False
         self._length.asked(is_hint=is_hint)
         # Nothing is drawn for a run that is only counted.
-        counted = replace(self._options, shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
+        counted = self._options._replace(shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
         return len(Run(self._program, counted))
 
     def __bool__(self) -> bool:
@@ -119,6 +115,9 @@ class Feed:
 
     def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
         """Return a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
+
+        Where `tf_keras` is imported, it is a `tf_keras.utils.Sequence` as well, for these methods
+        of its models, and `fit_generator` and its like. What follows holds there, too.
 
         It has the batches of one epoch. Which epoch: `first_epoch`, and as many more as Keras has
         begun before, over all calls of `fit`, `evaluate` and `predict` with this object; loops over
@@ -155,12 +154,7 @@ class Feed:
 
 
 def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) -> Program:
-    """Let a pipeline keep the values of a feed, chained at `where`, in its batches.
-
-    Raises:
-        ArgumentTypeError: They are something else.
-        UnknownNameError: They use a variable that is not declared.
-    """
+    """Let a pipeline keep the values of a feed, chained at `where`, in its batches."""
     if sample_weight is not None and y is None:
         raise ArgumentTypeError("feed: sample_weight goes with y, which is missing")
     given = {"x": x, "y": y, "sample_weight": sample_weight}
@@ -175,7 +169,7 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         args=tuple(values.values()),
         returns_batch=False,
     )
-    plan = replace(program.plan, steps=(*program.plan.steps, step))
+    plan = program.plan._replace(steps=(*program.plan.steps, step))
     check_plan(plan)
     return program._replace(plan=plan)
 

@@ -26,7 +26,6 @@ import operator
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from batchflow.batch import Batch
@@ -34,8 +33,6 @@ from batchflow.engine import Program, Run, RunOptions
 from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.plan import BoundPlan, BoundRegrouping, Step
 from batchflow.plan.builtin import discard_batch, filter_items
-
-__all__ = ["IndexedFeed"]
 
 _LOOKS = 2  # batches that Keras reads before the first epoch, to see what they are
 
@@ -47,9 +44,6 @@ class IndexedFeed:
         program: The pipeline, whose last step is that of `feeding`.
         options: Those of its runs. How many epochs there are is up to the reader.
         first_epoch: The first epoch.
-
-    Raises:
-        ArgumentValueError: Batches cannot be made by index.
     """
 
     def __init__(self, program: Program, options: RunOptions, first_epoch: int = 0) -> None:
@@ -66,13 +60,12 @@ class IndexedFeed:
         self.seed, shuffle = options.seeds()
         # One epoch, the default, says nothing about how many Keras will read.
         n_epochs = None if options.n_epochs == 1 else options.n_epochs
-        self._options = replace(options.settled(self.seed, shuffle), n_epochs=n_epochs)
+        self._options = options.settled(self.seed, shuffle)._replace(n_epochs=n_epochs)
         self._program = program
-        n_items = len(program.source or ())
-        shard = None if program.source is None else program.source.shard_spec
-        self._options = self._options.with_kept_order(n_items if shard is None else shard.n_items)
+        source: Any = program.source
+        self._options = self._options.with_kept_order(source)
         self._first_epoch = first_epoch
-        self._n_batches = options.schedule(n_items, None, shard).batches_per_epoch
+        self._n_batches = options.schedule(source, None).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
         self._n_begun = 0
@@ -185,7 +178,7 @@ class IndexedFeed:
         """Make a run of some batches. Several are made ahead."""
         options = self._options
         if len(numbers) == 1:
-            options = replace(options, prefetch=0)
+            options = options._replace(prefetch=0)
         return self._context.copy().run(Run, self._program, options, None, numbers)
 
 

@@ -1,4 +1,4 @@
-"""A feed as a `keras.utils.PyDataset`. Keras is imported on use.
+"""A feed as a `keras.utils.PyDataset`, and a `tf_keras.utils.Sequence`. Keras is imported on use.
 
 TensorFlow reads a `PyDataset` in threads of `tf.data`, which turn any exception into one of their
 own types. There the exception is kept, and the data end in its place: arrays are given whose
@@ -17,6 +17,8 @@ Guarantees:
     - Keras does not tell when a loop is left in the middle of an epoch, and TensorFlow keeps every
       `PyDataset` that it has read: then up to `prefetch` batches and their idle threads are there
       until the next loop, or `close`.
+    - `tf_keras` looks at batch 0 before each of its loops, and does not tell of the beginning of an
+      epoch: it asks for the length then.
 """
 
 from __future__ import annotations
@@ -37,8 +39,6 @@ from batchflow.extras import imported
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
 
-__all__ = ["KerasFeed", "dataset_class"]
-
 _BEGIN_SECONDS = 10.0  # from the start of Keras's workers to the beginning of their epoch, at most
 _OUT_OF_DATA = "Your input ran out of data"  # how Keras's warning begins
 
@@ -57,6 +57,7 @@ class KerasFeed:
         self._failure = _Failure()
         self._in_threads = sys.modules["keras"].backend.backend() == "tensorflow"
         self._caller: int | None = None  # the thread in which Keras's loop runs
+        self._looker: int | None = None  # the thread in which that of tf_keras does
         self._end: Any = None  # a batch that ends the data
         self._is_begun = threading.Event()  # an epoch has begun, and has not ended
 
@@ -78,10 +79,21 @@ class KerasFeed:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
+        if _is_called_by(_EPOCH_OF_TF_KERAS):
+            self._caller = self._looker
+            self._feed.begin_epoch()
+            self._is_begun.set()
         return len(self._feed)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return the values of a batch of the current epoch."""
+        if _is_called_by(_LOOK_OF_TF_KERAS):
+            self._looker = self._caller = threading.get_ident()
+        elif _is_called_by(_WORKER_OF_TF_KERAS):
+            raise ArgumentValueError(
+                "several workers of tf_keras, or its processes, cannot read a feed: leave workers "
+                "at 1, and let the pipeline read ahead: feed(prefetch=...)"
+            )
         is_apart = self._caller not in (None, threading.get_ident())
         if index == 0 and not is_apart:  # a new loop begins: what ended the last is past
             self._failure.forget()
@@ -97,7 +109,7 @@ class KerasFeed:
                 raise
             self._failure.keep(error)
             return self._end  # type: ignore[no-any-return]
-        if self._in_threads and self._end is None:
+        if (self._in_threads or self._looker) and self._end is None:
             inputs = sys.modules["keras"].tree.map_structure(lambda _: self._failure, values[0])
             self._end = inputs, *values[1:]  # a class_weight looks into y, in Keras's own thread
         return values
@@ -129,19 +141,42 @@ class KerasFeed:
         self.close()
 
 
-@functools.cache
+# Where tf_keras looks at a batch, begins an epoch, and lets its workers read.
+_LOOK_OF_TF_KERAS = "tf_keras.", "_peek_and_restore"
+_EPOCH_OF_TF_KERAS = "tf_keras.", "generator_fn"
+_WORKER_OF_TF_KERAS = "tf_keras.", "get_index"
+
+
 def dataset_class() -> type[KerasFeed]:
-    """Make the class of the data.
+    """Return the class of the data, for Keras, and for tf_keras where that is imported.
+
+    Raises:
+        MissingPackageError: Keras is not installed.
+    """
+    sequence = getattr(getattr(sys.modules.get("tf_keras"), "utils", None), "Sequence", None)
+    return _class_of(*() if sequence is None else (sequence,))
+
+
+@functools.cache
+def _class_of(*others: type) -> type[KerasFeed]:
+    """Make the class of the data, with other base classes.
 
     Raises:
         MissingPackageError: Keras is not installed.
     """
     keras: Any = imported("keras", "to_keras")
 
-    class FeedDataset(KerasFeed, keras.utils.PyDataset):  # type: ignore[misc]
+    class FeedDataset(KerasFeed, keras.utils.PyDataset, *others):  # type: ignore[misc]
         """The batches of a feed: see `KerasFeed`."""
 
     return FeedDataset
+
+
+def _is_called_by(place: tuple[str, str]) -> bool:
+    """Check whether a method is called by a function of a name in a package, given first."""
+    caller = sys._getframe(2)
+    package, name = place
+    return caller.f_code.co_name == name and caller.f_globals["__name__"].startswith(package)
 
 
 def _is_a_look() -> bool:
@@ -162,11 +197,7 @@ def _is_by_worker() -> bool:
 
 
 def _refuse_objects(name: str, given: Any, value: Any) -> None:
-    """Refuse arrays of objects and texts: Keras would, without saying which of the values it is.
-
-    Raises:
-        ArgumentTypeError: It is one, or has one among its parts.
-    """
+    """Refuse arrays of objects and texts: Keras would, without saying which of the values it is."""
     if isinstance(value, dict):
         for key, part in value.items():
             _refuse_objects(f"{name}[{key!r}]", given[key], part)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from batchflow.models.estimator.estimator import Estimator
     from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
     from batchflow.models.lazy import LazyValue
+    from batchflow.models.torch_model.model import TorchModel
 
 __all__ = [
     "BaseModel",
@@ -25,6 +26,7 @@ __all__ = [
     "Regressor",
     "RunConfig",
     "ServingInputReceiver",
+    "TorchModel",
     "train_step",
     "train_steps",
 ]
@@ -40,6 +42,7 @@ _HOME = {
     "Regressor": "base_model.kinds",
     "RunConfig": "estimator.config",
     "ServingInputReceiver": "estimator.spec",
+    "TorchModel": "torch_model.model",
     "train_step": "calls",
     "train_steps": "calls",
 }

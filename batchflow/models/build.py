@@ -7,7 +7,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError, ModelDefinitionError, did_you_mean
+from batchflow.errors import (
+    ArgumentTypeError,
+    ModelDefinitionError,
+    add_note_once,
+    did_you_mean,
+)
 from batchflow.models.adapters import adapter_of
 from batchflow.models.adapters.base import signature_of
 
@@ -73,7 +78,20 @@ def build(builder: Any, config: Mapping[str, Any] | None = None, batch: Any = No
         arguments["batch"] = batch
     if signature is not None:
         _check(builder, signature, by_name, arguments)
-    return builder(**arguments)
+    try:
+        return builder(**arguments)
+    except Exception as error:
+        if config and "config" in by_name and set(config) <= by_name:
+            add_note_once(error, _note_on_config(builder, list(config)))
+        raise
+
+
+def _note_on_config(builder: Callable[..., Any], names: list[str]) -> str:
+    return (
+        f"{title(builder)} has a parameter 'config', and so the config of the model is passed as "
+        f"that one. To pass its entries ({', '.join(names)}) give the builder "
+        f"functools.partial({title(builder)}, {names[0]}=...), and no config"
+    )
 
 
 def _check(

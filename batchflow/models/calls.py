@@ -1,20 +1,19 @@
-"""The calls that a pipeline makes on a model: train it by one step, and predict.
+"""The calls that a pipeline makes on a model: train it by one step, predict, and evaluate.
 
 A model is any object. Its kind decides how it is called:
 
-| the model | `train` | `predict` |
-|---|---|---|
-| a Keras model | one compiled step of its optimizer | `predict_on_batch` |
-| a `tf_keras` model | its `train_on_batch` | `predict_on_batch` |
-| a torch module | refused: its `train` is a switch | its `predict`, or a call in eval mode |
-| an object with `train_on_batch`, such as an Estimator | `train_on_batch(...)` | |
-| an object with `train` | `train(...)` | |
-| an object with `partial_fit` | `partial_fit(...)` | |
-| an object with `predict` | | `predict(...)` |
-| another callable | | a call |
+| the model | `train` | `predict` | `evaluate` |
+|---|---|---|---|
+| a Keras model | a compiled step | `predict_on_batch` | `test_on_batch` |
+| a `tf_keras` model | its `train_on_batch` | `predict_on_batch` | `test_on_batch` |
+| a `TorchModel` | a step of its optimizer | a call in eval mode | its loss and metrics |
+| a torch module | refused: a switch | its `predict`, or a call in eval mode | its `evaluate` |
+| an object: its first | `train_on_batch`, `train`, `partial_fit` | see below | see below |
 
-The first row that fits decides. Each kind has its file in `batchflow.models.adapters`. Models are
-made in `batchflow.models.build`, saved and loaded in `batchflow.models.checkpoint`.
+An object predicts by the first of `predict`, a call and `transform` that it has, and evaluates by
+that of `test_on_batch`, `evaluate` and `score`. The first row that fits decides. Each kind has its
+file in `batchflow.models.adapters`. Models are made in `batchflow.models.build`, saved and loaded
+in `batchflow.models.checkpoint`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from batchflow.models.adapters import Adapter, Call, Fetches, adapter_of
 
 __all__ = [
     "Fetches",
+    "evaluate",
     "predict",
     "train",
     "train_several",
@@ -110,7 +110,7 @@ def predict(
         model: Of a Keras model `predict_on_batch` is called, of another object its `predict`. A
             torch module without it is called in eval mode without gradients: arrays become tensors
             on the module's device and, if they hold floats, of its dtype; every submodule gets its
-            mode back. Any other callable is called.
+            mode back. Any other callable is called, and of the rest `transform`.
         args: The positional arguments.
         kwargs: The keyword arguments.
         fetches: The name of an output, or a list of names; positions, where the outputs are a list.
@@ -124,6 +124,31 @@ def predict(
         UnknownNameError: (a `KeyError`) There is no output of that name.
     """
     return adapter_of(model).predict(args, kwargs, fetches)
+
+
+def evaluate(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches = None
+) -> Any:
+    """Test a model on one batch.
+
+    Args:
+        model: A compiled Keras model: its `test_on_batch` (`x, y=None, sample_weight=None`). With
+            `reset_metrics=False` its metrics go on from the last step. Of another object
+            `test_on_batch`, `evaluate` or `score` is called, the first that it has.
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        fetches: The name of a value to return, or a list of names, as for `train`.
+
+    Returns:
+        With `fetches`: the value, or a list of values in the order of the names. Without: the loss
+        and the metrics of a Keras model by name; of another object what its method gives.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) There is nothing to evaluate the object with.
+        ModelDefinitionError: (a `TypeError`) The Keras model is not compiled.
+        UnknownNameError: (a `KeyError`) There is no value of that name.
+    """
+    return adapter_of(model).evaluate(args, kwargs, fetches)
 
 
 def train_step(

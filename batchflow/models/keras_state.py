@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from batchflow.errors import ModelDefinitionError
 __all__ = [
     "assign_state",
     "build_for",
+    "copier",
     "input_shapes",
     "named_outputs",
     "state_arrays",
@@ -179,6 +180,30 @@ def assign_state(
     for layer in model._flatten_layers():
         if isinstance(layer, layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
+
+
+def copier(pairs: Sequence[tuple[Any, Any]]) -> Callable[[], object]:
+    """Return a function that copies the values of Keras variables.
+
+    Args:
+        pairs: A variable that gets a value, and the one that has it, for each.
+    """
+    keras = sys.modules["keras"]
+    backend = keras.backend.backend()
+    if backend == "tensorflow":  # one call for all: it costs the same for any number
+
+        def assign() -> None:
+            for variable, source in pairs:
+                variable.value.assign(source.value)
+
+        compiled: Callable[[], object] = sys.modules["tensorflow"].function(assign, autograph=False)
+        return compiled
+
+    def copy() -> None:
+        for variable, source in pairs:  # JAX gives away the array of a variable in its next step
+            variable.assign(keras.ops.copy(source.value) if backend == "jax" else source.value)
+
+    return copy
 
 
 def _stable(name: str) -> str:

@@ -10,6 +10,8 @@ the values stay on the device until they are read.
 | JAX | `jax.jit` with donated state (`step_jax`) | yes |
 | torch | as `train_on_batch`, and nothing is read (`step_torch`) | single steps |
 
+A test is compiled likewise on TensorFlow; elsewhere it is Keras's own `test_on_batch`.
+
 Keras's own `train_on_batch` takes all steps that cannot be compiled here: those of models with
 `run_eagerly=True`, under a distribution, or with a `train_on_batch`, `make_train_function` or
 `train_function` of their own, and those with `class_weight`.
@@ -32,12 +34,12 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
-__all__ = ["train_on_batch", "train_on_batches"]
+__all__ = ["test_on_batch", "train_on_batch", "train_on_batches"]
 
 
 class _Asked(NamedTuple):
@@ -57,7 +59,7 @@ class _Asked(NamedTuple):
             return cls(*args, **kwargs)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"a step of a Keras model takes {', '.join(cls._fields)}: "
+                f"a step of a Keras model takes {', '.join(cls._fields)}, return_dict: "
                 f"got {len(args)} by position and {', '.join(kwargs) or 'none'} by name"
             ) from error
 
@@ -134,6 +136,28 @@ def train_on_batches(
     return [train_on_batch(model, *call) for call in calls]
 
 
+def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
+    """Return the loss and the metrics of one batch, by name, as `train_on_batch` does.
+
+    Args:
+        model: A compiled `keras.Model`.
+        args: `x`, `y`, `sample_weight`, as in `keras.Model.test_on_batch`.
+        kwargs: The same, by name, and `reset_metrics`.
+
+    Raises:
+        ArgumentTypeError: The arguments do not fit.
+        ModelDefinitionError: The model is not compiled.
+    """
+    step = _step_of(model, "test")
+    asked = _Asked.by(args, kwargs)
+    if not asked.is_compiled:
+        raise ArgumentTypeError("class_weight is for training; a test takes sample_weight")
+    if step is not None and asked.reset_metrics:
+        return step.one(asked.data, True)
+    with _metrics_going_on(model, not asked.reset_metrics):
+        return lazy_logs(model.test_on_batch(*asked.data, return_dict=True))
+
+
 def _by_keras(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
     kwargs = {**kwargs, "return_dict": True}
     with _metrics_going_on(model, not kwargs.pop("reset_metrics", True)):
@@ -153,41 +177,47 @@ def _metrics_going_on(model: Any, is_asked: bool) -> Iterator[None]:
         object.__delattr__(model, "reset_metrics")
 
 
-def _step_of(model: Any) -> Step | None:
+def _step_of(model: Any, what: Literal["train", "test"] = "train") -> Step | None:
     """Return the compiled step of a model, made if need be; None if Keras's own step is needed."""
-    if not model.compiled:
-        raise ModelDefinitionError(
-            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
-            f"to train with: call compile(optimizer, loss) where it is made"
-        )
-    function = model.train_function
+    _check_compiled(model)
+    function = getattr(model, f"{what}_function")
     if function is None:
         if sys.modules["keras"].distribution.distribution() is not None:
             return None  # Keras makes it once all variables exist, and fixes their devices then
-        model.make_train_function()  # traces nothing yet
-        function = model.train_function
+        getattr(model, f"make_{what}_function")()  # traces nothing yet
+        function = getattr(model, f"{what}_function")
     try:
         return function._batchflow_step  # type: ignore[no-any-return]
     except AttributeError:
         is_keras = isinstance(function, FunctionType) and function.__module__.startswith("keras.")
-        step = _make_step(model) if is_keras else None
+        step = _make_step(model, what) if is_keras else None
         if is_keras:
             function._batchflow_step = step
         return step
 
 
-def _make_step(model: Any) -> Step | None:
+def _check_compiled(model: Any) -> None:
+    if not model.compiled:
+        raise ModelDefinitionError(
+            f"the Keras model {model.name!r} is not compiled, so it has no optimizer and no loss "
+            f"to train with: call compile(optimizer, loss) where it is made"
+        )
+
+
+def _make_step(model: Any, what: Literal["train", "test"]) -> Step | None:
     keras = sys.modules["keras"]
-    own = ("train_on_batch", "make_train_function")
+    own = (f"{what}_on_batch", f"make_{what}_function")
     if model.run_eagerly or any(
         getattr(type(model), name) is not getattr(keras.Model, name) for name in own
     ):
         return None
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from batchflow.models.step_tensorflow import TensorFlowStep
+        from batchflow.models.step_tensorflow import TensorFlowStep, TensorFlowTest
 
-        return TensorFlowStep.of(model)
+        return (TensorFlowStep if what == "train" else TensorFlowTest).of(model)
+    if what == "test":
+        return None
     if backend == "jax":
         from batchflow.models.step_jax import JaxStep
 

@@ -1,4 +1,4 @@
-"""The common part of the compiled steps on Keras's backends.
+"""The common part of the training steps: of the compiled ones on Keras's backends, and of torch.
 
 Guarantees:
     - *Bounded*: at most `N_UNREAD` unread values of a model are on the device; then all are read.
@@ -14,7 +14,7 @@ import numpy as np
 
 from batchflow.models.lazy import LazyValue
 
-__all__ = ["N_UNREAD", "Data", "Logs", "Step", "lazy_logs", "shape_of"]
+__all__ = ["N_UNREAD", "Data", "Logs", "Step", "Unread", "lazy_logs", "shape_of"]
 
 N_UNREAD = 1024  # a read waits for all work on the device, so it is done rarely
 
@@ -38,7 +38,7 @@ class Step:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._unread: list[weakref.ref[LazyValue]] = []
+        self._unread = Unread()
 
     def one(self, data: Data, resets: bool) -> Logs:
         """Do a step on one batch.
@@ -64,13 +64,24 @@ class Step:
         return None
 
     def _values(self, logs: Any) -> Logs:
-        if len(self._unread) >= N_UNREAD:
-            for value in (reference() for reference in self._unread):
+        return self._unread.kept(logs)
+
+
+class Unread:
+    """The values of one model that are still on its device: at most `N_UNREAD`."""
+
+    def __init__(self) -> None:
+        self._values: list[weakref.ref[LazyValue]] = []
+
+    def kept(self, logs: Any) -> Logs:
+        """Return the values of a step as `lazy_logs` does, and keep an eye on them."""
+        if len(self._values) >= N_UNREAD:
+            for value in (reference() for reference in self._values):
                 if value is not None:
                     float(value)
-            self._unread.clear()
+            self._values.clear()
         values = lazy_logs(logs)
-        self._unread += [
+        self._values += [
             weakref.ref(value) for value in values.values() if value.__class__ is LazyValue
         ]
         return values

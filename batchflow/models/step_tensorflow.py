@@ -18,9 +18,14 @@ import numpy as np
 
 from batchflow.models.step import Data, Logs, Step, shape_of
 
-__all__ = ["TensorFlowStep"]
+__all__ = ["TensorFlowStep", "TensorFlowTest"]
 
 N_SIGNATURES = 256  # of batches; they share two graphs
+N_BYTES = 2**14  # of an array; below, it does not matter how often it is copied
+_ALIGNMENT = 64
+_SHARED = frozenset(
+    map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"))
+)
 
 
 class TensorFlowStep(Step):
@@ -45,6 +50,7 @@ class TensorFlowStep(Step):
         # of the time of a small step.
         self._graphs: dict[Any, Callable[..., Any]] = {}
         self.is_complete = False
+        self._is_on_cpu = not tf.config.list_logical_devices("GPU")
         self._compile()
 
     def _compile(self) -> None:
@@ -67,15 +73,18 @@ class TensorFlowStep(Step):
     def _resetting(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
         self.model.reset_metrics()
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
 
     def _going_on(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         n_known = len(self.model.metrics_variables)
-        logs = self.model.train_step((x, y, sample_weight))
+        logs = self._step((x, y, sample_weight))
         self.is_complete = n_known == len(self.model.metrics_variables)
         return logs
+
+    def _step(self, data: Any) -> Any:
+        return self.model.train_step(data)
 
     def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
         """Return a function that takes all tensors of several batches, and trains on each batch."""
@@ -148,8 +157,25 @@ class TensorFlowStep(Step):
         self._graphs[signature] = function.get_concrete_function(*tensors)
 
     def _tensor(self, value: Any) -> Any:
-        # A tf.function would do the same to an array, slower.
-        return self._tf.convert_to_tensor(value) if type(value) is np.ndarray else value
+        """Return a tensor of an array, as a `tf.function` would make it, in less time."""
+        if type(value) is not np.ndarray:
+            return value
+        if value.nbytes < N_BYTES or value.dtype not in _SHARED or not self._is_on_cpu:
+            return self._tf.convert_to_tensor(value)
+        # convert_to_tensor copies an array, and copies the copy where it does not lie as TensorFlow
+        # wants it. This copy does, so TensorFlow takes it as it is; nobody else has it.
+        memory = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
+        offset = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        copy = np.ndarray(value.shape, value.dtype, memory, offset)
+        copy[...] = value
+        return self._tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
+
+
+class TensorFlowTest(TensorFlowStep):
+    """The same of `test_step`."""
+
+    def _step(self, data: Any) -> Any:
+        return self.model.test_step(data)
 
 
 def _is_flat(data: Data) -> bool:

@@ -6,7 +6,42 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["initialize_sessions"]
+__all__ = ["advice_on_graph", "initialize_sessions"]
+
+# By words of an error of TensorFlow: what to write.
+_CURES = {
+    "is not compatible with eager execution": (
+        "a definition in the code of TensorFlow 1 opens a graph: write its body inside of "
+        "with tf.Graph().as_default():, or call tf.disable_eager_execution() first in the program"
+    ),
+    "is not an element of this graph": (
+        "the session is of another graph than the model: write tf.Session(graph=...) with the "
+        'graph of its tensors, such as MyBatch.models["name"][0].graph'
+    ),
+    "uninitialized": (
+        "the run initialises variables of sessions that are given as they are, session=sess. Of "
+        "one that comes by C(...), V(...) or inside of another object do it yourself, when the "
+        'model is made: MyBatch.models["name"], then sess.run(tf.global_variables_initializer()) '
+        "in its graph"
+    ),
+}
+_CURES["Could not find variable"] = _CURES["uninitialized"]
+
+
+def advice_on_graph(error: BaseException) -> str | None:
+    """Return what to write instead, for errors that old programs of TensorFlow 1 meet first.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        Advice; None for any other exception, and where TensorFlow is not loaded.
+    """
+    if "tensorflow" not in sys.modules:
+        return None
+    text = str(error)
+    is_graph = "tf." in text or "Tensor" in text or "ariable" in text
+    return next((cure for words, cure in _CURES.items() if words in text and is_graph), None)
 
 
 def initialize_sessions(values: Iterable[Any]) -> None:

@@ -12,12 +12,11 @@ expressions.py, leaves.py   values that are not there yet: B, V, C, ...
 
 from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
 from batchflow.plan.config import Config
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
 from batchflow.plan.plan import Plan, check_plan
 from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
-from batchflow.plan.variables import Variable
 
 __all__ = [
     "PP",

@@ -27,8 +27,6 @@ from batchflow.plan.older_calls import refuse_older_calls
 from batchflow.plan.several import Concat, Join, Joined, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
-__all__ = ["bind_hook", "bind_step", "bind_steps", "unknown_action"]
-
 # Words of other frameworks, and what to write here.
 _ELSEWHERE = {
     "batch": "The batch size is given to the run: run(64), gen_batch(64), feed(64, ...).",
@@ -87,7 +85,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
         save_to = kwargs.pop("save_to", None)
     if builtin is not None and builtin.model is not None:
         model, args = _model_and_rest(step)
-        singleton = builtin.model == "trained"
+        singleton = builtin.model != "used"
         action = Action(step.name, action.function, ActionSpec(model, singleton))
     group, several = _group_of(step, builtin, kwargs)
     if joined:

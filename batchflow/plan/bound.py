@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.batch import Batch
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.expressions import expressions_in, shown
 from batchflow.plan.leaves import V
 from batchflow.plan.several import Nested, Regrouping, joined_in
-from batchflow.plan.steps import Chance, Hooks, Step
-from batchflow.plan.variables import Variable
-
-__all__ = ["Bound", "BoundChance", "BoundPlan", "BoundRegrouping", "BoundStep", "variables_in"]
+from batchflow.plan.steps import NO_HOOKS, NO_NAMED, Chance, Hooks, Step
+from batchflow.records import Record
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class BoundStep:
+class BoundStep(Record):
     """A step whose action is known.
 
     Attributes:
@@ -43,7 +39,7 @@ class BoundStep:
     step: Step
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = NO_NAMED
     model: str | None = None
     singleton: bool = False
     dynamic: bool = False
@@ -80,12 +76,8 @@ class BoundStep:
         """The variables that it stores to."""
         return variables_in(self.places) if self.places else _NONE
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {own.name: self.__dict__[own.name] for own in fields(self)}  # not what is cached
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class BoundChance:
+class BoundChance(Record):
     """A chance whose steps are known.
 
     Attributes:
@@ -102,7 +94,7 @@ class BoundChance:
         return tuple([leaf for step in self.steps for leaf in step.leaves])
 
 
-class BoundRegrouping(NamedTuple):
+class BoundRegrouping(Record):
     """A step that makes other batches out of a stream of them.
 
     Attributes:
@@ -122,8 +114,7 @@ class BoundRegrouping(NamedTuple):
 Bound = BoundStep | BoundChance | BoundRegrouping
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class BoundPlan:
+class BoundPlan(Record):
     """A plan whose names are known. All that follows from its steps is computed once.
 
     Attributes:
@@ -138,7 +129,7 @@ class BoundPlan:
     variables: tuple[Variable, ...] = ()
     batch_class: type[Batch] = Batch
     declared_models: tuple[DeclaredModel, ...] = ()
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = NO_HOOKS
 
     @cached_property
     def leaves(self) -> tuple[BoundStep, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,8 +29,7 @@ from batchflow.errors import (
 )
 from batchflow.index.labels import by_label
 from batchflow.plan import several
-
-__all__ = ["BUILTINS", "Builtin"]
+from batchflow.records import Record
 
 
 def update(batch: Batch, target: Any, value: Any, /) -> None:
@@ -195,7 +194,7 @@ def _is_over_items(name: str, over: Any) -> bool:
 
 
 def train_model(
-    batch: Batch,  # noqa: ARG001
+    batch: Batch,
     model: Any,
     *args: Any,
     fetches: Any = None,
@@ -209,7 +208,8 @@ def train_model(
     Args:
         batch: The batch.
         model: The model; in a chain, its name.
-        args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes.
+        args: For a Keras model `x, y, sample_weight`; otherwise what its `train` takes. A
+            classifier of scikit-learn gets the classes of the dataset's labels.
         fetches: What to return: `"loss"`, the name of a metric, or a list of them.
         steps_per_call: So many batches of an epoch in a row are trained on in one call, step by
             step: the same weights, and a value for each batch. Those that are left over at the end
@@ -220,6 +220,10 @@ def train_model(
     Returns:
         The loss or metrics that `fetches` names.
     """
+    if hasattr(type(model), "partial_fit"):
+        from batchflow.plan.classes import train_in_parts
+
+        return train_in_parts(batch, model, args, kwargs, fetches)
     from batchflow.models import calls  # on use: with what knows the frameworks
 
     return calls.train(model, args, kwargs, fetches)
@@ -263,6 +267,26 @@ def predict_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **k
     return calls.predict(model, args, kwargs, fetches)
 
 
+def evaluate_model(batch: Batch, model: Any, *args: Any, fetches: Any = None, **kwargs: Any) -> Any:  # noqa: ARG001
+    """Test a model on this batch: `evaluate_model("net", B.images, B.labels, save_to=...)`.
+
+    One batch at a time, in order: the metrics of a model are a part of its state.
+
+    Args:
+        batch: The batch.
+        model: The model; in a chain, its name.
+        args: For a Keras model `x, y, sample_weight`; otherwise what its `evaluate` takes.
+        fetches: What to return: `"loss"`, the name of a metric, or a list of them.
+        kwargs: More arguments.
+
+    Returns:
+        The loss and the metrics by name, of a model of a framework; or what `fetches` names.
+    """
+    from batchflow.models import calls
+
+    return calls.evaluate(model, args, kwargs, fetches)
+
+
 def save_model(batch: Batch, model: Any, path: Any) -> None:  # noqa: ARG001
     """Save a model: `pipeline.after.save_model("net", "net.npz")`.
 
@@ -296,7 +320,7 @@ def load_model(batch: Batch, model: Any, path: Any, *, trust: bool = False) -> N
         )
 
 
-class Builtin(NamedTuple):
+class Builtin(Record):
     """A built-in step.
 
     Attributes:
@@ -305,8 +329,8 @@ class Builtin(NamedTuple):
             `"stream"`: the step is no work on one batch: the function checks its arguments and
             gives a `Join` or a regrouping.
         stores: Whether its first argument says where to store, and so is not resolved.
-        model: Whether its first argument is the name of a model: `"used"`, or `"trained"`, which
-            makes it a singleton.
+        model: Whether its first argument is the name of a model: `"used"`, or `"evaluated"` or
+            `"trained"`, which make it a singleton.
         needs_batch: Whether it makes no sense before the first batch and after the last.
         joined_at: The place among its arguments where joined batches go; None: it takes none.
         several: Does it for several batches in one call, if `steps_per_call` says so: gets
@@ -316,7 +340,7 @@ class Builtin(NamedTuple):
     function: Callable[..., Any]
     kind: Literal["value", "batch", "stream"] = "value"
     stores: bool = False
-    model: Literal["used", "trained"] | None = None
+    model: Literal["used", "evaluated", "trained"] | None = None
     needs_batch: bool = False
     joined_at: int | None = None
     several: Callable[..., list[Any] | None] | None = None
@@ -338,6 +362,7 @@ BUILTINS = {
         train_model, model="trained", needs_batch=True, several=train_model_several
     ),
     "predict_model": Builtin(predict_model, model="used", needs_batch=True),
+    "evaluate_model": Builtin(evaluate_model, model="evaluated", needs_batch=True),
     "save_model": Builtin(save_model, model="used"),
     "load_model": Builtin(load_model, model="used"),
 }

@@ -14,8 +14,6 @@ from batchflow.errors import (
 from batchflow.old_words import old_word
 from batchflow.plan.values import same_value
 
-__all__ = ["Config"]
-
 
 class Config(Mapping[str, Any]):
     """Nested settings. `/` goes down a level: `config["model/units"]`.
@@ -53,8 +51,13 @@ class Config(Mapping[str, Any]):
             strict: Whether that is an error instead.
 
         Raises:
+            ArgumentTypeError: `path` is no string.
             UnknownNameError: (a `KeyError`) With `strict`: there is no such entry.
         """
+        if not isinstance(path, str):
+            several = isinstance(path, (list, tuple))
+            hint = f" For several: [config.get(path) for path in {path!r:.60}]" * several
+            raise ArgumentTypeError(f"the path of an entry is a string, got {path!r:.60}.{hint}")
         node: Any = self._tree
         for name in path.split("/"):
             if not isinstance(node, dict) or name not in node:
@@ -83,6 +86,9 @@ class Config(Mapping[str, Any]):
     def update(self, entries: Mapping[str, Any] | None = None, /, **named: Any) -> Config:
         """Make a config with more entries, or with others in the place of these."""
         return self | Config(entries, **named)
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and super().__contains__(path)
 
     def __getitem__(self, path: str) -> Any:
         return self.get(path, strict=True)

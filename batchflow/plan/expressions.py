@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from batchflow.batch.writes import set_attribute, written
+from batchflow.batch.writes import written
 from batchflow.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
-
-__all__ = ["Expression", "Operation", "call", "expressions_in", "freeze", "resolved", "shown"]
 
 _Str = str  # within the class, `str` is a method
 _Binary = Callable[["Expression", Any], "Operation"]
@@ -215,7 +213,7 @@ class Operation(Expression):
             super()._store(batch, value)
         owner, place = (resolved(part, batch) for part in self._args)
         if self._symbol == ".":
-            set_attribute(owner, place, value)
+            setattr(owner, place, value)
         elif not isinstance(owner, np.ndarray):
             owner[place] = value
         else:

@@ -16,8 +16,6 @@ from batchflow.errors import ArgumentValueError
 from batchflow.plan.bound import Bound, BoundChance, BoundPlan, BoundRegrouping, BoundStep
 from batchflow.plan.several import Nested
 
-__all__ = ["check_groups"]
-
 
 class _Use(NamedTuple):
     """A step that uses a thing: a variable, a model.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature
 from typing import Any, Literal, TypeVar, cast
@@ -17,8 +16,7 @@ from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
 from batchflow.plan.steps import Step, Where
-
-__all__ = ["Names", "overridable_by_action", "without_batch"]
+from batchflow.records import Record
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -26,8 +24,7 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _OF_DATASETS_ONLY = RESERVED | {"p"}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Names:
+class Names(Record):
     """The meaning of the names in a chain. The first in this list that has a name wins.
 
     Attributes:
@@ -98,11 +95,7 @@ class Names:
         return name in self.batch_class.models or any(m.name == name for m in self.models)
 
     def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
-        """Return when a model is made. The chain's declarations come before those of the class.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) There is no such model.
-        """
+        """Return when a model is made. The chain's declarations come before those of the class."""
         for model in self.models:
             if model.name == name:
                 return model.mode

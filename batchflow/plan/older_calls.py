@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from batchflow.plan.builtin import Builtin
     from batchflow.plan.steps import Step
 
-__all__ = ["refuse_bare_functions", "refuse_older_calls"]
-
 
 def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save_to: Any) -> None:
     """Refuse a call that meant something else in an older batchflow.
@@ -27,9 +25,6 @@ def refuse_older_calls(step: Step, action: Action, builtin: Builtin | None, save
         action: Its action.
         builtin: What kind of step it is, or None.
         save_to: Where its value is stored, or None.
-
-    Raises:
-        ArgumentTypeError: It did.
     """
     if save_to is not None and not action.has_parameter("mode"):
         _refuse_mode_beside(save_to, step)
@@ -67,13 +62,14 @@ def _takes_mode(step: Step) -> bool:
 def _refuse_older_values(step: Step) -> None:
     """Refuse `F(function)` as a value to store, or for a model: it is the function itself.
 
-    And refuse `make_data`, which a model would be given.
+    And refuse `make_data` and `use_lock`, which a model would be given.
     """
-    if "make_data" in step.kwargs:
-        raise ArgumentTypeError(
-            f"{step}, chained at {step.where}: make_data would be an argument of the model."
-            f"{old_word('make_data', 'step')}"
-        )
+    for word in ("make_data", "use_lock"):
+        if word in step.kwargs:
+            raise ArgumentTypeError(
+                f"{step}, chained at {step.where}: {word} would be an argument of the model."
+                f"{old_word(word, 'step')}"
+            )
     said = f"{step}, chained at {step.where}"
     refuse_bare_functions([*step.args[1:], *step.kwargs.values()], said)
 
@@ -84,9 +80,6 @@ def refuse_bare_functions(value: Any, said: str) -> None:
     Args:
         value: The value; lists, tuples and dictionaries are looked into.
         said: Where it was written, for the error.
-
-    Raises:
-        ArgumentTypeError: There is one.
     """
     if isinstance(value, (F, L)):
         letter = type(value).__name__

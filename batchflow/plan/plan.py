@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
 
 from batchflow.batch import Batch
@@ -12,18 +11,18 @@ from batchflow.errors import ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.plan.binding import bind_hook, bind_steps
 from batchflow.plan.bound import BoundPlan, BoundStep, variables_in
 from batchflow.plan.config import Config
-from batchflow.plan.declared import DeclaredModel
+from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.names import Names
-from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
-from batchflow.plan.variables import Variable
-
-__all__ = ["Plan", "check_plan"]
+from batchflow.plan.steps import NO_HOOKS, Chance, HookName, Hooks, Step, Where
+from batchflow.plan.values import Value
 
 Declaration = TypeVar("Declaration", Variable, DeclaredModel)
 
 
-@dataclass(frozen=True)
-class Plan:
+_NO_CONFIG = Config()
+
+
+class Plan(Value):
     """A chain of steps and what it declares: a value.
 
     Attributes:
@@ -37,9 +36,9 @@ class Plan:
 
     steps: tuple[Step | Chance, ...] = ()
     variables: tuple[Variable, ...] = ()
-    config: Config = field(default_factory=Config)
+    config: Config = _NO_CONFIG
     models: tuple[DeclaredModel, ...] = ()
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = NO_HOOKS
     namespaces: tuple[Any, ...] = ()
 
     def __hash__(self) -> int:
@@ -48,14 +47,14 @@ class Plan:
     def with_step(self, step: Step, moment: HookName | None = None) -> Plan:
         """Make the plan that goes on with `step`: in the stream, or at another moment."""
         if moment is None:
-            return replace(self, steps=(*self.steps, step))
-        return replace(
-            self, hooks=self.hooks._replace(**{moment: (*getattr(self.hooks, moment), step)})
+            return self._replace(steps=(*self.steps, step))
+        return self._replace(
+            hooks=self.hooks._replace(**{moment: (*getattr(self.hooks, moment), step)})
         )
 
     def with_variable(self, variable: Variable) -> Plan:
         """Make the plan with one more variable; a new declaration takes the place of the old."""
-        return replace(self, variables=_declared(self.variables, variable))
+        return self._replace(variables=_declared(self.variables, variable))
 
     def without_variables(self, names: Iterable[str]) -> Plan:
         """Make the plan without the declarations of some variables."""
@@ -65,17 +64,17 @@ class Plan:
                 raise UnknownNameError(
                     f"no variable {name!r} is declared.{did_you_mean(name, known)}"
                 )
-        return replace(self, variables=tuple(v for v in self.variables if v.name not in {*names}))
+        return self._replace(variables=tuple(v for v in self.variables if v.name not in {*names}))
 
     def with_model(self, model: DeclaredModel) -> Plan:
         """Make the plan with one more model; a new declaration takes the place of the old."""
-        return replace(self, models=_declared(self.models, model))
+        return self._replace(models=_declared(self.models, model))
 
     def with_namespaces(self, namespaces: Iterable[Any]) -> Plan:
         """Make the plan with more namespaces: modules, their names, or other objects."""
         found = [importlib.import_module(n) if isinstance(n, str) else n for n in namespaces]
         new = [n for n in found if n not in self.namespaces]
-        return replace(self, namespaces=(*self.namespaces, *new))
+        return self._replace(namespaces=(*self.namespaces, *new))
 
     def __add__(self, other: Plan) -> Plan:
         """Make the plan of this chain followed by another.
@@ -97,7 +96,7 @@ class Plan:
         """Make the plan that repeats the steps."""
         if times < 0:
             raise ArgumentValueError(f"pipeline * {times}: steps cannot be repeated {times} times")
-        return replace(self, steps=self.steps * times)
+        return self._replace(steps=self.steps * times)
 
     def with_chance(self, probability: float, where: Where) -> Plan:
         """Make the plan whose steps are gone through with a probability."""
@@ -105,7 +104,7 @@ class Plan:
             raise ArgumentValueError(
                 f"pipeline @ {probability}: a probability is a number from 0 to 1"
             )
-        return replace(self, steps=(Chance(self.steps, float(probability), where),))
+        return self._replace(steps=(Chance(self.steps, float(probability), where),))
 
     def names(self, batch_class: type[Batch], dataset: Any = None) -> Names:
         """Return what names in this chain mean over a dataset."""

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan.expressions import Expression, freeze, shown
+from batchflow.records import Record
 
 if TYPE_CHECKING:
     from batchflow.batch import Batch
-
-__all__ = [
-    "Concat",
-    "Join",
-    "Joined",
-    "Merge",
-    "Nested",
-    "Rebatch",
-    "Regrouping",
-    "joined_in",
-]
 
 # From the batches that belong together (parts of them, for `rebatch`) to one batch.
 MergeBatches = Callable[[list[Any]], Any]
@@ -70,20 +60,20 @@ def joined_in(args: Iterable[Any]) -> Iterator[Joined]:
             yield from joined_in(value)
 
 
-class Join(NamedTuple):
+class Join(Record):
     """The next action gets batches of these pipelines, with the same ids, as first arguments."""
 
     others: tuple[Nested, ...]
 
 
-class Merge(NamedTuple):
+class Merge(Record):
     """Each batch gets the data of one batch of every other pipeline."""
 
     others: tuple[Nested, ...]
     function: MergeBatches | None
 
 
-class Concat(NamedTuple):
+class Concat(Record):
     """In each epoch, the batches of the other pipelines follow."""
 
     others: tuple[Nested, ...]
@@ -100,7 +90,7 @@ class Concat(NamedTuple):
                 )
 
 
-class Rebatch(NamedTuple):
+class Rebatch(Record):
     """Batches get `size` items. The last of an epoch is shorter, or left out."""
 
     size: int

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from batchflow.plan.expressions import shown
 from batchflow.plan.values import Value
-
-__all__ = ["Chance", "HookName", "Hooks", "Step", "Where"]
 
 HookName = Literal["once", "before", "after"]
 
@@ -50,7 +47,10 @@ def _cell_of(file: str) -> str | None:
     return str(name) if kind == "Cell" else None
 
 
-@dataclass(frozen=True, eq=False)
+_NOWHERE = Where("<unknown>", 0)
+NO_NAMED: Mapping[str, Any] = {}
+
+
 class Step(Value):
     """A call of an action, as it was chained: a value.
 
@@ -63,8 +63,8 @@ class Step(Value):
 
     name: str
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    where: Where = field(default=Where("<unknown>", 0), compare=False)
+    kwargs: Mapping[str, Any] = NO_NAMED
+    where: Where = _NOWHERE
 
     def __str__(self) -> str:
         arguments = [shown(value) for value in self.args]
@@ -72,8 +72,7 @@ class Step(Value):
         return f"{self.name}({', '.join(arguments)})"
 
 
-@dataclass(frozen=True)
-class Chance:
+class Chance(Value):
     """Steps that a batch goes through with a probability: `pipeline @ 0.5`.
 
     Attributes:
@@ -84,7 +83,7 @@ class Chance:
 
     steps: tuple[Step | Chance, ...]
     probability: float
-    where: Where = field(default=Where("<unknown>", 0), compare=False)
+    where: Where = _NOWHERE
 
     def __str__(self) -> str:
         return f"({'; '.join(map(str, self.steps))}) @ {self.probability:g}"
@@ -115,3 +114,6 @@ class Hooks(NamedTuple):
             for moment, steps in self._asdict().items()
         )
         return once + before, after
+
+
+NO_HOOKS = Hooks()

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from batchflow.plan.expressions import Expression
+from batchflow.records import Record
 
-__all__ = ["Value", "same_value"]
 
-
-class Value:
-    """A dataclass with a name, whose fields are compared by `same_value`."""
-
-    name: str
+class Value(Record):
+    """A record whose fields, but for `where`, are compared by `same_value`."""
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        names = [own.name for own in fields(self) if own.compare]  # type: ignore[arg-type]
-        return all(same_value(getattr(self, name), getattr(other, name)) for name in names)
+        mine, others = self._asdict(), other._asdict()
+        return all(same_value(mine[name], others[name]) for name in mine if name != "where")
 
     def __hash__(self) -> int:
-        return hash(self.name)
+        return hash((type(self), self._asdict().get("name")))
 
 
 def same_value(one: Any, other: Any) -> bool:

@@ -10,8 +10,6 @@ from batchflow.plan.expressions import Expression, freeze
 if TYPE_CHECKING:
     from batchflow.batch import Batch
 
-__all__ = ["MODES", "V", "needed", "pipeline_of"]
-
 MODES = {
     "w": "w",
     "write": "w",

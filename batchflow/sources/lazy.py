@@ -56,7 +56,9 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
     """
     if isinstance(positions, slice):
         positions = np.arange(positions.start, positions.stop)
-    wanted, places = np.unique(positions, return_inverse=True)
+    wanted, places = positions, None
+    if not (positions[1:] > positions[:-1]).all():
+        wanted, places = np.unique(positions, return_inverse=True)
     first, last = (int(wanted[0]), int(wanted[-1])) if len(wanted) else (0, -1)
     in_a_row = last - first + 1 == len(wanted)
     try:
@@ -74,8 +76,7 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
             f"{shown}: asked for {len(wanted)} rows, {type(array).__name__} gave an array of shape "
             f"{rows.shape}; the positions were {wanted[:10].tolist()}"
         )
-    is_sorted = bool((positions[1:] > positions[:-1]).all())
-    if is_sorted and rows.flags.owndata:
-        return rows
+    if places is None:
+        return rows if rows.flags.owndata else rows.copy()
     in_order: npt.NDArray[Any] = rows[places]
     return in_order

@@ -201,6 +201,27 @@ def test_predictions_in_parallel_are_those_of_the_model(dataset):
     assert digest(*serial) == digest(*parallel)
 
 
+def test_a_test_gives_the_loss_and_all_metrics_by_name(dataset):
+    chain = dataset.p.init_model("net", build).evaluate_model("net", B.x, B.y, save_to=B.logs)
+    batch = next(chain.gen_batch(8))
+    assert batch.logs == build().test_on_batch(batch.x, batch.y, return_dict=True)
+    assert list(batch.logs) == ["loss", "mae"]
+
+
+def test_a_test_behind_training_is_the_same_at_every_prefetch(dataset):
+    def values(prefetch):
+        chain = dataset.p.init_model("net", build).init_variable("mae", init=list).noise()
+        chain = chain.train_model("net", B.x, B.y)
+        chain = chain.evaluate_model("net", B.x, B.y, fetches="mae", save_to=V("mae", "a"))
+        chain.run(5, n_epochs=2, seed=1, prefetch=prefetch)
+        return state(chain.m("net")), [float(value) for value in chain.v("mae")]
+
+    alone = state(trained(dataset).m("net"))
+    first, second = map(values, PREFETCH)
+    assert first == second
+    assert first[0] == alone
+
+
 def test_an_output_is_fetched_by_its_name(dataset):
     chain = dataset.p.init_model("net", build)
     chain = chain.predict_model("net", B.x, fetches=["out", 0], save_to=[B.named, B.first])

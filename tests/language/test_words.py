@@ -501,6 +501,7 @@ STEPS = (
     "call",
     "discard_batch",
     "do_nothing",
+    "evaluate_model",
     "filter",
     "join",
     "load",

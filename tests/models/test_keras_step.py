@@ -64,6 +64,26 @@ def test_several_inputs_and_outputs(keras, kind):
     assert same(ours, theirs)
 
 
+LARGE = np.random.default_rng(3).integers(0, 4, (128, 8, 8, 2))  # 64 KB and more
+FORMS = {
+    "float32": LARGE.astype("f4"),
+    "float64 in another order": np.asfortranarray(LARGE.astype("f8")),
+    "uint8 backwards": LARGE.astype("u1")[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_large_arrays_give_the_bits_of_train_on_batch(keras, form):
+    x, y = FORMS[form], LARGE[:, 0, 0, :1].astype("f4")
+    ours, theirs = (seeded(keras, dense) for _ in range(2))
+    for part in (slice(0, 64), slice(64, 128)):
+        given = x[part].copy(order="K")
+        told = train(ours, (given, y[part]), {"return_dict": True})
+        given[...] = 0
+        assert told == by_keras(theirs, x[part], y[part])
+    assert same(ours, theirs)
+
+
 def test_fit_evaluate_and_predict_in_between_disturb_nothing(keras):
     ours, theirs = (seeded(keras, MODELS["adam and metrics"]) for _ in range(2))
     for do, net in ((train_step, ours), (type(theirs).train_on_batch, theirs)):

@@ -12,7 +12,7 @@ from own_process import run_alone
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError, UnknownNameError
 from batchflow.models import LazyValue
 from batchflow.models.build import build
-from batchflow.models.calls import predict, train, train_step, train_steps
+from batchflow.models.calls import evaluate, predict, train, train_step, train_steps
 
 # ---- build
 
@@ -357,3 +357,27 @@ def test_a_keras_instance_is_the_model_and_a_keras_class_a_builder(keras):
     assert build(Net, {"units": 3}).units == 3
     with pytest.raises(ArgumentTypeError, match="the Keras model 'net' is no class"):
         build(net, {"units": 3})
+
+
+# ---- evaluate
+
+
+class Scores:
+    def score(self, x, y, sample_weight=None):
+        return float(np.mean(np.equal(x, y)))
+
+
+class Evaluates(Scores):
+    def evaluate(self, x, y):
+        return {"loss": float(np.sum(x - y)), "n": len(x)}
+
+
+def test_evaluate_calls_the_first_method_that_is_there():
+    assert evaluate(Scores(), ([1, 2], [1, 3]), {}) == 0.5
+    assert evaluate(Evaluates(), (np.array([5, 2]), np.array([1, 3])), {}) == {"loss": 3.0, "n": 2}
+    assert evaluate(Evaluates(), (np.ones(2), np.ones(2)), {}, ["n", "loss"]) == [2, 0.0]
+
+
+def test_what_cannot_be_evaluated_is_refused():
+    with pytest.raises(ArgumentTypeError, match=r"class Counter cannot be evaluated.*score"):
+        evaluate(Counter(), ([1],), {})

@@ -402,7 +402,7 @@ def test_the_old_order_of_init_model_is_told():
     ):
         with pytest.raises(ArgumentTypeError, match=r"init_model\('net', ModelClass, '(dyn|st)"):
             call()
-    assert Pipeline().init_model("dynamic", Plain)._plan.models[0].name == "dynamic"
+    assert Pipeline().init_model("dynamic", Plain, "static")._plan.models[0].name == "dynamic"
 
 
 def test_a_variable_has_no_default_at_the_place_where_it_is_read():

@@ -61,6 +61,7 @@ assert_type(
     numbers.p.init_variables({"loss": {"init": list}})
     .init_model("other", list)
     .train_model("other", B.x, B.y, save_to=V("loss", mode="a"))
+    .evaluate_model("other", B.x, B.y, fetches="loss", save_to=V("score"))
     .predict_model("other", B.x, save_to=B.y),
     Pipeline[Numbers],
 )

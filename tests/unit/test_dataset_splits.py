@@ -457,3 +457,68 @@ def test_an_unknown_id_is_refused(method):
 def test_nan_is_no_id(ids):
     with pytest.raises(ArgumentValueError, match="NaN and NaT are not"):
         DatasetIndex(ids)
+
+
+# ---- the items at some positions
+
+
+@pytest.mark.parametrize(
+    ("positions", "data"),
+    [
+        ([3, 0], [30, 0]),
+        ([-1], [90]),
+        (slice(2, 4), [20, 30]),
+        (slice(None, None, -5), [90, 40]),
+        (np.arange(10) > 7, [80, 90]),
+        ([True] + [False] * 9, [0]),
+    ],
+    ids=repr,
+)
+def test_take_has_the_rows_at_the_positions(positions, data):
+    assert numbers().take(positions).next_batch(len(data)).data.tolist() == data
+
+
+def test_take_of_a_part_counts_in_the_part():
+    assert numbers().take([9, 7, 5]).take([2, 0]).next_batch(2).data.tolist() == [50, 90]
+
+
+def test_a_mask_with_labels_goes_by_label():
+    pd = pytest.importorskip("pandas")
+    dataset = Dataset.from_arrays(ArrayBatch, index=["a", "b", "c"], data=np.arange(3))
+    mask = pd.Series([True, False, True], index=["c", "a", "b"])
+    assert dataset.take(mask).indices.tolist() == ["b", "c"]
+
+
+@over_index_and_dataset
+@pytest.mark.parametrize(
+    ("positions", "error", "message"),
+    [
+        ([1, 1], ArgumentValueError, "more than once"),
+        ([10], ArgumentValueError, "outside of an index of 10"),
+        ([], ArgumentValueError, "no items are left"),
+        ([False] * 10, ArgumentValueError, "no items are left"),
+        ([True] * 9, ArgumentValueError, "one bool for each of the 10"),
+        (["a"], ArgumentTypeError, "by ids, use create_subset"),
+        ([0.5], ArgumentTypeError, "expected a slice"),
+    ],
+)
+def test_take_refuses_what_are_no_positions(cls, positions, error, message):
+    with pytest.raises(error, match=message):
+        cls(10).take(positions)
+
+
+# ---- classes
+
+
+def test_a_dataset_that_numbered_no_labels_knows_no_classes():
+    assert Dataset(3).classes is None
+
+
+def test_parts_have_the_classes_of_the_whole():
+    dataset = Dataset(4)
+    dataset.classes = ("cat", "dog")
+    assert dataset.take([1, 2]).split(0.5).train.classes == ("cat", "dog")
+
+
+def test_classes_given_as_an_attribute_are_kept():
+    assert Dataset(3, classes=("a", "b")).classes == ("a", "b")

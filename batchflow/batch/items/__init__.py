@@ -7,6 +7,7 @@ targets.py     makes the calls where they should run
 processes.py   the calls in worker processes
 snapshot.py    the batch in a worker process: read-only, with the attributes that a function reads
 reads.py       which attributes a function reads
+stacked.py     results that become one array, written to their places as they come
 calls.py       the calls of one function, and their outcomes
 arguments.py   the arguments of the call for each item
 """

@@ -253,7 +253,8 @@ def _apply(
         outcomes = _outcomes(calls, way, chosen, target, options, args, kwargs)
         if post is None:
             try:
-                results.append(calls.results(outcomes))
+                values = calls.results(outcomes)
+                results.append(values if calls.stacked is None else calls.stacked.taken(values))
             except TypeError as error:
                 if _repeats(options.src) and "missing" in str(error):
                     add_note_once(error, f"{_REPEATED}: src={tuple(options.src)}")
@@ -277,6 +278,7 @@ def _outcomes(
     kwargs: dict[str, Any],
 ) -> list[Any]:
     """Make the calls of one round, for the items that are chosen; others keep what they have."""
+    from batchflow.batch.items.stacked import Stacked
     from batchflow.batch.items.targets import make_calls
 
     batch, init, has_post = calls.batch, options.init, options.post is not None
@@ -290,6 +292,8 @@ def _outcomes(
     ids = ids_of_calls(batch, len(first))
     calls.calls, calls.ids = all_calls, ids
     if chosen is None:
+        will_be_array = not has_post and _becomes_array(batch, way)
+        calls.stacked = Stacked(len(all_calls)) if will_be_array else None
         return make_calls(calls, target)
     _check_share(calls, way, len(all_calls), has_post=has_post)
     called = [place for place, is_chosen in enumerate(chosen) if is_chosen]
@@ -331,8 +335,18 @@ def _one(names: tuple[str, ...]) -> Any:
     return names[0] if len(names) == 1 else names or None
 
 
+def _becomes_array(batch: BaseBatch, way: Way) -> bool:
+    """Check whether results that are arrays of one shape will be stacked."""
+    if len(way.targets) != 1:
+        return False
+    origin = getattr(batch, way.sources[0]) if way.sources else None
+    if isinstance(origin, np.ndarray):
+        return not origin.dtype.hasobject
+    return batch._holds_arrays
+
+
 def _store(
-    calls: ItemCalls, sources: tuple[str, ...], targets: tuple[str, ...], results: list[Any]
+    calls: ItemCalls, sources: tuple[str, ...], targets: tuple[str, ...], results: Any
 ) -> None:
     """Make components of the results."""
     n_targets = len(targets)
@@ -363,13 +377,14 @@ def _wrong_result(name: str, targets: tuple[str, ...], result: Any) -> ActionRes
     )
 
 
-def _like(origin: Any, values: list[Any]) -> Any:
+def _like(origin: Any, values: Any) -> Any:
     """Make an array of values that came from one, if they are arrays or numbers of one shape."""
-    if not isinstance(origin, np.ndarray):
+    if isinstance(values, np.ndarray) or not isinstance(origin, np.ndarray):
         return values
-    are_lists = any(isinstance(value, (list, tuple)) for value in values)
-    array = object_array(values) if are_lists else exact_array(values)
-    if origin.dtype.hasobject:
+    if any(isinstance(value, (list, tuple)) for value in values):
+        return object_array(values) if origin.dtype.hasobject else values
+    if origin.dtype.hasobject and any(isinstance(v, np.ndarray) and v.ndim for v in values):
         # Arrays out of objects stay objects: in another batch their shapes may differ.
-        return array if array.ndim == 1 else object_array(values)
-    return values if array.dtype.hasobject else array
+        return object_array(values)
+    array = exact_array(values)
+    return array if origin.dtype.hasobject or not array.dtype.hasobject else values

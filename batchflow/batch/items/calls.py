@@ -16,9 +16,11 @@ from batchflow.errors import (
     add_note_once,
     did_you_mean,
 )
+from batchflow.records import Record
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
+    from batchflow.batch.items.stacked import Stacked
 
 __all__ = ["Call", "Failed", "ItemCalls", "Target"]
 
@@ -48,8 +50,7 @@ class Failed:
         return error
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Target:
+class Target(Record):
     """Where calls run. Nonsense is refused."""
 
     kind: str = "threads"  # or "processes", "async", "for"; or an older name of one
@@ -95,6 +96,8 @@ class ItemCalls:
     wrapper: Any = None
     keeps_results: bool = True
     gives_items: bool = False  # whether each call is given an `Item` that no other call has
+    # Where the results are put together while the calls are made; None: they are kept as they are.
+    stacked: Stacked | None = None
 
     @property
     def first(self) -> tuple[Any, ...]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchflow.batch.items.apply import apply_parallel, apply_to_items
@@ -31,6 +30,7 @@ from batchflow.batch.items.arguments import (
     with_arguments,
 )
 from batchflow.errors import ActionResultError, ArgumentTypeError
+from batchflow.records import Record
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
@@ -53,8 +53,7 @@ def any_action_failed(results: Iterable[Any]) -> bool:
     return any(isinstance(result, Exception) for result in results)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class _Spec:
+class _Spec(Record):
     """The decorated method, and the arguments of `@inbatch_parallel`."""
 
     method: Callable[..., Any]
@@ -197,7 +196,7 @@ def _call(
     given = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in spec.own}
     if given:
         kind = given.pop("target", target.kind)
-        target = replace(target, kind=kind, **given).for_function(spec.method)
+        target = target._replace(kind=kind, **given).for_function(spec.method)
     post = post_function(type(batch), spec.post, spec.name)
     all_named = {**spec.extra, **kwargs}
     first = first_arguments(batch, spec.init, spec.name, args, all_named)

@@ -137,7 +137,7 @@ def drawn_share(batch: BaseBatch, p: Any, name: str) -> list[bool] | None:
 
 
 def refuse_default(function: Callable[..., Any], src: Any, name: str, *, is_method: bool) -> None:
-    """Refuse a tuple of sources of which one would take the place of a default value.
+    """Refuse a tuple of sources of which one would take the place of a default value, or of more.
 
     In an older batchflow a list or a tuple of sources gave the function one argument.
 
@@ -150,6 +150,14 @@ def refuse_default(function: Callable[..., Any], src: Any, name: str, *, is_meth
         parameters = [*inspect.signature(function).parameters.values()][int(is_method) :]
     except (TypeError, ValueError):  # a function in C that does not tell
         return
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters[1 : len(src)]):
+        first, more = parameters[0].name, next(p for p in parameters if p.kind is p.VAR_POSITIONAL)
+        raise ArgumentTypeError(
+            f"{name}(): src={src} gives the function {len(src)} arguments, and those behind "
+            f"{first} would fall into *{more.name}. To call it once for each component write a "
+            f"list: src={list(src)}; to give it all of them, a function that names them, or takes "
+            "nothing but *items"
+        )
     for source, parameter in list(zip(src, parameters, strict=False))[1:]:
         by_place = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         if by_place and parameter.default is not parameter.empty:

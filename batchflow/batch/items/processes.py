@@ -131,6 +131,10 @@ class _Task(NamedTuple):
     is_watched: bool  # whether draws from global random generators are reported
     numpy_errors: Any  # the setting of `np.errstate`
 
+    def named_parts(self) -> tuple[str, list[tuple[str, Any]]]:
+        """Return what it is called if it cannot be packed, and the part that may be the reason."""
+        return "the call", [("", self.function)]
+
 
 class _Answer(NamedTuple):
     """The answer of a worker to a chunk."""

@@ -25,7 +25,7 @@ from batchflow.batch.core import BatchData
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.item import Item
 from batchflow.batch.items.calls import Failed
-from batchflow.batch.items.fixed import FixedList, fixed, refuse_writing
+from batchflow.batch.items.fixed import fixed, fixed_item, refuse_writing
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
 from batchflow.errors import (
     ArgumentTypeError,
@@ -130,7 +130,7 @@ class _Attribute:
         return self if batch is None else batch.__dict__[self._name]
 
     def __set__(self, batch: Any, value: Any) -> NoReturn:
-        refuse_writing(self._name)
+        refuse_writing(f"self.{self._name}")
 
 
 @dataclass
@@ -172,7 +172,7 @@ def _read(part: _Part | str) -> Any:
             ) from error
         if isinstance(value, Failed):
             raise value.error
-        part.value, part.packed = fixed(value), None
+        part.value, part.packed = fixed(value, part.name), None
     return part.value
 
 
@@ -216,10 +216,10 @@ class _ReadOnly:
         """Do nothing: the class was checked where it was defined."""
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        refuse_writing(name)
+        refuse_writing(f"self.{name}")
 
     def __setitem__(self, item_id: Any, value: Any) -> NoReturn:
-        refuse_writing(item_id)
+        refuse_writing(f"self[{item_id!r}]")
 
     def create_subset(self, ids: Any) -> NoReturn:  # noqa: ARG002  refused
         """Refuse to make a batch of some items."""
@@ -238,7 +238,7 @@ class _OneItem:
     def __init__(self, components: tuple[str, ...], values: dict[str, Any]) -> None:
         self.components = components
         for name, value in values.items():
-            setattr(self, name, None if value is None else FixedList(value))
+            setattr(self, name, None if value is None else fixed_item(value[0], f"item.{name}"))
 
     def __getattr__(self, name: str) -> Any:
         raise UnknownAttributeError(f"item.{name} is not here: no code is seen to read it")

@@ -53,7 +53,7 @@ def make_calls(calls: ItemCalls, target: Target) -> list[Any]:
 
 def _here(calls: ItemCalls, target: Target) -> list[Any]:
     """Make the calls in threads of this process, or in this one."""
-    function, first = calls.function, calls.first
+    function, first, stacked = calls.function, calls.first, calls.stacked
     enter = ItemStreams(calls.batch).enter
     outcomes: list[Any] = [None] * len(calls.calls)
 
@@ -61,7 +61,8 @@ def _here(calls: ItemCalls, target: Target) -> list[Any]:
         enter(position)
         args, kwargs = calls.calls[position]
         try:
-            outcomes[position] = function(*first, *args, **kwargs)
+            result = function(*first, *args, **kwargs)
+            outcomes[position] = result if stacked is None else stacked.kept(position, result)
         except Exception as error:  # noqa: BLE001  an outcome: the caller raises it
             outcomes[position] = Failed(error)
 

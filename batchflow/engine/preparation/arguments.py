@@ -19,16 +19,6 @@ from batchflow.errors import (
 from batchflow.plan import BoundStep
 from batchflow.plan.expressions import Expression, expressions_in, resolved
 
-__all__ = [
-    "Arguments",
-    "arguments_of",
-    "awaited",
-    "refuse_coroutine",
-    "store",
-    "make_step",
-    "with_chance",
-]
-
 # The positional and the keyword arguments of a step for one batch.
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 

@@ -30,8 +30,6 @@ from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch, add_note_once
 from batchflow.plan import BoundStep
 
-__all__ = ["GroupedStep", "Phase", "in_groups"]
-
 Items = list[Batch | EpochEnd]
 
 
@@ -178,7 +176,7 @@ class _Groups:
             told.append(work())
             return batch
 
-        ready = ReadyStep(step, grouped.bound.step)
+        ready = step, grouped.bound.step
         holding(self.locks, run_steps, batch, [ready], self.replay_note)
         return told[0]
 

@@ -22,8 +22,6 @@ from batchflow.plan import DeclaredModel
 from batchflow.plan.expressions import Expression, resolved
 from batchflow.plan.leaves import ConfigValue
 
-__all__ = ["PipelineModels"]
-
 _MODEL = 1  # the key word of what is drawn for a model's config
 
 # The places of the models that were given as objects: by the id of the object, or, of one to which
@@ -111,11 +109,7 @@ class PipelineModels:
         return f"<models of a pipeline: {', '.join(self.names) or 'none'}>"
 
     def is_dynamic(self, name: str) -> bool:
-        """Check whether a model is made from the first batch.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) There is no such model.
-        """
+        """Check whether a model is made from the first batch."""
         declared = self._declared.get(name)
         if declared is not None:
             return declared.mode == "dynamic"
@@ -178,11 +172,7 @@ class PipelineModels:
             ) from None
 
     def _builder(self, name: str) -> Any:
-        """Return what makes a declared model, or the model itself; from the config, if it is there.
-
-        Raises:
-            UnknownNameError: (a `KeyError`) The config has no such entry.
-        """
+        """Return what makes a declared model, or the model itself; perhaps from the config."""
         declared = self._declared[name]
         if not isinstance(declared.builder, ConfigValue):
             return declared.builder

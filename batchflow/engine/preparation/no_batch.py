@@ -8,8 +8,6 @@ import numpy as np
 
 from batchflow.errors import UnknownAttributeError
 
-__all__ = ["NoBatch"]
-
 # Spawn key word of these generators; orders use 0 and batches 1.
 _MOMENT_KEY = 2
 

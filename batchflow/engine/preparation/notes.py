@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchflow.engine.options import RunOptions
 from batchflow.engine.source import Source
 from batchflow.errors import ArgumentTypeError
-
-__all__ = ["ReplayNotes"]
+from batchflow.records import Record
 
 _MOST = 3  # calls in a note
 
@@ -24,7 +23,7 @@ class _NamedAlike:
         raise ArgumentTypeError(f"the function {self.__name__!r} is not here")
 
 
-class ReplayNotes(NamedTuple):
+class ReplayNotes(Record):
     """Makes the notes of one pipeline in one run.
 
     Attributes:
@@ -41,11 +40,10 @@ class ReplayNotes(NamedTuple):
     source: Source | None
     is_nested: bool
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        facts: list[Any] = list(self)
-        if callable(self.shuffle):  # the user's order, which need not travel
-            facts[2] = _NamedAlike(self.shuffle)
-        return ReplayNotes, tuple(facts)
+    def __getstate__(self) -> dict[str, Any]:
+        # The user's order need not travel.
+        shuffle = _NamedAlike(self.shuffle) if callable(self.shuffle) else self.shuffle
+        return {**self._asdict(), "shuffle": shuffle}
 
     def ahead(self, numbers: Sequence[int]) -> str:
         """Return how to make source batches again that failed ahead of the ordered section."""

@@ -13,7 +13,7 @@ from batchflow.batch import Batch
 from batchflow.engine.preparation.arguments import arguments_of, awaited, make_step, with_chance
 from batchflow.engine.steps import ReadyStep, ReplayNote
 from batchflow.errors import ArgumentValueError, SkipBatch
-from batchflow.models.adapters import adapter_of
+from batchflow.models.adapters import adapter_of, harmed_in_threads, models_in
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call, predict_model
@@ -21,8 +21,6 @@ from batchflow.plan.expressions import Expression, freeze
 
 if TYPE_CHECKING:
     from batchflow.engine.preparation.grouped import Phase
-
-__all__ = ["ReadySteps", "is_awaited", "needs_loop"]
 
 # From a batch to the batch of another pipeline with the same ids; None if that is skipped.
 JoinedTo = Callable[[Batch], Batch | None]
@@ -54,7 +52,8 @@ class ReadySteps:
         self._loop = loop
         self._replay_note = replay_note
         static = {leaf.model: None for leaf in leaves if not (leaf.model is None or leaf.dynamic)}
-        self._descriptors = {name: model_of(name) for name in static}
+        self._endings: list[Callable[[bool], None]] = []  # of models that watch the run
+        self._descriptors = {name: self._watched(model_of(name)) for name in static}
         self._steps = {id(bound): self._ready(bound) for bound in bound_steps}
         initialize_sessions(
             value
@@ -62,6 +61,18 @@ class ReadySteps:
             if bound.model is not None
             for value in (*bound.args, *bound.kwargs.values())
         )
+
+    def end(self, failed: bool) -> None:
+        """Tell the models that watch the run of its end, and whether an error has ended it."""
+        while self._endings:
+            self._endings.pop()(failed)
+
+    def _watched(self, descriptor: Any) -> Any:
+        """Let a model, or those in a list, tuple or dictionary, watch the run; return it."""
+        for part in models_in(descriptor):
+            if (ending := adapter_of(part).watch()) is not None:
+                self._endings.append(ending)
+        return descriptor
 
     def of(self, steps: Iterable[Bound]) -> list[ReadyStep]:
         """Return some of the steps."""
@@ -102,19 +113,21 @@ class ReadySteps:
         if name is None:
             return None
         if bound.dynamic:
-            return _dynamic(partial(self._model_of, name), (*bound.args, *bound.kwargs.values()))
+            given = (*bound.args, *bound.kwargs.values())
+            return _dynamic(partial(self._model_of, name), self._watched, given)
         descriptor = self._descriptors[name]
         return lambda _: descriptor
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
-        """Warn of steps that several threads take on one Keras model."""
+        """Warn of steps that several threads take on a model that this harms."""
         for bound in (leaf for step in steps for leaf in step.leaves):
             if bound.model is None or bound.function is predict_model:
                 continue
-            if adapter_of(self._descriptors[bound.model]).needs_order:
+            harmed = harmed_in_threads(self._descriptors[bound.model], bound.model)
+            if harmed is not None:
                 warnings.warn(
-                    f"the action {bound.step.name!r} works on the Keras model {bound.model!r} in "
-                    "several threads at once, which loses updates or breaks the model. Mark it "
+                    f"the action {bound.step.name!r} works on the {harmed} in several threads at "
+                    "once, which loses updates or breaks the model. Mark it "
                     f'@action(model="{bound.model}", singleton=True)',
                     stacklevel=2,
                 )
@@ -123,10 +136,10 @@ class ReadySteps:
         if isinstance(bound, BoundChance):
             steps = [self._ready(step) for step in bound.steps]
             take = with_chance(steps, bound.step.probability, self._replay_note)
-            return ReadyStep(take, bound.step)
+            return take, bound.step
         function = awaited(bound.function, self._loop) if is_awaited(bound) else bound.function
         args = tuple(map(self._with_joined, bound.args))
-        return ReadyStep(make_step(bound, function, args, self._model_for(bound)), bound.step)
+        return make_step(bound, function, args, self._model_for(bound)), bound.step
 
     def _with_joined(self, value: Any) -> Any:
         """Put what makes the batches of this run into the place of a joined pipeline."""
@@ -177,7 +190,9 @@ def is_awaited(bound: BoundStep) -> bool:
     return inspect.iscoroutinefunction(called)
 
 
-def _dynamic(model_of: Callable[[Batch], Any], given: Iterable[Any]) -> Callable[[Batch], Any]:
+def _dynamic(
+    model_of: Callable[[Batch], Any], watched: Callable[[Any], Any], given: Iterable[Any]
+) -> Callable[[Batch], Any]:
     """Make what gives a dynamic model, which is made from the first batch that asks."""
     is_ready = False
 
@@ -186,6 +201,7 @@ def _dynamic(model_of: Callable[[Batch], Any], given: Iterable[Any]) -> Callable
         descriptor = model_of(batch)
         if not is_ready:  # the sessions of a graph to which the model was only now added
             initialize_sessions(given)
+            watched(descriptor)
             is_ready = True
         return descriptor
 

@@ -5,25 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, inf
-from typing import NamedTuple
 
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd, Schedule
 from batchflow.errors import ActionResultError
 from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
 from batchflow.plan.builtin import discard_batch, filter_items
-
-__all__ = [
-    "Counted",
-    "EpochSize",
-    "Length",
-    "is_as_counted",
-    "keeps_items",
-    "none_is_missing",
-]
+from batchflow.records import Record
 
 
-class EpochSize(NamedTuple):
+class EpochSize(Record):
     """The size of an epoch somewhere in a chain, if no step leaves out or adds something.
 
     Attributes:
@@ -57,20 +48,13 @@ class Length:
         Args:
             is_hint: Whether it followed a call of `iter`. So do those of `list(run)` and
                 `tuple(run)`, which take a length that is wrong as well.
-
-        Raises:
-            TypeError: It has turned out to be another.
         """
         if self.changed_by is not None:
             raise TypeError(f"the number of batches is not known: {self.changed_by}")
         self.is_counted_on |= not is_hint
 
     def changes(self, by: str) -> None:
-        """Record what changes the number of batches.
-
-        Raises:
-            ActionResultError: Somebody counts on it.
-        """
+        """Record what changes the number of batches."""
         self.changed_by = self.changed_by or by
         if self.is_counted_on:
             raise ActionResultError(
@@ -122,7 +106,7 @@ def none_is_missing(
     return map(checked, stream)
 
 
-class Counted(NamedTuple):
+class Counted(Record):
     """The facts from which the number of batches follows.
 
     Attributes:
@@ -187,10 +171,10 @@ class Counted(NamedTuple):
 
     def _regrouped(self, step: BoundRegrouping, size: EpochSize) -> EpochSize:
         what, others = step.what, [other.epoch_sizes()[-1] for other in self.others[id(step)]]
-        batches, items, largest, is_known = size
+        batches, items, largest = size.batches, size.items, size.largest
         if isinstance(what, Rebatch):
             made, left = self._rebatched(what, items)
-            return EpochSize(made, left, what.size, is_known)
+            return EpochSize(made, left, what.size, size.is_known)
         if isinstance(what, Merge):  # the others' batches may be of different sizes in each epoch
             more = sum(other.largest for other in others)
             return EpochSize(batches, items + batches * more, largest + more, False)
@@ -198,7 +182,7 @@ class Counted(NamedTuple):
             batches + sum(other.batches for other in others),
             items + sum(other.items for other in others),
             max(largest, *(other.largest for other in others)),
-            is_known and all(other.is_known for other in others),
+            size.is_known and all(other.is_known for other in others),
         )
 
     def _behind(self, step: BoundRegrouping, count: float, sizes_are_known: bool) -> float | None:

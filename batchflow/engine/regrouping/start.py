@@ -15,16 +15,14 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from batchflow.engine.regrouping.count import Counted, EpochSize, keeps_items
 from batchflow.errors import ArgumentValueError
 from batchflow.plan import BoundRegrouping, Merge
+from batchflow.records import Record
 
-__all__ = ["Start", "refuse_ended"]
 
-
-class Start(NamedTuple):
+class Start(Record):
     """Where the streams of a pipeline begin.
 
     Attributes:
@@ -67,15 +65,20 @@ class Start(NamedTuple):
 def refuse_ended(counted: Counted) -> None:
     """Refuse a run that would have no batches, as a pipeline that it merges has ended before."""
     for step in counted.plan.regroupings:
-        for other in counted.others[id(step)]:
-            if isinstance(step.what, Merge) and other.schedule.n_batches == 0:
-                raise ArgumentValueError(
-                    f"{step.step}, chained at {step.step.where}, ends with the pipeline that ends "
-                    "first, and one of them has ended in the epochs before this run: it has "
-                    "n_epochs or n_iters of its own. Leave them out, or give it n_epochs=None: "
-                    "run_later(..., n_epochs=None)"
-                )
+        for other in counted.others[id(step)] if isinstance(step.what, Merge) else ():
+            if other.schedule.n_batches == 0:
+                raise has_ended(step)
             refuse_ended(other)
+
+
+def has_ended(merge: BoundRegrouping) -> ArgumentValueError:
+    """Return the error of a run that would have no batches."""
+    return ArgumentValueError(
+        f"{merge.step}, chained at {merge.step.where}, ends with the pipeline that ends first, and "
+        "one of them has ended in the epochs before this run: it has fewer batches in an epoch, or "
+        "n_epochs or n_iters of its own. Give it as many as are needed: "
+        "run_later(..., n_epochs=None)"
+    )
 
 
 def _is_plain(other: Counted) -> bool:

@@ -26,8 +26,6 @@ from batchflow.batch.actions import ActionSpec, spec_of
 from batchflow.batch.directory import ModelDefinition, in_parallel
 from batchflow.errors import ArgumentTypeError
 
-__all__ = ["guard_ordered", "ordered_calls", "refuse_model", "stubs_for"]
-
 
 def stubs_for(batch_classes: Iterable[type[Batch]]) -> Callable[[Any], tuple[Any, ...] | None]:
     """Return a function that reduces a value to its stub for a pickler; None: it has no stub.

@@ -18,20 +18,23 @@ from __future__ import annotations
 
 import contextvars
 import copyreg
+import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.components import declare_added
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
 from batchflow.engine.remote.stubs import guard_ordered, refuse_model, stubs_for
-from batchflow.engine.source import EpochEnd
 from batchflow.engine.state import PipelineView
 from batchflow.engine.stream import Halt
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
@@ -51,173 +54,101 @@ from batchflow.plan.builtin import predict_model
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue
 
-__all__ = [
-    "RemoteWork",
-    "SerializedBatch",
-    "check_travel",
-    "packed_work",
-    "deserialize_batch",
-    "run_travel_problem",
-    "serialize_batch",
-    "sources_of",
-    "step_travel_problem",
-    "unpacking_problem",
-]
-
-
-class _Reference(NamedTuple):
-    """Stands in a serialized batch for an object that both processes have.
-
-    Attributes:
-        kind: `"batch"`: the batch itself; `"pipeline"`: the pipeline; `"source"`: a source.
-        place: Which of the sources of the run.
-    """
-
-    kind: str
-    place: int = 0
-
-
-class SerializedBatch(NamedTuple):
-    """A batch on its way.
-
-    Attributes:
-        kind: Its class.
-        state: Its attributes; in the place of a batch among them there is a `SerializedBatch`.
-        slots: Those that a class keeps in `__slots__`.
-        tied: The names of attributes that hold a `_Reference` or a `SerializedBatch`.
-    """
-
-    kind: type[Batch]
-    state: dict[str, Any]
-    slots: dict[str, Any]
-    tied: tuple[str, ...]
-
-
-def sources_of(prefixes: Iterable[Prefix]) -> list[Any]:
-    """Return the sources of the prefixes of a run, in their order: both processes have them."""
-    return [prefix.source for prefix in _with_joined(prefixes)]
-
-
-def serialize_batch(
-    batch: Batch, sources: Sequence[Any], inside: Sequence[Batch] = ()
-) -> SerializedBatch:
-    """Make a batch ready to travel; `inside` are the batches that hold it."""
-    state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
-    names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
-    slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
-    if batch.dataset is not None:
-        state["dataset"] = batch.dataset
-    tied = []
-    for held in (state, slots):
-        for name, value in held.items():
-            given = _with_references(value, sources, (batch, *inside))
-            if given is not value:
-                held[name] = given
-                tied.append(name)
-    return SerializedBatch(type(batch), state, slots, tuple(tied))
-
-
-def _with_references(
-    value: Any, sources: Sequence[Any], on: Sequence[Batch], *, is_part: bool = False
-) -> Any:
-    """Return the stand-in for an attribute, or for a part of one; mostly it is the attribute.
-
-    `on` is the batch, what holds it, and so on.
-    """
-    if value is on[0]:
-        return _Reference("batch")
-    if isinstance(value, Batch):  # in a circle, it is packed as it is
-        is_circle = any(value is other for other in on)
-        return value if is_circle else serialize_batch(value, sources, on)
-    if isinstance(value, PipelineView):
-        return _Reference("pipeline")
-    if value is not None:
-        for place, source in enumerate(sources):
-            if value is source:
-                return _Reference("source", place)
-    if not is_part and any(isinstance(part, Batch) for part in _parts(value)):
-        return _over(value, partial(_with_references, sources=sources, on=on, is_part=True))
-    return value
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    """Return the parts of a list, tuple or dict; of anything else nothing."""
-    if type(value) is dict:
-        return value.values()
-    return value if type(value) in (list, tuple) else ()
-
-
-def _over(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a list, tuple or dict with changed parts."""
-    if type(value) is dict:
-        return {name: change(part) for name, part in value.items()}
-    return type(value)(map(change, value))
-
-
-def deserialize_batch(given: SerializedBatch, sources: Sequence[Any], prefix: Prefix) -> Batch:
-    """Make the batch that has arrived; `prefix` is the one that it comes from, or goes to."""
-    kind, state, slots, tied = given
-    batch = kind.__new__(kind)
-    for name in tied:
-        held = state if name in state else slots
-        held[name] = _dereferenced(held[name], batch, sources, prefix)
-    batch.__dict__.update(state)
-    for name, value in slots.items():
-        setattr(batch, name, value)
-    batch.__dict__["pipeline"] = prefix.view
-    if prefix.loop is not None:
-        batch.__dict__["_loop"] = prefix.loop
-    return batch
-
-
-def _dereferenced(value: Any, on: Batch, sources: Sequence[Any], prefix: Prefix) -> Any:
-    """Return an attribute of a batch that has arrived, or a part of one, with its ties.
-
-    A function of the module: one inside of `deserialize_batch` that calls itself would be a circle
-    with the batch in it, which lives until the garbage collector runs.
-    """
-    if isinstance(value, _Reference):
-        if value.kind == "source":
-            return sources[value.place]
-        return on if value.kind == "batch" else prefix.view
-    if isinstance(value, SerializedBatch):
-        return deserialize_batch(value, sources, prefix)
-    if any(isinstance(part, SerializedBatch | _Reference) for part in _parts(value)):
-        return _over(value, partial(_dereferenced, on=on, sources=sources, prefix=prefix))
-    return value
-
 
 class RemoteWork:
     """The parallel work of a run, for a worker process: called with an item, it does it.
 
-    An item is the number of a prefix, the place of a segment, and a `SerializedBatch`, or number,
-    epoch and positions of a ticket.
+    An item is the number of a prefix, the place of a segment, and a batch, or number, epoch and
+    positions of a ticket.
 
     Args:
         prefixes: The prefixes of the run.
+        name: No other work has it; None: a new one.
+        numpy_errors: How NumPy treats errors; None: as it does now.
     """
 
-    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+    def __init__(
+        self, prefixes: Sequence[Prefix], name: str | None = None, numpy_errors: Any = None
+    ) -> None:
+        self.name = name or os.urandom(8).hex()
         self._prefixes = list(prefixes)
-        self._numpy_errors = np.geterr()
-        self._sources: list[Any] | None = None
+        self._numpy_errors = numpy_errors or np.geterr()
+        self._is_ready = False
+        # What both processes have: in items and results its place here stands for it.
+        self.shared = [x for p in _with_joined(prefixes) for x in (p.source, p.view)]
+        self._places = {id(x): i for i, x in enumerate(self.shared) if x is not None}
 
-    def __call__(self, item: tuple[Any, ...]) -> SerializedBatch | EpochEnd | None:
-        """Do one piece of work. Return a `SerializedBatch`, an `EpochEnd`, or None."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrive, (self._prefixes, self.name, self._numpy_errors)
+
+    def reduced(self, value: Any) -> tuple[Any, ...] | None:
+        """Return how the pickler of items and results reduces a value; None: as always."""
+        if (place := self._places.get(id(value))) is not None:
+            return _shared_object, (self.name, place)
+        return self._reduced_batch(value) if isinstance(value, Batch) else None
+
+    def _reduced_batch(self, batch: Batch) -> tuple[Any, ...]:
+        """Reduce a batch to its class and all its attributes, whatever pickles of it leave out."""
+        state = {name: value for name, value in batch.__dict__.items() if name not in TIES}
+        if batch.dataset is not None:
+            state["dataset"] = batch.dataset
+        if id(batch.pipeline) in self._places:
+            state["pipeline"] = batch.pipeline
+        names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
+        slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(batch),), (state, slots), None, None, _set_attributes
+
+    def __call__(self, item: tuple[Any, ...]) -> Any:
+        """Do one piece of work. Return a batch, an `EpochEnd`, or None."""
         return contextvars.copy_context().run(self._work, *item)
 
-    def _work(self, number: int, place: int, *given: Any) -> SerializedBatch | EpochEnd | None:
+    def _work(self, number: int, place: int, *given: Any) -> Any:
         in_parallel.set(True)
         np.seterr(**self._numpy_errors)
-        if self._sources is None:
+        if not self._is_ready:
             self._prefixes = list(map(_readied, self._prefixes))
-            self._sources = sources_of(self._prefixes)
+            self._is_ready = True
         prefix = self._prefixes[number]
-        item: Any = given
-        if isinstance(given[0], SerializedBatch):
-            item = deserialize_batch(given[0], self._sources, prefix)
-        made = Segment(prefix, place).work(item, Halt())
-        return serialize_batch(made, self._sources) if isinstance(made, Batch) else made
+        item: Any = with_loop(given[0], prefix) if isinstance(given[0], Batch) else given
+        return Segment(prefix, place).work(item, Halt())
+
+
+class _Arrived(threading.local):
+    """The works that have come to this thread: in somebody else's pool each has its own."""
+
+    def __init__(self) -> None:
+        self.works: weakref.WeakValueDictionary[str, RemoteWork] = weakref.WeakValueDictionary()
+
+
+_sent: weakref.WeakValueDictionary[str, RemoteWork] = weakref.WeakValueDictionary()
+_arrived = _Arrived()
+
+
+def _arrive(*args: Any) -> RemoteWork:
+    work = RemoteWork(*args)
+    _arrived.works[work.name] = work
+    return work
+
+
+def _shared_object(name: str, place: int) -> Any:
+    return (_arrived.works.get(name) or _sent[name]).shared[place]
+
+
+def _set_attributes(batch: Batch, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    held, slots = state
+    batch.__dict__.update(held)
+    if "components" in held:
+        declare_added(type(batch), held["components"])
+    for name, value in slots.items():
+        setattr(batch, name, value)
+
+
+def with_loop(batch: Batch, prefix: Prefix) -> Batch:
+    """Give a batch that has arrived the event loop of the prefix that it comes from, or goes to."""
+    if prefix.loop is not None:
+        batch._loop = prefix.loop
+    return batch
 
 
 def _readied(prefix: Prefix) -> Prefix:
@@ -241,11 +172,17 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
         ArgumentTypeError: Something in it cannot travel; the message says what, and where.
     """
     stubs = _stubs_of(prefixes)
+    work = RemoteWork(prefixes)
+    _sent[work.name] = work
     try:
-        return pack(RemoteWork(prefixes), stubs)
+        return pack(work, stubs)
     except ArgumentTypeError:
         _name_culprit(prefixes, stubs)
-        return pack(RemoteWork([_without_what_stays(prefix) for prefix in prefixes]), stubs)
+        lighter = RemoteWork([_without_what_stays(prefix) for prefix in prefixes], work.name)
+        packed = pack(lighter, stubs)
+        # Here batches have the prefixes as they are.
+        packed.function, packed.classes.reduced = work, work.reduced
+        return packed
 
 
 def _stubs_of(prefixes: Sequence[Prefix]) -> Stubs:
@@ -258,18 +195,24 @@ def _without_what_stays(prefix: Prefix) -> Prefix:
     variables = [name for name, value in view.values.items() if travel_problem(value, name)]
     settings = [name for name, value in view.config.items() if travel_problem(value, name)]
     joined = [(value, _without_what_stays(other)) for value, other in prefix.joined]
-    return prefix.travelling(view.without(variables, settings), joined)
+    return prefix._replace(view=view.without(variables, settings), joined=joined)
 
 
 def _name_culprit(prefixes: Sequence[Prefix], stubs: Stubs) -> None:
     """Raise an error that names the step or the source which cannot travel, if one cannot."""
     for prefix in _with_joined(prefixes):
         if (problem := travel_problem(prefix.source, repr(prefix.source), stubs)) is not None:
-            raise ArgumentTypeError(f"the dataset cannot travel to worker processes: {problem}")
+            raise ArgumentTypeError(
+                f"the dataset cannot travel to worker processes: {problem}. Give it what can be "
+                "sent, such as a path that is opened where it is read, or run in threads"
+            )
         for leaf in _leaves_of([prefix]):
             step = f"{leaf.step}, chained at {leaf.step.where},"
             if (problem := _step_problem(leaf, prefix.view, stubs)) is not None:
-                raise ArgumentTypeError(f"{step} cannot travel to worker processes: {problem}")
+                raise ArgumentTypeError(
+                    f"{step} cannot travel to worker processes: {problem}. Pass something else, "
+                    "make it inside of the action, or run in threads"
+                )
 
 
 def _read_by(leaf: BoundStep, view: PipelineView | None) -> Iterator[tuple[str, Any]]:
@@ -333,11 +276,7 @@ def travel_problem(value: Any, name: str, stubs: Stubs | None = None) -> str | N
 
 
 def check_travel(prefixes: Sequence[Prefix], executor: str) -> None:
-    """Refuse steps that other processes cannot do; `executor` is where they are to work.
-
-    Raises:
-        ArgumentValueError: A parallel step works on a model.
-    """
+    """Refuse steps that other processes cannot do; `executor` is where they are to work."""
     for leaf in _leaves_of(_with_joined(prefixes)):
         if leaf.model is not None:
             mark = f'@action(model="{leaf.model}", singleton=True)'

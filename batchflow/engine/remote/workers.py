@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING, Any
 from batchflow.batch import Batch
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.remote.work import (
-    SerializedBatch,
     check_travel,
-    deserialize_batch,
     packed_work,
-    serialize_batch,
-    sources_of,
     unpacking_problem,
+    with_loop,
 )
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import batch_facts, explain
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from batchflow.engine.options import RunOptions
     from batchflow.executors.futures import Job
 
-__all__ = ["RemoteWorkers"]
-
 
 class RemoteWorkers(Workers):
     """Spreads the work of a run over other processes.
@@ -50,10 +45,6 @@ class RemoteWorkers(Workers):
         prefixes: Its prefixes.
         n_segments: Among how many segments `prefetch` is divided.
         context: What runs in the consumer's thread runs in a copy of it.
-
-    Raises:
-        ArgumentValueError: A step cannot be done in other processes.
-        BatchflowError: The executor is not installed.
     """
 
     def __init__(
@@ -70,11 +61,10 @@ class RemoteWorkers(Workers):
         self._n_workers = options.n_workers
         self._job: Job | None = None
         self._prefixes: Sequence[Prefix] = ()
-        self._sources: list[Any] = []
 
     def start(self, prefixes: Sequence[Prefix]) -> None:
         """Send the work to the workers."""
-        self._prefixes, self._sources = prefixes, sources_of(prefixes)
+        self._prefixes = prefixes
         self._job = open_job(self._given, packed_work(prefixes), self._n_workers)
 
     def _ahead(
@@ -94,7 +84,7 @@ class RemoteWorkers(Workers):
             future.set_result(item)
             return future
         job: Any = self._job
-        given = (serialize_batch(item, self._sources),) if isinstance(item, Batch) else item
+        given = (item,) if isinstance(item, Batch) else item
         try:
             return job.submit((*place, *given))  # type: ignore[no-any-return]
         except ArgumentTypeError as error:  # it cannot travel; said at its turn
@@ -120,11 +110,7 @@ class RemoteWorkers(Workers):
             raise
         finally:
             del future  # its error holds this frame: no circle
-        return (
-            deserialize_batch(made, self._sources, prefix)
-            if isinstance(made, SerializedBatch)
-            else made
-        )
+        return with_loop(made, prefix) if isinstance(made, Batch) else made
 
     def close(self) -> None:
         """End all segments, and the job."""

@@ -15,8 +15,6 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, BatchflowError
 from batchflow.executors.backends.call import SentFunction, remote_call
 
-__all__ = ["Backend", "n_deaths"]
-
 # The errors by which executors that go on say that workers have died, and how many.
 _DEATHS = {
     "KilledWorker": 2,  # Dask: more than that, one after the other, perhaps not all of this task
@@ -64,11 +62,7 @@ class Backend:
         return getattr(self.executor, "_max_workers", None)
 
     def submit(self, *args: Any) -> Future[Any]:
-        """Let a worker call `remote_call`.
-
-        Raises:
-            ArgumentTypeError: The executor gives no future.
-        """
+        """Let a worker call `remote_call`."""
         future = self.executor.submit(remote_call, *args)
         if not isinstance(future, Future):
             raise ArgumentTypeError(
@@ -86,11 +80,7 @@ class Backend:
         return f"the executor said: {type(error).__name__}: {error}"
 
     def renewed(self) -> Backend:
-        """Make another executor in place of this one, which is broken.
-
-        Raises:
-            BatchflowError: It is not known how.
-        """
+        """Make another executor in place of this one, which is broken."""
         if self._remake is not None:
             return self._remake()
         executor = self._alike()

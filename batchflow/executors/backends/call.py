@@ -33,8 +33,6 @@ from batchflow.executors.serialization.pickling import (
     unpacked_item,
 )
 
-__all__ = ["DONE", "FAILED", "MISSING", "FunctionKey", "SentFunction", "remote_call"]
-
 MAX_FUNCTIONS = 4
 
 # What an answer is.

@@ -13,8 +13,6 @@ from typing import Any
 from batchflow.executors.backends.base import Backend
 from batchflow.executors.backends.call import SentFunction, remote_call
 
-__all__ = ["DaskCluster"]
-
 
 class DaskCluster(Backend):
     """The executor of a client of Dask, whose options hold."""
@@ -25,11 +23,7 @@ class DaskCluster(Backend):
         return sum(self.executor._client.nthreads().values()) or None
 
     def submit(self, *args: Any) -> Future[Any]:
-        """Let a worker call `remote_call`.
-
-        Raises:
-            RuntimeError: The executor has been shut down.
-        """
+        """Let a worker call `remote_call`."""
         if self.executor._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
         client = self.executor._client

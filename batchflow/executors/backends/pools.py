@@ -16,8 +16,6 @@ from batchflow.errors import ArgumentValueError
 from batchflow.executors.backends.base import Backend
 from batchflow.executors.exceptions import describe_exit
 
-__all__ = ["LokyPool", "StandardPool", "refuse_fork"]
-
 EXIT_SECONDS = 0.2  # from the last word of a process to its exit code
 
 
@@ -110,11 +108,7 @@ class LokyPool(Backend):
 
 
 def refuse_fork(executor: Any) -> None:
-    """Refuse a pool that forks this process; anything else passes.
-
-    Raises:
-        ArgumentValueError: It does.
-    """
+    """Refuse a pool that forks this process; anything else passes."""
     if isinstance(executor, ProcessPoolExecutor):
         pool: Any = executor
         if pool._mp_context.get_start_method() == "fork":

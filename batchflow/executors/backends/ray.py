@@ -25,8 +25,6 @@ from batchflow.executors.backends.call import SentFunction, remote_call
 from batchflow.executors.item_threads import at_shutdown, cpu_count
 from batchflow.extras import imported
 
-__all__ = ["RayCluster", "cpus_of"]
-
 # Ray reads it when it decides which address a node of its has: "0" is loopback, on every system.
 _LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -35,11 +33,7 @@ _guard = threading.Lock()
 
 
 class RayCluster(Backend):
-    """The CPUs of Ray, each of which does one task at a time.
-
-    Raises:
-        BatchflowError: Ray is not installed.
-    """
+    """The CPUs of Ray, each of which does one task at a time."""
 
     may_kill = True
 

@@ -30,30 +30,11 @@ from batchflow.executors.exceptions import culprit, error_line, sendable
 from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.arrays import has_gaps, merged, reduced_view, spread_again
 from batchflow.executors.serialization.reductions import (
-    reduced_cache,
     reduced_code,
     reduced_to_file,
+    reduced_wrapper,
 )
 from batchflow.extras import imported
-
-__all__ = [
-    "INLINE",
-    "WHILE_UNPACKED",
-    "Classes",
-    "Opened",
-    "PackedCall",
-    "Stubs",
-    "dumps_call",
-    "dumps_whole",
-    "needs_cloudpickle",
-    "pack",
-    "packed_apart",
-    "packed_error",
-    "packed_for_worker",
-    "packed_whole",
-    "unpacked_call",
-    "unpacked_item",
-]
 
 INLINE = 32 * 1024  # bytes up to which to be in a pickle, or in a socket, is shorter: measured
 
@@ -69,12 +50,18 @@ Stubs = Callable[[Any], tuple[Any, ...] | None]
 class Classes:
     """The classes that both sides of a job have: they travel as a number.
 
+    Args:
+        function: The function of the job, which may have a method `reduced`.
+
     Attributes:
         tokens: Their numbers.
+        reduced: Reduces what the function wants to have its own way in items and results, as
+            `reducer_override` of a pickler does; None: nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Any = None) -> None:
         self.tokens: dict[type, Token] = {}
+        self.reduced: Stubs | None = getattr(function, "reduced", None)
 
     def add(self, cls: type, token: Token | None = None) -> None:
         """Add a class, under its number if it has one."""
@@ -121,7 +108,7 @@ def pack(function: Callable[[Any], Any], stubs: Stubs | None = None) -> PackedCa
         ArgumentTypeError: Something in it cannot be packed; the message says what.
     """
     needs_cloudpickle()
-    classes = Classes()
+    classes = Classes(function)
     try:
         payload, buffers = _dumps_with_classes(function, classes, stubs)
     except Exception as error:
@@ -145,7 +132,7 @@ def unpacked_call(
     except BaseException as error:
         error.add_note(WHILE_UNPACKED)
         raise
-    classes = Classes()
+    classes = Classes(function)
     for cls, token in tokens.items():
         classes.add(cls, token)
     return function, classes
@@ -206,6 +193,8 @@ def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
 
 
 def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> ArgumentTypeError:
+    if hasattr(type(value), "named_parts"):
+        name = value.named_parts()[0]
     where = culprit(value, functools.partial(dumps_whole, classes=classes), name, error)
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
@@ -282,7 +271,7 @@ def _dumps(
 ) -> bytes:
     file = io.BytesIO()
     out_of_band = None if buffers is None else functools.partial(_stays_in_band, buffers)
-    _pickler()(file, classes.tokens, out_of_band, **options).dump(value)
+    _pickler()(file, classes, out_of_band, **options).dump(value)
     return file.getvalue()
 
 
@@ -294,11 +283,7 @@ def _stays_in_band(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuff
 
 
 def needs_cloudpickle() -> None:
-    """Import the package that packs functions.
-
-    Raises:
-        MissingPackageError: It is not installed.
-    """
+    """Import the package that packs functions."""
     imported("cloudpickle", "work in processes")
 
 
@@ -324,7 +309,7 @@ class _Reductions(_Pickler):
 
     Args:
         file: Where to write.
-        known: The numbers of classes that the other side has.
+        known: The classes that the other side has.
         buffer_callback: As for a pickler.
         meets: Called with classes that are packed by value, on the way to a worker.
         stubs: What travels in the place of some values.
@@ -334,7 +319,7 @@ class _Reductions(_Pickler):
     def __init__(
         self,
         file: Any,
-        known: dict[type, Token],
+        known: Classes,
         buffer_callback: Any,
         *,
         meets: Callable[[type], None] | None = None,
@@ -342,14 +327,16 @@ class _Reductions(_Pickler):
         least_mapped: int = 0,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._known = known
+        self._known = known.tokens
         self._meets = meets
-        self._stubs = stubs
+        self._reduced, self._stubs = known.reduced, stubs
         self._least_mapped = least_mapped
 
     def reducer_override(self, value: Any, /) -> Any:
         if self._stubs is not None and (stub := self._stubs(value)) is not None:
             return stub
+        if self._reduced is not None and (reduced := self._reduced(value)) is not None:
+            return reduced
         is_small = isinstance(value, np.ndarray) and value.nbytes < self._least_mapped
         if self._meets is not None and not is_small:
             by_file = reduced_to_file(value)
@@ -361,7 +348,7 @@ class _Reductions(_Pickler):
             return self._reduced_class(value)
         if type(value) is types.CodeType:
             return reduced_code(value, self.dispatch_table[types.CodeType])
-        return reduced_cache(value) or super().reducer_override(value)
+        return reduced_wrapper(value) or super().reducer_override(value)
 
     def _reduced_class(self, cls: type) -> Any:
         token = self._known.get(cls)
@@ -374,6 +361,8 @@ class _Reductions(_Pickler):
             self._meets(cls)  # it travels by value
             if reduced[0].__name__ == "_make_skeleton_class":  # not an enum
                 reduced = (*reduced[:5], functools.partial(_set_class, reduced[5]))
+                if "__slots__" in vars(cls):  # or its objects would have a dictionary there
+                    reduced[1][3]["__slots__"] = vars(cls)["__slots__"]
         if self._stubs is None:
             return reduced
         # A worker keeps one class for each id that cloudpickle gives. Items of the same class come

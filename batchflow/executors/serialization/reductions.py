@@ -8,7 +8,8 @@ Guarantees:
     - A process opens an HDF5 file once, and keeps it open.
     - What was changed in memory alone (mapped with mode "c"), or has no file, travels as it is; so
       does a mapped array whose file was replaced or removed since, which its path does not lead to.
-    - A function with a cache travels where it does without; its cache is empty there.
+    - A function with a cache, or with one function for each type, travels where it does without;
+      its cache is empty there.
     - Code names its file in a worker as it does here, whatever the release of cloudpickle.
     - Where no file is behind that name (a cell of a notebook, a line typed in), the source lines
       travel with it.
@@ -30,7 +31,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["reduced_cache", "reduced_code", "reduced_to_file"]
+__all__ = ["reduced_code", "reduced_to_file", "reduced_wrapper"]
 
 Lines = list[str]
 
@@ -162,13 +163,24 @@ def _code_of(
 _LruCache = type(functools.cache(len))
 
 
-def reduced_cache(value: Any) -> Any:
-    """Reduce a function with a cache for a pickler; None: it is none, or its module has it."""
+def reduced_wrapper(value: Any) -> Any:
+    """Reduce a function with a cache, or one by the type of its argument; None: it is none.
+
+    One that its module has travels as its name.
+    """
     if type(value) is functools.cached_property:  # in Python 3.11 it holds a lock
         return functools.cached_property, (value.func,), {"attrname": value.attrname}
     if type(value) is _LruCache and not _is_importable(value):
         return _lru_cache, (value.__wrapped__, value.cache_parameters())
+    if type(value) is types.FunctionType and _is_dispatch(value) and not _is_importable(value):
+        # The functions may call it: they come when it is there.
+        state = [*value.registry.items()], value.__wrapped__  # type: ignore[attr-defined]
+        return _new_dispatch, (), state, None, None, _fill_dispatch
     return None
+
+
+def _is_dispatch(function: types.FunctionType) -> bool:
+    return function.__code__ is _DISPATCH and hasattr(function, "registry")
 
 
 def _is_importable(value: Any) -> bool:
@@ -182,3 +194,17 @@ def _is_importable(value: Any) -> bool:
 
 def _lru_cache(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
+
+
+def _new_dispatch() -> Any:
+    return functools.singledispatch(_lru_cache)  # which its own function replaces
+
+
+_DISPATCH = _new_dispatch().__code__
+
+
+def _fill_dispatch(function: Any, state: tuple[list[tuple[type, Any]], Any]) -> None:
+    functions, wrapped = state
+    for cls, own in functions:
+        function.register(cls, own)
+    functools.update_wrapper(function, wrapped)

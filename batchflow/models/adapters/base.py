@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from batchflow.errors import UnknownNameError, did_you_mean
+from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
 
 __all__ = ["Adapter", "Call", "Fetches"]
 
@@ -34,6 +34,11 @@ class Adapter(ABC):
         self.model = model
 
     @property
+    def kind(self) -> str:
+        """What the model is, in messages."""
+        return type(self.model).__name__
+
+    @property
     def title(self) -> str:
         """The name of the model in messages."""
         return f"an object of the class {type(self.model).__name__}"
@@ -55,6 +60,22 @@ class Adapter(ABC):
     @abstractmethod
     def predict(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Predict: see `batchflow.models.calls.predict`."""
+
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:  # noqa: ARG002
+        """Test on one batch: see `batchflow.models.calls.evaluate`."""
+        raise ArgumentTypeError(
+            f"{self.title} cannot be evaluated: a model that is tested by a pipeline is a Keras "
+            "model or an object with a method evaluate(...) or score(...). For anything else write "
+            "the test in an @action(model=..., singleton=True)"
+        )
+
+    def watch(self) -> Callable[[bool], None] | None:
+        """Begin to watch a run that has this model.
+
+        Returns:
+            What the run calls when it ends, with whether an error has ended it; None: nothing.
+        """
+        return None
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -21,7 +21,7 @@ from batchflow.models.keras_state import (
     named_outputs,
     state_variables,
 )
-from batchflow.models.keras_step import train_on_batch, train_on_batches
+from batchflow.models.keras_step import test_on_batch, train_on_batch, train_on_batches
 
 __all__ = ["KerasAdapter"]
 
@@ -33,6 +33,7 @@ _guard = threading.Lock()
 class KerasAdapter(Adapter):
     """A `keras.Model`, on any of Keras's backends."""
 
+    kind = "Keras model"
     needs_order = True
     trains_several = True
 
@@ -65,6 +66,12 @@ class KerasAdapter(Adapter):
         if fetches is None:
             return outputs
         return self.choose(named_outputs(self.model, outputs), fetches, "predict")
+
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Call `test_on_batch`."""
+        with _alone(self.model):
+            logs = test_on_batch(self.model, args, kwargs)
+        return logs if fetches is None else self.choose(logs, fetches, "evaluate")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the state, or to a `.keras` file the whole model."""

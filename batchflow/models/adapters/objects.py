@@ -14,7 +14,9 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.files import checked_path, replacing
 from batchflow.models.adapters.base import Adapter, Fetches, signature_of
 
-__all__ = ["ObjectAdapter"]
+__all__ = ["TESTS", "ObjectAdapter"]
+
+TESTS = ("test_on_batch", "evaluate", "score")  # the methods that test a model on one batch
 
 _ZIP_MAGIC = b"PK"
 
@@ -51,11 +53,23 @@ class ObjectAdapter(Adapter):
         )
 
     def predict(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
-        """Call `predict`, or the object itself."""
-        if callable(method := getattr(self.model, "predict", None)):
+        """Call `predict`, the object itself, or `transform`."""
+        name = "transform" if self._is_transformer else "predict"
+        if callable(method := getattr(self.model, name, None)):
             return self._call(method, args, kwargs, fetches)
         outputs = self._call_model(args, kwargs)
         return outputs if fetches is None else self.choose(outputs, fetches, "predict")
+
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Call `test_on_batch`, `evaluate` or `score`: the first that the object has."""
+        for name in TESTS:
+            if callable(test := getattr(self.model, name, None)):
+                return self._call(test, args, kwargs, fetches)
+        return super().evaluate(args, kwargs, fetches)
+
+    @property
+    def _is_transformer(self) -> bool:
+        return not callable(self.model) and not hasattr(self.model, "predict")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Call `save`, or write a pickle."""
@@ -106,7 +120,8 @@ class ObjectAdapter(Adapter):
             return self.model(*args, **kwargs)
         raise ArgumentTypeError(
             f"{self.title} cannot predict: a model that predicts in a pipeline is a Keras "
-            "model, an object with a method predict(...) or anything that can be called"
+            "model, an object with a method predict(...) or transform(...) or anything that can be "
+            "called"
         )
 
 
@@ -119,8 +134,8 @@ def _load_pickle(file: str, trust: bool) -> Any:
     with open(file, "rb") as stream:
         if stream.read(2) == _ZIP_MAGIC:
             raise ArgumentValueError(
-                f"{file} holds the state of a Keras model, and no model that could take it was "
-                "given: load it into a model, or give a builder"
+                f"{file} holds the state of a Keras or torch model, and no model that could take "
+                "it was given: load it into a model, or give a builder"
             )
         if not trust:
             raise ArgumentValueError(

@@ -25,15 +25,12 @@ _WHOLE = (".keras", ".h5", ".hdf5")
 class TfKerasAdapter(Adapter):
     """A `tf_keras.Model`."""
 
+    kind = "tf_keras model"
     needs_order = True
 
     def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Call `train_on_batch`. `reset_metrics=False` goes on with the metrics' running values."""
-        if self.model.optimizer is None:
-            raise ModelDefinitionError(
-                f"the tf_keras model {self.model.name!r} is not compiled, so it has no optimizer "
-                "and no loss to train with: call compile(optimizer, loss) where it is made"
-            )
+        self._check_compiled()
         logs = self.model.train_on_batch(*args, **{**kwargs, "return_dict": True})
         return self.choose_from_logs(logs, kwargs, fetches)
 
@@ -43,6 +40,19 @@ class TfKerasAdapter(Adapter):
         if fetches is None:
             return outputs
         return self.choose(named_outputs(self.model, outputs), fetches, "predict")
+
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Call `test_on_batch`."""
+        self._check_compiled()
+        logs = self.model.test_on_batch(*args, **{**kwargs, "return_dict": True})
+        return logs if fetches is None else self.choose(logs, fetches, "evaluate")
+
+    def _check_compiled(self) -> None:
+        if self.model.optimizer is None:
+            raise ModelDefinitionError(
+                f"the tf_keras model {self.model.name!r} is not compiled, so it has no optimizer "
+                "and no loss to train with: call compile(optimizer, loss) where it is made"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the state."""

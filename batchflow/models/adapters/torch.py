@@ -1,59 +1,74 @@
-"""torch modules: called in evaluation mode; trained by no word of their own."""
+"""torch modules: with what trains them, as a `TorchModel`; alone they are only asked."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
 from batchflow.models.adapters.base import Fetches
-from batchflow.models.adapters.objects import ObjectAdapter
+from batchflow.models.adapters.objects import TESTS, ObjectAdapter
+from batchflow.models.torch_model.tensors import Place, to_arrays, to_tensors
+from batchflow.models.torch_model.turns import asked
 
-__all__ = ["TorchAdapter"]
+__all__ = ["ModuleAdapter", "TorchModelAdapter"]
 
 
-class TorchAdapter(ObjectAdapter):
+class _OfTorch(ObjectAdapter):
+    needs_order = True
+
+    def shares_state(self, other: Any) -> bool:
+        """Check whether another model is this one, or has parameters in common with it."""
+        return self.model is other or not _parameters(self.model).isdisjoint(_parameters(other))
+
+
+class TorchModelAdapter(_OfTorch):
+    """A `TorchModel`. Its own methods train, evaluate, predict, save and load."""
+
+    @property
+    def title(self) -> str:
+        """The name of the model in messages."""
+        return f"the torch model of {type(self.model.module).__name__}"
+
+    def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Do one step of the optimizer."""
+        return self.model.train_on_batch(*args, fetches=fetches, **kwargs)
+
+
+class ModuleAdapter(_OfTorch):
     """A `torch.nn.Module`. One with a method `predict` predicts by that, as any object does."""
+
+    kind = "torch module"
 
     def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:  # noqa: ARG002
         """Refuse."""
         raise ArgumentTypeError(
             f"{self.title} is a torch module: its train() is a switch, not a training step. "
-            "Write the step in an @action(model=..., singleton=True), or wrap the module in an "
-            "object with a method train(...) that does the step"
+            + _ADVICE
         )
 
+    def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
+        """Call the module's own method, if it has one."""
+        if any(callable(getattr(self.model, name, None)) for name in TESTS):
+            return super().evaluate(args, kwargs, fetches)
+        raise ArgumentTypeError(f"{self.title} is a torch module, without a loss. {_ADVICE}")
+
     def _call_model(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        torch, module = sys.modules["torch"], self.model
-        parameter = next(module.parameters(), None)
-
-        def tensor(value: Any) -> Any:
-            is_array = hasattr(value, "__array__") and hasattr(value, "dtype")
-            if not is_array or torch.is_tensor(value):
-                return value
-            made = torch.tensor(value)  # a copy: an array may be read-only
-            if parameter is None:
-                return made
-            return made.to(
-                device=parameter.device,
-                dtype=parameter.dtype if made.is_floating_point() else None,
-            )
-
-        modes = [(part, part.training) for part in module.modules()]
-        module.eval()
-        try:
-            with torch.no_grad():
-                outputs = module(*map(tensor, args), **{k: tensor(v) for k, v in kwargs.items()})
-        finally:
-            for part, mode in modes:
-                part.training = mode
-        return _to_numpy(outputs)
+        place = Place.of(self.model)
+        with asked(self.model):
+            inputs = [to_tensors(value, place) for value in args]
+            outputs = self.model(*inputs, **to_tensors(kwargs, place))
+        return to_arrays(outputs)
 
 
-def _to_numpy(outputs: Any) -> Any:
-    if isinstance(outputs, Mapping):
-        return {name: _to_numpy(value) for name, value in outputs.items()}
-    if isinstance(outputs, list | tuple):
-        return [_to_numpy(value) for value in outputs]
-    return outputs.detach().cpu().numpy() if hasattr(outputs, "detach") else outputs
+_ADVICE = (
+    "Make the model of it and of what trains it, TorchModel(module, torch.optim.Adam, "
+    "torch.nn.CrossEntropyLoss()), by from batchflow.models import TorchModel. Or write the step "
+    "in an @action(model=..., singleton=True)"
+)
+
+
+def _parameters(model: Any) -> set[int]:
+    """Return the ids of the parameters of a module, or of that of a `TorchModel`."""
+    parameters = getattr(getattr(model, "module", model), "parameters", None)
+    return set(map(id, parameters())) if callable(parameters) else set()

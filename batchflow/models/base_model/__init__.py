@@ -8,6 +8,7 @@ base_model/
   heads.py        losses and metrics of one head or several
   clipping.py     an optimizer whose gradients are clipped first
   summaries.py    summaries for TensorBoard, written while a model trains
+  parts.py        the methods of a model, called and checked
   base_model.py   BaseModel
   kinds.py        Regressor, Classifier, Generator
 ```

@@ -13,7 +13,8 @@ from batchflow.models.base_model import heads, summaries
 from batchflow.models.base_model.clipping import clip, clipped_optimizer, is_on
 from batchflow.models.base_model.configs import optimizer_of
 from batchflow.models.base_model.keras import keras
-from batchflow.models.estimator.model_fn import parameters_of
+from batchflow.models.base_model.parts import part_of
+from batchflow.models.estimator.model_fn import parameters_of, telling, title_of
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, is_symbolic, leaves
 
 __all__ = ["BaseModel"]
@@ -152,7 +153,10 @@ class BaseModel:
         """
         self._sample_weight = sample_weight
         with keras().name_scope(self.name):
-            return self._build(features, labels, params, config)
+            spec: EstimatorSpec = part_of(
+                self, "_build", features=features, labels=labels, params=params, config=config
+            )
+            return spec
 
     # ---- the parts, to be overridden
 
@@ -161,10 +165,11 @@ class BaseModel:
     ) -> EstimatorSpec:
         """Build the parts of the model, in their order."""
         self._params, self._config, self._losses = params, config, None
-        features, labels = self._preprocess(features, labels)
+        features, labels = part_of(self, "_preprocess", features=features, labels=labels)
         results = self._call_graph_fn(features, labels)
+        parts = {"results": results, "features": features, "labels": labels}
         if Modes.is_infer(self.mode):
-            predictions = self._build_predictions(results, features, labels)
+            predictions = part_of(self, "_build_predictions", **parts)
             served = {
                 name: tensor
                 for name, tensor in predictions.items()
@@ -172,16 +177,16 @@ class BaseModel:
             }
             outputs = {"serving_default": served} if served else None
             return EstimatorSpec(self.mode, predictions=predictions, export_outputs=outputs)
-        self._losses, loss = self._build_loss(results, features, labels)
-        metrics = self._build_eval_metrics(results, features, labels)
+        self._losses, loss = part_of(self, "_build_loss", **parts)
+        metrics = part_of(self, "_build_eval_metrics", **parts)
         train_op, hooks = None, []
         if Modes.is_train(self.mode):
-            train_op = self._build_train_op(loss)
-            summary_op = self._build_summary_op(results, features, labels)
+            train_op = part_of(self, "_build_train_op", loss=loss)
+            summary_op = part_of(self, "_build_summary_op", **parts)
             hooks = [] if summary_op is None else [summary_op]
         return EstimatorSpec(
             self.mode,
-            predictions=self._build_predictions(results, features, labels),
+            predictions=part_of(self, "_build_predictions", **parts),
             loss=loss,
             train_op=train_op,
             eval_metric_ops=metrics,
@@ -219,9 +224,13 @@ class BaseModel:
 
     def _build_train_op(self, loss: Any) -> Any:  # noqa: ARG002  an override may look at it
         """Return the optimizer that trains: one that clips gradients first."""
-        optimizer = self._build_optimizer()
+        optimizer = part_of(self, "_build_optimizer")
         if type(self)._clip_gradients_fn is not BaseModel._clip_gradients_fn:
-            return clipped_optimizer(optimizer, clip_fn=self._clip_gradients_fn)
+
+            def clip_fn(pairs: Sequence[tuple[Any, Any]]) -> Any:
+                return part_of(self, "_clip_gradients_fn", grads_and_vars=pairs)
+
+            return clipped_optimizer(optimizer, clip_fn=clip_fn)
         if not (is_on(self.clip_gradients) or is_on(self.clip_embed_gradients)):
             return optimizer
         return clipped_optimizer(
@@ -279,7 +288,9 @@ class BaseModel:
             "params": self._params,
             "config": self._config,
         }
-        results = self._graph_fn(**{name: values[name] for name in self._graph_parameters})
+        what = title_of(self._graph_fn, "graph_fn")
+        with telling(what, self.mode, features=features, labels=labels):
+            results = self._graph_fn(**{name: values[name] for name in self._graph_parameters})
         if isinstance(results, list):
             results = tuple(results)
         named = leaves(results, "results")
@@ -295,7 +306,9 @@ class BaseModel:
         if labels is None and self.model_type == _Types.GENERATOR:
             return features
         if labels is None:
-            raise ArgumentValueError(f"{self.name}: labels are missing in the mode {self.mode!r}")
+            raise ArgumentValueError(
+                f"{self.name}: labels are missing in the mode {self.mode.value!r}"
+            )
         return labels
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.models.base_model.keras import keras
 
-__all__ = ["is_config", "loss_of", "metric_of", "optimizer_of"]
+__all__ = ["is_config", "is_optimizer", "loss_of", "metric_of", "optimizer_of"]
 
 # The entries of an optimizer's config that describe a decay of its learning rate.
 _SCHEDULES = {
@@ -32,6 +32,11 @@ def is_config(value: Any) -> bool:
     return isinstance(value, Mapping) and "class_name" in value
 
 
+def is_optimizer(value: Any) -> bool:
+    """Check whether a value is an optimizer."""
+    return isinstance(value, keras().optimizers.Optimizer)
+
+
 def optimizer_of(given: Any) -> Any:
     """Return an optimizer that has not been used yet.
 
@@ -47,7 +52,7 @@ def optimizer_of(given: Any) -> Any:
     optimizers = keras().optimizers
     if given is None:
         return optimizers.Adam(learning_rate=0.001)
-    if isinstance(given, optimizers.Optimizer):
+    if is_optimizer(given):
         # A model that is built again, for other shapes or after an error, begins with another.
         return type(given).from_config(given.get_config()) if given.built else given
     if is_config(given):
@@ -144,9 +149,14 @@ def _got(get: Callable[[Any], Any], given: Any, what: str, kind: type | None) ->
             f"{what} is an identifier such as a name, a config dictionary or an object of Keras, "
             f"got {given!r:.60}"
         )
+    if isinstance(given, Mapping) and not is_config(given):
+        raise ArgumentValueError(
+            f"{what}: a config dictionary has its name under 'class_name', as in "
+            f"{{'class_name': 'Adam', 'learning_rate': 0.01}}; this one has {[*given]}"
+        )
     try:
         found = get(given)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ArgumentValueError(f"Keras knows no {what} {given!r:.120}: {error}") from error
     if kind is not None and not isinstance(found, kind):
         raise ArgumentTypeError(f"{given!r:.60} is no {what} of Keras")

@@ -14,6 +14,7 @@ estimator/
   training.py     the live program and its loop
   inference.py    the loops of evaluation and prediction
   export.py       a SavedModel
+  programs.py     the programs of one model function
   estimator.py    Estimator
 ```
 

@@ -43,6 +43,8 @@ class Batch(NamedTuple):
             ArgumentTypeError: (a `TypeError`) The element is something else.
         """
         parts = tuple(element) if isinstance(element, tuple | list) else (element,)
+        for part in parts:
+            _refuse_batch(part)
         if not 1 <= len(parts) <= 3 or parts[0] is None:
             raise ArgumentTypeError(
                 "a batch is features, (features, labels) or (features, labels, sample_weight), "
@@ -171,6 +173,7 @@ def _sorted(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
 def _as_array(value: Any, name: str) -> Any:
     """Return a value as an array or a tensor of the backend, with a dimension for the items."""
     keras = sys.modules["keras"]
+    _refuse_batch(value)
     if not keras.ops.is_tensor(value):
         value = np.asarray(value)
         if value.dtype == np.float64:
@@ -180,6 +183,22 @@ def _as_array(value: Any, name: str) -> Any:
     if len(value.shape) == 0:
         raise ArgumentTypeError(f"{name} is a single value; a batch has a dimension for its items")
     return value
+
+
+def _refuse_batch(value: Any) -> None:
+    """Refuse a batch of a pipeline, of which NumPy would make the array of its ids.
+
+    Raises:
+        ArgumentTypeError: (a `TypeError`) It is one.
+    """
+    if hasattr(type(value), "_actions") and hasattr(value, "components"):
+        names = list(value.components or ("data",))[:2]
+        shown = ", ".join(f"B.{name}" for name in names)
+        raise ArgumentTypeError(
+            f"{type(value).__name__} is a batch of a pipeline, and an Estimator takes its arrays: "
+            f"give pipeline.feed(20, {shown}) for gen_batch(20); of one batch in an action "
+            f"{', '.join(f'batch.{name}' for name in names)}; in a chain {shown}"
+        )
 
 
 def dtype_of(array: Any) -> str:

@@ -22,7 +22,8 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +39,9 @@ from batchflow.errors import (
 from batchflow.files import checked_path, replacing
 from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
-from batchflow.models.keras_state import state_variables
+from batchflow.models.keras_state import copier, state_variables
 
-__all__ = ["Checkpoints", "Progress", "Saved"]
+__all__ = ["Checkpoints", "Live", "Progress", "Saved"]
 
 _INDEX, _VERSION = "checkpoint.json", 1
 _PACKED = "batchflow_estimator"
@@ -160,23 +161,10 @@ class Saved:
         Raises:
             ArgumentValueError: (a `ValueError`) A weight is missing, or has another shape.
         """
-        needed = {id(variable) for variable in program.model.weights}
         with self._arrays() as arrays:
-            for name, variable in program.variables().items():
-                if name not in self.entries:
-                    if id(variable) not in needed:
-                        continue  # the seed of a layer that is in this mode only
-                    raise ArgumentValueError(
-                        f"{self.path} has no variable {name!r}, which the model has in the mode "
-                        f"{program.spec.mode.value!r}. Make the same layers in the same order in "
-                        f"all modes, or name them.{did_you_mean(name, self.entries)}"
-                    )
+            for name, variable in _in_common(program, self.entries, self.path):
                 value = arrays[self.entries[name]]
-                if value.shape != tuple(variable.shape):
-                    raise ArgumentValueError(
-                        f"{self.path}: {name} has the shape {value.shape}, and the model's has "
-                        f"{tuple(variable.shape)}"
-                    )
+                _check_shape(name, value, variable, self.path)
                 like = np.asarray(variable)
                 # Dtypes that NumPy does not know are stored as unsigned integers of their size.
                 variable.assign(value.view(like.dtype) if like.dtype.kind == "V" else value)
@@ -192,6 +180,66 @@ class Saved:
                 raise
             except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError) as error:
                 raise ArgumentValueError(f"{self.path} is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class Live:
+    """The state of a program that trains, where a checkpoint of it could stand.
+
+    Attributes:
+        program: The program.
+        progress: How far training has come.
+        version: A number that each step changes.
+        lock: Held by the steps.
+    """
+
+    program: Program
+    progress: Progress
+    version: int
+    lock: AbstractContextManager[Any]
+
+    def mark(self) -> tuple[Any, ...]:
+        """Return values that differ between this state and any other one."""
+        return "live", self.version
+
+    def restore_weights(self, program: Program) -> None:
+        """Put the weights, and the seeds that both have, into a program by name.
+
+        Raises:
+            ArgumentValueError: (a `ValueError`) A weight is missing, or has another shape.
+        """
+        if program.source is not self.program:
+            here, where = self.program.variables(), "the model in the mode 'train'"
+            pairs = []
+            for name, variable in _in_common(program, here, where):
+                _check_shape(name, here[name], variable, where)
+                if variable is not here[name]:
+                    pairs.append((variable, here[name]))
+            program.source, program.copy = self.program, copier(pairs)
+        with self.lock:
+            program.copy()
+
+
+def _in_common(program: Program, known: Collection[str], where: str) -> Iterator[tuple[str, Any]]:
+    """Go through the variables of a program that are known, and refuse weights that are not."""
+    needed = {id(variable) for variable in program.model.weights}
+    for name, variable in program.variables().items():
+        if name in known:
+            yield name, variable
+        elif id(variable) in needed:  # and not the seed of a layer that is in this mode only
+            raise ArgumentValueError(
+                f"{where} has no variable {name!r}, which the model has in the mode "
+                f"{program.spec.mode.value!r}. Make the same layers in the same order in "
+                f"all modes, or name them.{did_you_mean(name, known)}"
+            )
+
+
+def _check_shape(name: str, value: Any, variable: Any, where: str) -> None:
+    if tuple(value.shape) != tuple(variable.shape):
+        raise ArgumentValueError(
+            f"{where}: {name} has the shape {tuple(value.shape)}, and the model's has "
+            f"{tuple(variable.shape)}"
+        )
 
 
 class Checkpoints:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentValueError
 from batchflow.extras import imported
-from batchflow.models.estimator.batches import Batch, Signature
-from batchflow.models.estimator.checkpoints import Checkpoints, Saved
+from batchflow.models.estimator.batches import Batch
+from batchflow.models.estimator.checkpoints import Checkpoints, Live, Saved
 from batchflow.models.estimator.config import RunConfig, whole_number
 from batchflow.models.estimator.events import has_tensorboard, write_results
-from batchflow.models.estimator.export import check_receiver, export
+from batchflow.models.estimator.export import export
 from batchflow.models.estimator.hooks import check_hooks
-from batchflow.models.estimator.inference import Reader, evaluate, predict
+from batchflow.models.estimator.inference import Reader, evaluate, predict, predict_batch
 from batchflow.models.estimator.inputs import Epoch, batches_of
-from batchflow.models.estimator.model_fn import call_model_fn, check_model_fn
-from batchflow.models.estimator.program import Program, build_in_scope
+from batchflow.models.estimator.program import Program
+from batchflow.models.estimator.programs import Programs
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
 from batchflow.models.estimator.training import Trainer
 
 __all__ = ["Estimator"]
+
+_log = logging.getLogger("batchflow")
 
 
 class Estimator:
@@ -66,29 +67,23 @@ class Estimator:
         config: RunConfig | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
-        if params is not None and not isinstance(params, Mapping):
-            raise ArgumentTypeError(
-                f"Estimator: params is a dictionary, got {type(params).__name__}"
-            )
-        self._names = check_model_fn(model_fn, params)
-        self._model_fn: Any = model_fn
-        self._params = copy.deepcopy(dict(params or {}))
-        self.config = RunConfig.of(config, model_dir)
+        self._programs = Programs(model_fn, params)
+        self.config = self._programs.config = RunConfig.of(config, model_dir)
         self.model_dir = str(self.config.model_dir)
         self._checkpoints = Checkpoints(self.model_dir, self.config.keep_checkpoint_max)
-        self._trainer = Trainer(
-            functools.partial(self._build, Modes.TRAIN), self._checkpoints, self.config
-        )
-        self._readers = {
-            mode: Reader(functools.partial(self._build, mode))
-            for mode in (Modes.EVAL, Modes.PREDICT)
-        }
-        self._lock = threading.RLock()  # of the live program
+        self._trainer = Trainer(self._programs.builder(Modes.TRAIN), self._checkpoints, self.config)
+        self._lock = self._trainer.lock  # of the live program
+        self._has_said = False  # that an input_fn is called once
+        modes = (Modes.EVAL, Modes.PREDICT)
+        # Of checkpoints, and of the state in memory.
+        build = self._programs.builder
+        self._readers = {mode: Reader(build(mode, self._leave_alone)) for mode in modes}
+        self._live_readers = {mode: Reader(build(mode)) for mode in modes}
 
     @property
     def params(self) -> dict[str, Any]:
         """A copy of the hyperparameters."""
-        return copy.deepcopy(self._params)
+        return self._programs.params
 
     def train(
         self,
@@ -138,8 +133,9 @@ class Estimator:
             if max_steps is not None and done >= max_steps:
                 return self
             is_counted = steps is not None or max_steps is not None
+            n_epochs = None if is_counted else 1
             open_input = functools.partial(
-                _opened, input_fn, is_counted=is_counted, n_epochs=None if is_counted else 1
+                _opened, input_fn, is_counted=is_counted, n_epochs=n_epochs, say=self._say_once
             )
             until = max_steps if steps is None else done + steps
             self._trainer.run(open_input, until, checked, resumes=max_steps is not None)
@@ -175,7 +171,9 @@ class Estimator:
         steps = whole_number(steps, "evaluate: steps")
         checked = check_hooks(hooks, "evaluate")
         saved = self._saved(checkpoint_path)
-        batches = batches_of(input_fn, what="evaluate", is_counted=steps is not None)
+        batches = batches_of(
+            input_fn, what="evaluate", is_counted=steps is not None, say=self._say_once
+        )
         results = evaluate(self._readers[Modes.EVAL], saved, batches, steps, checked)
         if has_tensorboard():
             folder = os.path.join(self.model_dir, f"eval_{name}" if name else "eval")
@@ -209,23 +207,56 @@ class Estimator:
         _keras()
         checked = check_hooks(hooks, "predict")
         saved = self._saved(checkpoint_path)
-        batches = (batch.without_labels() for batch in batches_of(input_fn, what="predict"))
+        given = batches_of(input_fn, what="predict", say=self._say_once)
+        batches = (batch.without_labels() for batch in given)
         yield from predict(self._readers[Modes.PREDICT], saved, batches, predict_keys, checked)
 
     def train_on_batch(
         self, features: Any, labels: Any = None, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Do one step on one batch, in memory: the method to call in an `@action`.
+        """Do one step, in memory: the method to call in an `@action`.
 
-        No hooks are called. Checkpoints are saved as the config says. `evaluate`, `predict` and
-        other methods that need one save it first if there is none of this state.
+        The steps of a run of a pipeline are as those of one call of `train`, with its hooks, log
+        and checkpoints. `evaluate`, `predict` and other methods that need a checkpoint save one
+        first if there is none of this state.
 
         Returns:
             `{"loss": ...}`, of this batch: a number that is read from its device when it is used.
+
+        Raises:
+            StopPipeline: A hook has asked to stop in the step before: the run ends here.
         """
-        _keras()
+        batch = self._batch(features, labels, sample_weight)
         with self._lock:
-            return self._trainer.step(Batch.of((features, labels, sample_weight)))
+            return self._trainer.step(batch)
+
+    def predict_on_batch(
+        self,
+        features: Any,
+        predict_keys: Sequence[str] | None = None,
+        hooks: Sequence[Any] | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
+    ) -> Any:
+        """Predict one batch, with the weights in memory: no checkpoint is saved for it.
+
+        The arguments are those of `predict`. Returns an array, or a dictionary of arrays.
+        """
+        readers, state = self._state(checkpoint_path)
+        batch = self._batch(features)
+        reader, told = readers[Modes.PREDICT], check_hooks(hooks, "predict")
+        return predict_batch(reader, state, batch, predict_keys, told)
+
+    def test_on_batch(
+        self, features: Any, labels: Any = None, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Evaluate one batch, with the weights in memory: no checkpoint is saved for it.
+
+        Returns:
+            As `evaluate`: the metrics by name, `"loss"` and `"global_step"`.
+        """
+        batches = (one for one in [self._batch(features, labels, sample_weight)])
+        readers, state = self._state(None)
+        return evaluate(readers[Modes.EVAL], state, batches, None, ())
 
     def export_savedmodel(
         self,
@@ -265,9 +296,8 @@ class Estimator:
                 "ServingInputReceiver(features, receiver_tensors)"
             )
         saved = self._saved(checkpoint_path)
-        program, receiver = build_in_scope(
-            functools.partial(self._served, serving_input_receiver_fn), self.config.tf_random_seed
-        )
+        program, receiver = self._programs.served(serving_input_receiver_fn)
+        self._leave_alone(program)
         base = os.fspath(export_dir_base)
         return export(program, receiver, saved, base, assets_extra, as_text)
 
@@ -285,7 +315,20 @@ class Estimator:
         """
         with self._lock:
             self._checkpoints.unpack(path)
+            self._trainer.end_steps(failed=True)
             self._trainer.forget()
+
+    def watch_run(self) -> Callable[[bool], None]:
+        """Return what a run calls when it ends, with whether an error has ended it."""
+        before = self._trainer.n_steps
+
+        def end(failed: bool) -> None:
+            with self._lock:
+                # A run that looks on inside of another one does not end its steps.
+                if self._trainer.n_steps != before:
+                    self._trainer.end_steps(failed=failed)
+
+        return end
 
     def latest_checkpoint(self) -> str | None:
         """Return the path of the newest checkpoint, or None."""
@@ -309,20 +352,9 @@ class Estimator:
         return self._saved(None).value(name)
 
     def __repr__(self) -> str:
-        name = getattr(self._model_fn, "__name__", type(self._model_fn).__name__)
-        return f"<Estimator of {name} in {self.model_dir}>"
+        return f"<Estimator of {self._programs!r} in {self.model_dir}>"
 
     # ---- inside
-
-    def _build(self, mode: Modes, signature: Signature) -> Program:
-        def make_spec(inputs: Batch) -> EstimatorSpec:
-            return self._spec(mode, inputs)
-
-        program = Program.build(make_spec, signature, self.config.tf_random_seed)
-        program.summary_dir = self.model_dir
-        if mode is not Modes.TRAIN:
-            self._leave_alone(program)
-        return program
 
     def _leave_alone(self, program: Program) -> None:
         """Restart training from its checkpoint if a program changes its weights."""
@@ -330,24 +362,22 @@ class Estimator:
             with self._lock:
                 self._trainer.forget()
 
-    def _spec(self, mode: Modes, inputs: Batch) -> EstimatorSpec:
-        values = {
-            **inputs._asdict(),
-            "mode": mode,
-            "params": copy.deepcopy(self._params),
-            "config": self.config,
-            "model_dir": self.model_dir,
-        }
-        return call_model_fn(self._model_fn, self._names, values)
+    def _say_once(self, fact: str) -> None:
+        if not self._has_said:
+            self._has_said = True
+            _log.warning(fact)
 
-    def _served(
-        self, receiver_fn: Callable[[], ServingInputReceiver]
-    ) -> tuple[Program, ServingInputReceiver]:
-        receiver = check_receiver(receiver_fn())
-        spec = self._spec(Modes.PREDICT, Batch(receiver.features))
-        program = Program.of_receiver(spec, receiver)
-        self._leave_alone(program)
-        return program, receiver
+    def _batch(self, *parts: Any) -> Batch:
+        _keras()
+        return Batch.of(parts)
+
+    def _state(
+        self, path: str | os.PathLike[str] | None
+    ) -> tuple[dict[Modes, Reader], Live | Saved]:
+        """Return the state in memory, or else a checkpoint, and what reads it."""
+        with self._lock:
+            live = self._trainer.live() if path is None else None
+            return (self._live_readers, live) if live else (self._readers, self._saved(path))
 
     def _saved(self, path: str | os.PathLike[str] | None) -> Saved:
         """Return a checkpoint, by default the newest. A state in memory alone is saved first."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError
 
-__all__ = ["Hooks", "RunContext", "RunValues", "check_hooks"]
+__all__ = ["Hooks", "RunContext", "RunValues", "check_hooks", "is_hook"]
 
 _METHODS = ("begin", "before_run", "after_run", "end")
 
@@ -80,13 +80,19 @@ class Hooks:
         # Not in a CallbackList of Keras: that waits for the device, to read the loss of every step.
         self._callbacks = [
             one if isinstance(one, keras.callbacks.Callback) else _adapter_class()(one)
-            for one in given
+            for one in check_hooks(list(given), f"the hooks of {kind}")
         ]
         self._logs: Any = {}
 
     @contextmanager
     def around(self) -> Iterator[None]:
         """Call the hooks at the begin of the loop, and at its end if that is no error."""
+        self.begin()
+        yield
+        self.end()
+
+    def begin(self) -> None:
+        """Call the hooks at the begin of the loop."""
         self._logs = {}
         self._stop(False)
         for callback in self._callbacks:
@@ -95,7 +101,9 @@ class Hooks:
         self._call(f"on_{self._kind}_begin")
         if self._kind == "train":
             self._call("on_epoch_begin", 0)
-        yield
+
+    def end(self) -> None:
+        """Call the hooks at the end of the loop."""
         if self._kind == "train":
             self._call("on_epoch_end", 0, self._logs)
         ends_with = () if self._kind == "predict" else (self._logs,)
@@ -142,20 +150,23 @@ def check_hooks(hooks: Any, what: str) -> tuple[Any, ...]:
     """
     if hooks is None:
         return ()
-    keras = sys.modules["keras"]
     if not isinstance(hooks, list | tuple):
         raise ArgumentTypeError(f"{what}: hooks is a list, got {type(hooks).__name__}")
     for hook in hooks:
-        is_hook = isinstance(hook, keras.callbacks.Callback) or (
-            not isinstance(hook, type)
-            and all(callable(getattr(hook, method, None)) for method in _METHODS)
-        )
-        if not is_hook:
+        if not is_hook(hook):
             raise ArgumentTypeError(
                 f"{what}: a hook is a keras.callbacks.Callback, or an object with the methods "
                 f"{', '.join(_METHODS)}, got {hook!r:.80}"
             )
     return tuple(hooks)
+
+
+def is_hook(value: Any) -> bool:
+    """Check whether a value is a `keras.callbacks.Callback`, or has the methods of a run hook."""
+    return isinstance(value, sys.modules["keras"].callbacks.Callback) or (
+        not isinstance(value, type)
+        and all(callable(getattr(value, method, None)) for method in _METHODS)
+    )
 
 
 # Replacements for the hooks of TensorFlow itself, which need a graph and a session.

@@ -1,9 +1,10 @@
-"""The loops of evaluation and prediction, on programs that are restored from checkpoints.
+"""The loops of evaluation and prediction, on programs with the weights of another.
 
 Guarantees:
     - A program is used by one loop at a time: two predictions at once, of different checkpoints, do
       not mix.
-    - A program is kept after use, and restored only if another checkpoint is needed.
+    - Programs are kept after use, and restored only if another state is needed: that of a
+      checkpoint, or of the program that trains.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.models.estimator.batches import Batch, Signature
-from batchflow.models.estimator.checkpoints import Saved
+from batchflow.models.estimator.checkpoints import Live, Saved
 from batchflow.models.estimator.hooks import Hooks
 from batchflow.models.estimator.program import Program, check_predictions
 
-__all__ = ["Reader", "check_keys", "evaluate", "predict"]
+__all__ = ["Reader", "check_keys", "evaluate", "predict", "predict_batch"]
+
+State = Saved | Live
+
+
+_Idle = tuple[Program, tuple[Any, ...]]  # with the mark of the state that it has
+_MOST_IDLE = 32  # as many as there are threads, at most
 
 
 class Reader:
-    """Programs of one mode, restored from checkpoints.
+    """Programs of one mode, with the weights of another.
 
     Args:
         build: The function that makes a program for the batches of a signature.
@@ -32,14 +39,14 @@ class Reader:
     def __init__(self, build: Callable[[Signature], Program]) -> None:
         self._build = build
         self._guard = threading.Lock()
-        self._idle: tuple[Program, tuple[Any, ...]] | None = None
+        self._idle: list[_Idle] = []
 
     @contextmanager
-    def borrowed(self, saved: Saved, batch: Batch) -> Iterator[_Borrowed]:
-        """Yield a program that takes a batch, with the weights of a checkpoint."""
+    def borrowed(self, state: State, batch: Batch) -> Iterator[_Borrowed]:
+        """Yield a program that takes a batch, with the weights of a state."""
         with self._guard:
-            idle, self._idle = self._idle, None
-        loan = _Borrowed(self._build, saved, idle)
+            idle = self._idle.pop() if self._idle else None
+        loan = _Borrowed(self._build, state, idle)
         loan.ready(batch)
         try:
             yield loan
@@ -50,7 +57,8 @@ class Reader:
 
     def _keep(self, loan: _Borrowed) -> None:
         if not loan.program.shares:  # otherwise other programs change its weights
-            self._idle = loan.program, loan.mark
+            with self._guard:
+                self._idle = [*self._idle, (loan.program, loan.mark)][-_MOST_IDLE:]
 
 
 class _Borrowed:
@@ -61,13 +69,13 @@ class _Borrowed:
     def __init__(
         self,
         build: Callable[[Signature], Program],
-        saved: Saved,
-        idle: tuple[Program, tuple[Any, ...]] | None,
+        state: State,
+        idle: _Idle | None,
     ) -> None:
         self._build = build
-        self._saved = saved
+        self._state = state
         self._idle = idle
-        self.mark = saved.mark()
+        self.mark = state.mark()
 
     def ready(self, batch: Batch) -> bool:
         """Prepare a program that takes a batch. Return whether it is another one than before."""
@@ -75,20 +83,20 @@ class _Borrowed:
         if program is None and self._idle is not None and self._idle[0].signature.takes(batch):
             self.program, mark = self._idle
             if mark != self.mark:
-                self._saved.restore_weights(self.program)
+                self._state.restore_weights(self.program)
             return True
         if program is not None and program.signature.takes(batch):
             return False
         signature = Signature.of(batch) if program is None else program.signature.widened(batch)
         self.program = self._build(signature)
-        self._saved.restore_weights(self.program)
+        self._state.restore_weights(self.program)
         return True
 
 
 def evaluate(
-    reader: Reader, saved: Saved, batches: Iterator[Batch], steps: int | None, hooks: Sequence[Any]
+    reader: Reader, state: State, batches: Iterator[Batch], steps: int | None, hooks: Sequence[Any]
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint. Return the metrics, the loss and the global step.
+    """Evaluate a state. Return the metrics, the loss and the global step.
 
     Raises:
         ArgumentValueError: (a `ValueError`) There is no batch.
@@ -97,7 +105,7 @@ def evaluate(
         batch = next(batches, None)
         if batch is None:
             raise ArgumentValueError("evaluate: the input is empty")
-        with reader.borrowed(saved, batch) as loan:
+        with reader.borrowed(state, batch) as loan:
             program = loan.program
             told = Hooks([*program.spec.evaluation_hooks, *hooks], program.model, "test", steps)
             program.begin_metrics()
@@ -116,7 +124,7 @@ def evaluate(
                     if number == steps or told.wants_stop:
                         break
                     batch = next(batches, None)
-    return {**logs, "global_step": saved.progress.step}
+    return {**logs, "global_step": state.progress.step}
 
 
 def predict(
@@ -152,6 +160,28 @@ def predict(
                     yield from _items(predictions, keys)
                     number += 1
                     batch = None if told.wants_stop else next(batches, None)
+
+
+def predict_batch(
+    reader: Reader, state: State, batch: Batch, keys: Sequence[str] | None, hooks: Sequence[Any]
+) -> Any:
+    """Return the predictions of one batch: an array, or arrays by name.
+
+    Raises:
+        ArgumentValueError: (a `ValueError`) As for `predict`.
+    """
+    with reader.borrowed(state, batch) as loan:
+        spec = loan.program.spec
+        check_keys(keys, spec.predictions)
+        told = Hooks([*spec.prediction_hooks, *hooks], loan.program.model, "predict")
+        with told.around():
+            told.before(0)
+            predictions = loan.program.predict(batch)
+            told.after(0, {"outputs": predictions})
+    if keys is not None:
+        predictions = {key: predictions[key] for key in keys}
+    check_predictions(predictions)
+    return predictions
 
 
 def check_keys(keys: Any, predictions: Any) -> None:

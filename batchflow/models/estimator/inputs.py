@@ -26,6 +26,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
@@ -49,6 +50,7 @@ def batches_of(
     n_epochs: int | None = 1,
     skipping: int = 0,
     epoch: Epoch | None = None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Batch]:
     """Call an input function, and return its batches.
 
@@ -60,6 +62,8 @@ def batches_of(
         skipping: How many batches are left out.
         epoch: The epoch of a feed. If batches are skipped, the feed begins there. If none are, the
             epoch at which it begins is stored here.
+        say: Gets the fact that a function was called once and gave one batch, when that is read
+            to its end or again.
 
     Raises:
         ArgumentTypeError: (a `TypeError`) Batches cannot be read from the input.
@@ -71,6 +75,7 @@ def batches_of(
             "iterable of such batches"
         )
     try:
+        tell = say if _is_function(input_fn) else lambda _: None
         data = input_fn() if _is_function(input_fn) else input_fn
     except BaseException as error:
         if is_end_of_input(error):
@@ -79,7 +84,8 @@ def batches_of(
     if isinstance(data, keras.utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):
-        return _of_one_batch(Batch.of(data), is_counted)
+        fact = _FACT.format(what=what, how=_HOW[what, is_counted])
+        return _of_one_batch(Batch.of(data), is_counted, partial(tell, fact))
     if not hasattr(data, "__iter__"):
         raise ArgumentTypeError(
             f"{what}: input_fn returns arrays, or an iterable of batches: a generator, a feed, a "
@@ -129,8 +135,23 @@ def _is_tf_dataset(value: Any) -> bool:
     return data is not None and isinstance(value, data.Dataset)
 
 
-def _of_one_batch(batch: Batch, is_counted: bool) -> Iterator[Batch]:
+_FACT = (
+    "{what}: input_fn was called once and gave one batch: {how}. To give more, let it return an "
+    "iterable of batches, such as a generator or pipeline.feed(...); to say that this is meant, "
+    "give the batch itself"
+)
+_HOW = {
+    ("train", True): "all steps train on it",
+    ("train", False): "one step is done",
+    ("evaluate", True): "it is evaluated again and again",
+    ("evaluate", False): "it alone is evaluated",
+    ("predict", False): "it alone is predicted",
+}
+
+
+def _of_one_batch(batch: Batch, is_counted: bool, tell: Callable[[], object]) -> Iterator[Batch]:
     yield batch
+    tell()
     while is_counted:
         yield batch
 

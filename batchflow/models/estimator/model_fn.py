@@ -6,13 +6,21 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once, did_you_mean
 from batchflow.models.estimator.spec import EstimatorSpec
 
-__all__ = ["MODEL_FN_PARAMETERS", "call_model_fn", "check_model_fn", "parameters_of"]
+__all__ = [
+    "MODEL_FN_PARAMETERS",
+    "call_model_fn",
+    "check_model_fn",
+    "parameters_of",
+    "telling",
+    "title_of",
+]
 
 _log = logging.getLogger("batchflow")
 
@@ -91,6 +99,35 @@ def check_model_fn(model_fn: Any, params: Any) -> list[str]:
     return names
 
 
+@contextmanager
+def telling(what: str, mode: Any, **parts: Any) -> Iterator[None]:
+    """Say in a note of an error which function was called, in which mode and with what."""
+    try:
+        yield
+    except Exception as error:
+        given = ", ".join(f"{k} {_shown(v)}" for k, v in parts.items() if v is not None)
+        note = f"while {what} was called in the mode {mode.value!r} with {given or 'nothing'}"
+        add_note_once(error, note)
+        raise
+
+
+def title_of(function: Any, role: str) -> str:
+    """Return the name of a function for a message: `model_fn`, or `model_fn <name>`."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return role if name == role else f"{role} {name}"
+
+
+def _shown(value: Any) -> str:
+    """Return the shapes and dtypes of nested tensors."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_shown(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(map(_shown, value)) + ")"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{tuple(value.shape)} {getattr(value.dtype, 'name', value.dtype)}"
+    return f"{value!r:.60}"
+
+
 def call_model_fn(
     model_fn: Callable[..., Any], names: Sequence[str], values: Mapping[str, Any]
 ) -> EstimatorSpec:
@@ -105,6 +142,14 @@ def call_model_fn(
         ArgumentValueError: (a `ValueError`) The input has labels or sample weights, which the
             function does not take; or it returns no `EstimatorSpec`, or one of another mode.
     """
+    parts = {name: values[name] for name in ("features", "labels", "sample_weight")}
+    with telling(title_of(model_fn, "model_fn"), values["mode"], **parts):
+        return _checked_spec(model_fn, names, values)
+
+
+def _checked_spec(
+    model_fn: Callable[..., Any], names: Sequence[str], values: Mapping[str, Any]
+) -> EstimatorSpec:
     for name in ("labels", "sample_weight"):
         if values[name] is not None and name not in names:
             raise ArgumentValueError(

@@ -51,6 +51,8 @@ class Program:
         batch: The batch of the current step, for hooks.
         summary_dir: The folder for summaries, or None.
         learning_rate: The one in the spec. None: it is a schedule, or nothing is trained.
+        source: The program from which its weights were copied last, or None.
+        copy: Copies them.
         shares: Whether an earlier program has some of its variables, those of layers that are made
             outside of the model function.
     """
@@ -61,6 +63,8 @@ class Program:
         self.spec = spec
         self.signature = signature
         self.batch: Batch | None = None
+        self.source: Program | None = None
+        self.copy: Callable[[], object] = lambda: None
         outputs: dict[str, Any] = {}
         if spec.predictions is not None:
             outputs["predictions"] = spec.predictions

@@ -107,7 +107,9 @@ class EstimatorSpec:
         needed = {Modes.TRAIN: ("loss", "train_op"), Modes.EVAL: ("loss",)}
         for name in needed.get(mode, ("predictions",)):
             if getattr(self, name) is None:
-                raise ArgumentValueError(f"EstimatorSpec: {name} is missing, {mode!r} needs it")
+                raise ArgumentValueError(
+                    f"EstimatorSpec: {name} is missing, the mode {mode.value!r} needs it"
+                )
         _check_tensors("predictions", self.predictions)
         _check_loss(self.loss)
         _check_optimizer(self.train_op)
@@ -124,6 +126,15 @@ def is_symbolic(value: Any) -> bool:
     """Check whether a value is a `KerasTensor`."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(value, keras.KerasTensor)
+
+
+def is_metric(value: Any) -> bool:
+    """Check whether a value is `(keras.metrics.Metric, labels, predictions)`, or with weights."""
+    return (
+        isinstance(value, tuple | list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], sys.modules["keras"].metrics.Metric)
+    )
 
 
 def leaves(value: Any, name: str) -> list[tuple[str, Any]]:
@@ -178,7 +189,6 @@ def _checked_metrics(metrics: Any) -> dict[str, tuple[Any, ...]]:
             "EstimatorSpec: eval_metric_ops is a dictionary {name: (metric, labels, predictions)}, "
             f"got {type(metrics).__name__}"
         )
-    keras = sys.modules["keras"]
     for name, parts in metrics.items():
         if name in _OWN_RESULTS:
             raise ArgumentValueError(
@@ -186,11 +196,7 @@ def _checked_metrics(metrics: Any) -> dict[str, tuple[Any, ...]]:
                 "evaluate: give it another name, such as 'my_"
                 f"{name}' (its key in eval_metric_ops; of a BaseModel, the name= of the metric)"
             )
-        if not (
-            isinstance(parts, tuple | list)
-            and len(parts) in (3, 4)
-            and isinstance(parts[0], keras.metrics.Metric)
-        ):
+        if not is_metric(parts):
             raise ArgumentValueError(
                 f"EstimatorSpec: the metric {name!r} is (keras.metrics.Metric, labels, predictions)"
                 f" or the same with weights, got {parts!r:.80}"

@@ -118,5 +118,5 @@ def test_the_steps_of_a_chain_train_and_ask_it(tmp_path, prefetch):
     batch = next(
         p.predict_model("est", {"x": B.x}, save_to=B.told).gen_batch(10, prefetch=prefetch)
     )
-    assert len(batch.told) == 10
+    assert {name: len(told) for name, told in batch.told.items()} == {"logits": 10, "classes": 10}
     assert int(est.get_variable_value("global_step")) == 25

@@ -7,7 +7,7 @@ from models.document_002.asking import build, build_two, digits, halves, states
 
 from batchflow import ArgumentValueError, B, UnknownNameError, V
 from batchflow.errors import ModelDefinitionError
-from batchflow.models.calls import predict, train
+from batchflow.models.calls import evaluate, predict, train
 from batchflow.models.checkpoint import load, save
 from batchflow.testing import digest, hand_over_every_batch, nothing_left
 
@@ -63,6 +63,13 @@ def test_running_metrics_weights_and_return_dict_are_passed_on():
     assert everything.keys() == {"loss", "accuracy"}
     nothing = run(chain(class_weight=dict.fromkeys(range(10), 0.0)), n_epochs=1).v("seen")
     assert nothing == [0] * 4
+
+
+def test_a_test_gives_the_loss_and_all_metrics_by_name():
+    net, batch = legacy(), next(digits().p.scale().gen_batch(32))
+    logs = evaluate(net, (batch.images, batch.labels), {})
+    assert logs == net.test_on_batch(batch.images, batch.labels, return_dict=True)
+    assert evaluate(net, (batch.images, batch.labels), {}, "accuracy") == logs["accuracy"]
 
 
 def test_a_model_that_is_not_compiled_is_refused():

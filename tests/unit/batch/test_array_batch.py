@@ -162,6 +162,33 @@ def test_a_subclass_that_declares_components_later_checks_them():
         Later(2).masks = [1]
 
 
+def test_data_are_checked_however_components_come_and_go_in_subclasses():
+    class Plain(ArrayBatch):
+        pass
+
+    class Later(Plain):
+        components = ("masks",)
+
+    class Bare(Later):
+        components = ()
+
+    for cls, value in ((Plain, [1]), (Later, ([1],)), (Bare, [1])):
+        assert cls(2).data == ((None,) if cls is Later else None)
+        with pytest.raises(ArgumentValueError, match=cls.__name__):
+            cls(2).data = value
+
+
+def test_a_property_of_the_users_is_the_data():
+    class Doubled(ArrayBatch):
+        @property
+        def data(self):
+            return 2 * self._data
+
+    batch = Doubled(1)
+    batch._data = np.array([3])
+    assert batch.data == [6]
+
+
 def test_components_of_a_plain_parent_are_checked_in_an_array_child():
     class Parent(Batch):
         components = ("masks",)

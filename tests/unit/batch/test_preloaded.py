@@ -384,3 +384,29 @@ def test_texts_do_not_take_the_room_of_the_longest():
         tracemalloc.stop()
     assert batch.images.tolist() == texts
     assert taken < 2 * sum(map(len, texts)) + 80 * len(texts) + 100_000
+
+
+class Rows(ArrayBatch):
+    pass
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.arange(24.0).reshape(6, 4),
+        np.asfortranarray(np.arange(24.0).reshape(6, 4)),
+        np.arange(48.0).reshape(12, 4)[::2],
+        np.arange(24.0).reshape(6, 4)[:, ::2],
+        np.arange(24).reshape(6, 4).astype(">i2"),
+        np.array([(1, 2.5)] * 6, dtype=[("a", "i4"), ("b", "f8")]),
+        np.zeros((6, 0)),
+        np.arange(6).astype("M8[D]"),
+    ],
+)
+@pytest.mark.parametrize("positions", [[4, 0, 5], [5]])
+def test_rows_of_an_array_are_copied_however_it_lies_in_memory(given, positions):
+    data = Dataset.from_arrays(Rows, data=given).create_batch(positions).data
+    assert data.dtype == given.dtype
+    assert np.array_equal(data, given[positions])
+    assert data.flags.writeable
+    assert not np.shares_memory(data, given)

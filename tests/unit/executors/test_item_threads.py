@@ -77,6 +77,43 @@ def test_n_workers_are_at_work_at_once():
     assert room.most == 5
 
 
+@pytest.fixture
+def two_cpus(monkeypatch):
+    monkeypatch.setattr(item_threads, "cpu_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_items_that_wait_get_four_threads_for_each_cpu():
+    room = Room(8)
+    in_threads(room.visit, 50)
+    assert room.most == 8
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_busy_cpus_get_one_thread_each(monkeypatch):
+    monkeypatch.setattr(item_threads, "BUSY", 0.0)
+    room = Room(2)
+    in_threads(lambda i: (room.visit(i), time.sleep(0.002)), 50)
+    assert room.most == 2
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_as_many_threads_as_asked_for_come_to_busy_cpus(monkeypatch):
+    monkeypatch.setattr(item_threads, "BUSY", 0.0)
+    room = Room(5)
+    in_threads(room.visit, 50, n_workers=5)
+    assert room.most == 5
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_thread_that_waits_for_busy_cpus_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(item_threads, "BUSY", 0.0)
+    monkeypatch.setattr(item_threads, "_FIRST_LOOK", DEADLINE)
+    start = time.monotonic()
+    in_threads(lambda _: time.sleep(0.01), 10)
+    assert time.monotonic() - start < DEADLINE / 2
+
+
 def test_never_more_than_n_workers_are_at_work():
     room = Room(2)
     in_threads(room.visit, 200, n_workers=2)

@@ -62,28 +62,143 @@ def class_folders(tmp_path):
 
 
 @pytest.mark.parametrize("no_ext", [False, True])
-def test_folders_of_classes_are_told_to_be_part_of_the_ids(class_folders, no_ext):
-    with pytest.raises(ValueError, match=r"id '0.*let paths be the ids") as caught:
+def test_folders_of_classes_are_told_to_give_the_folder_above(class_folders, no_ext):
+    with pytest.raises(ValueError, match=r"id '0.*let the ids be paths below") as caught:
         FilesIndex(class_folders / "*" / "*.txt", no_ext=no_ext)
-    assert f"Path({str(class_folders)!r})" in str(caught.value)
+    assert f"root={str(class_folders)!r})" in str(caught.value)
     assert "no_ext" not in str(caught.value)
 
 
-def test_what_is_advised_for_folders_of_classes_works(class_folders):
-    class Texts(Batch):
-        components = "text"
-
-    with pytest.raises(ValueError, match="let paths be the ids") as caught:
-        FilesIndex(class_folders / "*" / "*.txt")
-    advice = str(caught.value).partition("in them: ")[2]
-    names = {"Path": Path, "Dataset": Dataset, "MyBatch": Texts, "read": _read_text}
-    *lines, chain = advice.split("; ")
-    exec("\n".join(lines), names)
-    assert list(eval(chain, names).next_batch(3).text) == ["cat/0.txt", "dog/0.txt", "dog/1.txt"]
+# ---- paths below a folder
 
 
-def _read_text(path):
-    return Path(path).read_text()
+def test_paths_below_the_root_are_the_ids(class_folders):
+    index = FilesIndex(class_folders / "*" / "*.txt", root=class_folders)
+    assert index.indices.tolist() == ["cat/0.txt", "dog/0.txt", "dog/1.txt"]
+    assert index.get_fullpath("dog/0.txt") == str(class_folders / "dog" / "0.txt")
+
+
+def test_a_root_may_be_spelt_otherwise_than_the_pattern(class_folders, monkeypatch):
+    monkeypatch.chdir(class_folders)
+    index = FilesIndex("*/*.txt", root=class_folders / "dog" / "..")
+    assert index.indices.tolist() == ["cat/0.txt", "dog/0.txt", "dog/1.txt"]
+    assert FilesIndex(str(class_folders / "dog" / "*"), root=".").get_fullpath("dog/1.txt")
+
+
+def test_files_beside_the_root_are_refused(class_folders):
+    with pytest.raises(ValueError, match=r"dog do not lie below root=.*cat'") as caught:
+        FilesIndex(class_folders / "*" / "*.txt", root=class_folders / "cat")
+    assert f"root={str(class_folders)!r}" in str(caught.value)
+
+
+def test_a_root_whose_name_only_begins_alike_is_refused(tmp_path):
+    (tmp_path / "data2").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data2" / "a").touch()
+    with pytest.raises(ValueError, match="do not lie below root="):
+        FilesIndex(tmp_path / "data2" / "*", root=tmp_path / "data")
+
+
+def test_a_root_that_is_not_there_is_refused(class_folders):
+    with pytest.raises(ValueError, match=r"root='nowhere' is no folder \(looked for /"):
+        FilesIndex(class_folders / "*" / "*", root="nowhere")
+
+
+def test_a_pattern_below_the_root_is_told_to_have_it(class_folders):
+    with pytest.raises(ValueError, match="does not begin at root: write") as caught:
+        FilesIndex("cat/*.txt", root=class_folders)
+    assert str(class_folders / "cat" / "*.txt") in str(caught.value)
+
+
+def test_folders_below_a_root_are_items(folder):
+    index = FilesIndex(folder / "**" / "*", dirs=True, root=folder)
+    assert index.indices.tolist() == ["a", "b", "b/deep"]
+    assert index.get_fullpath("b/deep") == str(folder / "b" / "deep")
+
+
+# ---- extensions
+
+NAMES = ["a.nii.gz", "b.ome.tiff", "c.txt", "d", "e.v1.5.png", ".f"]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for name in NAMES:
+        (tmp_path / name).touch()
+    return [tmp_path / name for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({}, NAMES),
+        ({"ext": True}, NAMES),
+        ({"ext": False}, ["a", "b", "c", "d", "e.v1.5", ".f"]),
+        ({"no_ext": True}, ["a.nii", "b.ome", "c", "d", "e.v1.5", ".f"]),
+        ({"ext": ".gz"}, ["a.nii", *NAMES[1:]]),
+        ({"ext": ".nii.gz"}, ["a", *NAMES[1:]]),
+    ],
+)
+def test_an_extension_is_cut_as_it_is_asked_for(scans, options, ids):
+    index = FilesIndex(scans, sort=False, **options)
+    assert index.indices.tolist() == ids
+    assert [index.get_fullpath(i) for i in ids] == list(map(str, scans))
+
+
+@pytest.mark.parametrize("options", [{"ext": "gz"}, {"ext": 1}, {"ext": False, "no_ext": True}])
+def test_what_is_no_extension_is_refused(scans, options):
+    with pytest.raises(TypeError, match="ext"):
+        FilesIndex(scans, **options)
+
+
+def test_names_alike_without_extensions_are_told_to_keep_them(tmp_path):
+    for name in ("a.nii", "a.nii.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="keep the extensions: ext=True"):
+        FilesIndex(tmp_path / "*", ext=False)
+
+
+# ---- what is not there
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no file matches .*there is no folder .*/nowhere$"):
+        FilesIndex(tmp_path / "nowhere" / "*" / "*.png")
+
+
+def test_one_missing_path_of_several_is_an_error(class_folders):
+    with pytest.raises(ValueError, match=r"no file matches '.*dog/9\.txt'"):
+        FilesIndex([class_folders / "cat" / "0.txt", class_folders / "dog" / "9.txt"])
+
+
+def test_one_of_several_patterns_may_match_nothing(class_folders):
+    assert len(FilesIndex([class_folders / "cat" / "*.txt", class_folders / "cat" / "*.png"])) == 1
+
+
+def test_an_empty_list_of_patterns_is_refused():
+    with pytest.raises(ValueError, match="got an empty list"):
+        FilesIndex([])
+
+
+def test_a_name_with_brackets_is_no_pattern_where_it_is_there(tmp_path):
+    (tmp_path / "scan[1].txt").touch()
+    assert FilesIndex([tmp_path / "scan[1].txt"]).indices.tolist() == ["scan[1].txt"]
+
+
+def test_hidden_files_match_as_in_glob(tmp_path):
+    for name in (".a", "b"):
+        (tmp_path / name).touch()
+    assert FilesIndex(tmp_path / "*").indices.tolist() == ["b"]
+    assert FilesIndex(tmp_path / ".*").indices.tolist() == [".a"]
+
+
+def test_the_order_does_not_depend_on_the_file_system(class_folders, monkeypatch):
+    from batchflow.index import scan
+
+    listed = scan._listed
+    monkeypatch.setattr(scan, "_listed", lambda *args: reversed(list(listed(*args))))
+    index = FilesIndex(class_folders / "*" / "*.txt", root=class_folders)
+    assert index.indices.tolist() == ["cat/0.txt", "dog/0.txt", "dog/1.txt"]
 
 
 def test_names_that_differ_by_the_extension_are_told_to_keep_it(folder):
@@ -144,8 +259,7 @@ def test_batches_load_their_files(folder, prefetch):
 def test_an_index_of_many_files_is_small(monkeypatch):
     n_files, folder = 20_000, "/data/some/long/path/that/is/the/same/for/all/files"
     paths = [f"{folder}/{i:08d}.npy" for i in range(n_files)]
-    monkeypatch.setattr("glob.iglob", lambda pattern, recursive: iter(paths))
-    monkeypatch.setattr("os.path.isfile", lambda path: True)
+    monkeypatch.setattr("batchflow.index.scan._matches", lambda pattern, dirs: iter(paths))
     tracemalloc.start()
     index = FilesIndex("*")
     held, _ = tracemalloc.get_traced_memory()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from batchflow import DatasetIndex, UnknownNameError
 from batchflow.index import lookup
 
-LARGE = 2**16 + 1000  # beyond the size up to which ids are found in a dict
+LARGE = lookup.DICT_UP_TO + 1000  # beyond the size up to which ids are found in a dict
 
 INDICES = {
     "range": DatasetIndex(LARGE),
@@ -21,6 +21,11 @@ INDICES = {
     "unsigned": DatasetIndex(np.arange(LARGE, dtype="uint64") + np.uint64(2**63)),
     "floats": DatasetIndex(np.arange(LARGE) / 4),
     "texts": DatasetIndex([f"id{i}" for i in range(LARGE)]),
+    "long texts": DatasetIndex([f"id{i}" for i in range(LARGE)] + ["x" * 10**5, "id3\0"]),
+    "texts of NumPy": DatasetIndex(
+        np.array([f"id{i}" for i in range(LARGE)], np.dtypes.StringDType())
+    ),
+    "many objects": DatasetIndex([("a", i) for i in range(LARGE)] + ["id3", 3, 2**70]),
     "bytes": DatasetIndex(np.array([f"id{i}" for i in range(LARGE)], "S")),
     "dates": DatasetIndex(np.arange(LARGE).astype("M8[D]")),
     "objects": DatasetIndex([("a", i) for i in range(40)]),
@@ -76,7 +81,7 @@ def test_an_unknown_tuple_among_several_is_named():
 
 def test_many_texts_are_found_at_once_and_not_one_by_one(monkeypatch):
     index = INDICES["texts"]
-    monkeypatch.setattr(lookup._SortedLookup, "__call__", None)
+    monkeypatch.setattr(lookup.HashLookup, "__call__", None)
     assert len(index.create_subset(index.indices[::-1])) == LARGE
 
 

@@ -17,8 +17,6 @@ from batchflow.plan.expressions import Expression
 if TYPE_CHECKING:
     from batchflow.engine import Length, Program, RunOptions
 
-__all__ = ["ProgressBar", "checked_bar", "open_run"]
-
 T = TypeVar("T")
 
 

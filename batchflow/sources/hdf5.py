@@ -1,0 +1,59 @@
+"""Arrays of an HDF5 file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchflow.extras import imported
+from batchflow.sources.stored import StoredArrays
+
+__all__ = ["Hdf5Source"]
+
+
+class Hdf5Source(StoredArrays):
+    """A `Source` of arrays of an HDF5 file, read by h5py. Text arrays give texts.
+
+    h5py reads under one lock: threads take turns, worker processes do not.
+    """
+
+    def _open(self) -> Any:
+        h5py = imported("h5py", "from_hdf5")
+        try:
+            return h5py.File(self._path, "r")
+        except OSError as error:
+            error.add_note(
+                f"while {self._path!r} was opened: it must be an HDF5 file that nobody has open "
+                "to write"
+            )
+            raise
+
+    def _found(self, name: str) -> Any:
+        array = super()._found(name)
+        is_text = array.dtype.kind in "OS" and imported("h5py", "from_hdf5").check_string_dtype(
+            array.dtype
+        )
+        return _Texts(array) if is_text else array
+
+    def _close(self, opened: Any) -> None:
+        opened.close()
+
+    def _known(self, opened: Any) -> list[str]:
+        names: list[str] = []
+        opened.visititems(
+            lambda name, found: names.append(f"/{name}") if hasattr(found, "shape") else None
+        )
+        return names
+
+
+class _Texts:
+    """An array of texts, which h5py gives as bytes."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array.asstr()
+        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self._array[rows]

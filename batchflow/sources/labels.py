@@ -1,0 +1,377 @@
+"""Values by id: what a table, a mapping, a CSV file or a folder says about each item.
+
+Guarantees:
+    - Values are matched by id. Items without one are an error that lists them; ids that belong to
+      no item are told in a warning.
+    - Labels that are texts become integers, in the sorted order of the texts. Others stay what
+      they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.arrays import column_array, column_names, exact_array, is_column, is_table
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
+from batchflow.index.labels import has_labels
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["components_by_id"]
+
+_LABELS = ("label", "labels", "class", "target", "y")  # names of the column with the labels
+
+
+def components_by_id(
+    ids: Sequence[str],
+    paths: Sequence[str] | None,
+    labels: Any,
+    others: Mapping[str, Any],
+    known: Iterable[str],
+) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+    """Return the components that are given by id.
+
+    Args:
+        ids: The ids of files.
+        paths: Their paths; None: the ids are paths below a root.
+        labels: What fills the component `labels`, or a mapping from another component to that.
+        others: What fills other components, whose texts are not numbered.
+        known: The components of the batch class.
+
+    Returns:
+        A value of each item, by component; and the texts that the labels were, in the order of
+        their numbers (None: they were no texts).
+
+    Raises:
+        ArgumentTypeError: This gives no values.
+        ArgumentValueError: Items have no value, an id occurs twice, or a path leads nowhere.
+        FileNotFoundError: There is no such file.
+    """
+    columns: dict[str, Any] = {}
+    classes = None
+    as_labels = _by_component(labels, ids, known)
+    for name, given in {**as_labels, **others}.items():
+        text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
+        if "{id}" in text:
+            columns[name] = existing_paths(ids, text, name)
+            continue
+        columns[name] = folder_names(ids, paths) if text == "folder" else None
+        columns[name] = columns[name] or values_by_id(ids, given, name)
+        if name in as_labels:
+            columns[name], classes = numbered(columns[name], ids, name)
+    return columns, classes
+
+
+def _by_component(labels: Any, ids: Sequence[str], known: Iterable[str]) -> Mapping[str, Any]:
+    if labels is None:
+        return {}
+    names = labels.keys() if isinstance(labels, Mapping) else ()
+    if not names or not names.isdisjoint(ids):
+        return {"labels": labels}
+    if len(names) > 1 and names <= set(known):
+        raise ArgumentTypeError(
+            f"labels= fills one component, got {', '.join(map(repr, names))}: give the others by "
+            f"name, from_files(..., {list(names)[1]}=...)"
+        )
+    is_name = names <= set(known) or all(map(_is_of_many, labels.values()))
+    return labels if is_name and len(names) == 1 else {"labels": labels}
+
+
+def _is_of_many(given: Any) -> bool:
+    """Check whether it says the values of many items, and is no value of one."""
+    is_folder = isinstance(given, str) and given == "folder"
+    return is_folder or isinstance(given, Mapping) or is_table(given) or has_labels(given)
+
+
+def folder_names(ids: Sequence[str], paths: Sequence[str] | None) -> list[str]:
+    """Return the name of the folder that each file lies in.
+
+    Raises:
+        ArgumentValueError: A file lies in the root itself, whose name is no label.
+    """
+    if paths is not None:
+        return [os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths]
+    bare = [item for item in ids if "/" not in item]
+    if bare:
+        raise ArgumentValueError(
+            f'labels="folder": these files lie in no folder below the root: {_listed(bare)}'
+        )
+    return [item.rsplit("/", 2)[-2] for item in ids]
+
+
+def values_by_id(ids: Sequence[Any], given: Any, name: str) -> list[Any]:
+    """Return the value of each item.
+
+    Args:
+        ids: The ids of the items.
+        given: A mapping from ids, a column with labels, a table with a column of ids, the path of a
+            CSV file with one, or a function of an id.
+        name: The component: the name of the column with its values, if there are several.
+
+    Raises:
+        ArgumentTypeError: `given` is none of these.
+        ArgumentValueError: Items have no value, or an id occurs twice.
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(given, Mapping):
+        pairs: Mapping[Any, Any] = _unique(_as_ids(given, ids), list(given.values()), name)
+    elif callable(given):
+        return [given(item) for item in ids]
+    elif isinstance(given, (str, os.PathLike)):
+        pairs = _from_csv(os.fspath(given), ids, name)
+    elif has_labels(given) and not is_table(given):
+        pairs = _unique(_as_ids(given.index.tolist(), ids), _plain(given), name)
+    elif hasattr(given, "collect"):
+        raise ArgumentTypeError(
+            f"{name}: expected a table in memory, got {type(given).__name__}: call .collect() on it"
+        )
+    elif is_table(given):
+        pairs = _from_table(given, ids, name)
+    else:
+        raise ArgumentTypeError(
+            f"{name}: expected a mapping from ids, a table or a column with ids, the path of a CSV "
+            f'file, or "folder"; got {type(given).__name__} {given!r:.60}. Rows without ids are '
+            "given to Dataset.from_arrays"
+        )
+    _check_all_there(ids, pairs, name)
+    return [pairs[item] for item in ids]
+
+
+def numbered(
+    values: Sequence[Any], ids: Sequence[Any], name: str
+) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
+    """Return labels as an array, texts as integers; and the texts in the order of their numbers.
+
+    Raises:
+        ArgumentValueError: Some labels are texts and others are not.
+    """
+    texts = [isinstance(value, str) for value in values]
+    if not any(texts):
+        return exact_array(list(values)), None
+    if not all(texts):
+        place = texts.index(False)
+        raise ArgumentValueError(
+            f"{name}: some labels are texts, and that of {ids[place]!r} is {values[place]!r}"
+        )
+    classes = sorted({str(value) for value in values})
+    number = {text: k for k, text in enumerate(classes)}
+    return np.array([number[value] for value in values]), tuple(classes)
+
+
+def existing_paths(ids: Sequence[str], pattern: str, name: str) -> npt.NDArray[Any]:
+    """Return a path for each id: the pattern with the id, or the id without its extension.
+
+    Args:
+        ids: The ids.
+        pattern: A path with `{id}` in it.
+        name: The component, for messages.
+
+    Raises:
+        ArgumentValueError: There is no such file.
+    """
+    files = _Folders()
+    paths = np.empty(len(ids), dtype=object)
+    missing = []
+    for place, item in enumerate(ids):
+        folder, slash, file = item.rpartition("/")
+        names = dict.fromkeys((item, folder + slash + os.path.splitext(file)[0]))
+        names |= dict.fromkeys([folder + slash + file.partition(".")[0]])
+        tried = [pattern.replace("{id}", one) for one in names]
+        found = next((path for path in tried if path in files), None)
+        if found is None:
+            missing.append(tried[0])
+        paths[place] = found
+    if missing:
+        raise ArgumentValueError(
+            f"{name}={pattern!r}: {len(missing)} of {len(ids)} files are not there: "
+            f"{_listed(missing)} (looked in {os.getcwd()}, also for ids without their extensions)"
+        )
+    return paths
+
+
+class _Folders:
+    """The files of folders, each listed once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, set[str]] = {}
+
+    def __contains__(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = set(os.listdir(folder or "."))
+            except OSError:
+                self._listed[folder] = set()
+        return name in self._listed[folder]
+
+
+def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
+    if not path.endswith((".csv", ".tsv", ".txt")):
+        raise ArgumentTypeError(
+            f'{name}={path!r}: a text is "folder", the path of a CSV file, or has an {{id}} in it, '
+            'where the id of each file goes: "masks/{id}.png"'
+        )
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file, delimiter=_delimiter(file)) if row]
+    except FileNotFoundError as error:
+        error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
+        raise
+    except (UnicodeError, csv.Error) as error:
+        error.add_note(
+            f"{name}: while {path!r} was read, as CSV in UTF-8; another file is read by "
+            f"{name}=pandas.read_csv({path!r}, encoding=...)"
+        )
+        raise
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise ArgumentValueError(
+            f"{name}: {path!r} needs a line of column names, with a column of ids and one of values"
+        )
+    if doubled := [column for column in rows[0] if rows[0].count(column) > 1]:
+        raise ArgumentValueError(f"{name}: {path!r} has several columns {doubled[0]!r}")
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise ArgumentValueError(
+                f"{name}: {path!r}, row {number + 1}, has {len(row)} values, and there are "
+                f"{len(rows[0])} columns"
+            )
+    columns = dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+    key, label = _key_and_label(columns, ids, name, path)
+    return _unique(columns[key], _numbers_if_all(columns[label]), name)
+
+
+def _delimiter(file: Any) -> str:
+    """Return what stands between the values, by the first line."""
+    first = file.readline()
+    file.seek(0)
+    return max(",;\t", key=first.count)
+
+
+def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
+    columns: dict[Any, list[Any]] = {}
+    if hasattr(table, "iloc") and not hasattr(table.index, "step"):
+        columns[None] = table.index.tolist()  # labels that are not the row numbers
+    columns |= {column: _plain(table[column]) for column in column_names(table)}
+    as_ids = {column: _as_ids(values, ids) for column, values in columns.items()}
+    key, label = _key_and_label(as_ids, ids, name, "the table")
+    return _unique(as_ids[key], columns[label], name)
+
+
+def _as_ids(keys: Iterable[Any], ids: Sequence[Any]) -> list[Any]:
+    """Return keys as the ids that they mean: whole numbers and paths as texts, where ids are."""
+    found = list(keys)
+    if isinstance(ids[0], str):
+        if set(map(type, found)) == {int}:
+            return list(map(str, found))
+        if all(isinstance(key, PurePath) for key in found):
+            return [key.as_posix() for key in found]
+    return found
+
+
+def _key_and_label(
+    columns: Mapping[Any, list[Any]], ids: Sequence[Any], name: str, shown: str
+) -> tuple[Any, Any]:
+    """Return the column with the ids, by its values, and that with the labels, by its name."""
+    wanted = set(ids)
+
+    def n_found(column: Any) -> int:
+        return len(wanted.intersection(filter(_is_text_or_number, columns[column])))
+
+    candidates = [column for column in columns if column not in (name, *_LABELS)] or list(columns)
+    key = max(candidates, key=n_found)  # the first of several
+    for column in candidates[1:] if key is not None else ():
+        if n_found(column) == n_found(key) > 0 and columns[column] != columns[key]:
+            raise ArgumentValueError(
+                f"{name}: both {key!r} and {column!r} of {shown} hold ids of the items: leave out "
+                "one, or make one the labels of the table: set_index"
+            )
+    others = [column for column in columns if column != key and column is not None]
+    named = [column for column in (name, *_LABELS) if column in others]
+    if len(others) != 1 and not named:
+        raise UnknownNameError(
+            f"{name}: which column of {shown} has the labels? There are "
+            f"{', '.join(map(repr, others))}; call it {name!r}, or give the column alone"
+        )
+    return key, named[0] if named else others[0]
+
+
+def _is_text_or_number(value: Any) -> bool:
+    return isinstance(value, (str, int, float, np.generic))
+
+
+def _plain(column: Any) -> list[Any]:
+    array = column_array(column) if is_column(column) else np.asarray(column)
+    return array.tolist() if array.dtype.kind not in "mM" else list(array)
+
+
+def _numbers_if_all(texts: list[str]) -> list[Any]:
+    """Return texts as numbers, if all are written as such: "7", not "007"."""
+    given = [text for text in texts if text]
+    for kind in (int, float):
+        try:
+            values = [kind(text) for text in given]
+        except ValueError:
+            continue
+        if kind is int and list(map(str, values)) != given:
+            return [text or None for text in texts]
+        numbers = iter(values)
+        return [next(numbers) if text else None for text in texts]
+    return [text or None for text in texts]
+
+
+def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:
+    pairs: dict[Any, Any] = {}
+    doubled = []
+    for key, value in zip(keys, values, strict=True):
+        if key in pairs:
+            doubled.append(key)
+        pairs[key] = value
+    if doubled:
+        raise ArgumentValueError(
+            f"{name}: these ids are there more than once: {_listed(list(dict.fromkeys(doubled)))}"
+        )
+    return pairs
+
+
+def _check_all_there(ids: Sequence[Any], pairs: Mapping[Any, Any], name: str) -> None:
+    missing = [item for item in ids if item not in pairs or _is_missing(pairs[item])]
+    if missing:
+        raise ArgumentValueError(
+            f"{name}: {len(missing)} of {len(ids)} items have no value: {_listed(missing)}."
+            f"{_hint(missing, pairs)}"
+        )
+    known = set(ids)
+    if others := [key for key in pairs if key not in known]:
+        warnings.warn(
+            f"{name}: {len(others)} ids belong to no item: {_listed(others)}", stacklevel=5
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, (float, np.generic)):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
+
+
+def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
+    """Return advice where ids and keys are the same but for extensions or folders."""
+    if not all(isinstance(item, str) for item in missing):
+        return ""
+    if any(os.path.splitext(i)[0] in pairs or i.partition(".")[0] in pairs for i in missing):
+        return " The ids that have values have no extension: ext=False cuts it from the others."
+    if any(item.rpartition("/")[2] in pairs for item in missing):
+        return " The ids that have values are names without folders."
+    return f" An id that has a value is {next(iter(pairs))!r}." if pairs else ""
+
+
+def _listed(values: Sequence[Any]) -> str:
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return f"{', '.join(map(repr, values[:5]))}{more}"

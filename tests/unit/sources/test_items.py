@@ -1,0 +1,160 @@
+"""Dataset.from_items: data sets of other libraries, items by mapping, tuple or value."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from kit import Loose, Rows
+
+from batchflow import ArgumentTypeError, ArgumentValueError, Dataset, UnknownNameError
+
+N = 12
+
+
+class Pairs:
+    """A data set as users of torch write it."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, position):
+        return np.full(2, position), position
+
+
+class Records:
+    """A data set as that of Hugging Face: one item, or columns of several."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, key):
+        self.asked.append(key)
+        if isinstance(key, list):
+            return {
+                "image": [[k, k] for k in key],
+                "label": list(key),
+                "text": list("a" * len(key)),
+            }
+        return {"image": [key, key], "label": key, "text": "a"}
+
+
+class Several(Pairs):
+    """A data set with a way to get several items."""
+
+    def __getitems__(self, positions):
+        return [self[p] for p in positions]
+
+
+OPTIONS = [{}, {"prefetch": 3}, {"executor": "processes", "n_workers": 1}]
+KINDS = {
+    "pairs": (Pairs, None),
+    "several": (Several, ("x", "y")),
+    "records": (Records, {"x": "image", "y": "label"}),
+    "list": (lambda: [(np.full(2, k), k) for k in range(N)], None),
+    "functions": (Records, {"x": lambda r: r["image"], "y": lambda r: r["label"]}),
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["direct", "threads", "processes"])
+@pytest.mark.parametrize(("make", "components"), KINDS.values(), ids=KINDS)
+def test_items_become_batches(make, components, options):
+    dataset = Dataset.from_items(make(), Rows, components=components)
+    for batch in dataset.gen_batch(5, shuffle=1, **options):
+        assert batch.y.tolist() == batch.indices.tolist()
+        assert batch.x.tolist() == [[k, k] for k in batch.indices]
+
+
+def test_several_records_are_asked_for_in_one_call():
+    records = Records()
+    dataset = Dataset.from_items(records, Rows, components={"x": "image", "y": "label"})
+    records.asked.clear()
+    dataset.next_batch(4)
+    assert records.asked == [[0, 1, 2, 3]]
+
+
+def test_keys_of_the_names_of_components_are_taken():
+    items = [{"x": k, "other": 0} for k in range(3)]
+    batch = Dataset.from_items(items, Rows).next_batch(2)
+    assert batch.x.tolist() == [0, 1]
+    assert batch.y is None
+
+
+def test_items_of_different_shapes_stay_a_list_where_the_class_takes_that():
+    items = [(np.zeros(k + 1), k) for k in range(3)]
+    assert [x.shape for x in Dataset.from_items(items, Loose).next_batch(3).x] == [(1,), (2,), (3,)]
+    with pytest.raises(ArgumentValueError, match="different shapes"):
+        Dataset.from_items(items, Rows).next_batch(3)
+
+
+def test_ids_may_be_given():
+    dataset = Dataset.from_items([1, 2], Rows, components="x", index=["a", "b"])
+    assert dataset.create_batch(["b"]).x.tolist() == [2]
+
+
+@pytest.mark.torch
+def test_a_data_set_of_torch_is_read():
+    torch = pytest.importorskip("torch")
+    given = torch.utils.data.TensorDataset(torch.arange(8).reshape(4, 2), torch.arange(4))
+    batch = Dataset.from_items(given, Rows).create_batch([2])
+    assert batch.x.tolist() == [[4, 5]]
+    assert batch.y.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("items", "components", "error", "words"),
+    [
+        (iter([1]), None, ArgumentTypeError, r"len\(items\) and items\[position\]"),
+        ({"x": [1]}, None, ArgumentTypeError, "items by position"),
+        ([], None, ArgumentValueError, "no items"),
+        ([(1, 2, 3)], None, ArgumentTypeError, "a tuple of 3 values"),
+        ([1], None, ArgumentTypeError, "an item is one value"),
+        ([{"a": 1}], None, UnknownNameError, "have no 'x'"),
+        ([{"a": 1}], {"x": "b"}, UnknownNameError, "has no 'b' for 'x'"),
+        ([(1,)], {"x": 1}, UnknownNameError, "has no 1 for 'x'"),
+        ([(1, 2)], {"z": 1}, ArgumentTypeError, "no component 'z'"),
+        (Pairs, None, ArgumentTypeError, r"len\(items\) and items\[position\]"),
+        (pd.DataFrame({"x": [1]}), None, ArgumentTypeError, "use from_dataframe"),
+        (pd.Series([1], [5]), "x", ArgumentTypeError, "use from_dataframe, or from_arrays"),
+    ],
+)
+def test_what_does_not_fit_is_refused(items, components, error, words):
+    with pytest.raises(error, match=words):
+        Dataset.from_items(items, Rows, components=components)
+
+
+def test_an_item_that_differs_from_the_first_is_named():
+    with pytest.raises(UnknownNameError, match="an item has no 'x'"):
+        Dataset.from_items([{"x": 1}, {"z": 2}], Rows).next_batch(2)
+    with pytest.raises(ArgumentValueError, match=r"the one at position 1 is \(3, 4, 5\)"):
+        Dataset.from_items([(1, 2), (3, 4, 5)], Rows).next_batch(2)
+
+
+class Named(NamedTuple):
+    y: int
+    x: int
+
+
+@dataclass
+class Point:
+    y: int
+    x: int
+
+
+RECORD = np.array([(1, 2), (3, 4)], dtype=[("y", int), ("x", int)])
+FIELDS = {
+    "tuples": [Named(1, 2), Named(3, 4)],
+    "dataclasses": [Point(1, 2), Point(3, 4)],
+    "records": RECORD,
+}
+
+
+@pytest.mark.parametrize("components", [None, {"x": "x", "y": "y"}], ids=["class", "mapping"])
+@pytest.mark.parametrize("items", FIELDS.values(), ids=FIELDS)
+def test_values_with_names_go_by_name(items, components):
+    batch = Dataset.from_items(items, Rows, components).next_batch(2)
+    assert (batch.x.tolist(), batch.y.tolist()) == ([2, 4], [1, 3])
