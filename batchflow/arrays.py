@@ -87,11 +87,19 @@ def keeps_objects(column: Any) -> bool:
     """Check whether an array of a column would lose missing values, time zones or fields."""
     if hasattr(column, "isna"):  # pandas: arrays of its own types have NaN for what is missing
         return not isinstance(column.dtype, np.dtype) and bool(column.isna().any())
-    nulls = getattr(column, "null_count", 0)
     zone = getattr(column, "dtype", None), getattr(column, "type", None)
     has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
     is_record = package_of(column) == "polars" and bool(getattr(column.dtype, "fields", None))
-    return bool(nulls() if callable(nulls) else nulls) or has_zone or is_record
+    return has_nulls(column) or has_zone or is_record
+
+
+def has_nulls(column: Any) -> bool:
+    """Check whether values of a column of polars or Arrow are missing, also in lists of Arrow."""
+    nulls = getattr(column, "null_count", 0)
+    if nulls() if callable(nulls) else nulls:
+        return True
+    is_list = "list" in str(getattr(column, "type", "")).partition("<")[0]
+    return is_list and any(has_nulls(c.flatten()) for c in getattr(column, "chunks", [column]))
 
 
 def column_items(column: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from batchflow.arrays import column_array, common_dtype, is_table, object_array, widened
+from batchflow.arrays import column_array, common_dtype, has_nulls, is_table, object_array, widened
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
 from batchflow.sources.frames import Spec, check_columns, specs_of
@@ -114,7 +114,7 @@ class ParquetSource:
         self._specs = specs_of(components, known, schema.names, "from_parquet")
         self._names = schema.names
         self._columns = self._needed(schema.names)
-        self._with_nulls = {c for c in self._columns if self._has_nulls(c, schema, metadata)}
+        self._with_nulls = {c for c in self._columns if self._has_nulls(c, metadata)}
         self._as_objects = {
             component
             for component, spec in self._specs.items()
@@ -172,11 +172,11 @@ class ParquetSource:
         wanted = (name for spec in specs for name in (spec if isinstance(spec, list) else [spec]))
         return list(dict.fromkeys(wanted))
 
-    def _has_nulls(self, column: str, schema: Any, metadata: list[Any]) -> bool:
+    def _has_nulls(self, column: str, metadata: list[Any]) -> bool:
         """Check whether a column has missing values anywhere, by the statistics of its groups."""
         found = list(_statistics(column, metadata))
         if any(one is None or not one.has_null_count for one in found):
-            return bool(schema.field(column).nullable) and self._counts_nulls(column)
+            return self._counts_nulls(column)
         return any(one.null_count for one in found)
 
     def _has_large(self, column: str, schema: Any, metadata: list[Any]) -> bool:
@@ -193,7 +193,7 @@ class ParquetSource:
     def _counts_nulls(self, column: str) -> bool:
         parquet = imported("pyarrow.parquet", "from_parquet")
         files = dict.fromkeys(group.file.path for group in self._groups)
-        return any(parquet.read_table(f, columns=[column])[column].null_count for f in files)
+        return any(has_nulls(parquet.read_table(f, columns=[column])[column]) for f in files)
 
     def _rows(self, positions: npt.NDArray[np.int64]) -> Any:
         """Return the rows at some positions as an Arrow table."""

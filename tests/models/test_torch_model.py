@@ -609,6 +609,25 @@ def test_a_state_that_does_not_fit_changes_nothing(other, message):
     assert all(map(torch.equal, before, weights(second)))
 
 
+def test_a_part_that_refuses_its_state_leaves_the_others_as_they_were():
+    class Refuses:
+        def state_dict(self):
+            return {"value": 1}
+
+        def load_state_dict(self, state):
+            if state != {"value": 1}:
+                raise ValueError("mine")
+
+    first, second = make(), make()
+    first.own, second.own = Refuses(), Refuses()
+    trained(first)
+    state = copy.deepcopy(first.state_dict())
+    state["parts"]["own"] = {"value": 2}
+    with pytest.raises(ArgumentValueError, match="own does not fit: mine"):
+        second.load_state_dict(state)
+    assert trained(second) == trained(make())
+
+
 def test_a_state_that_is_kept_is_not_changed_by_training():
     model = make()
     trained(model, [0])

@@ -28,6 +28,10 @@ LEAST = 2**12  # bytes of a result; below, putting them together costs no more t
 class Stacked:
     """An array with a place for the result of each call, made when the first one comes.
 
+    The thread that has made this object makes the array as well: memory that several threads take
+    and another one gives back is found again by none of them. Results of others that are there
+    before wait for the end.
+
     Args:
         n_calls: The number of calls.
     """
@@ -35,7 +39,7 @@ class Stacked:
     def __init__(self, n_calls: int) -> None:
         self._n_calls = n_calls
         self._array: npt.NDArray[Any] | None = None
-        self._guard = threading.Lock()
+        self._owner = threading.get_ident()
         self._is_refused = False
 
     def kept(self, position: int, result: Any) -> Any:
@@ -46,36 +50,34 @@ class Stacked:
         """
         if self._is_refused or not _is_plain(result):
             return result
+        if self._array is None and threading.get_ident() == self._owner:
+            try:
+                self._array = np.empty((self._n_calls, *result.shape), result.dtype)
+            except MemoryError:  # the other results may be smaller
+                self._is_refused = True
         array = self._array
-        if array is None:
-            array = self._made_like(result)
         if array is None or result.dtype != array.dtype or result.shape != array.shape[1:]:
             return result
         row = array[position]
         row[...] = result
         return row
 
-    def _made_like(self, result: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        with self._guard:
-            if self._array is None and not self._is_refused:
-                try:
-                    self._array = np.empty((self._n_calls, *result.shape), result.dtype)
-                except MemoryError:  # the other results may be smaller
-                    self._is_refused = True
-            return self._array
-
     def taken(self, results: list[Any]) -> Any:
         """Return the array, if all results are in it; else a list of them, each of its own."""
         array = self._array
         if array is None:
             return results
-        are_rows = [getattr(result, "base", None) is array for result in results]
-        if all(are_rows):
-            return array
-        return [
-            result.copy() if is_row else result
-            for result, is_row in zip(results, are_rows, strict=True)
+        rows = [
+            result if _is_part(result, array) else self.kept(position, result)
+            for position, result in enumerate(results)
         ]
+        if all(_is_part(row, array) for row in rows):
+            return array
+        return [result.copy() if _is_part(result, array) else result for result in results]
+
+
+def _is_part(result: Any, array: npt.NDArray[Any]) -> bool:
+    return getattr(result, "base", None) is array
 
 
 def _is_plain(result: Any) -> bool:

@@ -72,7 +72,8 @@ def harmed_in_threads(descriptor: Any, name: str) -> str | None:
     """
     for model in models_in(descriptor):
         if (adapter := adapter_of(model)).needs_order:
-            return f"{adapter.kind} {'' if model is descriptor else 'in '}{name!r}"
+            kind = adapter.kind or type(model).__name__
+            return f"{kind} {'' if model is descriptor else 'in '}{name!r}"
     return None
 
 

@@ -22,21 +22,18 @@ class Adapter(ABC):
 
     Attributes:
         model: The model.
+        kind: What the model is, in messages; empty: the name of its class says it.
         needs_order: Whether steps of several threads at once are known to lose updates or to break
             the model.
         trains_several: Whether several training steps can be done in one compiled call.
     """
 
+    kind: ClassVar[str] = ""
     needs_order: ClassVar[bool] = False
     trains_several: ClassVar[bool] = False
 
     def __init__(self, model: Any) -> None:
         self.model = model
-
-    @property
-    def kind(self) -> str:
-        """What the model is, in messages."""
-        return type(self.model).__name__
 
     @property
     def title(self) -> str:

@@ -266,13 +266,13 @@ class TorchModel:
             if not isinstance(part, sys.modules["torch"].nn.Module)
         }
         before = copy.deepcopy({name: part.state_dict() for name, part in others.items()})
-        try:
-            for name, part in others.items():
+        for name, part in others.items():
+            try:
                 part.load_state_dict(copy.deepcopy(state["parts"][name]))
-        except Exception as error:
-            for name, part in others.items():
-                part.load_state_dict(before[name])
-            raise ArgumentValueError(f"{where}: {name} does not fit: {error}") from error
+            except Exception as error:
+                for other, changed in others.items():
+                    changed.load_state_dict(before[other])
+                raise ArgumentValueError(f"{where}: {name} does not fit: {error}") from error
         for name in parts.keys() - others.keys():
             parts[name].load_state_dict(state["parts"][name])
         self._find(state["random"])

@@ -1,5 +1,7 @@
 """Results of per-item work that become one array: what the list of them would have become."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -102,7 +104,7 @@ def test_without_a_source_a_list_stays_a_list(target):
 
 @each_target
 def test_results_of_other_shapes_own_their_memory(target):
-    images = applied(Loose, lambda n: picture(n)[: 40 - (n == 5)], target)
+    images = applied(Loose, lambda n: picture(n)[:39] if n == 5 else picture(n), target)
     assert [len(image) for image in images] == [40] * 5 + [39]
     assert all(image.base is None for image in images[:5])
 
@@ -173,3 +175,12 @@ def test_where_there_is_no_memory_for_all_each_is_kept(monkeypatch):
         results = [kept.kept(*given) for given in enumerate(pictures)]
     assert kept.taken(results) is results
     assert results[1] is pictures[1]
+
+
+def test_results_that_came_before_the_array_are_put_in_at_the_end():
+    kept, pictures = stacked.Stacked(3), [picture(n) for n in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(kept.kept, 2, pictures[2]).result()
+    array = kept.taken([kept.kept(0, pictures[0]), kept.kept(1, pictures[1]), early])
+    assert early is pictures[2]
+    assert is_the_same(array, exact_array(pictures))

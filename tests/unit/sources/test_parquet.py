@@ -123,3 +123,14 @@ def test_what_is_no_parquet_file_is_named(folder):
     with pytest.raises(ValueError, match="Parquet") as caught:
         Dataset.from_parquet(folder / "*.parquet", Rows, x="n")
     assert "z.parquet" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("width", [-1, 2], ids=["lists", "fixed lists"])
+def test_a_missing_value_in_one_list_makes_objects_of_all_rows(tmp_path, width):
+    values = [[1, 2], [3, None]]
+    table = pa.table({"n": pa.array(values, pa.list_(pa.int64(), width))})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    dataset = Dataset.from_parquet(tmp_path / "a.parquet", Rows, x="n")
+    rows = [dataset.create_batch([k]).x for k in (0, 1)]
+    assert [row.tolist() for row in rows] == [[[1, 2]], [[3, None]]]
+    assert rows[0].shape == rows[1].shape
