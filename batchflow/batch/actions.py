@@ -166,7 +166,7 @@ def action(
                 '@action(model="name", singleton=True), above a def'
             )
         setattr(function, _MARK, spec)
-        return function if model is None else with_model(function, model)
+        return function if model is None else with_model(function, model, singleton=spec.singleton)
 
     return mark if function is None else mark(function)
 
@@ -201,7 +201,8 @@ def collect_actions(cls: type, taken: frozenset[str]) -> dict[str, Action]:
             if spec is None and name in actions and inspect.isfunction(value):
                 spec = actions[name].spec
                 if spec.model is not None:
-                    setattr(owner, name, with_model(value, spec.model))
+                    value = with_model(value, spec.model, singleton=spec.singleton)
+                    setattr(owner, name, value)
             actions.pop(name, None)
             if spec is None:
                 continue

@@ -8,15 +8,20 @@ batch's pipeline, or else of its class.
 
 Which of both a call is follows from its arguments. Where they could be either, what is given is the
 model if it is that object, or one of its class; anything else is refused.
+
+A parallel action that calls a singleton takes it out of the order of the batches: in a run with
+`prefetch` a warning says so. In worker processes it is an error, as there is no model.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from batchflow.batch.directory import side_by_side
 from batchflow.errors import ArgumentTypeError, BatchflowError, add_note_once
 
 __all__ = ["plain", "with_model"]
@@ -24,18 +29,26 @@ __all__ = ["plain", "with_model"]
 _PLAIN = "_batchflow_plain"
 
 
-def with_model(function: Callable[..., Any], model: str) -> Callable[..., Any]:
+def with_model(function: Callable[..., Any], model: str, *, singleton: bool) -> Callable[..., Any]:
     """Return an action that looks its model up where it is called without.
 
     Args:
         function: The method, which takes the model first after `self`.
         model: The name of the model.
+        singleton: Whether it takes one batch at a time, in order.
     """
     function = plain(function)
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def called(batch: Any, *args: Any, **kwargs: Any) -> Any:
+        if singleton and side_by_side.get():
+            warnings.warn(
+                f"the singleton action {function.__name__!r} is called by a parallel action, "
+                f"where several batches work on the model {model!r} at once, in no order. Let the "
+                "action that calls it be a singleton, too: @action(singleton=True)",
+                stacklevel=2,
+            )
         if not _fits(signature, (batch, None, *args), kwargs):  # it is given, or the call is wrong
             return function(batch, *args, **kwargs)
         found = _looked_up(batch, model, function.__name__)

@@ -38,6 +38,9 @@ _serial_numbers = itertools.count()
 # Whether the code is part of a parallel action, which may run in any thread.
 in_parallel: ContextVar[bool] = ContextVar("in_parallel", default=False)
 
+# Whether parallel actions of this run do work on several batches at once: it has `prefetch`.
+side_by_side: ContextVar[bool] = ContextVar("side_by_side", default=False)
+
 # Called with the name and the model that code of this context asks for by name; what it returns is
 # what the code gets. None: the model itself.
 lookup_hook: ContextVar[Callable[[str, Any], Any] | None]

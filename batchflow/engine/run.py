@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, cast
 
 from batchflow.batch import Batch
-from batchflow.batch.directory import in_parallel
+from batchflow.batch.directory import in_parallel, side_by_side
 from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.ending import end_run
 from batchflow.engine.epochs import Epochs
@@ -90,6 +90,7 @@ class Run(Generic[BatchT_co]):
         context = contextvars.copy_context()
         context.run(_inside.set, (*_inside.get(), self._token))
         context.run(in_parallel.set, True)
+        context.run(side_by_side.set, bool(options.prefetch))
         make_loop = PrivateLoop if options.executor == "serial" else EventLoop
         self._loop = make_loop() if self._graph.is_async else None
         self._workers = _workers_for(options, self._graph, context)

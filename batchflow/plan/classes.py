@@ -41,8 +41,9 @@ def train_in_parts(
         if classes is None:
             add_note_once(
                 error,
-                "the dataset does not tell the classes, as the targets are not a component that it "
-                "was given in memory: train_model(name, x, y, classes=[...]) names all of them",
+                "the dataset tells the classes where the targets are a component that it was given "
+                "in memory, unchanged, one label for each item; elsewhere name all of them: "
+                "train_model(name, x, y, classes=[...])",
             )
         raise
 

@@ -664,6 +664,21 @@ def test_a_module_without_shapes_yet_is_told_when_it_is_saved(tmp_path):
     assert same(model, fresh)
 
 
+def test_the_state_of_a_compiled_module_fits_the_module_and_the_other_way(tmp_path):
+    compiled = TorchModel(torch.compile(layers(), backend="eager"), "adam", "cross_entropy")
+    assert repr(compiled) == "<TorchModel of Sequential with Adam>"
+    plain = make()
+    trained(plain, [0])
+    plain.save(tmp_path / "plain.pt")
+    compiled.load(tmp_path / "plain.pt")
+    assert same(plain, compiled)
+    compiled.save(tmp_path / "compiled.pt")
+    assert (tmp_path / "compiled.pt").read_bytes() == (tmp_path / "plain.pt").read_bytes()
+    fresh = make()
+    fresh.load(tmp_path / "compiled.pt")
+    assert same(plain, fresh)
+
+
 def test_a_copy_is_a_model_of_its_own():
     model = make()
     trained(model, [0])

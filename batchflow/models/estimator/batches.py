@@ -19,7 +19,7 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models.estimator.spec import leaves
 
-__all__ = ["Batch", "Signature", "batch_length"]
+__all__ = ["Batch", "Signature", "batch_length", "refuse_batch"]
 
 Shape = tuple[int | None, ...]
 
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
         """
         parts = tuple(element) if isinstance(element, tuple | list) else (element,)
         for part in parts:
-            _refuse_batch(part)
+            refuse_batch(part)
         if not 1 <= len(parts) <= 3 or parts[0] is None:
             raise ArgumentTypeError(
                 "a batch is features, (features, labels) or (features, labels, sample_weight), "
@@ -173,7 +173,7 @@ def _sorted(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
 def _as_array(value: Any, name: str) -> Any:
     """Return a value as an array or a tensor of the backend, with a dimension for the items."""
     keras = sys.modules["keras"]
-    _refuse_batch(value)
+    refuse_batch(value)
     if not keras.ops.is_tensor(value):
         value = np.asarray(value)
         if value.dtype == np.float64:
@@ -185,7 +185,7 @@ def _as_array(value: Any, name: str) -> Any:
     return value
 
 
-def _refuse_batch(value: Any) -> None:
+def refuse_batch(value: Any) -> None:
     """Refuse a batch of a pipeline, of which NumPy would make the array of its ids.
 
     Raises:

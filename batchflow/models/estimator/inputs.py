@@ -30,7 +30,7 @@ from functools import partial
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
-from batchflow.models.estimator.batches import Batch
+from batchflow.models.estimator.batches import Batch, refuse_batch
 
 __all__ = ["Epoch", "batches_of"]
 
@@ -81,6 +81,7 @@ def batches_of(
         if is_end_of_input(error):
             return iter(())
         raise
+    refuse_batch(data)
     if isinstance(data, keras.utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):

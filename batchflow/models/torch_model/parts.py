@@ -149,4 +149,5 @@ def named_metrics(given: Any) -> dict[str, Callable[..., Any]]:
 
 def title_of(value: Any) -> str:
     """Return the name of a function or class, or that of an object's class."""
+    value = getattr(value, "_orig_mod", value)  # of what torch.compile has made
     return str(getattr(value, "__name__", type(value).__name__))

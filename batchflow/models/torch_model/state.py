@@ -30,7 +30,8 @@ def parts_of(model: Any) -> dict[str, Any]:
     """Return what a model has that has a state: attributes with `state_dict` and the like.
 
     So a scheduler, or a scaler of gradients, that was put beside the optimizer is one of them. What
-    has an empty state, such as most losses, is left out.
+    has an empty state, such as most losses, is left out. A module that `torch.compile` has wrapped
+    is the module inside: its state fits the model with and without.
 
     Returns:
         The parts by the names of their attributes; those of a tuple or list by `"name.0"`.
@@ -39,6 +40,7 @@ def parts_of(model: Any) -> dict[str, Any]:
     for name, value in vars(model).items():
         several = value if isinstance(value, tuple | list) else ()
         for key, part in [(name, value), *((f"{name}.{n}", one) for n, one in enumerate(several))]:
+            part = getattr(part, "_orig_mod", part)
             is_one = hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
             if is_one and part.state_dict():
                 found[key] = part

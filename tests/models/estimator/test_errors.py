@@ -139,7 +139,9 @@ def model_of_one_tensor(features, labels, mode):
     return Regressor(mode, dense, "mse", summaries=None)(features, labels)
 
 
-@pytest.mark.parametrize("given", [pairs.gen_batch(4), lambda: pairs.gen_batch(4)])
+@pytest.mark.parametrize(
+    "given", [pairs.gen_batch(4), lambda: pairs.gen_batch(4), pairs.next_batch(4)]
+)
 def test_batches_where_a_feed_is_meant(given):
     with pytest.raises(ArgumentTypeError, match=r"pipeline.feed\(20, B.x, B.y\)"):
         Estimator(model_of_one_tensor).train(given)

@@ -33,6 +33,14 @@ class Rows(Mixin, ArrayBatch):
         seen.append(self.number)
         return self
 
+    @action
+    def train_beside(self):
+        return self.train(1)
+
+    @action(singleton=True)
+    def train_in_order(self):
+        return self.train(1)
+
 
 class Child(Rows):
     def train(self, weights, rate):  # it keeps the mark
@@ -95,6 +103,21 @@ def test_what_may_be_the_model_or_another_argument_is_refused(weights):
     with pytest.raises(ArgumentTypeError, match=r"decay\(weights=...\) for the model"):
         first(Rows).decay(5)
     assert weights == {"sum": 0}
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_parallel_action_that_calls_a_singleton_is_warned_of(weights):
+    with pytest.warns(UserWarning, match="the singleton action 'train' is called by a parallel"):
+        Dataset.from_arrays(Rows, data=np.arange(4.0)).p.train_beside().run(2, prefetch=2)
+
+
+def test_an_ordered_action_that_calls_a_singleton_is_not_warned_of(weights):
+    pipeline = Dataset.from_arrays(Rows, data=np.arange(4.0)).p
+    pipeline.train_in_order().run(2, prefetch=2)
+    pipeline.train_beside().run(2)
+    for batch in pipeline.gen_batch(2, prefetch=2):
+        batch.train(1)
+    assert weights == {"sum": 6}
 
 
 def test_a_wrong_call_is_pythons_error():
