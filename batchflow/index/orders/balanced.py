@@ -50,7 +50,8 @@ class Balanced(Description):
     Example:
         >>> from batchflow import Balanced, Dataset
         >>> order = Balanced([0, 0, 0, 0, 0, 0, 1], batch=(3, 1))
-        >>> [sorted(batch.source_ids.tolist()) for batch in Dataset(7).gen_batch(4, shuffle=order, seed=1)]
+        >>> run = Dataset(7).gen_batch(4, shuffle=order, seed=1)
+        >>> [sorted(batch.source_ids.tolist()) for batch in run]
         [[1, 3, 5, 6], [0, 2, 4, 6]]
     """
 

@@ -44,7 +44,8 @@ class Bucketed(Description):
     Example:
         >>> from batchflow import Bucketed, Dataset
         >>> order = Bucketed([3, 90, 5, 88, 4, 91])
-        >>> [sorted(batch.indices.tolist()) for batch in Dataset(6).gen_batch(3, shuffle=order, seed=1)]
+        >>> run = Dataset(6).gen_batch(3, shuffle=order, seed=1)
+        >>> [sorted(batch.indices.tolist()) for batch in run]
         [[0, 2, 4], [1, 3, 5]]
     """
 

@@ -20,7 +20,6 @@ from batchflow import (
     Weighted,
     action,
 )
-
 from batchflow.index.orders.weighted import _AliasTable
 
 N = 103
