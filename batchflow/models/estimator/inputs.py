@@ -68,24 +68,24 @@ def batches_of(
     Raises:
         ArgumentTypeError: (a `TypeError`) Batches cannot be read from the input.
     """
-    keras = sys.modules["keras"]
     if input_fn is None:
         raise ArgumentTypeError(
             f"{what}: input_fn is missing: a function that returns (features, labels) or an "
             "iterable of such batches"
         )
+    is_function = _is_function(input_fn)
     try:
-        tell = say if _is_function(input_fn) else lambda _: None
-        data = input_fn() if _is_function(input_fn) else input_fn
+        data = input_fn() if is_function else input_fn
     except BaseException as error:
         if is_end_of_input(error):
             return iter(())
         raise
     refuse_batch(data)
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, sys.modules["keras"].utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):
         fact = _FACT.format(what=what, how=_HOW[what, is_counted])
+        tell = say if is_function else lambda _: None
         return _of_one_batch(Batch.of(data), is_counted, partial(tell, fact))
     if not hasattr(data, "__iter__"):
         raise ArgumentTypeError(
@@ -95,10 +95,14 @@ def batches_of(
     if skipping and _is_tf_dataset(data):
         data, skipping = data.skip(skipping), 0
     if epoch is not None and hasattr(data, "epoch") and hasattr(data, "to_keras"):
-        if skipping and epoch.number is not None:
-            data.epoch = epoch.number
-        epoch.number = data.epoch
+        _begin_feed(data, epoch, goes_on=skipping > 0)
     return _of_iterable(data, skipping)
+
+
+def _begin_feed(feed: Any, epoch: Epoch, *, goes_on: bool) -> None:
+    if goes_on and epoch.number is not None:
+        feed.epoch = epoch.number
+    epoch.number = feed.epoch
 
 
 def is_end_of_input(error: BaseException) -> bool:
