@@ -45,6 +45,7 @@ class BaseBatch:
 
     components: ClassVar[tuple[str, ...] | str] = ()
     index: DatasetIndex
+    _shown: ClassVar[str] = "batch"  # in messages of what cannot be sent
     _holds_arrays: ClassVar[bool] = False  # whether lists that are assigned become arrays
     number: int | None = None
     epoch: int | None = None

@@ -195,6 +195,7 @@ def packed_whole(value: Any, classes: Classes, name: str) -> bytes:
 def _refusal(value: Any, classes: Classes, name: str, error: Exception) -> ArgumentTypeError:
     if hasattr(type(value), "named_parts"):
         name = value.named_parts()[0]
+    name = getattr(type(value), "_shown", name)  # of batches
     where = culprit(value, functools.partial(dumps_whole, classes=classes), name, error)
     return ArgumentTypeError(f"cannot be sent from one process to another: {where}")
 
