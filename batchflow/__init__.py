@@ -40,6 +40,7 @@ from batchflow.sources import Source
 
 if _typing.TYPE_CHECKING:
     from batchflow.allocator import keep_memory
+    from batchflow.index.orders import Balanced, Bucketed, Shuffle, Weighted
     from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
@@ -54,8 +55,10 @@ __all__ = [
     "ArgumentValueError",
     "ArrayBatch",
     "B",
+    "Balanced",
     "Batch",
     "BatchflowError",
+    "Bucketed",
     "C",
     "Config",
     "D",
@@ -80,6 +83,7 @@ __all__ = [
     "RunClosedError",
     "RunKeywords",
     "RunOptions",
+    "Shuffle",
     "SkipBatch",
     "SkipBatchException",
     "Source",
@@ -89,6 +93,7 @@ __all__ = [
     "UnknownNameError",
     "V",
     "W",
+    "Weighted",
     "WorkerDiedError",
     "action",
     "any_action_failed",
@@ -102,8 +107,12 @@ __all__ = [
 # What `feed` and `check` give, and what a script calls once: imported when it is first named, as
 # few programs do.
 _ON_USE = {
+    "Balanced": "batchflow.index.orders",
+    "Bucketed": "batchflow.index.orders",
     "Feed": "batchflow.interop",
     "Report": "batchflow.inspection.report",
+    "Shuffle": "batchflow.index.orders",
+    "Weighted": "batchflow.index.orders",
     "keep_memory": "batchflow.allocator",
 }
 

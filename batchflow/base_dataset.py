@@ -223,14 +223,20 @@ class BaseDataset(Generic[BatchT_co]):
     def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         return self._maker()(positions, facts)
 
-    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
-        return batch_maker(self, self._data, self._rows)
+    def _maker(self, *, repeats: bool = False) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        return batch_maker(self, self._data, self._rows, repeats=repeats)
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         return self.index._chosen(self.index._positions_of(ids))  # type: ignore[return-value]
 
     def _ids_at(self, positions: Positions) -> npt.NDArray[Any]:
         return self.index._take(positions).indices
+
+    def _values_of(self, given: Any) -> Any:
+        return splits.values_of(self, given)
+
+    def _blocks(self) -> int | npt.NDArray[np.int64] | None:
+        return None if self._data is None else self._data.blocks
 
     # ---- inside
 

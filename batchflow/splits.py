@@ -12,7 +12,7 @@ from batchflow.old_words import knows_old_options, knows_old_split
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
 
-__all__ = ["kfold", "split"]
+__all__ = ["kfold", "split", "values_of"]
 
 DatasetT = TypeVar("DatasetT")
 
@@ -47,7 +47,7 @@ def split(
     whole: Any = dataset
     whole._refuse_shard("split")
     refuse_shares_in_a_row(train)
-    rules = _values(whole, stratify), _values(whole, groups), by
+    rules = values_of(whole, stratify), values_of(whole, groups), by
     positions, shares = whole.index._split_positions((train, validation, test), shuffle, rules)
     train_part, *others = (
         whole._part(where) if len(whole.index._take(where)) else None for where in positions
@@ -75,14 +75,14 @@ def kfold(
     """
     whole: Any = dataset
     whole._refuse_shard("kfold")
-    rules = _values(whole, stratify), _values(whole, groups), by
+    rules = values_of(whole, stratify), values_of(whole, groups), by
     return tuple(
         Split(whole._part(train), None, whole._part(test)).with_label_shares(shares)
         for train, test, shares in whole.index._fold_positions(n_splits, shuffle, rules)
     )
 
 
-def _values(dataset: Any, given: Any) -> Any:
+def values_of(dataset: Any, given: Any) -> Any:
     """Return the values of all items for the name of a component; other values as they are."""
     if not isinstance(given, str):
         return given
@@ -101,5 +101,5 @@ def _values(dataset: Any, given: Any) -> Any:
         )
     )
     if found is None:
-        raise ArgumentTypeError(f"the dataset was given no {given!r} to split by; {values}")
+        raise ArgumentTypeError(f"the dataset was given no {given!r}; {values}")
     return found

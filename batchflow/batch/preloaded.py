@@ -7,6 +7,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from batchflow.batch.rows import (
     take_rows,
 )
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.old_words import old_word
 from batchflow.sources.lazy import is_lazy
@@ -31,7 +33,6 @@ from batchflow.sources.lazy import is_lazy
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchflow.index import DatasetIndex
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
@@ -114,6 +115,14 @@ class Preloaded(BatchData):
         """Return the rows of all items of an index from one container; None if there is none."""
         where = slice(0, len(index)) if rows is None else rows
         return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+
+    @property
+    def blocks(self) -> int | None:
+        """The rows of a chunk of the lazy array with the longest chunks, if one has some."""
+        chunks = (getattr(rows, "chunks", None) for rows in self._columns.values())
+        return max(
+            (c[0] for c in chunks if isinstance(c, tuple) and isinstance(c[0], int)), default=None
+        )
 
 
 def _is_plain(column: Any) -> bool:
@@ -199,6 +208,11 @@ class Given(BatchData):
             columns[attribute] = self._converted(value, f"{self._class.__name__}.{name}")
         return columns
 
+    @property
+    def blocks(self) -> Any:
+        """What the source says of its blocks; None if it says nothing."""
+        return getattr(self._source, "blocks", None)
+
     def _shown(self, rows: Positions) -> str:
         """Return what happened, for messages: which source was read, and where."""
         positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
@@ -254,7 +268,11 @@ def rows_at(rows: slice | npt.NDArray[np.int64] | None, positions: Positions) ->
 
 
 def batch_maker(
-    dataset: Any, data: Rows | None, rows: slice | npt.NDArray[np.int64] | None
+    dataset: Any,
+    data: Rows | None,
+    rows: slice | npt.NDArray[np.int64] | None,
+    *,
+    repeats: bool = False,
 ) -> Callable[[Positions, dict[str, Any]], Any]:
     """Return what makes the batches of a dataset, with all at hand that is the same for each.
 
@@ -262,8 +280,11 @@ def batch_maker(
         dataset: The dataset.
         data: Its data, if there are some.
         rows: See `rows_at`.
+        repeats: Whether positions may come more than once: batches have the indices `0 ... n - 1`,
+            and `source_ids`.
     """
     take, make = dataset.index._taker(), dataset.batch_class._make
+    count = DatasetIndex(sys.maxsize)._taker()
 
     def make_batch(positions: Positions, facts: dict[str, Any]) -> Any:
         index = take(positions)
@@ -273,7 +294,28 @@ def batch_maker(
         own = positions if rows is None else rows_at(rows, positions)
         return make(index, data.copy_rows(own, index), facts)
 
-    return make_batch
+    def make_repeating(positions: Positions, facts: dict[str, Any]) -> Any:
+        facts["dataset"] = dataset
+        chosen = take(positions)
+        facts["_source_ids"] = chosen.indices
+        index = count(slice(0, len(chosen)))
+        if isinstance(data, Preloaded):
+            return make(index, data.copy_rows(rows_at(rows, positions), chosen), facts)
+        return make(index, data and _read_once(data, rows, positions, take), facts)
+
+    return make_repeating if repeats else make_batch
+
+
+def _read_once(
+    data: Given,
+    rows: slice | npt.NDArray[np.int64] | None,
+    positions: Any,
+    take: Callable[[Positions], DatasetIndex],
+) -> dict[str, Any]:
+    """Read rows of which some may come more than once: each is asked for once."""
+    wanted, places = np.unique(positions, return_inverse=True)
+    read = data.copy_rows(rows_at(rows, wanted), take(wanted))
+    return {name: own(take_rows(column, places, name)) for name, column in read.items()}
 
 
 def check_given_batch(batch: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from batchflow.batch.directory import ModelSlot
 from batchflow.engine.hooks import take_hooks
-from batchflow.engine.options import RunOptions, derived_seed
+from batchflow.engine.options import RunOptions
+from batchflow.engine.orders import derived_seed
 from batchflow.engine.prefix import Prefix
 from batchflow.engine.preparation.notes import ReplayNotes
 from batchflow.engine.preparation.ready import needs_loop
@@ -78,7 +79,7 @@ class RunGraph:
             self.seed, self._shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            self.schedule = options.schedule(self._source, self._shuffle)
+            self.schedule = options.schedule(self._source, self.seed, self._shuffle)
         shard = shard_word(self._source)
         self.rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length

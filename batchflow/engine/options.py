@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from batchflow.engine.orders import derived_seed, nested_shuffle, order_of, refuse_drawn_order
 from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.item_threads import MAX_THREADS, cpu_count
-from batchflow.index.order import CustomOrder, drawn_seed, make_order, order_seed
+from batchflow.index.order import CustomOrder, DescribedOrder, drawn_seed, keeps_state, order_seed
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import Value
@@ -31,7 +31,8 @@ class RunOptions(Value):
         shuffle: False: the order of the index. True: a random order, another in each epoch,
             derived from `seed`. An int: the same, derived from that number. A numpy `Generator` or
             `RandomState`: one number is drawn from it. A function: gets the positions once per
-            epoch and returns them in another order.
+            epoch and returns them in another order; it may also take a generator and the number
+            of the epoch. `Shuffle`, `Weighted`, `Balanced` or `Bucketed`: see there.
         n_epochs: How often to go through the items; None is endless. If neither `n_epochs` nor
             `n_iters` is given, once.
         n_iters: How many batches to make, across epochs.
@@ -133,13 +134,7 @@ class RunOptions(Value):
         """
         size, keywords = ahead or (None, {})
         given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
-        shuffle = outer.shuffle
-        if isinstance(shuffle, CustomOrder):
-            shuffle = shuffle.function
-        if isinstance(shuffle, int) and not isinstance(shuffle, bool):
-            shuffle = derived_seed(shuffle, number)
-        elif callable(shuffle):  # what it counts, it counts for this pipeline alone
-            shuffle = copied_function(shuffle)
+        shuffle = None if "shuffle" in given else nested_shuffle(outer.shuffle, number)
         inherited: dict[str, Any] = {
             "drop_last": outer.drop_last,
             "seed": outer.seed,
@@ -173,9 +168,12 @@ class RunOptions(Value):
         """Settle the randomness of one run.
 
         Returns:
-            The seed, and what the order is made from: None, a seed or a function.
+            The seed, and what the order is made from: None, a seed, a function or a description.
         """
         shuffle: Any = self.shuffle
+        if isinstance(shuffle, DescribedOrder):
+            own = drawn_seed() if shuffle.seed is None else shuffle.seed
+            return own if self.seed is None else self.seed, shuffle
         if shuffle is not None and not isinstance(shuffle, bool) and not callable(shuffle):
             shuffle = order_seed(shuffle, where="shuffle")
         seed = self.seed
@@ -191,44 +189,52 @@ class RunOptions(Value):
 
         A user's function gives the order of epoch k at its call k, whichever run asks for it.
         """
-        if callable(self.shuffle) and not isinstance(self.shuffle, CustomOrder):
-            shard = source.shard_spec
-            n_items = shard.n_items if shard else len(source)
-            return self._replace(shuffle=CustomOrder(n_items, self.shuffle))
-        return self
+        function = self.shuffle
+        if not callable(function) or isinstance(function, CustomOrder):
+            return self
+        if self.seed is None and not keeps_state(function):
+            return self
+        shard = source.shard_spec
+        n_items = shard.n_items if shard else len(source)
+        return self._replace(shuffle=CustomOrder(n_items, function, self.seed or 0))
 
-    def schedule(self, source: Source, shuffle: Any) -> Schedule:
+    @property
+    def counted(self) -> RunOptions:
+        """The same options for a run that is only counted: nothing is drawn."""
+        return self._replace(shuffle=self._description or False, seed=0, prefetch=0)
+
+    @property
+    def _description(self) -> DescribedOrder | None:
+        return self.shuffle if isinstance(self.shuffle, DescribedOrder) else None
+
+    def counted_schedule(self, source: Source) -> Schedule:
+        """Lay out the source batches for somebody who counts them. Nothing is drawn."""
+        return self.schedule(source, 0, self._description)
+
+    def schedule(self, source: Source, seed: int, shuffle: Any) -> Schedule:
         """Lay out the source batches over the items of a source.
 
         Args:
             source: The source.
-            shuffle: The shuffle that `seeds` has returned.
+            seed: The seed that `seeds` has returned.
+            shuffle: The shuffle that it has returned.
 
         Raises:
             ArgumentValueError: The batch size does not fit the number of items; or the shards of
                 an epoch would be cut out of different orders.
         """
-        n_items, shard = len(source), source.shard_spec
-        if n_items == 0:
+        if len(source) == 0:
             raise ArgumentValueError("the dataset has no items, so there are no batches of it")
+        if source.shard_spec is not None:
+            refuse_drawn_order(self.shuffle, draws_seed=self.draws_seed)
+        order, n_items, repeats = order_of(source, self.batch_size, seed, shuffle)
         if self.drop_last and self.batch_size > n_items:
             raise ArgumentValueError(
                 f"batch_size={self.batch_size} is larger than the dataset, which has {n_items} "
                 f"items, and drop_last=True leaves out short batches, so there would be none; use "
                 f"a batch_size of at most {n_items}, or drop_last=False"
             )
-        order = make_order(shard.n_items if shard else n_items, shuffle)
-        if shard is not None:
-            drawn = isinstance(self.shuffle, (np.random.Generator, np.random.RandomState))
-            if drawn or (self.shuffle is True and self.draws_seed):
-                raise ArgumentValueError(
-                    "a shuffled shard needs a number as its seed, the same for all shards, which "
-                    "are cut out of one order: shuffle=True, seed=1 or shuffle=1"
-                )
-            from batchflow.index.shard import ShardOrder  # on use, for a light import
-
-            order = ShardOrder(order, shard)
-        schedule = Schedule(n_items, self.batch_size, order, self.drop_last)
+        schedule = Schedule(n_items, self.batch_size, order, self.drop_last, repeats=repeats)
         limits = [] if self.n_iters is None else [self.n_iters]
         if self.n_epochs is not None:
             limits.append(self.n_epochs * schedule.batches_per_epoch)
@@ -244,22 +250,6 @@ class RunOptions(Value):
         order = "" if shuffle is None else f", shuffle={shown}"
         drop = ", drop_last=True" if self.drop_last else ""
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
-
-
-def copied_function(function: Any) -> Any:
-    """Return an order with the state of `function` now, and no part in what it becomes."""
-    try:
-        return copy.deepcopy(function)
-    except Exception as error:
-        raise ArgumentValueError(
-            f"shuffle={function!r:.60} is for the pipelines inside of this one, too, and cannot be "
-            f"copied ({error}); give each its own: pipeline.run_later(shuffle=...)"
-        ) from error
-
-
-def derived_seed(seed: int, path: int) -> int:
-    """Return the seed of a pipeline inside of another: the one of this number, from 0 on."""
-    return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -365,5 +355,7 @@ def _checked_shuffle(shuffle: Any) -> Any:
     if shuffle is None or isinstance(shuffle, (bool, np.bool_)):
         return bool(shuffle)
     if isinstance(shuffle, (np.random.Generator, np.random.RandomState)) or callable(shuffle):
+        return shuffle
+    if isinstance(shuffle, DescribedOrder):
         return shuffle
     return order_seed(shuffle, where="shuffle")

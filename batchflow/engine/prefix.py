@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import numpy as np
+
 from batchflow.batch import Batch
 from batchflow.engine.preparation.notes import ReplayNotes
 from batchflow.engine.source import EpochEnd, Schedule, Source
@@ -86,6 +88,7 @@ class Prefix(Record):
         """Return the same prefix with what it needs to work: see its attributes."""
         facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
         facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
+        repeats = self.schedule is not None and self.schedule.repeats
         return self._replace(
             view=view,
             joined=joined,
@@ -93,7 +96,7 @@ class Prefix(Record):
             marks_epochs=marks_epochs,
             _steps=steps,
             _facts=facts if loop is None else {**facts, "_loop": loop},
-            _read=_no_source if self.source is None else self.source._maker(),
+            _read=_no_source if self.source is None else self.source._maker(repeats=repeats),
         )
 
     @property
@@ -153,14 +156,19 @@ class Prefix(Record):
 
     def beside(self, batch: Batch) -> Batch:
         """Make the batch with the ids of another."""
-        if batch._source_ids is not None:
+        facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
+        facts["_n_batches"] = batch._n_batches
+        source, ids = self.given_source, batch._source_ids
+        if ids is not None and batch._sources is None:  # of an order in which items repeat
+            unique, places = _numbered(ids)
+            positions = np.asarray(source._positions_of(unique))[places]
+            return source._maker(repeats=True)(positions, facts)
+        if ids is not None:
             raise ArgumentValueError(
                 "join: the ids of this batch are those of several sources (see its source_ids), so "
                 "they do not tell which items to join; join before the merge"
             )
-        facts = {**self._facts, "number": batch.number, "epoch": batch.epoch}
-        facts["_n_batches"] = batch._n_batches
-        return self._read(self.given_source._positions_of(batch.index), facts)
+        return self._read(source._positions_of(batch.index), facts)
 
     def joined_to(self, batch: Batch) -> Batch | None:
         """Make the batch with the ids of another and take it through the steps."""
@@ -170,6 +178,13 @@ class Prefix(Record):
 
     def _closes(self, number: int) -> bool:
         return self.marks_epochs and self.schedule is not None and self.schedule.ends_epoch(number)
+
+
+def _numbered(ids: Any) -> tuple[list[Any], list[int]]:
+    """Return the different ids, and for each the number of its own."""
+    numbers: dict[Any, int] = {}
+    places = [numbers.setdefault(item, len(numbers)) for item in ids.tolist()]
+    return [*numbers], places
 
 
 class Segment(NamedTuple):

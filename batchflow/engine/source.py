@@ -121,8 +121,17 @@ class Source(Protocol[BatchT_co]):
             ArgumentValueError: An id is given twice, or none.
         """
 
-    def _maker(self) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
-        """Return what makes the batch of items at some positions; facts become its attributes."""
+    def _maker(self, *, repeats: bool = False) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        """Return what makes the batch of items at some positions; facts become its attributes.
+
+        Where an item may come more than once, the batch has the indices `0 ... n - 1`.
+        """
+
+    def _values_of(self, given: Any) -> Any:
+        """Return the values of all items for the name of a component; others as they are."""
+
+    def _blocks(self) -> Any:
+        """Return the blocks that its data are read by: see `Source`. None: there are none."""
 
 
 def is_source(value: Any) -> bool:
@@ -134,12 +143,13 @@ class Schedule(NamedTuple):
     """The source batches of a run.
 
     Attributes:
-        n_items: The number of items in the dataset.
+        n_items: The number of items in an epoch.
         batch_size: Items in a batch; the last one of an epoch may be shorter.
         order: The order of the items in each epoch.
         drop_last: Whether a shorter last batch is left out.
         first: The number of the first batch.
         end: The number behind that of the last batch; None if there is no end.
+        repeats: Whether an item may come more than once in an epoch.
     """
 
     n_items: int
@@ -148,6 +158,7 @@ class Schedule(NamedTuple):
     drop_last: bool
     first: int = 0
     end: int | None = None
+    repeats: bool = False
 
     @property
     def first_epoch(self) -> int:

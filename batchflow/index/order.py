@@ -7,6 +7,7 @@ epoch is for one reader; any number of readers may share the order.
 
 from __future__ import annotations
 
+import inspect
 import operator
 import os
 import threading
@@ -22,23 +23,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Positions = slice | npt.NDArray[np.int64]
-    PositionsFunction = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
-    ShuffleLike = (
-        bool | int | np.random.Generator | np.random.RandomState | PositionsFunction | None
-    )
 
 __all__ = [
     "CustomOrder",
+    "DescribedOrder",
     "Order",
     "SequentialOrder",
     "ShuffledOrder",
     "drawn_seed",
+    "epoch_key",
+    "epoch_rng",
+    "keeps_state",
     "make_order",
     "order_seed",
 ]
 
 # The first word of the key of an order; batches' generators use 1 (engine/randomness.py).
 _ORDER_KEY = 0
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class EpochOrder(Protocol):
@@ -53,6 +55,67 @@ class Order(Protocol):
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the order of an epoch, counted from 0."""
+
+
+class BoundOrder(Order, Protocol):
+    """The orders of all epochs of one dataset, in which items may be left out or repeat."""
+
+    @property
+    def n_places(self) -> int:
+        """How many items an epoch shows."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one may come more than once."""
+
+
+class DescribedOrder:
+    """A description of an order: see `batchflow.index.orders`, which is imported on use.
+
+    Attributes:
+        seed: The seed of the order; None: that of the run.
+        fits_any: Whether it says something of any dataset, and not of the items of one.
+    """
+
+    seed: int | None
+    fits_any = False
+
+    def bound(self, source: Any, batch_size: int, seed: int) -> BoundOrder:
+        """Return the order of all items of a source; its shard is cut out of that.
+
+        Args:
+            source: The dataset.
+            batch_size: Items in a batch.
+            seed: The seed of the run.
+
+        Raises:
+            ArgumentTypeError: What it says of the items is of the wrong type.
+            ArgumentValueError: It does not fit the dataset, its shard or the batch size.
+        """
+        raise NotImplementedError
+
+
+if TYPE_CHECKING:
+    PositionsFunction = Callable[..., npt.ArrayLike]
+    ShuffleLike = (
+        bool
+        | int
+        | np.random.Generator
+        | np.random.RandomState
+        | PositionsFunction
+        | DescribedOrder
+        | None
+    )
+
+
+def epoch_key(seed: int, epoch: int, *path: int) -> np.random.SeedSequence:
+    """Return the key of the order of an epoch, or of a part of it."""
+    return np.random.SeedSequence(seed, spawn_key=(_ORDER_KEY, epoch, *path))
+
+
+def epoch_rng(seed: int, epoch: int, *path: int) -> np.random.Generator:
+    """Return the generator of the order of an epoch, or of a part of it."""
+    return np.random.Generator(np.random.PCG64(epoch_key(seed, epoch, *path)))
 
 
 class SequentialOrder:
@@ -81,24 +144,28 @@ class ShuffledOrder:
 
     def epoch(self, epoch: int) -> Permutation:
         """Return the order of an epoch: drawn now, or for many items computed in parts later."""
-        key = np.random.SeedSequence(self._seed, spawn_key=(_ORDER_KEY, epoch))
-        return permutation(self._n_items, key)
+        return permutation(self._n_items, epoch_key(self._seed, epoch))
 
 
 class CustomOrder:
     """The orders that a user's function returns.
 
     The order of epoch k is the result of call k. If the first epoch to be read is a later one, the
-    function is called for those before, too, as it may keep a state, such as a generator.
+    function is called for those before, too, as it may keep a state, such as a generator. Not so
+    one that takes the generator of the epoch.
 
     Args:
         n_items: The number of items.
         function: Takes the positions `0 ... n_items - 1` as an int64 array, returns them in
-            another order. Called once per epoch, in the thread that consumes the run.
+            another order. Called once per epoch, in the thread that consumes the run. It may take
+            a generator, too, and the number of the epoch.
+        seed: The seed of the generators.
     """
 
-    def __init__(self, n_items: int, function: PositionsFunction) -> None:
+    def __init__(self, n_items: int, function: PositionsFunction, seed: int) -> None:
         self._n_items = n_items
+        self._seed = seed
+        self._n_more = _n_more(function)
         self.function = function
         self.__name__ = getattr(function, "__name__", "")
         self._n_called = 0
@@ -117,7 +184,7 @@ class CustomOrder:
         """
         with self._guard:
             if self._latest is None or self._latest[0] != epoch:
-                while self._n_called < epoch:
+                while not self._n_more and self._n_called < epoch:
                     self._n_called += 1
                     self.function(np.arange(self._n_items))
                 self._n_called += 1
@@ -125,7 +192,8 @@ class CustomOrder:
             return self._latest[1]
 
     def _checked(self, epoch: int) -> ArrayOrder:
-        order = np.asarray(self.function(np.arange(self._n_items)))
+        more = (epoch_rng(self._seed, epoch), epoch)[: self._n_more] if self._n_more else ()
+        order = np.asarray(self.function(np.arange(self._n_items), *more))
         if order.shape != (self._n_items,) or order.dtype.kind not in "iu":
             raise ArgumentValueError(
                 f"shuffle={_name(self.function)} must return the {self._n_items} positions in "
@@ -144,15 +212,41 @@ class CustomOrder:
         return ArrayOrder(order.astype(np.int64))
 
 
-def make_order(n_items: int, shuffle: int | PositionsFunction | None) -> Order:
-    """Return the order of a run: for None, a seed, or a function of the positions."""
+def make_order(n_items: int, shuffle: int | PositionsFunction | None, seed: int = 0) -> Order:
+    """Return the order of a run: for None, a seed, or a function of the positions.
+
+    `seed` is that of the run, for the function.
+    """
     if shuffle is None:
         return SequentialOrder()
     if isinstance(shuffle, CustomOrder):
         return shuffle
     if callable(shuffle):
-        return CustomOrder(n_items, shuffle)
+        return CustomOrder(n_items, shuffle, seed)
     return ShuffledOrder(n_items, shuffle)
+
+
+def keeps_state(function: PositionsFunction) -> bool:
+    """Check whether the orders of a function may depend on how often it was called."""
+    return _n_more(function) == 0
+
+
+def _n_more(function: PositionsFunction) -> int:
+    """Return how many more arguments a function takes: 1 for `rng`, 2 for `rng` and `epoch`.
+
+    They have no defaults, or these names.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature
+        return 0
+    n_more = 0
+    for name, parameter in zip(("rng", "epoch"), [*parameters][1:], strict=False):
+        is_needed = parameter.default is parameter.empty or parameter.name == name
+        if parameter.kind not in _BY_PLACE or not is_needed:
+            break
+        n_more += 1
+    return n_more
 
 
 def drawn_seed() -> int:

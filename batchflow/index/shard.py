@@ -49,12 +49,21 @@ class Shard(NamedTuple):
             )
         return shard
 
+    def cutting(self, n_places: int) -> Shard:
+        """Return the same shard of an epoch that shows so many items."""
+        return self.checked(self.number, self.n_shards, n_places, self.is_equal)
+
     @property
     def first(self) -> int:
         """The place of the first item in the order of an epoch."""
         if self.is_equal:
             return self.number * (self.n_items // self.n_shards)
         return self.number * self.n_items // self.n_shards
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes of all shards."""
+        return [self._replace(number=number).size for number in range(self.n_shards)]
 
     @property
     def size(self) -> int:

@@ -55,7 +55,7 @@ class Feed:
         open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
         source: Any = program.source
-        self._schedule = options.schedule(source, None)  # refuses what does not fit
+        self._schedule = options.counted_schedule(source)  # refuses what does not fit
         self._program = program
         self._options = options.with_kept_order(source)
         self._open_run = open_run
@@ -106,9 +106,7 @@ class Feed:
         """
         is_hint, self._was_iterated = self._was_iterated, False
         self._length.asked(is_hint=is_hint)
-        # Nothing is drawn for a run that is only counted.
-        counted = self._options._replace(shuffle=False, seed=0, prefetch=0, first_epoch=self._epoch)
-        return len(Run(self._program, counted))
+        return len(Run(self._program, self._options.counted._replace(first_epoch=self._epoch)))
 
     def __bool__(self) -> bool:
         return True

@@ -65,7 +65,7 @@ class IndexedFeed:
         source: Any = program.source
         self._options = self._options.with_kept_order(source)
         self._first_epoch = first_epoch
-        self._n_batches = options.schedule(source, None).batches_per_epoch
+        self._n_batches = options.counted_schedule(source).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
         self._n_begun = 0

@@ -4,6 +4,8 @@ Guarantees:
     - Several items are asked for in one call, where the object can do that.
     - What the items hold is taken by name or place and never guessed: another number of values, or
       a key that is not there, is an error.
+    - Numbers have the dtype that they have in the first item, whichever items are read. Those that
+      do not fit are an error.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchflow.arrays import exact_array, package_of, ragged_shapes
+import numpy as np
+
+from batchflow.arrays import common_dtype, exact_array, package_of, ragged_shapes
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["ItemsSource"]
@@ -67,8 +70,8 @@ class ItemsSource:
         self._keys = _keys(first, components, known)
         is_by_place = isinstance(first, tuple) and not isinstance(components, Mapping)
         self._n_values = len(first) if is_by_place else None
-        for component, key in self._keys.items():
-            _value(first, component, key)
+        values = {name: _stacked([_value(first, name, key)]) for name, key in self._keys.items()}
+        self._dtypes = {name: getattr(value, "dtype", None) for name, value in values.items()}
         self._gives_columns = _gives_columns(items, first)
 
     def __len__(self) -> int:
@@ -79,7 +82,7 @@ class ItemsSource:
         wanted = positions.tolist()
         if self._gives_columns and not any(callable(key) for key in self._keys.values()):
             columns = self._items[wanted]
-            return {name: _stacked(list(columns[key])) for name, key in self._keys.items()}
+            return {name: self._rows(name, list(columns[key])) for name, key in self._keys.items()}
         several = getattr(self._items, "__getitems__", None)
         items = [self._items[p] for p in wanted] if several is None else list(several(wanted))
         if len(items) != len(wanted):
@@ -91,9 +94,24 @@ class ItemsSource:
                     f"one at position {position} is {item!r:.80}"
                 )
         return {
-            component: _stacked([_value(item, component, key) for item in items])
+            component: self._rows(component, [_value(item, component, key) for item in items])
             for component, key in self._keys.items()
         }
+
+    def _rows(self, component: str, values: list[Any]) -> Any:
+        """Return values as an array, numbers in the dtype of the first item."""
+        rows: Any = _stacked(values)
+        wanted, found = self._dtypes[component], getattr(rows, "dtype", None)
+        if wanted is None or found is None or found == wanted:
+            return rows
+        if wanted.hasobject or found.hasobject:
+            return rows
+        if common_dtype([rows, np.empty(0, wanted)]) != wanted:
+            raise ArgumentValueError(
+                f"from_items: {component!r} is {wanted} in the first item, and {found} in these: "
+                f"give one kind, components={{{component!r}: lambda item: ...}}"
+            )
+        return rows.astype(wanted)
 
     def __repr__(self) -> str:
         return f"ItemsSource of {len(self)} items of {type(self._items).__name__}"

@@ -115,13 +115,8 @@ class ParquetSource:
         self._names = schema.names
         self._columns = self._needed(schema.names)
         self._with_nulls = {c for c in self._columns if self._has_nulls(c, metadata)}
-        self._as_objects = {
-            component
-            for component, spec in self._specs.items()
-            if isinstance(spec, list)
-            and len({schema.field(c).type for c in spec}) > 1
-            and any(self._has_large(c, schema, metadata) for c in spec)
-        }
+        lists = {name: spec for name, spec in self._specs.items() if isinstance(spec, list)}
+        self._as_objects = {n for n, spec in lists.items() if _are_mixed(spec, schema, metadata)}
         self._forget()
 
     def __len__(self) -> int:
@@ -179,17 +174,6 @@ class ParquetSource:
             return self._counts_nulls(column)
         return any(one.null_count for one in found)
 
-    def _has_large(self, column: str, schema: Any, metadata: list[Any]) -> bool:
-        """Check whether a column has integers that no float holds, by the statistics."""
-        kind = schema.field(column).type
-        types = imported("pyarrow", "from_parquet").types
-        if not types.is_integer(kind) or kind.bit_width < 64:
-            return False
-        found = list(_statistics(column, metadata))
-        if any(one is None or not one.has_min_max for one in found):
-            return True  # not known
-        return max(abs(value) for one in found for value in (one.min, one.max)) > _EXACT
-
     def _counts_nulls(self, column: str) -> bool:
         parquet = imported("pyarrow.parquet", "from_parquet")
         files = dict.fromkeys(group.file.path for group in self._groups)
@@ -202,6 +186,8 @@ class ParquetSource:
         parts = [self._group(int(number)) for number in needed]
         starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
         joined = imported("pyarrow", "from_parquet").concat_tables(parts)
+        if (np.diff(positions) == 1).all():  # in a row: nothing is copied
+            return joined.slice(positions[0] - self.blocks[needed[0]], len(positions))
         return joined.take(starts[part_of] + positions - self.blocks[numbers])
 
     def _group(self, number: int) -> Any:
@@ -213,11 +199,10 @@ class ParquetSource:
                 parquet = imported("pyarrow.parquet", "from_parquet")
                 with parquet.ParquetFile(group.file.path) as file:
                     kept[number] = _decoded(file.read_row_group(group.number, self._columns))
+                while len(kept) > 2 and sum(one.nbytes for one in kept.values()) > _KEPT_BYTES:
+                    kept.popitem(last=False)
             kept.move_to_end(number)
-            table = kept[number]
-            while len(kept) > 2 and sum(one.nbytes for one in kept.values()) > _KEPT_BYTES:
-                kept.popitem(last=False)
-            return table
+            return kept[number]
 
     def _component(self, table: Any, component: str) -> Any:
         spec = self._specs[component]
@@ -242,6 +227,24 @@ class ParquetSource:
             return object_array(column.to_pylist())
         array = column_array(column)
         return array if array.flags.writeable else array.copy()
+
+
+def _are_mixed(columns: list[str], schema: Any, metadata: list[Any]) -> bool:
+    """Check whether columns of several types have integers that no float holds."""
+    types = {schema.field(column).type for column in columns}
+    return len(types) > 1 and any(_has_large(column, schema, metadata) for column in columns)
+
+
+def _has_large(column: str, schema: Any, metadata: list[Any]) -> bool:
+    """Check whether a column has integers that no float holds, by the statistics; or may have."""
+    kind = schema.field(column).type
+    types = imported("pyarrow", "from_parquet").types
+    if not types.is_integer(kind) or kind.bit_width < 64:
+        return False
+    found = list(_statistics(column, metadata))
+    if any(one is None or not one.has_min_max for one in found):
+        return True
+    return any(abs(value) > _EXACT for one in found for value in (one.min, one.max))
 
 
 def _statistics(column: str, metadata: list[Any]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from batchflow.engine.options import RunOptions
 from batchflow.engine.source import Source
 from batchflow.errors import ArgumentTypeError
+from batchflow.index.order import DescribedOrder
 from batchflow.records import Record
 
 _MOST = 3  # calls in a note
@@ -21,6 +22,16 @@ class _NamedAlike:
 
     def __call__(self, positions: Any) -> Any:  # noqa: ARG002  refused
         raise ArgumentTypeError(f"the function {self.__name__!r} is not here")
+
+
+class _ShownAlike:
+    """Stands for a described order in another process, where how it is shown is needed."""
+
+    def __init__(self, order: Any) -> None:
+        self._shown = repr(order)
+
+    def __repr__(self) -> str:
+        return self._shown
 
 
 class ReplayNotes(Record):
@@ -43,6 +54,7 @@ class ReplayNotes(Record):
     def __getstate__(self) -> dict[str, Any]:
         # The user's order need not travel.
         shuffle = _NamedAlike(self.shuffle) if callable(self.shuffle) else self.shuffle
+        shuffle = _ShownAlike(shuffle) if isinstance(shuffle, DescribedOrder) else shuffle
         return {**self._asdict(), "shuffle": shuffle}
 
     def ahead(self, numbers: Sequence[int]) -> str:

@@ -116,7 +116,7 @@ def test_a_component_is_named_to_split_by(dataset):
     ("dataset", "name", "error", "message"),
     [
         (Dataset(3, Pair), "z", ArgumentValueError, "'z' is no component of Pair"),
-        (Dataset(3, Pair), "y", ArgumentTypeError, "was given no 'y' to split by; give the values"),
+        (Dataset(3, Pair), "y", ArgumentTypeError, "was given no 'y'; give the values"),
         (DatasetIndex(3), "y", ArgumentTypeError, "expected one value for each item"),
     ],
 )

@@ -158,3 +158,14 @@ FIELDS = {
 def test_values_with_names_go_by_name(items, components):
     batch = Dataset.from_items(items, Rows, components).next_batch(2)
     assert (batch.x.tolist(), batch.y.tolist()) == ([2, 4], [1, 3])
+
+
+def test_numbers_have_the_dtype_of_the_first_item_in_every_batch():
+    dataset = Dataset.from_items([0.5, 1, 2.5, 3], Rows, "x")
+    assert {dataset.create_batch([k]).x.dtype.name for k in range(4)} == {"float64"}
+
+
+@pytest.mark.parametrize("other", [1.5, True, 2**70 - 1.0], ids=repr)
+def test_numbers_that_do_not_fit_the_first_item_are_an_error(other):
+    with pytest.raises(ArgumentValueError, match="'x' is int64 in the first item"):
+        Dataset.from_items([0, other], Rows, "x").create_batch([1])

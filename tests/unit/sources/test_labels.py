@@ -212,7 +212,7 @@ def test_a_class_without_the_component_is_refused(root):
 
 @pytest.mark.parametrize("missing", [None, pd.NA, pd.NaT, np.float32("nan")], ids=repr)
 def test_a_missing_value_is_no_label(root, missing):
-    with pytest.raises(ArgumentValueError, match="1 of 4 items have no value: 'cat/1.npy'"):
+    with pytest.raises(ArgumentValueError, match=r"1 of 4 items have no value: 'cat/1.npy'"):
         of_files(pd.Series([1, missing, 2, 3], index=IDS, dtype=object))
 
 
