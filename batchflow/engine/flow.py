@@ -57,7 +57,9 @@ class ReadyGraph:
         )
         if graph.options is not None and graph.options.prefetch:
             parallel = [step for stage in graph.stages for step in stage.prefix]
+            section = [step for stage in graph.stages for step in stage.section]
             self.steps.warn_of_concurrent_training(parallel)
+            self.steps.warn_of_stale_weights(parallel, section)
 
     def end(self, failed: bool) -> None:
         """Tell the models of the end of the run, and whether an error has ended it."""

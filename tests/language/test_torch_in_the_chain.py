@@ -196,3 +196,20 @@ def test_unordered_work_on_it_is_warned_of(make, named):
     with pytest.warns(UserWarning, match=f"'fit' works on the {named} in several threads"):
         chain.run(8, prefetch=2)
     assert f"works on the {named} for several batches at once" in str(chain.check())
+
+
+def test_a_prediction_by_weights_that_another_model_trains_is_warned_of(dataset):
+    torch.manual_seed(1)
+    generator = nn.Linear(3, 3)
+    gan = TorchModel(
+        nn.Sequential(generator, nn.Linear(3, 1)), "sgd", lambda outputs: outputs.mean()
+    )
+    chain = dataset.p.init_model("generator", generator).init_model("gan", gan)
+    ahead = chain.predict_model("generator", B.x, save_to=B.made).train_model("gan", B.x)
+    ahead.run(8)  # in turn there is no harm
+    with pytest.warns(UserWarning, match=r"'gan', which has weights in common.* Chain it behind"):
+        ahead.run(8, prefetch=2)
+    behind = chain.train_model("gan", B.x).predict_model("generator", B.x, save_to=B.made)
+    behind.run(8, prefetch=2)
+    tested = chain.predict_model("generator", B.x, save_to=B.made).evaluate_model("gan", B.x)
+    tested.run(8, prefetch=2)

@@ -16,7 +16,7 @@ from batchflow.errors import ArgumentValueError, SkipBatch
 from batchflow.models.adapters import adapter_of, harmed_in_threads, models_in
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
-from batchflow.plan.builtin import call, predict_model
+from batchflow.plan.builtin import call, evaluate_model, predict_model
 from batchflow.plan.expressions import Expression, freeze
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class ReadySteps:
 
     def warn_of_concurrent_training(self, steps: Sequence[Bound]) -> None:
         """Warn of steps that several threads take on a model that this harms."""
-        for bound in (leaf for step in steps for leaf in step.leaves):
-            if bound.model is None or bound.function is predict_model:
+        for bound in _with_model(steps):
+            if bound.function is predict_model:
                 continue
             harmed = harmed_in_threads(self._descriptors[bound.model], bound.model)
             if harmed is not None:
@@ -129,6 +129,31 @@ class ReadySteps:
                     f"the action {bound.step.name!r} works on the {harmed} in several threads at "
                     "once, which loses updates or breaks the model. Mark it "
                     f'@action(model="{bound.model}", singleton=True)',
+                    stacklevel=2,
+                )
+
+    def warn_of_stale_weights(self, parallel: Sequence[Bound], section: Sequence[Bound]) -> None:
+        """Warn of predictions ahead of the section by weights that a step in it trains.
+
+        Models of one name are ordered by the plan. That two models have weights in common, as the
+        networks of a GAN have, is seen only where they are there.
+        """
+        training = [
+            (leaf, models_in(self._descriptors[leaf.model]))
+            for leaf in _with_model(section)
+            if not leaf.dynamic and leaf.function not in (predict_model, evaluate_model)
+        ]
+        predictions = [leaf for leaf in _with_model(parallel) if leaf.function is predict_model]
+        for leaf in predictions if training else ():
+            shares = adapter_of(self._descriptors[leaf.model]).shares_state
+            trained = next((step for step, models in training if any(map(shares, models))), None)
+            if trained is not None:
+                warnings.warn(
+                    f"predict_model({leaf.model!r}), chained at {leaf.step.where}, predicts ahead "
+                    f"of the ordered section, and {trained.step.name!r} in it works on the model "
+                    f"{trained.model!r}, which has weights in common: what is predicted depends on "
+                    "how many batches are made ahead. Chain it behind that step, or predict in an "
+                    f'@action(model="{leaf.model}", singleton=True)',
                     stacklevel=2,
                 )
 
@@ -206,3 +231,8 @@ def _dynamic(
         return descriptor
 
     return model_for
+
+
+def _with_model(steps: Sequence[Bound]) -> list[Any]:
+    """Return those of some steps that work on a model."""
+    return [leaf for step in steps for leaf in step.leaves if leaf.model is not None]

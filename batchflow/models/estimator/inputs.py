@@ -80,7 +80,6 @@ def batches_of(
         if is_end_of_input(error):
             return iter(())
         raise
-    refuse_batch(data)
     if isinstance(data, sys.modules["keras"].utils.PyDataset):
         return _of_py_dataset(data, n_epochs, skipping)
     if isinstance(data, tuple | Mapping) or _is_array(data):
@@ -162,6 +161,7 @@ def _of_one_batch(batch: Batch, is_counted: bool, tell: Callable[[], object]) ->
 
 
 def _of_iterable(data: Any, skipping: int) -> Iterator[Batch]:
+    refuse_batch(data)  # whose items would be taken for batches
     iterator = iter(data)
     convert = _converter(data)
     try:
