@@ -21,6 +21,7 @@ from batchflow import (
     action,
 )
 from batchflow.index.orders.weighted import _AliasTable
+from batchflow.interop.indexed import IndexedFeed
 
 N = 103
 LABELS = (np.arange(N) % 10 == 0).astype(int)  # 92 and 11
@@ -121,6 +122,19 @@ def test_a_feed_has_as_many_batches_as_come(order):
     expected = read(shuffle=order, seed=1)
     assert len(feed) == len(expected)
     assert [(x // 10).tolist() for ((x,),) in feed] == expected
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=repr)
+def test_keras_reads_the_same_batches_by_index(order):
+    feed = DATASET.p.feed(12, (B.x,), shuffle=order, seed=1)
+    by_index = IndexedFeed(feed._program, feed._options)
+    expected = read(shuffle=order, seed=1)
+    assert len(by_index) == len(expected)
+    by_index.begin_epoch()
+    for place in (2, 0, 1):
+        ((x,),) = by_index.read(place)
+        assert (x // 10).tolist() == expected[place]
+    by_index.close()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=repr)
