@@ -223,8 +223,13 @@ class BaseDataset(Generic[BatchT_co]):
     def _make_batch(self, positions: Positions, facts: dict[str, Any]) -> BatchT_co:
         return self._maker()(positions, facts)
 
-    def _maker(self, *, repeats: bool = False) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
-        return batch_maker(self, self._data, self._rows, repeats=repeats)
+    def _maker(
+        self, *, repeats: bool = False, window: int = 0
+    ) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+        data = (
+            self._data.keeping(window) if window and isinstance(self._data, Given) else self._data
+        )
+        return batch_maker(self, data, self._rows, repeats=repeats)
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
         return self.index._chosen(self.index._positions_of(ids))  # type: ignore[return-value]

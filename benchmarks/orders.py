@@ -3,9 +3,9 @@
 - `weighted`: batches of 64 of 10^7 items, drawn by 10^7 weights, against a plain shuffle.
   Required: at most 10 microseconds more for a batch.
 - `hdf5`: a compressed file of 20,000 rows of 3,072 bytes in chunks of 64 rows; an epoch in batches
-  of 64 with `Shuffle(window=32)`, against a loop by hand that reads the chunks of each window, mixes
-  their rows and cuts batches, and against random rows. Seconds by hand over seconds of `Shuffle`:
-  required at least 0.9; seconds of random rows over those of `Shuffle`: at least 10.
+  of 64 with `Shuffle(window=32)`, against a loop by hand that reads the chunks of each window,
+  mixes their rows and cuts batches, and against random rows. Seconds by hand over those of
+  `Shuffle`: required at least 0.9; seconds of random rows over them: at least 10.
 
     python benchmarks/orders.py
 """

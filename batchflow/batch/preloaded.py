@@ -7,6 +7,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -119,10 +120,8 @@ class Preloaded(BatchData):
     @property
     def blocks(self) -> int | None:
         """The rows of a chunk of the lazy array with the longest chunks, if one has some."""
-        chunks = (getattr(rows, "chunks", None) for rows in self._columns.values())
-        return max(
-            (c[0] for c in chunks if isinstance(c, tuple) and isinstance(c[0], int)), default=None
-        )
+        chunks = [getattr(rows, "chunks", None) or ("",) for rows in self._columns.values()]
+        return max((first for first, *_ in chunks if isinstance(first, int)), default=None)
 
 
 def _is_plain(column: Any) -> bool:
@@ -212,6 +211,14 @@ class Given(BatchData):
     def blocks(self) -> Any:
         """What the source says of its blocks; None if it says nothing."""
         return getattr(self._source, "blocks", None)
+
+    def keeping(self, n_blocks: int) -> Given:
+        """Return the same data for a run that reads so many blocks together."""
+        from batchflow.sources.kept import with_kept_blocks  # on use, for a light import
+
+        data = copy.copy(self)
+        data._source = with_kept_blocks(self._source, n_blocks)
+        return data
 
     def _shown(self, rows: Positions) -> str:
         """Return what happened, for messages: which source was read, and where."""

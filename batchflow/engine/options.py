@@ -227,14 +227,15 @@ class RunOptions(Value):
             raise ArgumentValueError("the dataset has no items, so there are no batches of it")
         if source.shard_spec is not None:
             refuse_drawn_order(self.shuffle, draws_seed=self.draws_seed)
-        order, n_items, repeats = order_of(source, self.batch_size, seed, shuffle)
+        order, n_items, repeats, window = order_of(source, self.batch_size, seed, shuffle)
         if self.drop_last and self.batch_size > n_items:
             raise ArgumentValueError(
                 f"batch_size={self.batch_size} is larger than the dataset, which has {n_items} "
                 f"items, and drop_last=True leaves out short batches, so there would be none; use "
                 f"a batch_size of at most {n_items}, or drop_last=False"
             )
-        schedule = Schedule(n_items, self.batch_size, order, self.drop_last, repeats=repeats)
+        schedule = Schedule(n_items, self.batch_size, order, self.drop_last)
+        schedule = schedule._replace(repeats=repeats, window=window)
         limits = [] if self.n_iters is None else [self.n_iters]
         if self.n_epochs is not None:
             limits.append(self.n_epochs * schedule.batches_per_epoch)

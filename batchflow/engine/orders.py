@@ -14,7 +14,9 @@ from batchflow.index.order import CustomOrder, DescribedOrder, Order, make_order
 __all__ = ["derived_seed", "nested_shuffle", "order_of", "refuse_drawn_order"]
 
 
-def order_of(source: Source, batch_size: int, seed: int, shuffle: Any) -> tuple[Order, int, bool]:
+def order_of(
+    source: Source, batch_size: int, seed: int, shuffle: Any
+) -> tuple[Order, int, bool, int]:
     """Return the order of the items of a source.
 
     Args:
@@ -24,21 +26,22 @@ def order_of(source: Source, batch_size: int, seed: int, shuffle: Any) -> tuple[
         shuffle: What the order is made from: None, a seed, a function or a description.
 
     Returns:
-        The order, how many items an epoch has, and whether one may come twice in it.
+        The order, how many items an epoch has, whether one may come twice in it, and how many
+        blocks of the source are read together.
     """
     order: Order
-    shard, n_items, repeats = source.shard_spec, len(source), False
+    shard, n_items, repeats, window = source.shard_spec, len(source), False, 0
     if isinstance(shuffle, DescribedOrder):
         order = bound = shuffle.bound(source, batch_size, seed)
-        n_items, repeats = bound.n_places, bound.repeats
+        n_items, repeats, window = bound.n_places, bound.repeats, bound.window
         shard = shard and shard.cutting(n_items)
     else:
         order = make_order(shard.n_items if shard else n_items, shuffle, seed)
     if shard is None:
-        return order, n_items, repeats
+        return order, n_items, repeats, window
     from batchflow.index.shard import ShardOrder  # on use, for a light import
 
-    return ShardOrder(order, shard), shard.size, repeats
+    return ShardOrder(order, shard), shard.size, repeats, window
 
 
 def refuse_drawn_order(shuffle: Any, *, draws_seed: bool) -> None:

@@ -88,7 +88,6 @@ class Prefix(Record):
         """Return the same prefix with what it needs to work: see its attributes."""
         facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
         facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
-        repeats = self.schedule is not None and self.schedule.repeats
         return self._replace(
             view=view,
             joined=joined,
@@ -96,7 +95,7 @@ class Prefix(Record):
             marks_epochs=marks_epochs,
             _steps=steps,
             _facts=facts if loop is None else {**facts, "_loop": loop},
-            _read=_no_source if self.source is None else self.source._maker(repeats=repeats),
+            _read=_no_source if self.source is None else self._maker(self.source),
         )
 
     @property
@@ -175,6 +174,11 @@ class Prefix(Record):
         return self.through(self.beside(batch))
 
     # ---- inside
+
+    def _maker(self, source: Source) -> Callable[..., Batch]:
+        if self.schedule is None:
+            return source._maker()
+        return source._maker(repeats=self.schedule.repeats, window=self.schedule.window)
 
     def _closes(self, number: int) -> bool:
         return self.marks_epochs and self.schedule is not None and self.schedule.ends_epoch(number)

@@ -121,10 +121,13 @@ class Source(Protocol[BatchT_co]):
             ArgumentValueError: An id is given twice, or none.
         """
 
-    def _maker(self, *, repeats: bool = False) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
+    def _maker(
+        self, *, repeats: bool = False, window: int = 0
+    ) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
         """Return what makes the batch of items at some positions; facts become its attributes.
 
-        Where an item may come more than once, the batch has the indices `0 ... n - 1`.
+        Where an item may come more than once, the batch has the indices `0 ... n - 1`. Where
+        batches come out of a window of blocks, these are kept while they do.
         """
 
     def _values_of(self, given: Any) -> Any:
@@ -150,6 +153,7 @@ class Schedule(NamedTuple):
         first: The number of the first batch.
         end: The number behind that of the last batch; None if there is no end.
         repeats: Whether an item may come more than once in an epoch.
+        window: How many blocks of the data are read together; 0: no matter.
     """
 
     n_items: int
@@ -159,6 +163,7 @@ class Schedule(NamedTuple):
     first: int = 0
     end: int | None = None
     repeats: bool = False
+    window: int = 0
 
     @property
     def first_epoch(self) -> int:

@@ -68,6 +68,10 @@ class BoundOrder(Order, Protocol):
     def repeats(self) -> bool:
         """Whether one may come more than once."""
 
+    @property
+    def window(self) -> int:
+        """How many blocks of the source are read together; 0: it does not go by them."""
+
 
 class DescribedOrder:
     """A description of an order: see `batchflow.index.orders`, which is imported on use.

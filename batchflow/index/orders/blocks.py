@@ -61,8 +61,12 @@ class Shuffle(Description):
         """Return the order of the items of a dataset. A run calls it."""
         seed = seed if self.seed is None else self.seed
         blocks = self._prepared(source, lambda: _blocks(source, self.block))
-        n_items = len(source.index)
-        return Bound(lambda epoch: _Epoch(blocks, self.window, seed, epoch), n_items, False)
+        window = self.window if isinstance(self.block, str) else 0
+
+        def epoch(number: int) -> _Epoch:
+            return _Epoch(blocks, self.window, seed, number)
+
+        return Bound(epoch, len(source.index), False, window)
 
 
 class _Equal(NamedTuple):

@@ -61,11 +61,13 @@ class Bound(NamedTuple):
         epoch: Returns the order of an epoch.
         n_places: How many items an epoch shows.
         repeats: Whether one may come more than once.
+        window: How many blocks of the source are read together; 0: it does not go by them.
     """
 
     epoch: Callable[[int], Any]
     n_places: int
     repeats: bool
+    window: int = 0
 
 
 class Description(DescribedOrder):

@@ -142,7 +142,9 @@ class _AliasTable(NamedTuple):
             rng = epoch_rng(seed, epoch, number)
             numbers = rng.integers(len(self.cells), size=_BLOCK)
             cells = self.cells.take(numbers)
-            return np.where(rng.random(_BLOCK) < cells["share"], numbers, cells["alias"])
+            drawn = np.where(rng.random(_BLOCK) < cells["share"], numbers, cells["alias"])
+            drawn.flags.writeable = False  # so that the ids of batches are no views of views
+            return drawn
 
         return BlockedEpoch(_BLOCK, block)
 

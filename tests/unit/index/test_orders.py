@@ -21,6 +21,7 @@ from batchflow import (
     action,
 )
 from batchflow.index.orders.weighted import _AliasTable
+from batchflow.interop.indexed import IndexedFeed
 
 N = 103
 LABELS = (np.arange(N) % 10 == 0).astype(int)  # 92 and 11
@@ -121,6 +122,19 @@ def test_a_feed_has_as_many_batches_as_come(order):
     expected = read(shuffle=order, seed=1)
     assert len(feed) == len(expected)
     assert [(x // 10).tolist() for ((x,),) in feed] == expected
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=repr)
+def test_keras_reads_the_same_batches_by_index(order):
+    feed = DATASET.p.feed(12, (B.x,), shuffle=order, seed=1)
+    by_index = IndexedFeed(feed._program, feed._options)
+    expected = read(shuffle=order, seed=1)
+    assert len(by_index) == len(expected)
+    by_index.begin_epoch()
+    for place in (2, 0, 1):
+        ((x,),) = by_index.read(place)
+        assert (x // 10).tolist() == expected[place]
+    by_index.close()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=repr)
@@ -513,3 +527,78 @@ def test_shards_of_a_function_with_a_generator_have_all_items():
 
     shards = [flat(read(DATASET.shard(k, 2), shuffle=mixed, seed=1)) for k in range(2)]
     assert sorted(flat(shards)) == list(range(N))
+
+
+# ---- the blocks of a window are kept
+
+
+class Counting(Source):
+    """Counts the blocks that are read."""
+
+    def __init__(self, n, blocks):
+        super().__init__(n, blocks)
+        self.n_rows = 0
+
+    def read(self, positions):
+        self.n_rows += len(positions)
+        return super().read(positions)
+
+
+@pytest.mark.parametrize("batch_size", [16, 12, 7, 100])
+@pytest.mark.parametrize("window", [1, 2, 5, 32])
+def test_rows_out_of_kept_blocks_are_those_of_the_source(batch_size, window):
+    source = Counting(N, 16)
+    dataset = Dataset(N, Rows, source=source)
+    run = dataset.gen_batch(batch_size, shuffle=Shuffle(window=window), seed=1, n_epochs=2)
+    for batch in run:
+        assert batch.x.tolist() == (batch.indices * 10).tolist()
+        assert batch.y.tolist() == (batch.indices % 2).tolist()
+        batch.x[:] = -1  # it is the batch's own
+    if batch_size < 16 * window:
+        assert source.n_rows <= 2 * (N + batch_size)  # each block once in an epoch
+
+
+def test_kept_blocks_are_read_by_several_threads():
+    dataset = Dataset(N, Rows, source=Source(N, 8))
+    options = {"shuffle": Shuffle(window=3), "seed": 1}
+    batches = list(dataset.gen_batch(5, prefetch=4, **options))
+    assert all(b.x.tolist() == (b.indices * 10).tolist() for b in batches)
+    assert [b.indices.tolist() for b in batches] == read(dataset, 5, **options)
+
+
+@pytest.mark.parametrize("kind", [list, lambda rows: rows.astype(object)])
+def test_rows_that_are_no_arrays_of_numbers_come_as_they_are(kind):
+    class Kinds(Source):
+        def read(self, positions):
+            return {"x": kind(positions * 10), "y": positions[:, None] / 2}
+
+    for batch in Dataset(N, Rows, source=Kinds(N, 8)).gen_batch(9, shuffle=Shuffle(), seed=1):
+        assert batch.x.tolist() == (batch.indices * 10).tolist()
+        assert batch.y[:, 0].tolist() == (batch.indices / 2).tolist()
+
+
+def test_blocks_of_different_kinds_are_read_without_being_kept():
+    class Kinds(Source):
+        def read(self, positions):
+            return {"x": positions * (1.5 if positions.min() > 50 else 1), "y": positions}
+
+    for batch in Dataset(N, Rows, source=Kinds(N, 8)).gen_batch(9, shuffle=Shuffle(), seed=1):
+        assert set(batch.x / np.maximum(batch.indices, 1)) <= {0.0, 1.0, 1.5}
+
+
+def test_an_error_of_a_block_comes_again_and_nothing_wrong_after_it():
+    class Failing(Source):
+        fails = True
+
+        def read(self, positions):
+            if self.fails and positions.max() > 90:
+                raise OSError("lost")
+            return super().read(positions)
+
+    source = Failing(N, 8)
+    pipeline = Dataset(N, Rows, source=source).p
+    with pytest.raises(OSError, match="lost"):
+        list(pipeline.gen_batch(9, shuffle=Shuffle(), seed=1))
+    source.fails = False
+    for batch in pipeline.gen_batch(9, shuffle=Shuffle(), seed=1):
+        assert batch.x.tolist() == (batch.indices * 10).tolist()
