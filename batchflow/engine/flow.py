@@ -59,7 +59,19 @@ class ReadyGraph:
             parallel = [step for stage in graph.stages for step in stage.prefix]
             section = [step for stage in graph.stages for step in stage.section]
             self.steps.warn_of_concurrent_training(parallel)
-            self.steps.warn_of_stale_weights(parallel, section)
+            self.steps.warn_of_stale_weights(self._predictions(), section)
+
+    def _predictions(self) -> list[Any]:
+        """Return the predictions ahead of the section, with those of pipelines inside of this."""
+        graph = self._graph
+        own = self.steps.predictions([step for stage in graph.stages for step in stage.prefix])
+        ahead = {(id(value), 0) for value, _ in graph.prefix.joined}
+        nested = [
+            ready
+            for key, ready in self._nested.items()
+            if key in ahead or ready._graph.options is not None  # joined there; or merged
+        ]
+        return own + [found for ready in nested for found in ready._predictions()]
 
     def end(self, failed: bool) -> None:
         """Tell the models of the end of the run, and whether an error has ended it."""

@@ -71,7 +71,7 @@ def chained(dataset):
     chain = dataset.p.init_model("net", build).init_variable("seen", init=list).noise()
     chain = chain.train_model("net", B.x, B.y, fetches=["loss", "accuracy"], save_to=B.logs)
     chain = chain.evaluate_model("net", B.x, B.y, save_to=B.test)
-    chain = chain.predict_model("net", B.x, save_to=B.guessed)
+    chain = chain.predict_model("net", B.x)
     return chain.update(V("seen", "a"), B.logs)
 
 
@@ -207,9 +207,27 @@ def test_a_prediction_by_weights_that_another_model_trains_is_warned_of(dataset)
     chain = dataset.p.init_model("generator", generator).init_model("gan", gan)
     ahead = chain.predict_model("generator", B.x, save_to=B.made).train_model("gan", B.x)
     ahead.run(8)  # in turn there is no harm
-    with pytest.warns(UserWarning, match=r"'gan', which has weights in common.* Chain it behind"):
+    with pytest.warns(UserWarning, match=r"'gan', which has its weights.* Chain it behind"):
         ahead.run(8, prefetch=2)
     behind = chain.train_model("gan", B.x).predict_model("generator", B.x, save_to=B.made)
     behind.run(8, prefetch=2)
     tested = chain.predict_model("generator", B.x, save_to=B.made).evaluate_model("gan", B.x)
     tested.run(8, prefetch=2)
+
+
+@pytest.mark.parametrize("word", ["merge", "join"])
+def test_a_prediction_of_another_pipeline_by_a_model_that_is_trained_is_warned_of(word):
+    class Labelled(ArrayBatch):
+        components = "x", "y"
+        net = model()(lambda: build("adam"))
+
+        @action
+        def take(self, guessed=None):
+            return self
+
+    pipeline = Dataset.from_arrays(Labelled, x=X, y=Y).p
+    guessed = pipeline.predict_model("net", B.x)
+    mixed = getattr(pipeline, word)(guessed).take()
+    chain = mixed.train_model("net", B.x, B.y)
+    with pytest.warns(UserWarning, match=r"predict_model\('net'\).* works on the model 'net'"):
+        chain.run(8, prefetch=2)

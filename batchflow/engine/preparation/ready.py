@@ -132,27 +132,37 @@ class ReadySteps:
                     stacklevel=2,
                 )
 
-    def warn_of_stale_weights(self, parallel: Sequence[Bound], section: Sequence[Bound]) -> None:
+    def predictions(self, steps: Sequence[Bound]) -> list[tuple[BoundStep, Any]]:
+        """Return those of some steps that predict by a model that is there, and the model."""
+        return [
+            (leaf, self._descriptors[leaf.model])
+            for leaf in _with_model(steps)
+            if leaf.function is predict_model and not leaf.dynamic
+        ]
+
+    def warn_of_stale_weights(
+        self, predictions: Sequence[tuple[BoundStep, Any]], section: Sequence[Bound]
+    ) -> None:
         """Warn of predictions ahead of the section by weights that a step in it trains.
 
-        Models of one name are ordered by the plan. That two models have weights in common, as the
-        networks of a GAN have, is seen only where they are there.
+        Models of one name are ordered by the plan of a pipeline. That another pipeline, which is
+        merged or joined, predicts by one of them, or that two have weights in common, as the
+        networks of a GAN have, is seen only where the models are there.
         """
         training = [
             (leaf, models_in(self._descriptors[leaf.model]))
             for leaf in _with_model(section)
             if not leaf.dynamic and leaf.function not in (predict_model, evaluate_model)
         ]
-        predictions = [leaf for leaf in _with_model(parallel) if leaf.function is predict_model]
-        for leaf in predictions if training else ():
-            shares = adapter_of(self._descriptors[leaf.model]).shares_state
+        for leaf, model in predictions if training else ():
+            shares = adapter_of(model).shares_state
             trained = next((step for step, models in training if any(map(shares, models))), None)
             if trained is not None:
                 warnings.warn(
                     f"predict_model({leaf.model!r}), chained at {leaf.step.where}, predicts ahead "
                     f"of the ordered section, and {trained.step.name!r} in it works on the model "
-                    f"{trained.model!r}, which has weights in common: what is predicted depends on "
-                    "how many batches are made ahead. Chain it behind that step, or predict in an "
+                    f"{trained.model!r}, which has its weights: what is predicted depends on how "
+                    "many batches are made ahead. Chain it behind that step, or predict in an "
                     f'@action(model="{leaf.model}", singleton=True)',
                     stacklevel=2,
                 )
