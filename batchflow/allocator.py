@@ -24,8 +24,6 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["KEPT", "MAX_BLOCK", "SETTING", "give_back", "keep_memory", "keep_memory_in_worker"]
-
 KEPT = 256 << 20
 MAX_BLOCK = 64 << 20  # more than a heap of a thread holds
 OLDER_MAX_BLOCK = 32 << 20  # the most that releases of glibc take which have a limit

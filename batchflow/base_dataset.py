@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from batchflow.index.shard import Shard
     from batchflow.sources import Source
 
-__all__ = ["BaseDataset"]
-
 
 class BaseDataset(Generic[BatchT_co]):
     """An index, a batch class and data: what a dataset is, its parts and its runs.

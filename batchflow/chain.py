@@ -22,8 +22,6 @@ from batchflow.plan.declared import parse_variable
 from batchflow.plan.names import Names, overridable_by_action
 from batchflow.plan.values import same_value
 
-__all__ = ["Chain"]
-
 _FIELDS = ("_source", "_plan", "_ahead", "_moment", "_bound")
 
 

@@ -18,8 +18,6 @@ from batchflow.index import FilesIndex
 if TYPE_CHECKING:
     from batchflow.sources.stored import StoredArrays
 
-__all__ = ["Dataset"]
-
 Path = str | os.PathLike[str]
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
-__all__ = ["Pipeline"]
-
 
 class Pipeline(Chain[BatchT_co]):
     """A lazy chain of actions over a dataset.

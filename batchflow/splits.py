@@ -12,8 +12,6 @@ from batchflow.old_words import knows_old_options, knows_old_split
 if TYPE_CHECKING:
     from batchflow.index.order import ShuffleLike
 
-__all__ = ["kfold", "split", "values_of"]
-
 DatasetT = TypeVar("DatasetT")
 
 

@@ -15,17 +15,6 @@ from batchflow.index.labels import by_label
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = [
-    "METHODS",
-    "TAKEN",
-    "Component",
-    "NoData",
-    "check_new_component",
-    "checked_components",
-    "declare_added",
-    "set_component",
-]
-
 # Attributes of every batch that neither an action nor a component may hide,
 TAKEN = frozenset(
     {

@@ -15,8 +15,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import by_label
 
-__all__ = ["PLACE", "BaseBatch", "BatchData"]
-
 # The place of a batch in a run.
 PLACE = (
     "number",

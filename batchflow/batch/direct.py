@@ -21,10 +21,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from batchflow.batch.directory import side_by_side
 from batchflow.errors import ArgumentTypeError, BatchflowError, add_note_once
-
-__all__ = ["plain", "with_model"]
 
 _PLAIN = "_batchflow_plain"
 
@@ -42,13 +39,8 @@ def with_model(function: Callable[..., Any], model: str, *, singleton: bool) -> 
 
     @functools.wraps(function)
     def called(batch: Any, *args: Any, **kwargs: Any) -> Any:
-        if singleton and side_by_side.get():
-            warnings.warn(
-                f"the singleton action {function.__name__!r} is called by a parallel action, "
-                f"where several batches work on the model {model!r} at once, in no order. Let the "
-                "action that calls it be a singleton, too: @action(singleton=True)",
-                stacklevel=2,
-            )
+        if singleton:
+            _warn_if_side_by_side(function.__name__, model)
         if not _fits(signature, (batch, None, *args), kwargs):  # it is given, or the call is wrong
             return function(batch, *args, **kwargs)
         found = _looked_up(batch, model, function.__name__)
@@ -65,6 +57,19 @@ def plain(function: Any) -> Any:
     # The mark is copied by decorators around it: then it is not about what they have made.
     made, own = getattr(function, _PLAIN, (None, None))
     return own if made is function else function
+
+
+def _warn_if_side_by_side(name: str, model: str) -> None:
+    # Not at the top: dill takes along what this module has, with an action of a script.
+    from batchflow.batch.directory import side_by_side
+
+    if side_by_side.get():
+        warnings.warn(
+            f"the singleton action {name!r} is called by a parallel action, where several batches "
+            f"work on the model {model!r} at once, in no order. Let the action that calls it be a "
+            "singleton, too: @action(singleton=True)",
+            stacklevel=3,
+        )
 
 
 def _fits(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

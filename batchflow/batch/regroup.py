@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound=BaseBatch)
 
-__all__ = ["merge_batches", "part", "rows_of"]
-
 # A part of a batch has the same, but for being the last of its epoch.
 _KEPT = (*PLACE[:-1], "_mixed", "components")
 # Attributes that the framework itself keeps in a batch, beside the components.

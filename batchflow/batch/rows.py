@@ -50,17 +50,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import Positions
 
-__all__ = [
-    "array_rows",
-    "as_rows",
-    "check_rows",
-    "column_rows",
-    "n_rows",
-    "own",
-    "row_at",
-    "take_rows",
-]
-
 # ---- what a value is
 
 

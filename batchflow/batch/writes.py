@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _FILLS = frozenset({bool, int, float, complex})
 
-__all__ = ["collected_writes", "read_item", "write_item", "written"]
-
 
 def read_item(batch: BaseBatch, name: str, position: int) -> Any:
     """Return an item's part of a component, as the current calls have written it."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["Epoch", "Epochs"]
-
 
 class Reading(Protocol[BatchT_co]):
     """A run that tells where its epochs end: see the methods of `Run`."""

@@ -11,8 +11,6 @@ from batchflow.engine.source import Source
 from batchflow.errors import ArgumentValueError
 from batchflow.index.order import CustomOrder, DescribedOrder, Order, make_order
 
-__all__ = ["derived_seed", "nested_shuffle", "order_of", "refuse_drawn_order"]
-
 
 def order_of(
     source: Source, batch_size: int, seed: int, shuffle: Any

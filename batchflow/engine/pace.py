@@ -18,8 +18,6 @@ Guarantees:
 
 from __future__ import annotations
 
-__all__ = ["FAST", "LOOK", "PATIENCE", "SLOW", "SPELL", "Pace"]
-
 SLOW = 1e-3  # seconds of work per batch
 FAST = 5e-5  # the same: no more than handing over costs
 LOOK = 5e-4  # for so long the first batch is alone: a thread starts, and the work's code is cold

@@ -13,16 +13,6 @@ from batchflow.errors import ArgumentValueError
 from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep
 from batchflow.plan.several import joined_in
 
-__all__ = [
-    "NestedProgram",
-    "Stage",
-    "Program",
-    "cut_plan",
-    "nested_in",
-    "refuse_derived_shard",
-    "shard_word",
-]
-
 
 class Program(NamedTuple):
     """A pipeline over a dataset, as a run sees it.

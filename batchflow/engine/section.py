@@ -21,8 +21,6 @@ from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReadyStep, ReplayNote, run_steps
 from batchflow.errors import SkipBatch
 
-__all__ = ["finished", "holding", "in_order"]
-
 T = TypeVar("T")
 
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     # of its epoch; the positions of its items in the index of the dataset.
     Ticket = tuple[int, int, Positions]
 
-__all__ = ["EpochEnd", "Schedule", "Source", "is_source", "refuse_nothing", "without_epochs"]
-
-
 # Of how many items the order is read at once, if batches are smaller.
 _TOGETHER = 1024
 

@@ -29,10 +29,9 @@ class Reader(Protocol[BatchT_co]):
 
     def __next__(self) -> BatchT_co: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the run."""
 
-
-__all__ = ["PipelineState", "PipelineView"]
 
 _serial_numbers = itertools.count()
 

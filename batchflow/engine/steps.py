@@ -14,8 +14,6 @@ from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_not
 from batchflow.models.tf1 import advice_on_graph
 from batchflow.plan import Chance, Step
 
-__all__ = ["ReadyStep", "ReplayNote", "batch_facts", "explain", "keeps_batch", "run_steps"]
-
 # Where errors keep the batch that they are about, as their attribute `batch`: those that have it.
 keeps_batch: ContextVar[list[BaseException] | None] = ContextVar("keeps_batch", default=None)
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     # A batch, and the seconds that it took.
     _Made = tuple[Any, float]
 
-__all__ = ["NEVER", "Halt", "elsewhere", "in_turn", "parallel"]
-
 
 class Halt:
     """A switch that workers look at between steps: when it is on, nobody wants the result."""

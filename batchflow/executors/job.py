@@ -24,8 +24,6 @@ from batchflow.executors.item_threads import cpu_count, end_of, is_worker, refus
 from batchflow.executors.serialization.pickling import PackedCall, pack
 from batchflow.executors.waiting import result_of
 
-__all__ = ["check_available", "in_processes", "open_job"]
-
 
 def open_job(executor: Any, packed: PackedCall, n_workers: int) -> Job:
     """Begin a job.

@@ -39,8 +39,6 @@ from batchflow.executors.backends.kinds import backend_of
 from batchflow.executors.futures import ATTEMPTS, Job, Promise, ResultFuture
 from batchflow.executors.serialization.pickling import Opened, PackedCall, packed_whole
 
-__all__ = ["ScheduledJob"]
-
 MOST_RENEWALS = 5  # of an executor, in a row, none of which has given one answer
 SMALL = 64 * 1024  # bytes of a function that travels with each task
 KILL_SECONDS = 2.0

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.scan import Pattern
 
-__all__ = ["FilesIndex"]
-
 
 class FilesIndex(DatasetIndex):
     """The files (or folders) that match a pattern. An id is the last part of a path.

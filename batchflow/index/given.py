@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from batchflow.index.labels import Index
     from batchflow.index.lookup import Lookup
 
-__all__ = ["BOOLS", "as_ids", "as_mask", "checked_positions", "refuse_duplicates"]
-
 BOOLS = (bool, np.bool_)
 _NOT_EQUAL = "an id must be equal to itself, so that it can be found; NaN and NaT are not"
 

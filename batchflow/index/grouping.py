@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.numbered import Numbered
 
-__all__ = ["part_of_groups"]
-
 
 def part_of_groups(
     groups: Numbered, labels: Numbered | None, sizes: Sequence[int], seed: int | None, where: str

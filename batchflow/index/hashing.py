@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-__all__ = ["hashed", "mixed", "text_sums"]
-
 _BLOCK = 2**12
 _STEP = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     LabelShares = dict[Any, tuple[float, ...]] | None
 
-__all__ = ["DatasetIndex"]
-
 
 class DatasetIndex:
     """The unique ids of items, in a fixed order.

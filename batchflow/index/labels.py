@@ -19,8 +19,6 @@ from batchflow.errors import ArgumentValueError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Index", "Labels", "by_label", "checked_labels", "has_labels", "positions_by_label"]
-
 
 class Index(Protocol):
     """What is asked of a `DatasetIndex` here."""

@@ -17,18 +17,6 @@ from batchflow.index.ranges import Ranges
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = [
-    "DICT_UP_TO",
-    "TEXTS",
-    "HashLookup",
-    "Lookup",
-    "compact_texts",
-    "find_duplicates",
-    "is_hashed",
-    "make_lookup",
-    "plain",
-]
-
 # Above this size a table of hashes takes the place of a dict, which takes 100 bytes for each id.
 DICT_UP_TO = 2**12
 _WIDE_BYTES = 44  # of a text of fixed width beyond its characters, which is 60 with the table

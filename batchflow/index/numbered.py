@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.labels import Index
 
-__all__ = ["Numbered", "numbered"]
-
 
 class Numbered(NamedTuple):
     """Values of items, of which the different ones are counted in the order of their first places.

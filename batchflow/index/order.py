@@ -24,20 +24,6 @@ if TYPE_CHECKING:
 
     Positions = slice | npt.NDArray[np.int64]
 
-__all__ = [
-    "CustomOrder",
-    "DescribedOrder",
-    "Order",
-    "SequentialOrder",
-    "ShuffledOrder",
-    "drawn_seed",
-    "epoch_key",
-    "epoch_rng",
-    "keeps_state",
-    "make_order",
-    "order_seed",
-]
-
 # The first word of the key of an order; batches' generators use 1 (engine/randomness.py).
 _ORDER_KEY = 0
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["Parting", "Rules", "folds", "split_parting"]
-
 _HASHES = 2**53  # so many different hashes go by shares
 
 

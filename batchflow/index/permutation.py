@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["DRAWN_UP_TO", "ArrayOrder", "KeyedPermutation", "Permutation", "permutation"]
-
 DRAWN_UP_TO = 2**16
 _ROUNDS = 6
 _BLOCK = 4096

@@ -11,8 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Ranges"]
-
 
 class Ranges:
     """A few ranges with step 1 in a row. Only their borders are in memory.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["rounded_counts"]
-
 
 def rounded_counts(counts: npt.NDArray[np.int64], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
     """Return how many items of each label each of three parts, or of two, gets.

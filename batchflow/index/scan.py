@@ -18,15 +18,6 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = [
-    "Pattern",
-    "below_root",
-    "collision",
-    "cutter",
-    "found_paths",
-    "split_paths",
-]
-
 Pattern = str | os.PathLike[str]
 # Endings of packed files: the one before says what is inside.
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".z"})

@@ -16,8 +16,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 if TYPE_CHECKING:
     from batchflow.index.order import EpochOrder, Order, Positions
 
-__all__ = ["Shard", "ShardOrder"]
-
 
 class Shard(NamedTuple):
     """A share of the items."""

@@ -10,16 +10,6 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = [
-    "Selection",
-    "Split",
-    "fold_bounds",
-    "part_bounds",
-    "refuse_shares_in_a_row",
-    "takes_positions",
-    "three_parts",
-]
-
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
 _TOLERANCE = 1e-6

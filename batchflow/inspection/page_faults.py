@@ -17,8 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["FaultWatch"]
-
 SHARE = 0.1  # of the time
 LEAST = 256  # faults of the first batch: 1 MiB; what Python itself needs stays below
 LEAST_AGAIN = 64  # of each one after it

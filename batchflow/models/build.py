@@ -16,8 +16,6 @@ from batchflow.errors import (
 from batchflow.models.adapters import adapter_of
 from batchflow.models.adapters.base import signature_of
 
-__all__ = ["build", "is_builder", "title"]
-
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 

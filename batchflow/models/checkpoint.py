@@ -34,8 +34,6 @@ from typing import Any
 from batchflow.models.adapters import adapter_of
 from batchflow.models.build import build
 
-__all__ = ["load", "save"]
-
 Path = str | os.PathLike[str]
 
 

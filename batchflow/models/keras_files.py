@@ -25,15 +25,6 @@ from batchflow.models.state_file import (
     write_arrays,
 )
 
-__all__ = [
-    "load_whole",
-    "read_input_shapes",
-    "read_state",
-    "save_state",
-    "save_whole",
-    "state_from",
-]
-
 
 def save_state(file: str, variables: Mapping[str, Any], shapes: Mapping[str, Any] | None) -> None:
     """Save the values of variables.

@@ -20,16 +20,6 @@ from numpy.typing import NDArray
 
 from batchflow.errors import ModelDefinitionError
 
-__all__ = [
-    "assign_state",
-    "build_for",
-    "copier",
-    "input_shapes",
-    "named_outputs",
-    "state_arrays",
-    "state_variables",
-]
-
 
 def named_outputs(model: Any, outputs: Any) -> dict[str | int, Any]:
     """Return the outputs of a model by their names and their positions.

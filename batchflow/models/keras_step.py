@@ -39,8 +39,6 @@ from typing import Any, Literal, NamedTuple
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
-__all__ = ["test_on_batch", "train_on_batch", "train_on_batches"]
-
 
 class _Asked(NamedTuple):
     """The arguments of a step, by name."""

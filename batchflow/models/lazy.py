@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyValue"]
-
 
 class LazyValue:
     """A float that is read from its device when it is first used.

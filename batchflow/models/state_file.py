@@ -25,17 +25,6 @@ from numpy.typing import NDArray
 
 from batchflow.errors import ArgumentValueError, BatchflowError
 
-__all__ = [
-    "FORMAT",
-    "Arrays",
-    "fit",
-    "names_in",
-    "read_arrays",
-    "read_shapes",
-    "reading",
-    "write_arrays",
-]
-
 Arrays = dict[str, NDArray[Any]]
 
 FORMAT, _VERSION = "batchflow_state", 1

@@ -14,8 +14,6 @@ import numpy as np
 
 from batchflow.models.lazy import LazyValue
 
-__all__ = ["N_UNREAD", "Data", "Logs", "Step", "Unread", "lazy_logs", "shape_of"]
-
 N_UNREAD = 1024  # a read waits for all work on the device, so it is done rarely
 
 Logs = dict[str, Any]

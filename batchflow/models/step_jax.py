@@ -20,8 +20,6 @@ import numpy as np
 
 from batchflow.models.step import Data, Logs, Step
 
-__all__ = ["JaxStep"]
-
 
 class _At:
     """A number in an array on a device. The array is read once for all its numbers."""

@@ -18,8 +18,6 @@ import numpy as np
 
 from batchflow.models.step import Data, Logs, Step, shape_of
 
-__all__ = ["TensorFlowStep", "TensorFlowTest"]
-
 N_SIGNATURES = 256  # of batches; they share two graphs
 N_BYTES = 2**14  # of an array; below, it does not matter how often it is copied
 _ALIGNMENT = 64

@@ -10,8 +10,6 @@ from typing import Any
 
 from batchflow.models.step import Data, Logs, Step
 
-__all__ = ["TorchStep"]
-
 
 class TorchStep(Step):
     """A step as by `train_on_batch`, without reading the loss from the device."""

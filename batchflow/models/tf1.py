@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["advice_on_graph", "initialize_sessions"]
-
 # By words of an error of TensorFlow: what to write.
 _CURES = {
     "is not compatible with eager execution": (

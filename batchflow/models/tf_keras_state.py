@@ -7,8 +7,6 @@ from typing import Any
 
 from batchflow.errors import ModelDefinitionError
 
-__all__ = ["state_variables"]
-
 
 def state_variables(model: Any) -> dict[str, Any]:
     """Return the variables of the state of a model, in an order that its layers fix.

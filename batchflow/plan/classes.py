@@ -17,8 +17,6 @@ from batchflow.batch.preloaded import Preloaded, rows_at
 from batchflow.errors import add_note_once
 from batchflow.models.adapters.base import signature_of
 
-__all__ = ["train_in_parts"]
-
 
 def train_in_parts(
     batch: Batch, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Any

@@ -9,8 +9,6 @@ from batchflow.arrays import column_names, is_table, table_array
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
 from batchflow.index.labels import has_labels
 
-__all__ = ["check_columns", "checked_table", "components_of", "named_ids", "specs_of", "values_of"]
-
 # A component is a column, a list of columns, or a function of the table.
 Spec = Any
 

@@ -7,8 +7,6 @@ from typing import Any
 from batchflow.extras import imported
 from batchflow.sources.stored import StoredArrays
 
-__all__ = ["Hdf5Source"]
-
 
 class Hdf5Source(StoredArrays):
     """A `Source` of arrays of an HDF5 file, read by h5py. Text arrays give texts.

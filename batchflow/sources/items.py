@@ -22,8 +22,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ItemsSource"]
-
 Key = Any  # of a mapping, the place in a tuple, or a function of the item
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["KeptBlocks", "with_kept_blocks"]
-
 
 def with_kept_blocks(source: Source, n_kept: int) -> Source:
     """Return a source that keeps blocks, if all of them have one length."""

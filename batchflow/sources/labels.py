@@ -25,8 +25,6 @@ from batchflow.index.labels import has_labels
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["components_by_id"]
-
 _LABELS = ("label", "labels", "class", "target", "y")  # names of the column with the labels
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from batchflow.index.order import Positions
 
-__all__ = ["is_lazy", "read_rows"]
-
 
 def is_lazy(value: Any) -> bool:
     """Check whether a value is an array that need not be in memory, with rows by position."""

@@ -28,8 +28,6 @@ from batchflow.sources.unchanged import FileState, absolute_path, fingerprint, s
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ParquetSource", "parquet_files"]
-
 _KEPT_BYTES = 64 * 2**20
 _EXACT = 2**53  # up to here a float holds every integer
 

@@ -26,8 +26,6 @@ from batchflow.sources.frames import Spec, check_columns, specs_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["SqlSource"]
-
 _MOST_BOUND = 500  # ids in one query: older SQLite takes 999 parameters
 _AT_ONCE = 10_000  # rows, while all are looked through
 _EXACT = 2**53  # up to here a float holds every integer

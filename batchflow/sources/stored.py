@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["StoredArrays"]
-
 
 class StoredArrays(ABC):
     """A `Source` of arrays in one file or folder.

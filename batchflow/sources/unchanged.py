@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["FileState", "absolute_path", "fingerprint", "state_of"]
-
 
 class FileState(NamedTuple):
     """What tells whether a file was changed: its size, and when it was written.

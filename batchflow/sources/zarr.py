@@ -11,8 +11,6 @@ from batchflow.extras import imported
 from batchflow.sources.stored import StoredArrays
 from batchflow.sources.unchanged import FileState, state_of
 
-__all__ = ["ZarrSource"]
-
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 
 

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call, ItemCalls, Target  # at run time on use: law 9
 
-__all__ = ["apply_parallel", "apply_to_items"]
-
-
 _REPEATED = "a list of src calls the function once for each; a tuple gives it several arguments"
 
 

@@ -18,21 +18,6 @@ if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.calls import Call
 
-__all__ = [
-    "INIT_WORDS",
-    "PER_ITEM",
-    "PerItem",
-    "action_signature",
-    "asked_places",
-    "check_init",
-    "class_attribute",
-    "elements",
-    "first_arguments",
-    "ids_of_calls",
-    "post_function",
-    "with_arguments",
-]
-
 # The attribute of a decorated method that holds the arguments of its decorator.
 PER_ITEM = "_batchflow_per_item"
 INIT_WORDS = ("a component", "'indices'", "'items'", "'run_once'")

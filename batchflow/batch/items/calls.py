@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
     from batchflow.batch.items.stacked import Stacked
 
-__all__ = ["Call", "Failed", "ItemCalls", "Target"]
-
 # The arguments of one call: those by position and those by name.
 Call = tuple[Sequence[Any], Mapping[str, Any]]
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError
 
-__all__ = ["FixedList", "fixed", "fixed_item", "refuse_writing"]
-
 
 def refuse_writing(what: object) -> NoReturn:
     """Refuse to write to the batch in a worker process.

@@ -16,8 +16,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameE
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
-__all__ = ["Together", "Way", "drawn_share", "names_in", "refuse_default", "ways"]
-
 
 class Together(tuple[Any, ...]):
     """Sources that are arguments of one call, also where parameters have defaults."""

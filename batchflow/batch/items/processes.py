@@ -40,8 +40,6 @@ from batchflow.executors.serialization.pickling import (
 )
 from batchflow.generators import GeneratorWatch, noticed
 
-__all__ = ["call_in_processes"]
-
 _CHUNKS_PER_WORKER = 2
 
 

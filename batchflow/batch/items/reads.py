@@ -16,8 +16,6 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["ITEM", "NAME_TAKERS", "Path", "names_read", "paths_read"]
-
 # Attributes, one behind the other; behind a method that takes a name, the name.
 Path = tuple[str, ...]
 

@@ -38,8 +38,6 @@ from batchflow.executors.item_threads import unpacking
 from batchflow.executors.serialization.pickling import Opened, packed_for_worker
 from batchflow.index import Split
 
-__all__ = ["Snapshot", "lone_item"]
-
 _NEVER = frozenset({"_rng", "_rng_key", "_loop", "_writes", "_labels"})
 _ALWAYS = frozenset({"index", "_source_ids", "_sources"})
 _SMALL = (int, float, str, bool, type(None))

@@ -20,8 +20,6 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["LEAST", "Stacked"]
-
 LEAST = 2**12  # bytes of a result; below, putting them together costs no more than this
 
 

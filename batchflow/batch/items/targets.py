@@ -24,8 +24,6 @@ from batchflow.executors.item_threads import (
     refuse_while_unpacking,
 )
 
-__all__ = ["make_calls"]
-
 _CANCEL_SECONDS = 1.0  # that tasks have to end when they are cancelled
 
 

@@ -27,8 +27,6 @@ from batchflow.engine.steps import ReplayNote
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
 from batchflow.plan import Concat, Merge, Regrouping, Step
 
-__all__ = ["Flow", "Naming", "merging", "regroup"]
-
 # What flows between the stages of a run.
 Flow = Iterator[Batch | EpochEnd]
 Stage = Generator[Batch | EpochEnd, None, None]

@@ -32,24 +32,6 @@ from typing import Any
 from batchflow.errors import BatchflowError
 from batchflow.executors.serialization.pickling import INLINE, Opened
 
-__all__ = [
-    "COPIED",
-    "COPY",
-    "OWN",
-    "READ",
-    "Frame",
-    "Message",
-    "Receiver",
-    "frame",
-    "map_file",
-    "memory_file",
-    "n_maps",
-    "send",
-    "sizes_of",
-    "spread_out",
-    "write_file",
-]
-
 ALIGNMENT = 64
 CHUNK = 64 * 1024
 MAX_FILES = 16

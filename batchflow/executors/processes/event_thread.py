@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["EventLoopThread"]
-
 
 class EventLoopThread(ABC):
     """The thread, and the sockets that wake it up.

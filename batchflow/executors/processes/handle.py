@@ -39,8 +39,6 @@ from batchflow.executors.processes.shared_memory import SegmentReader
 from batchflow.executors.processes.worker import HUNG_UP, STATUS_SIZE, divided
 from batchflow.executors.serialization.pickling import Opened
 
-__all__ = ["Handle", "JobState", "Task", "program_ends"]
-
 SHORT_SECONDS = 0.02
 EXIT_SECONDS = 0.2  # that a process has to end by itself after it hung up
 KILL_SECONDS = 5.0

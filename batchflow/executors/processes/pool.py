@@ -31,8 +31,6 @@ from batchflow.executors.processes.handle import JobState, Task, program_ends
 from batchflow.executors.processes.service import Service
 from batchflow.executors.serialization.pickling import PackedCall, needs_cloudpickle, packed_apart
 
-__all__ = ["ProcessJob", "ProcessPool", "process_pool"]
-
 END_SECONDS = 5.0  # for the service thread, which waits for nothing long
 
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")

@@ -43,8 +43,6 @@ from batchflow.executors.processes.worker import (
 from batchflow.executors.serialization.pickling import Opened
 from batchflow.executors.waiting import WAKE_UP
 
-__all__ = ["Service"]
-
 RETURNS = 30  # deaths of a worker in which a task was not to blame; a bound, never met
 START_ATTEMPTS = 3
 START_SECONDS = 120.0

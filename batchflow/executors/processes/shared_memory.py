@@ -39,8 +39,6 @@ from batchflow.executors.processes.channel import (
 )
 from batchflow.executors.serialization.pickling import INLINE, Opened
 
-__all__ = ["PLACES", "SegmentReader", "SegmentPool"]
-
 PLACES = 8
 MAX_KEPT = 256 << 20
 MAX_WASTE = 4  # times the size that is needed

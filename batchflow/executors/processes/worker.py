@@ -52,20 +52,6 @@ from batchflow.executors.serialization.pickling import (
     unpacked_item,
 )
 
-__all__ = [
-    "DONE",
-    "FAILED",
-    "FORGET",
-    "FORGOTTEN",
-    "HUNG_UP",
-    "JOB",
-    "READY",
-    "SETTING",
-    "TASK",
-    "divided",
-    "main",
-]
-
 # What a frame says. To a worker:
 SETTING, JOB, TASK, FORGET = 1, 2, 3, 4
 # From a worker:

@@ -30,8 +30,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["has_gaps", "merged", "reduced_view", "spread_again"]
-
 MAX_WASTE = 1.5  # times the narrowed size: below, all is copied as it lies, which is faster
 
 

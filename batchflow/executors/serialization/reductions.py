@@ -31,8 +31,6 @@ import numpy as np
 
 from batchflow.errors import ArgumentValueError
 
-__all__ = ["reduced_code", "reduced_to_file", "reduced_wrapper"]
-
 Lines = list[str]
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["Balanced"]
-
 _TOGETHER = 4096  # places that are computed at once, or 16 runs, if that is more
 _LEAST = 16
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["Shuffle"]
-
 
 class Shuffle(Description):
     """A random order that reads block by block: `shuffle=Shuffle()`.

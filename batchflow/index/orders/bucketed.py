@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = ["Bucketed"]
-
 
 class Bucketed(Description):
     """Items of like length in one batch, so that little is padded: `shuffle=Bucketed(lengths)`.

@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
-__all__ = [
-    "BlockedEpoch",
-    "Bound",
-    "Description",
-    "Latest",
-    "held_values",
-    "n_shown",
-    "number_values",
-    "shard_of",
-    "whole_number",
-]
-
 Made = TypeVar("Made")
 
 

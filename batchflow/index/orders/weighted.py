@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     Positions = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
 
-__all__ = ["Weighted"]
-
 _BLOCK = 4096  # draws of one generator
 
 

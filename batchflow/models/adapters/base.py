@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 
 from batchflow.errors import ArgumentTypeError, UnknownNameError, did_you_mean
 
-__all__ = ["Adapter", "Call", "Fetches"]
-
 Fetches = str | int | Sequence[str | int] | None
 Call = tuple[Sequence[Any], Mapping[str, Any]]  # the arguments of one training step
 

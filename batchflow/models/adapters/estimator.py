@@ -8,8 +8,6 @@ from typing import Any
 from batchflow.models.adapters.base import Fetches
 from batchflow.models.adapters.objects import ObjectAdapter
 
-__all__ = ["EstimatorAdapter"]
-
 
 class EstimatorAdapter(ObjectAdapter):
     """A `batchflow.models.Estimator`: `train_on_batch`, `predict_on_batch`, `test_on_batch`."""

@@ -23,8 +23,6 @@ from batchflow.models.keras_state import (
 )
 from batchflow.models.keras_step import test_on_batch, train_on_batch, train_on_batches
 
-__all__ = ["KerasAdapter"]
-
 # By model, the lock that its calls hold.
 _locks: weakref.WeakKeyDictionary[Any, AbstractContextManager[Any]] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()

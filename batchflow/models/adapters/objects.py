@@ -14,8 +14,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.files import checked_path, replacing
 from batchflow.models.adapters.base import Adapter, Fetches, signature_of
 
-__all__ = ["TESTS", "ObjectAdapter"]
-
 TESTS = ("test_on_batch", "evaluate", "score")  # the methods that test a model on one batch
 
 _ZIP_MAGIC = b"PK"

@@ -17,8 +17,6 @@ from batchflow.models.adapters.base import Adapter, Fetches
 from batchflow.models.keras_state import assign_state, named_outputs
 from batchflow.models.tf_keras_state import state_variables
 
-__all__ = ["TfKerasAdapter"]
-
 _WHOLE = (".keras", ".h5", ".hdf5")
 
 

@@ -11,8 +11,6 @@ from batchflow.models.adapters.objects import TESTS, ObjectAdapter
 from batchflow.models.torch_model.tensors import Place, to_arrays, to_tensors
 from batchflow.models.torch_model.turns import asked
 
-__all__ = ["ModuleAdapter", "TorchModelAdapter"]
-
 
 class _OfTorch(ObjectAdapter):
     needs_order = True

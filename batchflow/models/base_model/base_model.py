@@ -17,8 +17,6 @@ from batchflow.models.base_model.parts import part_of
 from batchflow.models.estimator.model_fn import parameters_of, telling, title_of
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, is_symbolic, leaves
 
-__all__ = ["BaseModel"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")  # torch has no dots in names
 _GRAPH_PARAMETERS = ("mode", "features", "inputs", "labels", "params", "config")
 

@@ -19,8 +19,6 @@ from typing import Any
 
 from batchflow.models.base_model.keras import Base, keras
 
-__all__ = ["clip", "clipped_optimizer", "is_on"]
-
 GradsAndVars = list[tuple[Any, Any]]
 
 

@@ -14,8 +14,6 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.models.base_model.keras import keras
 
-__all__ = ["is_config", "is_optimizer", "loss_of", "metric_of", "optimizer_of"]
-
 # The entries of an optimizer's config that describe a decay of its learning rate.
 _SCHEDULES = {
     "exponential_decay": "ExponentialDecay",

@@ -15,8 +15,6 @@ from batchflow.models.base_model.keras import keras
 from batchflow.models.base_model.layers import count_layer, losses_layer
 from batchflow.models.estimator.spec import is_symbolic
 
-__all__ = ["losses_of", "metrics_of", "n_items"]
-
 _ONLY = ""
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from batchflow.extras import imported
 
-__all__ = ["Base", "keras"]
-
 # The base of such a mixin, until it is combined with a class of Keras.
 Base: Any = object
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from batchflow.models.base_model.base_model import BaseModel
 
-__all__ = ["Classifier", "Generator", "Regressor"]
-
 
 class _Kind(BaseModel):
     model_type: str

@@ -18,8 +18,6 @@ from typing import Any
 
 from batchflow.models.base_model.keras import Base, keras
 
-__all__ = ["count_layer", "losses_layer"]
-
 
 @functools.cache
 def losses_layer() -> Any:

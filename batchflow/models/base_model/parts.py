@@ -14,8 +14,6 @@ from batchflow.models.estimator.hooks import is_hook
 from batchflow.models.estimator.model_fn import telling
 from batchflow.models.estimator.spec import EstimatorSpec, is_metric, is_symbolic, leaves
 
-__all__ = ["part_of"]
-
 
 def part_of(model: Any, name: str, **given: Any) -> Any:
     """Call a method of a `BaseModel`, and return its result.

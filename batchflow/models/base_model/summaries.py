@@ -33,8 +33,6 @@ from batchflow.errors import (
 from batchflow.models.base_model.keras import Base, keras
 from batchflow.models.estimator.events import EventFile, has_tensorboard
 
-__all__ = ["KINDS", "kinds_of", "writing_hook"]
-
 KINDS = ("activations", "loss", "learning_rate", "variables", "gradients")
 _ALL = "all"
 

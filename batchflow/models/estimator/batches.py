@@ -19,8 +19,6 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.models.estimator.spec import leaves
 
-__all__ = ["Batch", "Signature", "batch_length", "refuse_batch"]
-
 Shape = tuple[int | None, ...]
 
 

@@ -41,8 +41,6 @@ from batchflow.models import checkpoint
 from batchflow.models.estimator.program import Program
 from batchflow.models.keras_state import copier, state_variables
 
-__all__ = ["Checkpoints", "Live", "Progress", "Saved"]
-
 _INDEX, _VERSION = "checkpoint.json", 1
 _PACKED = "batchflow_estimator"
 _NAME = re.compile(r"ckpt-\d+")

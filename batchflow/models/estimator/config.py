@@ -12,8 +12,6 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["RunConfig", "whole_number"]
-
 
 @dataclass(frozen=True)
 class RunConfig:

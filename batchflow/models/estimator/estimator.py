@@ -25,8 +25,6 @@ from batchflow.models.estimator.programs import Programs
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
 from batchflow.models.estimator.training import Trainer
 
-__all__ = ["Estimator"]
-
 _log = logging.getLogger("batchflow")
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EventFile", "has_tensorboard", "write_results"]
-
 
 def has_tensorboard() -> bool:
     """Check whether the package that writes summaries is installed."""

@@ -23,8 +23,6 @@ from batchflow.models.estimator.checkpoints import Saved
 from batchflow.models.estimator.program import Program
 from batchflow.models.estimator.spec import ServingInputReceiver, is_symbolic, leaves
 
-__all__ = ["check_receiver", "export"]
-
 _DEFAULT = "serving_default"
 
 

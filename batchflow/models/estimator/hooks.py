@@ -21,8 +21,6 @@ from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError
 
-__all__ = ["Hooks", "RunContext", "RunValues", "check_hooks", "is_hook"]
-
 _METHODS = ("begin", "before_run", "after_run", "end")
 
 

@@ -20,8 +20,6 @@ from batchflow.models.estimator.checkpoints import Live, Saved
 from batchflow.models.estimator.hooks import Hooks
 from batchflow.models.estimator.program import Program, check_predictions
 
-__all__ = ["Reader", "check_keys", "evaluate", "predict", "predict_batch"]
-
 State = Saved | Live
 
 

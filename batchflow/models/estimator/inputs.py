@@ -32,8 +32,6 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError
 from batchflow.models.estimator.batches import Batch, refuse_batch
 
-__all__ = ["Epoch", "batches_of"]
-
 
 @dataclass
 class Epoch:

@@ -13,15 +13,6 @@ from typing import Any
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once, did_you_mean
 from batchflow.models.estimator.spec import EstimatorSpec
 
-__all__ = [
-    "MODEL_FN_PARAMETERS",
-    "call_model_fn",
-    "check_model_fn",
-    "parameters_of",
-    "telling",
-    "title_of",
-]
-
 _log = logging.getLogger("batchflow")
 
 MODEL_FN_PARAMETERS = (

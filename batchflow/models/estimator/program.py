@@ -30,8 +30,6 @@ from batchflow.models.estimator.batches import Batch, Signature
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver, leaves
 from batchflow.models.keras_step import train_on_batch
 
-__all__ = ["Program", "build_in_scope", "names_counted_anew"]
-
 _NAME = "estimator"
 _MARK = "_batchflow_is_in_a_program"
 

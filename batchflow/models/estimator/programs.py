@@ -15,8 +15,6 @@ from batchflow.models.estimator.model_fn import call_model_fn, check_model_fn
 from batchflow.models.estimator.program import Program, build_in_scope
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
 
-__all__ = ["Programs"]
-
 
 class Programs:
     """Makes programs.

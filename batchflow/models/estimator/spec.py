@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["EstimatorSpec", "Modes", "ServingInputReceiver", "is_symbolic", "leaves"]
-
 
 class Modes(StrEnum):
     """The purpose of a model. Each mode is a `str`, and equal to its value."""

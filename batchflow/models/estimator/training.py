@@ -37,8 +37,6 @@ from batchflow.models.estimator.inputs import Epoch
 from batchflow.models.estimator.program import Program
 from batchflow.models.keras_state import assign_state, state_arrays, state_variables
 
-__all__ = ["Trainer"]
-
 _log = logging.getLogger("batchflow")
 
 BuildProgram = Callable[[Signature], Program]

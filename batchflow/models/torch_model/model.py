@@ -36,8 +36,6 @@ from batchflow.models.torch_model.tensors import (
 )
 from batchflow.models.torch_model.turns import RandomState, asked, trained
 
-__all__ = ["TorchModel"]
-
 
 class TorchModel:
     """A torch module with an optimizer, a loss and metrics: a model that a pipeline trains.

@@ -8,8 +8,6 @@ from typing import Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
-__all__ = ["made_loss", "made_optimizers", "named_metrics", "title_of"]
-
 
 def made_optimizers(given: Any, module: Any, parameters: Sequence[Any]) -> tuple[Any, ...]:
     """Return the optimizers of a module: none, one, or several that take each step together.

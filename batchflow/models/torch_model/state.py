@@ -21,8 +21,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowErr
 from batchflow.files import replacing
 from batchflow.models.state_file import reading
 
-__all__ = ["check", "parts_of", "read", "state_of", "write"]
-
 _FORMAT, _VERSION = "batchflow_torch_model", 1
 
 

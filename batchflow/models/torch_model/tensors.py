@@ -18,15 +18,6 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = [
-    "Place",
-    "described",
-    "first_parameter",
-    "map_nested",
-    "to_arrays",
-    "to_tensors",
-]
-
 
 class Place(NamedTuple):
     """Where a module computes.

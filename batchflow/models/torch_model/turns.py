@@ -22,8 +22,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
-__all__ = ["RandomState", "asked", "trained"]
-
 
 class _Turns:
     """Who uses one module: one that trains it, or any number that ask it."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from own_process import run_alone
 
 from batchflow import ArgumentTypeError, ArrayBatch, Dataset, action, model
 from batchflow.errors import ModelDefinitionError
@@ -165,3 +166,26 @@ def test_a_definition_may_be_a_static_method():
             return "net"
 
     assert (Static.models["name"], Static.name()) == ("net", "net")
+
+
+def test_a_script_with_model_actions_can_be_saved_by_dill():
+    script = """
+        import dill
+        from batchflow import Batch, action, model
+
+        class Mean:
+            def value(self):
+                return 3
+
+        class Work(Batch):
+            @model()
+            def net():
+                return Mean()
+
+            @action(model="net", singleton=True)
+            def train(self, net):
+                return self
+
+        print(len(dill.loads(dill.dumps(Work))(2)), dill.loads(dill.dumps(Mean())).value())
+    """
+    assert run_alone(script).stdout == "2 3\n"
