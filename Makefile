@@ -132,6 +132,7 @@ test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
 test-jax test-torch: test-%: $(VENV)-%/installed
 	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests $(TWO) -m '(tensorflow or torch) and $(USUAL)'
+	$(if $(filter torch,$*),$(VENV)-torch/bin/python -m pytest docs/how-to/torch.md)
 
 test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'
