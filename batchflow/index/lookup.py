@@ -25,6 +25,8 @@ _BLOCK = 2**15  # so many ids are looked up at once, so that what is made for th
 # The type of an array of texts that are too different in length, or too long, for a fixed width:
 # 17 bytes for each beyond its text. Nobody sees it; with `coerce` it equals no type of a user's.
 TEXTS = np.dtypes.StringDType(coerce=False)
+# Before NumPy 2.2 such arrays fail in comparisons ("Failed to load string"): objects are kept there.
+_KEEPS_TEXTS = np.lib.NumpyVersion(np.__version__) >= "2.2.0"
 
 
 def plain(ids: npt.NDArray[Any]) -> list[Any]:
@@ -328,6 +330,6 @@ def compact_texts(items: Sequence[str]) -> npt.NDArray[Any]:
         array = np.array(items, dtype=str)
         if bool((np.strings.str_len(array) == lengths).all()):  # no NUL at an end
             return array
-    if len(items) > DICT_UP_TO and (texts := _as_texts(items)) is not None:
+    if _KEEPS_TEXTS and len(items) > DICT_UP_TO and (texts := _as_texts(items)) is not None:
         return texts
     return object_array(items)

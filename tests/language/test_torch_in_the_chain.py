@@ -71,7 +71,7 @@ def chained(dataset):
     chain = dataset.p.init_model("net", build).init_variable("seen", init=list).noise()
     chain = chain.train_model("net", B.x, B.y, fetches=["loss", "accuracy"], save_to=B.logs)
     chain = chain.evaluate_model("net", B.x, B.y, save_to=B.test)
-    chain = chain.predict_model("net", B.x)
+    chain = chain.predict_model("net", B.x, save_to=B.guessed)
     return chain.update(V("seen", "a"), B.logs)
 
 
