@@ -25,7 +25,7 @@ _BLOCK = 2**15  # so many ids are looked up at once, so that what is made for th
 # The type of an array of texts that are too different in length, or too long, for a fixed width:
 # 17 bytes for each beyond its text. Nobody sees it; with `coerce` it equals no type of a user's.
 TEXTS = np.dtypes.StringDType(coerce=False)
-# Before NumPy 2.2 such arrays fail in comparisons ("Failed to load string"): objects are kept there.
+# Before NumPy 2.2 comparisons of such arrays fail ("Failed to load string"): there it is objects.
 _KEEPS_TEXTS = np.lib.NumpyVersion(np.__version__) >= "2.2.0"
 
 
