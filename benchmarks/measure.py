@@ -81,3 +81,21 @@ def memory_of(pids):
 def _stat(pid):
     """Give the fields of a process behind its name."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def count(n):
+    """Work in pure Python, which grows with `n`."""
+    total = 0
+    for i in range(n):
+        total += i * i
+    return total
+
+
+def counts_in(seconds):
+    """How far to count for some seconds."""
+    best = float("inf")
+    for _ in range(50):
+        start = time.perf_counter()
+        count(10_000)
+        best = min(best, time.perf_counter() - start)
+    return int(10_000 * seconds / best)

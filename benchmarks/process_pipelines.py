@@ -28,7 +28,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 import weakref
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +35,7 @@ from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
-from measure import children, interleaved, memory_of, minor_faults, report, spread
+from measure import children, count, counts_in, interleaved, memory_of, minor_faults, report, spread
 
 from batchflow import ArrayBatch, Dataset, action, shutdown
 
@@ -44,23 +43,6 @@ N_BATCHES, N_WORKERS, AHEAD, ROUNDS = 100, 2, 4, 15
 SHAPE, DTYPE = (64, 64, 64, 3), np.dtype("f4")
 BASE = np.ones(SHAPE, DTYPE)
 SECONDS = 0.005
-
-
-def count(n):
-    total = 0
-    for i in range(n):
-        total += i * i
-    return total
-
-
-def calibrated():
-    """How far to count for `SECONDS`."""
-    best = float("inf")
-    for _ in range(50):
-        start = time.perf_counter()
-        count(10_000)
-        best = min(best, time.perf_counter() - start)
-    return int(10_000 * SECONDS / best)
 
 
 class Make:
@@ -327,7 +309,9 @@ def main():
         beside_the_time(sys.argv[1], int(sys.argv[2]))
         return
     rounds = int(sys.argv[1]) if len(sys.argv) == 2 else ROUNDS
-    report("process_pipelines", python_5_ms=row(calibrated(), rounds), numpy_alone=row(0, rounds))
+    report(
+        "process_pipelines", python_5_ms=row(counts_in(SECONDS), rounds), numpy_alone=row(0, rounds)
+    )
 
 
 if __name__ == "__main__":

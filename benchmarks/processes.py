@@ -23,7 +23,7 @@ from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
-from measure import interleaved, report, spread
+from measure import count, counts_in, interleaved, report, spread
 
 from batchflow import shutdown
 from batchflow.executors.processes.pool import process_pool
@@ -33,23 +33,6 @@ N_BATCHES, N_WORKERS, AHEAD, ROUNDS = 64, 2, 6, 21
 SHAPE, DTYPE = (64, 64, 64, 3), np.dtype("f4")
 SIZE = int(np.prod(SHAPE)) * DTYPE.itemsize
 SECONDS = 0.005
-
-
-def count(n):
-    total = 0
-    for i in range(n):
-        total += i * i
-    return total
-
-
-def calibrated():
-    """How far to count for `SECONDS`."""
-    best = float("inf")
-    for _ in range(50):
-        start = time.perf_counter()
-        count(10_000)
-        best = min(best, time.perf_counter() - start)
-    return int(10_000 * SECONDS / best)
 
 
 class Make:
@@ -220,7 +203,7 @@ def microseconds_of_a_task(n_tasks=5000):
 
 
 def main():
-    make = Make(calibrated())
+    make = Make(counts_in(SECONDS))
     hand, end_hand = by_hand(make)
     pool, end_pool = plain(make)
     runs = {"by_hand": hand, "ours": ours(make), "plain": pool}

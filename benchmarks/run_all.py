@@ -17,6 +17,8 @@ SCRIPTS = (
     "large_order",
     "many_ids",
     "data",
+    "stored",
+    "orders",
     "memory",
     "import_time",
     "training_loop",
