@@ -76,7 +76,7 @@ def keep_memory_in_worker() -> None:
     if not given.strip().isdecimal():
         raise ArgumentValueError(f"{SETTING}={given!r} must be a number of bytes; 0: nothing stays")
     n_bytes, malloc = int(given), _glibc()
-    if malloc is not None and n_bytes and not _is_set_by_user():
+    if malloc is not None and n_bytes and not is_set_by_user():
         _set(malloc, n_bytes)
 
 
@@ -95,16 +95,21 @@ def _checked(name: str, n_bytes: Any) -> int:
     return int(n_bytes)
 
 
-def _glibc() -> Any:
-    """Return the C library; None if it is not glibc."""
+def glibc_version() -> str | None:
+    """Return the name and version of the C library; None if it is not glibc."""
     try:
         name = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (AttributeError, ValueError, OSError):
         return None
-    return ctypes.CDLL(None) if name.startswith("glibc") else None
+    return name if name.startswith("glibc") else None
 
 
-def _is_set_by_user() -> bool:
+def _glibc() -> Any:
+    """Return the C library; None if it is not glibc."""
+    return ctypes.CDLL(None) if glibc_version() else None
+
+
+def is_set_by_user() -> bool:
     """Check whether the environment has set what malloc keeps."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     return "glibc.malloc." in tunables or any(name in os.environ for name in _VARIABLES)
