@@ -118,14 +118,14 @@ def _extras() -> Iterator[Finding]:
         return
     lacking: dict[str, list[str]] = {}
     for requirement in needed:
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        of_extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         package = re.match(r"[\w.-]+", requirement)
-        if extra and package and extra[1] != "dev" and not _is_of_another_system(requirement):
-            missing = lacking.setdefault(extra[1], [])
+        if of_extra and package and of_extra[1] != "dev" and not _is_of_another_system(requirement):
+            missing = lacking.setdefault(of_extra[1], [])
             missing += [] if _is_there(package[0]) else [package[0]]
-    for extra, missing in lacking.items():
-        how = f"lacks {', '.join(missing)}: pip install '.[{extra}]' in a checkout of batchflow"
-        yield Finding(f"extra {extra}", how if missing else "installed")
+    for extra, absent in lacking.items():
+        how = f"lacks {', '.join(absent)}: pip install '.[{extra}]' in a checkout of batchflow"
+        yield Finding(f"extra {extra}", how if absent else "installed")
 
 
 def _is_of_another_system(requirement: str) -> bool:
