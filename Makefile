@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 SETS ?= constraints
 
 # All but what has a command of its own.
-USUAL := not soak and not legacy and not cluster
+USUAL := not soak and not legacy and not cluster and not site
 # Many tests wait: for the ends of processes, for signals. Two at a time, a file in one process.
 TWO := -n 2 --dist loadfile
 
@@ -27,8 +27,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 comma := ,
 
-.PHONY: demo test test-plain test-tensorflow docs notebooks test-models test-jax test-torch test-legacy
-.PHONY: test-cluster test-newest test-oldest lint types constraints soak bench clean
+.PHONY: demo test test-plain test-tensorflow test-docs docs notebooks test-models test-jax test-torch
+.PHONY: test-legacy test-package test-cluster test-newest test-oldest lint types constraints soak bench clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -69,6 +69,11 @@ $(VENV)/dev-installed: $(VENV)/demo-installed
 	$(call install,$(VENV),tensorflow,tensorflow-cpu$(comma)examples$(comma)dev)
 	@touch $@
 
+$(VENV)/docs-installed: $(VENV)/dev-installed
+	$(call say,$(VENV),what builds the documentation,1)
+	$(call install,$(VENV),tensorflow,tensorflow-cpu$(comma)examples$(comma)dev$(comma)docs)
+	@touch $@
+
 $(VENV)-jax/installed: $(VENV)-jax/made pyproject.toml $(call set,jax)
 	$(call say,$(VENV)-jax,Keras with JAX and what the tests need,3)
 	$(call install,$(VENV)-jax,jax,jax$(comma)examples$(comma)dev)
@@ -92,7 +97,7 @@ demo: $(VENV)/demo-installed
 	$(BIN)/python examples/digits.py
 
 # `make -k test` goes on behind the first of these that fails.
-test: lint types test-plain test-tensorflow docs
+test: lint types test-plain test-tensorflow test-docs
 
 test-plain: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'not tensorflow and $(USUAL)'
@@ -101,8 +106,26 @@ test-tensorflow: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'
 
 # Every block of code and every output in README, docs and docstrings.
-docs: $(VENV)/dev-installed
+test-docs: $(VENV)/dev-installed
 	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules $(TWO)
+
+# The site, in build/site: notebooks are executed, warnings and dead links are errors. Then a browser
+# opens some of its pages, if there is one (Chromium).
+docs: $(VENV)/docs-installed
+	$(BIN)/python docs/site/build.py
+	$(BIN)/python -m pytest tests/site -m site
+
+# What users install: a wheel and a source distribution, each in an environment with nothing else.
+test-package: $(VENV)/dev-installed
+	rm -rf build/package
+	$(BIN)/python -m build --no-isolation --outdir build/package .
+	for file in build/package/*.whl build/package/*.tar.gz; do \
+	  rm -rf build/bare && $(BIN)/python -m venv build/bare \
+	  && $(call pip,build/bare,tensorflow) 'setuptools>=77' \
+	  && $(call pip,build/bare,tensorflow) --no-build-isolation $$file \
+	  && (cd build/bare && bin/python -W error -c 'import batchflow' && bin/python -m batchflow doctor) \
+	  || exit 1; \
+	done
 
 notebooks: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests/notebooks
@@ -116,7 +139,7 @@ test-newest:
 test-oldest:
 	@$(PYTHON) .ci/python_fits.py 3.11 \
 	  || { echo "make test-oldest needs Python 3.11: make PYTHON=/path/to/python3.11 test-oldest"; exit 1; }
-	$(MAKE) test-plain test-tensorflow docs VENV=.venv-oldest SETS=constraints/oldest
+	$(MAKE) test-plain test-tensorflow test-docs VENV=.venv-oldest SETS=constraints/oldest
 
 # The sets of tested versions, made again of what the registry has today.
 constraints: $(VENV)-constraints/made

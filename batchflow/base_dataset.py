@@ -44,7 +44,7 @@ class BaseDataset(Generic[BatchT_co]):
     `Dataset` adds the ways to make one, and says what it takes.
     """
 
-    size = Word[int](len, "The number of items: `len(dataset)`.")
+    size = Word[int](len, "The number of items, `len(dataset)`.")
     build_index, from_dataset = ClassWord("dataset"), ClassWord("dataset")
 
     def __init__(

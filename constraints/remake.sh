@@ -37,7 +37,7 @@ remake() {
 }
 
 mkdir -p "$here/oldest"
-remake tensorflow tensorflow-cpu
+remake tensorflow tensorflow-cpu docs
 remake jax jax
 remake torch torch
 remake legacy tensorflow-cpu legacy

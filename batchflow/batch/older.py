@@ -32,7 +32,7 @@ class OlderWords:
     """Small words of an older batchflow. Plain ones are shorter: `len(batch)`, `batch[item]`."""
 
     from_batch, from_data = ClassWord("batch"), ClassWord("batch")
-    size = Word[int](lambda batch: len(batch.index), "The number of items: `len(batch)`.")
+    size = Word[int](lambda batch: len(batch.index), "The number of items, `len(batch)`.")
     items = Word[list[Any]](_items, "The items in a list: `list(batch)`.")
     array_of_nones = Word[Any](
         lambda batch: np.full(len(batch.index), None), "An array with None for each item."

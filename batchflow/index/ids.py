@@ -50,7 +50,7 @@ class DatasetIndex:
     _is_given: bool
     _lookup: Lookup | None
 
-    size = Word[int](len, "The number of items: `len(index)`.")
+    size = Word[int](len, "The number of items, `len(index)`.")
     build_index, concat, from_index = (ClassWord("index") for _ in range(3))
     index = Word[Any](lambda index: index.indices, "The ids: `indices`.")
 
