@@ -19,6 +19,7 @@ from batchflow.allocator import SETTING, glibc_version, is_set_by_user
 from batchflow.executors.item_threads import cpu_count
 
 _FRAMEWORKS = ("numpy", "tensorflow", "tensorflow-cpu", "keras", "tf_keras", "torch", "jax")
+_OURS = ("dev", "docs")  # extras for those who work on batchflow
 _LITTLE = 64 << 20  # less than the memory that a usual Docker container shares: 64 MiB
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
@@ -120,7 +121,12 @@ def _extras() -> Iterator[Finding]:
     for requirement in needed:
         of_extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         package = re.match(r"[\w.-]+", requirement)
-        if of_extra and package and of_extra[1] != "dev" and not _is_of_another_system(requirement):
+        if (
+            of_extra
+            and package
+            and of_extra[1] not in _OURS
+            and not _is_of_another_system(requirement)
+        ):
             missing = lacking.setdefault(of_extra[1], [])
             missing += [] if _is_there(package[0]) else [package[0]]
     for extra, absent in lacking.items():
