@@ -98,15 +98,17 @@ class Chain(Generic[BatchT_co]):
         return chain
 
     def _has_action(self, name: str) -> bool:
-        return self._source is not None and name in self._source.batch_class._actions
+        return self._source is not None and name in self._names().batch_class._actions
 
     def _words(self) -> set[str]:
         return {*super().__dir__(), *OF_PIPELINES}
 
     def _names(self) -> Names:
         """Return what names mean; without a dataset, those that every batch class has."""
-        source = self._source
-        return self._plan.names(Batch if source is None else source.batch_class, source)
+        source, plan = self._source, self._plan
+        if source is None:
+            return plan.names(Batch)
+        return plan.names(source.batch_class, source).behind(*plan.steps)
 
     def _with_step(self, step: Step, moment: HookName | None = None) -> Self:
         moment = moment or self._moment
@@ -374,7 +376,7 @@ class Chain(Generic[BatchT_co]):
         return type(self)._of, (self._source, self._plan, self._ahead, self._moment)
 
     def __dir__(self) -> Iterable[str]:
-        actions = () if self._source is None else self._source.batch_class._actions
+        actions = self._names().batch_class._actions
         return sorted({*self._words(), *BUILTINS, *actions})
 
     def __repr__(self) -> str:

@@ -352,8 +352,8 @@ class Pipeline(Chain[BatchT_co]):
     def models(self) -> PipelineModels:
         """The models by name: the static ones of the batch class, and this pipeline's own."""
         if self._source is None and self._plan.models:
-            return self._models(Batch)
-        return self._models(self._bound_plan().batch_class)
+            return self._models()
+        return self._models(*self._bound_plan().batch_classes)
 
     def m(self, name: str) -> Any:
         """Return a model: the same as `models[name]`.
@@ -391,7 +391,9 @@ class Pipeline(Chain[BatchT_co]):
             plan = self._plan.bind_whole(batch_class)
         else:
             plan = self._bound_plan()
-        return Program(plan, self._source, self._state, self._models(plan.batch_class), self)
+        return Program(plan, self._source, self._state, self._models(*plan.batch_classes), self)
 
-    def _models(self, batch_class: type[Batch]) -> PipelineModels:
-        return PipelineModels(batch_class.models, self._plan.models, self._state, self)
+    def _models(self, *classes: type[Batch]) -> PipelineModels:
+        first, *others = [cls.models for cls in classes or (Batch,)]
+        directory = first.beside(*others)
+        return PipelineModels(directory, self._plan.models, self._state, self)

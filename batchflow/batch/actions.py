@@ -7,9 +7,10 @@ stays a plain method, which a unit test calls directly.
 from __future__ import annotations
 
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from batchflow.batch.direct import plain, with_model
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
@@ -62,10 +63,14 @@ class ActionSpec(NamedTuple):
     Attributes:
         model: The name of the model whose descriptor comes first after `self`, or None.
         singleton: Whether the action takes one batch at a time, in the order of the batches.
+        expands: How many items it makes of each; True: that is not known; None: as many as it gets.
+        gives: The class of the batches that it returns; None: that of those it gets.
     """
 
     model: str | None = None
     singleton: bool = False
+    expands: int | Literal[True] | None = None
+    gives: type | None = None
 
 
 class Action(NamedTuple):
@@ -114,7 +119,13 @@ class Action(NamedTuple):
 @overload
 def action(function: F, /) -> F: ...
 @overload
-def action(*, model: str | None = None, singleton: bool = False) -> Callable[[F], F]: ...
+def action(
+    *,
+    model: str | None = None,
+    singleton: bool = False,
+    expands: bool | int = False,
+    gives: type | None = None,
+) -> Callable[[F], F]: ...
 @knows_old_options("action")
 def action(
     function: Callable[..., Any] | None = None,
@@ -122,6 +133,8 @@ def action(
     *,
     model: str | None = None,
     singleton: bool = False,
+    expands: bool | int = False,
+    gives: type | None = None,
 ) -> Any:
     """Mark a method of a batch class as an action: a step that pipelines can chain.
 
@@ -134,13 +147,21 @@ def action(
             argument after `self`.
         singleton: The action takes one batch at a time, in the order of the batches, whatever
             runs in parallel around it.
+        expands: The batch may come back with another number of items (True), or with `k` for each
+            of its items. `self.repeat(k, name=rows, ...)` makes it, and keeps where items come
+            from; so does a batch of your own making with `expands=k`, whose items are in the order
+            of those that they come from.
+        gives: The batch class of what the action returns, if it is another one: its actions are
+            those that can be chained behind this one.
 
     Returns:
         The method itself, marked. With `model`: one that gets the model also where it is called on
         a batch or by `super()`, without it.
 
     Raises:
-        ArgumentTypeError: What is decorated is not a function, or `model` is not a name.
+        ArgumentTypeError: What is decorated is not a function, `model` is not a name, `expands` no
+            number, or `gives` no batch class.
+        ArgumentValueError: `expands` is less than 1.
 
     Example:
         >>> from batchflow import ArrayBatch, Dataset, action
@@ -157,7 +178,9 @@ def action(
         raise ArgumentTypeError(
             f"@action(model=...) takes the name of a model definition, got {model!r:.60}"
         )
-    spec = ActionSpec(model=model, singleton=bool(singleton))
+    if gives is not None and not (isinstance(gives, type) and hasattr(gives, "_actions")):
+        raise ArgumentTypeError(f"@action(gives=...) takes a subclass of Batch, got {gives!r:.60}")
+    spec = ActionSpec(model, bool(singleton), _growth(expands), gives)
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(function):
@@ -169,6 +192,22 @@ def action(
         return function if model is None else with_model(function, model, singleton=spec.singleton)
 
     return mark if function is None else mark(function)
+
+
+def _growth(expands: Any) -> int | Literal[True] | None:
+    if expands is None or isinstance(expands, bool):
+        return True if expands else None
+    if not hasattr(expands, "__index__"):
+        raise ArgumentTypeError(
+            f"@action(expands=...) takes True, or how many items it makes of each, got "
+            f"{expands!r:.60}"
+        )
+    if expands < 1:
+        raise ArgumentValueError(
+            f"@action(expands={expands!r}): it is the number of items that are made of each, from "
+            "1 on; True: any number"
+        )
+    return operator.index(expands)
 
 
 def spec_of(member: Any) -> ActionSpec | None:

@@ -12,6 +12,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import threading
@@ -236,6 +237,16 @@ class ModelDirectory:
                     setattr(cls, name, value)
                 if isinstance(value, ModelDefinition):
                     self._definitions[name] = value
+
+    def beside(self, *others: ModelDirectory) -> ModelDirectory:
+        """Return a directory of these models and of those of others, whose names are not taken."""
+        if not others:
+            return self
+        directory = copy.copy(self)
+        directory._definitions = {}
+        for one in (*reversed(others), self):
+            directory._definitions |= one._definitions
+        return directory
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Words that batch classes of an older batchflow were written with, as every batch has them.
+"""Words that give way: those of an older batchflow, and such as came later, as `repeat`.
 
 A component, an action, a method or an attribute of the user's with the same name wins, also one of
 a class that stands behind `Batch`. So nothing in this package calls them.
@@ -61,6 +61,40 @@ class OlderWords:
             index: The id of the item.
         """
         return self._position(index)
+
+    def repeat(self: Any, counts: Any, into: Any = None, **components: Any) -> Any:
+        """Make the batch in which each item stands several times, as an expanding action gives it.
+
+        Its ids are `0 ... n - 1`; `source_ids` tells where the items come from.
+
+        Args:
+            counts: How often: a number, or an array of shape `(n_items,)` with one for each item.
+            into: The class of the batch; None: this one's.
+            components: The rows of components of the new batch, in the order of the items that
+                they come from. Those that are not given have each row of this batch as often as
+                its item; what this batch does not have is None.
+
+        Returns:
+            The batch.
+
+        Raises:
+            SkipBatch: No item stands in it.
+            UnknownNameError: (a `KeyError`) The class has no such component.
+            ArgumentValueError: Counts or rows are not as many as there are items.
+
+        Example:
+            >>> from batchflow import ArrayBatch
+            >>> class Signals(ArrayBatch):
+            ...     components = "signals", "labels"
+            >>> batch = Signals(["a", "b"])
+            >>> batch.data = [[1, 2, 3, 4], [5, 6, 7, 8]], [0, 1]
+            >>> halves = batch.repeat(2, signals=batch.signals.reshape(4, 2))
+            >>> halves.signals.tolist(), halves.labels.tolist(), halves.source_ids.tolist()
+            ([[1, 2], [3, 4], [5, 6], [7, 8]], [0, 0, 1, 1], ['a', 'a', 'b', 'b'])
+        """
+        from batchflow.batch.repeating import repeated  # on use, for a light import
+
+        return repeated(self, counts, type(self) if into is None else into, components)
 
     def get_errors(self, results: Iterable[Any]) -> list[Exception] | None:
         """Return the exceptions among the results that `post` gets, or None."""

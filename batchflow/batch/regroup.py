@@ -60,14 +60,14 @@ def part(batch: B, positions: Positions) -> B:
         ArgumentValueError: A component has no items to choose from, or the batch has an attribute
             that the part would not have.
     """
-    _refuse_lost(batch, "a sub-batch")
+    refuse_lost(batch, "a sub-batch")
     held, n_items = batch.__dict__, len(batch.index)
     facts = {name: held[name] for name in _KEPT if name in held}
     if batch._source_ids is not None:
         facts["_source_ids"] = batch._source_ids[positions]
     chosen = {
         name: rows_of(value, positions, n_items, _shown(batch, name))
-        for name, value in _data_of(batch).items()
+        for name, value in data_of(batch).items()
     }
     return type(batch)._make(batch.index._take(positions), chosen, facts)
 
@@ -103,7 +103,7 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
                 f"{cls.__name__}.merge: expected batches with {_listed(names)}, got a "
                 f"{type(batch).__name__} with {_listed(tuple(batch.components))}"
             )
-        _refuse_lost(batch, "a merged batch")
+        refuse_lost(batch, "a merged batch")
     index, source_ids = _merged_ids(batches)
     held = first.__dict__
     facts: dict[str, Any] = {name: held[name] for name in ("dataset", "pipeline") if name in held}
@@ -120,7 +120,8 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
     return merged
 
 
-def _data_of(batch: BaseBatch) -> dict[str, Any]:
+def data_of(batch: BaseBatch) -> dict[str, Any]:
+    """Return the values of the components by name; of a batch without any, that of `_data`."""
     if not batch.components:
         return {"_data": batch._data}
     return {name: getattr(batch, name) for name in batch.components}
@@ -253,7 +254,7 @@ def _ids_in_a_row(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return row
 
 
-def _refuse_lost(batch: BaseBatch, what: str) -> None:
+def refuse_lost(batch: BaseBatch, what: str) -> None:
     """Refuse a batch with an attribute that no constructor would make again."""
     held = batch.__dict__
     extra = held.keys() - _FACTS - set(batch.components)

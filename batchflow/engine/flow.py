@@ -141,12 +141,13 @@ class ReadyGraph:
         naming = Naming((seed, path + place, shard), bound.step, graph.notes.ahead, n_batches)
         schedule = graph.made_schedule if place <= n_remade else graph.schedule
         if place == 1 and isinstance(bound.what, Rebatch) and graph.sizes[0].is_known:
-            made = is_as_counted(made, schedule, graph.length, bound.step)
+            growth = graph.sizes[0].growth
+            made = is_as_counted(made, schedule, graph.length, bound.step, growth)
         if place == 1 and isinstance(bound.what, Merge) and schedule.first:
             made = none_is_missing(made, schedule, bound.step)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
         others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
-        merge, epoch = merging(graph.program.plan.batch_class), schedule.first_epoch
+        merge, epoch = merging(bound.batch_class), schedule.first_epoch
         stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, epoch)
         return workers.also_close(stage)
 

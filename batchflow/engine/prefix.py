@@ -99,6 +99,12 @@ class Prefix(Record):
         )
 
     @property
+    def batch_classes(self) -> list[type[Batch]]:
+        """The class of its batches, and those that steps of it give."""
+        leaves = (leaf for row in self.segments for bound in row for leaf in bound.leaves)
+        return [self.batch_class, *[leaf.gives for leaf in leaves if leaf.gives is not None]]
+
+    @property
     def given_source(self) -> Source:
         """The source of its batches; an error where there is none."""
         return _no_source() if self.source is None else self.source

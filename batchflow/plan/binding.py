@@ -48,7 +48,7 @@ def bind_steps(steps: Iterable[Step | Chance], names: Names, *, end: bool = True
     for step in steps:
         bind = _bind_chance if isinstance(step, Chance) else bind_step
         bound = bind(step, names, joined)  # type: ignore[arg-type]
-        last = step
+        last, names = step, names.behind(step)
         if isinstance(bound, Join):
             joined.extend(Joined(pipeline) for pipeline in bound.others)
         else:
@@ -95,9 +95,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
     action.check_call(args, kwargs, step.where)
     refuse_older_calls(step, action, builtin, save_to)
     stores = builtin is not None and builtin.stores
-    places = (save_to, *args[:1]) if stores else (save_to,)
-    _check_place(places, step)
-    needed_by = f"the step {step.name!r}, chained at {step.where},"
+    places = _places(step, save_to, args[:1] if stores else ())
     return BoundStep(
         step=step,
         function=action.function,
@@ -105,14 +103,16 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
         kwargs=kwargs,
         model=model,
         singleton=singleton,
-        dynamic=model is not None and names.model_mode(model, needed_by) == "dynamic",
+        dynamic=_is_dynamic(model, step, names),
         returns_batch=builtin is None or builtin.kind == "batch",
         needs_batch=builtin is None or builtin.needs_batch,
         save_to=save_to,
         stores=stores,
-        places=tuple(place for place in places if place is not None),
+        places=places,
         group=group,
         several=several,
+        expands=action.spec.expands,
+        gives=action.spec.gives,
     )
 
 
@@ -138,7 +138,7 @@ def _bind_stream(step: Step, action: Action, save_to: Any, names: Names) -> Boun
     except BatchflowError as error:
         add_note_once(error, f"in {step}, chained at {step.where}")
         raise
-    return what if isinstance(what, Join) else BoundRegrouping(step, what)
+    return what if isinstance(what, Join) else BoundRegrouping(step, what, names.batch_class)
 
 
 def _bind_chance(chance: Chance, names: Names, joined: Sequence[Joined]) -> BoundChance:
@@ -153,6 +153,13 @@ def _bind_chance(chance: Chance, names: Names, joined: Sequence[Joined]) -> Boun
             raise ArgumentTypeError(
                 f"{bound.step}, chained at {bound.step.where}, makes other batches out of a "
                 f"stream of them, which cannot be left to the coin of one batch "
+                f"(@ {chance.probability:g}, at {chance.where})"
+            )
+        given = next((leaf for leaf in bound.leaves if leaf.gives is not None), None)
+        if given is not None:
+            raise ArgumentTypeError(
+                f"{given.step}, chained at {given.step.where}, gives batches of another class, so "
+                "the coin of one batch would decide which actions follow "
                 f"(@ {chance.probability:g}, at {chance.where})"
             )
         steps.append(bound)
@@ -219,6 +226,19 @@ def _with_joined(
     if action.function is Batch.load:  # which takes several batches as one source
         return (tuple(joined) if len(joined) > 1 else joined[0], *args)
     return (*args[:place], *joined, *args[place:])
+
+
+def _is_dynamic(model: str | None, step: Step, names: Names) -> bool:
+    """Check whether the model of a step, if it has one, is made from the first batch."""
+    needed_by = f"the step {step.name!r}, chained at {step.where},"
+    return model is not None and names.model_mode(model, needed_by) == "dynamic"
+
+
+def _places(step: Step, *places: Any) -> tuple[Any, ...]:
+    """Return the places that a step stores to, checked."""
+    given = (*places[:-1], *places[-1])
+    _check_place(given, step)
+    return tuple(place for place in given if place is not None)
 
 
 def _check_place(place: Any, step: Step) -> None:

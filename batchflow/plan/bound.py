@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from batchflow.batch import Batch
 from batchflow.plan.declared import DeclaredModel, Variable
@@ -34,6 +34,8 @@ class BoundStep(Record):
         places: All places that it stores to: `save_to` and that argument.
         group: How many batches of an epoch in a row it does in one call, as `steps_per_call` says.
         several: The function that does it for them: see `Builtin`.
+        expands: How many items it makes of each: see `ActionSpec`.
+        gives: The class of the batches that it returns, if it is another one.
     """
 
     step: Step
@@ -50,6 +52,8 @@ class BoundStep(Record):
     places: tuple[Any, ...] = ()
     group: int = 1
     several: Callable[..., list[Any] | None] | None = None
+    expands: int | Literal[True] | None = None
+    gives: type[Batch] | None = None
 
     @property
     def leaves(self) -> tuple[BoundStep, ...]:
@@ -100,10 +104,12 @@ class BoundRegrouping(Record):
     Attributes:
         step: The step of the chain.
         what: The regrouping: how the other batches are made.
+        batch_class: The class of its batches.
     """
 
     step: Step
     what: Regrouping
+    batch_class: type[Batch] = Batch
 
     @property
     def leaves(self) -> tuple[BoundStep, ...]:
@@ -120,7 +126,7 @@ class BoundPlan(Record):
     Attributes:
         steps: The steps.
         variables: The declared variables.
-        batch_class: The class whose actions they are.
+        batch_class: The class of the source batches, whose actions the first steps are.
         declared_models: The declared models.
         hooks: The steps outside of the stream of batches.
     """
@@ -135,6 +141,11 @@ class BoundPlan(Record):
     def leaves(self) -> tuple[BoundStep, ...]:
         """The actions and built-in steps, at any depth."""
         return tuple([leaf for step in self.steps for leaf in step.leaves])
+
+    @cached_property
+    def batch_classes(self) -> tuple[type[Batch], ...]:
+        """The classes of the batches, from that of the source to that of the last step."""
+        return (self.batch_class, *[leaf.gives for leaf in self.leaves if leaf.gives is not None])
 
     @cached_property
     def regroupings(self) -> tuple[BoundRegrouping, ...]:

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import RESERVED, Action, ActionSpec
+from batchflow.batch.directory import ModelDirectory
 from batchflow.batch.items.parallel import per_item_signature
 from batchflow.errors import UnknownNameError, did_you_mean
 from batchflow.plan.builtin import BUILTINS, Builtin
 from batchflow.plan.declared import DeclaredModel
-from batchflow.plan.steps import Step, Where
+from batchflow.plan.steps import Chance, Step, Where
 from batchflow.records import Record
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -32,12 +33,14 @@ class Names(Record):
         dataset: The dataset whose public methods they are, or None.
         namespaces: Modules and other objects whose functions they are.
         models: The models that the chain declares.
+        ahead: The classes of the batches ahead of a step that gave those of another class.
     """
 
     batch_class: type[Batch]
     dataset: Any = None
     namespaces: tuple[Any, ...] = ()
     models: tuple[DeclaredModel, ...] = ()
+    ahead: tuple[type[Batch], ...] = ()
 
     def find(self, name: str) -> tuple[Action, Builtin | None] | None:
         """Return the action or function of a name, and its kind unless it is an action."""
@@ -51,6 +54,16 @@ class Names(Record):
                 return None
             builtin = Builtin(without_batch(function), joined_at=0)
         return Action(name, builtin.function, ActionSpec()), builtin
+
+    def behind(self, *steps: Step | Chance) -> Names:
+        """Return what names mean behind some steps, which may give batches of another class."""
+        names = self
+        for step in steps:
+            action = names.batch_class._actions.get(step.name)
+            if action is not None and action.spec.gives is not None:
+                ahead = (*names.ahead, names.batch_class)
+                names = names._replace(batch_class=action.spec.gives, ahead=ahead)
+        return names
 
     def signature(
         self, action: Action, builtin: Builtin | None, n_joined: int, returns: type
@@ -92,14 +105,18 @@ class Names(Record):
 
     def has_model(self, name: str) -> bool:
         """Check whether the chain declares a model, or the batch class defines it."""
-        return name in self.batch_class.models or any(m.name == name for m in self.models)
+        return name in self._of_classes or any(model.name == name for model in self.models)
+
+    @property
+    def _of_classes(self) -> ModelDirectory:
+        return self.batch_class.models.beside(*[cls.models for cls in reversed(self.ahead)])
 
     def model_mode(self, name: str, needed_by: str) -> Literal["static", "dynamic"]:
         """Return when a model is made. The chain's declarations come before those of the class."""
         for model in self.models:
             if model.name == name:
                 return model.mode
-        of_class = self.batch_class.models
+        of_class = self._of_classes
         if name in of_class:
             return of_class.definition(name).mode
         known = (*of_class.names, *(model.name for model in self.models))

@@ -162,8 +162,9 @@ class Plan(Value):
         """
         names = self.names(batch_class, dataset)
         moments = zip(get_args(HookName), self.hooks, strict=True)
-        hooks = Hooks(*[tuple([bind_hook(step, names, at) for step in own]) for at, own in moments])
         steps = tuple(bind_steps(self.steps, names, end=end))
+        last = names.behind(*self.steps)
+        hooks = Hooks(*[tuple([bind_hook(step, last, at) for step in own]) for at, own in moments])
         return BoundPlan(steps, self.variables, batch_class, self.models, hooks)
 
 
@@ -172,8 +173,10 @@ def check_plan(plan: BoundPlan) -> None:
 
     Raises:
         UnknownNameError: A step or a model's config uses a variable that is not declared.
-        ArgumentValueError: A step cannot take several batches in one call.
+        ArgumentValueError: A step cannot take several batches in one call; or two batch classes
+            define a model of one name.
     """
+    _refuse_two_definitions(plan)
     declared = {variable.name for variable in plan.variables}
     uses = [
         (f"the config of the model {model.name!r}", variables_in([model.config]))
@@ -195,6 +198,20 @@ def check_plan(plan: BoundPlan) -> None:
         from batchflow.plan.groups import check_groups  # on use
 
         check_groups(plan)
+
+
+def _refuse_two_definitions(plan: BoundPlan) -> None:
+    """Refuse a model that two classes of the chain define, each in its own way."""
+    classes = plan.batch_classes
+    declared = {model.name for model in plan.declared_models}
+    for name in plan.models.keys() - declared if len(classes) > 1 else ():
+        owners = {cls.models.definition(name): cls for cls in classes if name in cls.models}
+        if len(owners) > 1:
+            one, other, *_ = [cls.__name__ for cls in owners.values()]
+            raise ArgumentValueError(
+                f"{one} and {other}, whose batches are in this chain, both define a model "
+                f"{name!r}; give one of them another name"
+            )
 
 
 def _declared(others: Iterable[Any], declaration: Any) -> tuple[Any, ...]:

@@ -81,7 +81,7 @@ class Concat(Record):
     def check_class(self, batch_class: type[Batch]) -> None:
         """Refuse pipelines of another batch class: the steps that follow are those of this one."""
         for other in self.others:
-            others = other._bound_plan().batch_class
+            others = other._bound_plan().batch_classes[-1]
             if others is not batch_class:
                 raise ArgumentTypeError(
                     f"concat: the batches of {shown(other)} are {others.__name__}, those of this "

@@ -45,6 +45,10 @@ def make_step(
         give = _giving(function, arguments_of(bound, args), model_for)
     elif args or kwargs:
         give = lambda batch: function(batch, *args, **kwargs)  # noqa: E731
+    if bound.expands is not None or bound.gives is not None:
+        from batchflow.engine.preparation.expanding import keeping_promises  # on use
+
+        give = keeping_promises(bound, give)
     return give if bound.returns_batch and bound.save_to is None else _storing(bound, give)
 
 

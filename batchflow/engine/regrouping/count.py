@@ -9,7 +9,7 @@ from math import ceil, inf
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd, Schedule
 from batchflow.errors import ActionResultError
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, Concat, Merge, Rebatch
+from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Concat, Merge, Rebatch
 from batchflow.plan.builtin import discard_batch, filter_items
 from batchflow.records import Record
 
@@ -21,6 +21,7 @@ class EpochSize(Record):
         batches: The number of batches; where they come together, the most there can be.
         items: The number of items, alike.
         largest: The most items in a batch.
+        growth: How many items the steps since the source batches have made of each.
         is_known: Whether nothing ahead is there to change it.
     """
 
@@ -28,6 +29,7 @@ class EpochSize(Record):
     items: int
     largest: int
     is_known: bool
+    growth: int = 1
 
 
 class Length:
@@ -64,9 +66,16 @@ class Length:
 
 
 def is_as_counted(
-    stream: Iterator[Batch | EpochEnd], schedule: Schedule, length: Length, step: object
+    stream: Iterator[Batch | EpochEnd],
+    schedule: Schedule,
+    length: Length,
+    step: object,
+    growth: int,
 ) -> Iterator[Batch | EpochEnd]:
-    """Pass on source batches that come to a step; tell `length` if they are not as counted."""
+    """Pass on source batches that come to a step; tell `length` if they are not as counted.
+
+    Each item of the source has become `growth` of them.
+    """
     number, per_epoch = schedule.first, schedule.batches_per_epoch
 
     def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
@@ -75,7 +84,9 @@ def is_as_counted(
         came = last + 1 if isinstance(item, EpochEnd) else item.number
         if came != number:
             length.changes(f"an action ahead of {step} skipped the batch {number}")
-        if isinstance(item, Batch) and len(item) != (expected := schedule.size_of(came or 0)):
+        if isinstance(item, Batch) and len(item) != (
+            expected := schedule.size_of(came or 0) * growth
+        ):
             by = item._resized or f"an action ahead of {step}"
             length.changes(f"{by} made {len(item)} items of the {expected} of batch {came}")
         number = last + 1 if isinstance(item, EpochEnd) else (came or 0) + 1
@@ -143,15 +154,15 @@ class Counted(Record):
     def total(self) -> float | None:
         """Return how many batches come out; None: that is not known."""
         count = self.n_sources
-        sizes_are_known = True
+        growth: int | None = 1
         for step in self.plan.steps:
             if isinstance(step, BoundRegrouping):
-                more = self._behind(step, count, sizes_are_known)
+                more = self._behind(step, count, growth)
                 if more is None:
                     return None
-                count, sizes_are_known = more, False
+                count, growth = more, None
             else:
-                sizes_are_known &= keeps_items(step)
+                growth = _times(growth, growth_of(step))
         return count
 
     def epoch_sizes(self) -> list[EpochSize]:
@@ -165,8 +176,14 @@ class Counted(Record):
             if isinstance(step, BoundRegrouping):
                 sizes.append(size)
                 size = self._regrouped(step, size)
-            elif not keeps_items(step):
+            elif (growth := growth_of(step)) is None:
                 size = size._replace(is_known=False)
+            elif growth > 1:
+                size = size._replace(
+                    items=size.items * growth,
+                    largest=size.largest * growth,
+                    growth=size.growth * growth,
+                )
         return [*sizes, size]
 
     def _regrouped(self, step: BoundRegrouping, size: EpochSize) -> EpochSize:
@@ -185,11 +202,11 @@ class Counted(Record):
             size.is_known and all(other.is_known for other in others),
         )
 
-    def _behind(self, step: BoundRegrouping, count: float, sizes_are_known: bool) -> float | None:
+    def _behind(self, step: BoundRegrouping, count: float, growth: int | None) -> float | None:
         """Return how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
         if isinstance(what, Rebatch):
-            return self._all_rebatched(what, count) if sizes_are_known else None
+            return None if growth is None else self._all_rebatched(what, count, growth)
         if isinstance(what, Concat):
             counts = [other._in_epochs(self.n_epochs) for other in others]
         else:
@@ -215,18 +232,31 @@ class Counted(Record):
         whole, rest = divmod(n_items, what.size)
         return (whole, whole * what.size) if drop else (whole + (rest > 0), n_items)
 
-    def _all_rebatched(self, what: Rebatch, n_sources: float) -> float:
+    def _all_rebatched(self, what: Rebatch, n_sources: float, growth: int) -> float:
         """Return how many batches are made of the first source batches."""
         schedule, per_epoch = self.schedule, self.schedule.batches_per_epoch
         items = min(schedule.n_items, per_epoch * schedule.batch_size)
-        of_epoch, _ = self._rebatched(what, items)
+        of_epoch, _ = self._rebatched(what, items * growth)
         if n_sources == inf:
             return of_epoch and inf
         epochs, rest = divmod(int(n_sources), per_epoch)
-        return epochs * of_epoch + self._rebatched(what, rest * schedule.batch_size)[0]
+        return epochs * of_epoch + self._rebatched(what, rest * schedule.batch_size * growth)[0]
 
 
-def keeps_items(step: Bound) -> bool:
-    """Check whether a step keeps all items and batches, as far as is known."""
-    leaves = step.leaves
-    return all(leaf.function not in (discard_batch, filter_items) for leaf in leaves)
+def keeps_batches(step: Bound) -> bool:
+    """Check whether a step leaves out no batch, as far as is known."""
+    return all(leaf.function not in (discard_batch, filter_items) for leaf in step.leaves)
+
+
+def growth_of(step: Bound) -> int | None:
+    """Return how many items a step makes of each; None: that is not known."""
+    growth: int | None = 1 if keeps_batches(step) else None
+    for leaf in step.leaves:
+        expands = leaf.expands or 1
+        is_sure = expands is not True and (expands == 1 or isinstance(step, BoundStep))
+        growth = _times(growth, expands if is_sure else None)
+    return growth
+
+
+def _times(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one * other

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchflow.engine.regrouping.count import Counted, EpochSize, keeps_items
+from batchflow.engine.regrouping.count import Counted, EpochSize, keeps_batches
 from batchflow.errors import ArgumentValueError
 from batchflow.plan import BoundRegrouping, Merge
 from batchflow.records import Record
@@ -83,7 +83,7 @@ def has_ended(merge: BoundRegrouping) -> ArgumentValueError:
 
 def _is_plain(other: Counted) -> bool:
     """Check whether each source batch of a pipeline comes out as one batch, as far as is known."""
-    return not other.plan.regroupings and all(map(keeps_items, other.plan.steps))
+    return not other.plan.regroupings and all(map(keeps_batches, other.plan.steps))
 
 
 def _refuse_ordered(counted: Counted, merge: BoundRegrouping) -> None:

@@ -153,7 +153,8 @@ def with_loop(batch: Batch, prefix: Prefix) -> Batch:
 
 def _readied(prefix: Prefix) -> Prefix:
     """Return a prefix that has arrived, ready to work here."""
-    guard_ordered(prefix.batch_class)
+    for batch_class in prefix.batch_classes:
+        guard_ordered(batch_class)
     bounds = [bound for row in prefix.segments for bound in row]
     steps = [bound for bound in bounds if hasattr(bound, "leaves")]
     leaves = [leaf for bound in steps for leaf in bound.leaves]
@@ -186,7 +187,7 @@ def packed_work(prefixes: Sequence[Prefix]) -> PackedCall:
 
 
 def _stubs_of(prefixes: Sequence[Prefix]) -> Stubs:
-    return stubs_for([prefix.batch_class for prefix in _with_joined(prefixes)])
+    return stubs_for(cls for prefix in _with_joined(prefixes) for cls in prefix.batch_classes)
 
 
 def _without_what_stays(prefix: Prefix) -> Prefix:
