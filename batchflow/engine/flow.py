@@ -10,12 +10,13 @@ from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
 from batchflow.engine.program import Stage
 from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
-from batchflow.engine.regrouping.regroup import Flow, Naming, merging, regroup
+from batchflow.engine.regrouping.naming import Flow, Naming
+from batchflow.engine.regrouping.regroup import regroup
 from batchflow.engine.section import holding, in_order
 from batchflow.engine.source import refuse_nothing, without_epochs
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import run_steps
-from batchflow.plan import BoundRegrouping, Merge, Rebatch
+from batchflow.plan import BoundRegrouping, Merge, MixRows, Rebatch
 
 if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
@@ -140,15 +141,14 @@ class ReadyGraph:
         n_batches = graph.sizes[place].batches
         naming = Naming((seed, path + place, shard), bound.step, graph.notes.ahead, n_batches)
         schedule = graph.made_schedule if place <= n_remade else graph.schedule
-        if place == 1 and isinstance(bound.what, Rebatch) and graph.sizes[0].is_known:
+        if place == 1 and isinstance(bound.what, Rebatch | MixRows) and graph.sizes[0].is_known:
             growth = graph.sizes[0].growth
             made = is_as_counted(made, schedule, graph.length, bound.step, growth)
         if place == 1 and isinstance(bound.what, Merge) and schedule.first:
             made = none_is_missing(made, schedule, bound.step)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
         others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
-        merge, epoch = merging(bound.batch_class), schedule.first_epoch
-        stage = regroup(bound.what, made, others, merge, naming, schedule.drop_last, epoch)
+        stage = regroup(bound.what, made, others, bound.batch_class, naming, schedule)
         return workers.also_close(stage)
 
     def _in_order(self, stage: Stage, made: Flow) -> Flow:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
-from batchflow.plan.builtin import evaluate_model
+from batchflow.plan.model_steps import evaluate_model
 
 if TYPE_CHECKING:
     from batchflow.engine.source import Schedule

@@ -27,7 +27,7 @@ from batchflow.engine.graph import RunGraph
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regrouping.count import Length
-from batchflow.engine.regrouping.regroup import Flow
+from batchflow.engine.regrouping.naming import Flow
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.workers import CLOSE_GRACE, Workers
 from batchflow.errors import BatchflowError, RunClosedError, StopPipeline

@@ -42,7 +42,7 @@ from batchflow.inspection.page_faults import FaultWatch
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.adapters import harmed_in_threads
 from batchflow.plan import Bound, BoundChance, BoundRegrouping, BoundStep
-from batchflow.plan.builtin import load_model, predict_model, save_model
+from batchflow.plan.model_steps import load_model, predict_model, save_model
 
 __all__ = ["Report", "StepReport", "check_program"]
 

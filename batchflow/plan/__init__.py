@@ -6,7 +6,8 @@ binding.py    looks up what a step means for a batch class and a dataset
 bound.py      BoundStep, BoundPlan: what was found; where the ordered section is
 groups.py     checks of steps that take several batches in one call
 names.py      what a name in a chain means
-builtin.py    the steps that every batch class has; several.py join, merge, concat and rebatch
+builtin.py    the steps that every batch class has; model_steps.py those on models, several.py
+              those that make other batches: join, merge, concat, rebatch, mix_rows and pack
 expressions.py, leaves.py   values that are not there yet: B, V, C, ...
 """
 
@@ -15,7 +16,7 @@ from batchflow.plan.config import Config
 from batchflow.plan.declared import DeclaredModel, Variable
 from batchflow.plan.leaves import PP, B, C, D, F, I, L, P, R, V, W
 from batchflow.plan.plan import Plan, check_plan
-from batchflow.plan.several import Concat, Joined, Merge, Rebatch, Regrouping
+from batchflow.plan.several import Concat, Joined, Merge, MixRows, Pack, Rebatch, Regrouping
 from batchflow.plan.steps import Chance, HookName, Hooks, Step, Where
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "Joined",
     "L",
     "Merge",
+    "MixRows",
     "P",
+    "Pack",
     "Plan",
     "R",
     "Rebatch",

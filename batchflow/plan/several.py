@@ -1,4 +1,4 @@
-"""Several sources, and batches of other sizes: `join`, `merge`, `concat` and `rebatch`.
+"""Several sources, and other batches: `join`, `merge`, `concat`, `rebatch`, `mix_rows`, `pack`.
 
 `join` gives an action a second batch with the same ids: a late value, `Joined`, before the action's
 own arguments. The others are *regroupings*: they make other batches out of a stream of them, and
@@ -103,7 +103,45 @@ class Rebatch(Record):
         return ()
 
 
-Regrouping = Merge | Concat | Rebatch
+class MixRows(Record):
+    """The rows of `window` batches in a row are mixed; the batches keep their sizes."""
+
+    window: int
+
+    @property
+    def others(self) -> tuple[Nested, ...]:
+        """The pipelines that it reads from: none."""
+        return ()
+
+
+class Pack(Record):
+    """Several items come into one row of `length` elements, without one that is cut or left out.
+
+    Attributes:
+        length: The length of a row.
+        src: The components that have one element for each place of an item.
+        batch_size: Rows in a batch; None: as many as the run's batches have items.
+        segment: The component that tells of each place which item of its row it is of; or None.
+        position: The component that tells of each place where in its item it is; or None.
+        value: What stands behind the last item of a row.
+        long: What becomes of items that are longer than a row: `"error"`, `"cut"` or `"split"`.
+    """
+
+    length: int
+    src: tuple[str, ...]
+    batch_size: int | None
+    segment: str | None
+    position: str | None
+    value: Any
+    long: str
+
+    @property
+    def others(self) -> tuple[Nested, ...]:
+        """The pipelines that it reads from: none."""
+        return ()
+
+
+Regrouping = Merge | Concat | Rebatch | MixRows | Pack
 
 
 def join(*others: Any) -> Join:
@@ -158,17 +196,76 @@ def rebatch(
             the batch class.
         drop_last: Whether a shorter last batch of an epoch is left out; None: as in the run.
     """
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"rebatch: batch_size is a whole number, got {batch_size!r:.60}"
-        ) from None
-    if isinstance(batch_size, bool) or size < 1:
-        raise ArgumentValueError(f"rebatch: batch_size must be at least 1, got {batch_size!r}")
+    size = _whole("rebatch: batch_size", batch_size)
     if drop_last is not None and not isinstance(drop_last, (bool, np.bool_)):
         raise ArgumentTypeError(f"rebatch: drop_last is True, False or None, got {drop_last!r:.60}")
     return Rebatch(size, _function("rebatch", fn), drop_last)
+
+
+def mix_rows(window: int) -> MixRows:
+    """Mix the rows of several batches: a shuffle buffer, behind a step that makes several of each.
+
+    The rows of the first `window` batches of an epoch are mixed, then those of the next ones. Each
+    comes once, and the batches keep their sizes. The order depends on the seed and the epoch.
+
+    Args:
+        window: How many batches are in memory for that.
+    """
+    return MixRows(_whole("mix_rows: window", window))
+
+
+def pack(
+    length: int,
+    src: str | Iterable[str],
+    *,
+    batch_size: int | None = None,
+    segment: str | None = None,
+    position: str | None = None,
+    value: Any = 0,
+    long: str = "error",
+) -> Pack:
+    """Put several items into one row: texts of different lengths, with little padding.
+
+    Items go into the first row of the batch that has room for them. When there is none, and the
+    batch has all its rows, it goes on, and the next begins. No row has items of two epochs.
+    `source_ids` of a row is a tuple: the ids of its items. Other components have a list for each
+    row, of what they have for its items.
+
+    Args:
+        length: The length of a row.
+        src: The component that is packed: one sequence or array for each item; or several, whose
+            items are alike in length.
+        batch_size: Rows in a batch; None: as many as the run's batches have items. The last of an
+            epoch may have fewer.
+        segment: A component that tells of each place which item of the row stands there: 1, 2, ...;
+            0 behind the last.
+        position: A component that tells of each place how far in its item it is: 0, 1, ...
+        value: What stands behind the last item.
+        long: What becomes of items that are longer than a row: `"error"`; `"cut"`: what is too
+            much is left out; `"split"`: it goes into rows of its own.
+    """
+    is_several = isinstance(src, Iterable) and not isinstance(src, str)
+    names: tuple[Any, ...] = tuple(src) if is_several else (src,)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ArgumentTypeError(f"pack: src names a component, or several, got {src!r:.60}")
+    for name in (segment, position):
+        if name is not None and (not isinstance(name, str) or not name.isidentifier()):
+            raise ArgumentTypeError(f"pack: segment and position name components, got {name!r:.60}")
+    if long not in ("error", "cut", "split"):
+        raise ArgumentValueError(f'pack: long is "error", "cut" or "split", got {long!r:.60}')
+    size = None if batch_size is None else _whole("pack: batch_size", batch_size)
+    return Pack(_whole("pack: length", length), names, size, segment, position, value, long)
+
+
+def _whole(name: str, given: Any) -> int:
+    """Return a whole number from 1 on."""
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} is a whole number, got {given!r:.60}") from None
+    if isinstance(given, bool) or number < 1:
+        raise ArgumentValueError(f"{name} must be at least 1, got {given!r}")
+    return number
 
 
 def _function(name: str, function: Any) -> MergeBatches | None:

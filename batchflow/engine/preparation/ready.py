@@ -16,8 +16,9 @@ from batchflow.errors import ArgumentValueError, SkipBatch
 from batchflow.models.adapters import adapter_of, harmed_in_threads, models_in
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
-from batchflow.plan.builtin import call, evaluate_model, predict_model
+from batchflow.plan.builtin import call
 from batchflow.plan.expressions import Expression, freeze
+from batchflow.plan.model_steps import evaluate_model, predict_model
 
 if TYPE_CHECKING:
     from batchflow.engine.preparation.grouped import Phase

@@ -9,7 +9,17 @@ from math import ceil, inf
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd, Schedule
 from batchflow.errors import ActionResultError
-from batchflow.plan import Bound, BoundPlan, BoundRegrouping, BoundStep, Concat, Merge, Rebatch
+from batchflow.plan import (
+    Bound,
+    BoundPlan,
+    BoundRegrouping,
+    BoundStep,
+    Concat,
+    Merge,
+    MixRows,
+    Pack,
+    Rebatch,
+)
 from batchflow.plan.builtin import discard_batch, filter_items
 from batchflow.records import Record
 
@@ -156,7 +166,7 @@ class Counted(Record):
         count = self.n_sources
         growth: int | None = 1
         for step in self.plan.steps:
-            if isinstance(step, BoundRegrouping):
+            if isinstance(step, BoundRegrouping) and not isinstance(step.what, MixRows):
                 more = self._behind(step, count, growth)
                 if more is None:
                     return None
@@ -189,6 +199,11 @@ class Counted(Record):
     def _regrouped(self, step: BoundRegrouping, size: EpochSize) -> EpochSize:
         what, others = step.what, [other.epoch_sizes()[-1] for other in self.others[id(step)]]
         batches, items, largest = size.batches, size.items, size.largest
+        if isinstance(what, MixRows):
+            return size
+        if isinstance(what, Pack):  # at most one row for each item
+            rows = what.batch_size or self.schedule.batch_size
+            return EpochSize(ceil(items / rows), items, rows, False)
         if isinstance(what, Rebatch):
             made, left = self._rebatched(what, items)
             return EpochSize(made, left, what.size, size.is_known)
@@ -205,6 +220,8 @@ class Counted(Record):
     def _behind(self, step: BoundRegrouping, count: float, growth: int | None) -> float | None:
         """Return how many batches a regrouping makes of `count`."""
         what, others = step.what, self.others[id(step)]
+        if isinstance(what, Pack):
+            return None
         if isinstance(what, Rebatch):
             return None if growth is None else self._all_rebatched(what, count, growth)
         if isinstance(what, Concat):

@@ -50,9 +50,9 @@ from batchflow.executors.serialization.pickling import (
     pack,
 )
 from batchflow.plan import BoundStep
-from batchflow.plan.builtin import predict_model
 from batchflow.plan.expressions import expressions_in
 from batchflow.plan.leaves import ConfigValue
+from batchflow.plan.model_steps import predict_model
 
 
 class RemoteWork:
