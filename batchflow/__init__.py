@@ -40,6 +40,7 @@ from batchflow.sources import Source
 
 if _typing.TYPE_CHECKING:
     from batchflow.allocator import keep_memory
+    from batchflow.checkpoints import Checkpoint, Keep, Preempted
     from batchflow.index.orders import Balanced, Bucketed, Shuffle, Weighted
     from batchflow.inspection.report import Report
     from batchflow.interop import Feed
@@ -60,6 +61,7 @@ __all__ = [
     "BatchflowError",
     "Bucketed",
     "C",
+    "Checkpoint",
     "Config",
     "D",
     "Dataset",
@@ -71,12 +73,14 @@ __all__ = [
     "FilesIndex",
     "I",
     "ItemTimeoutError",
+    "Keep",
     "L",
     "MissingPackageError",
     "ModelDefinitionError",
     "P",
     "PP",
     "Pipeline",
+    "Preempted",
     "R",
     "Report",
     "Run",
@@ -109,7 +113,10 @@ __all__ = [
 _ON_USE = {
     "Balanced": "batchflow.index.orders",
     "Bucketed": "batchflow.index.orders",
+    "Checkpoint": "batchflow.checkpoints",
     "Feed": "batchflow.interop",
+    "Keep": "batchflow.checkpoints",
+    "Preempted": "batchflow.checkpoints",
     "Report": "batchflow.inspection.report",
     "Shuffle": "batchflow.index.orders",
     "Weighted": "batchflow.index.orders",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 # By command, what `--help` says of it. Its module is imported when it is asked for.
 _COMMANDS = {
     "doctor": "what is installed here, and what would slow down or break a run",
+    "checkpoints": "list the checkpoints of a directory, and whether they are whole",
     "check": "take a few items through a pipeline of a file, and report what each step does",
 }
 

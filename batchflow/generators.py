@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
@@ -114,9 +114,47 @@ class GeneratorWatch:
         self._restores.append(lambda: setattr(module, "get_seed", plain))
 
 
-def _variables() -> dict[str, Any]:
-    """Return the variables with the states of global generators that are made on first use."""
+def global_states() -> dict[str, Any]:
+    """Return the states of the global generators, as plain values and arrays.
+
+    Those of Python and of NumPy's older functions, and of torch, TensorFlow and Keras if they are
+    loaded and have one.
+    """
+    found: dict[str, Any] = {"random": random.getstate(), "numpy.random": np.random.get_state()}
+    if torch := sys.modules.get("torch"):
+        found["torch"] = torch.get_rng_state().numpy()
+        if torch.cuda.is_initialized():
+            found["torch.cuda"] = [one.cpu().numpy() for one in torch.cuda.get_rng_state_all()]
+    for name, variable in _variables().items():
+        found[name] = np.array(variable.numpy() if hasattr(variable, "numpy") else variable)
+    return found
+
+
+def set_global_states(states: Mapping[str, Any]) -> None:
+    """Put the states of `global_states` back, of those generators that are loaded."""
+    random.setstate(states["random"])
+    np.random.set_state(states["numpy.random"])
+    torch = sys.modules.get("torch")
+    if torch is not None and "torch" in states:
+        torch.set_rng_state(torch.from_numpy(states["torch"].copy()))
+        if "torch.cuda" in states and torch.cuda.is_available():
+            devices = [torch.from_numpy(one.copy()) for one in states["torch.cuda"]]
+            torch.cuda.set_rng_state_all(devices[: torch.cuda.device_count()])
+    for name, variable in _variables(set(states)).items():
+        if name in states:
+            variable.assign(states[name])
+
+
+def _variables(make: Collection[str] = ()) -> dict[str, Any]:
+    """Return the variables with the states of global generators that are made on first use.
+
+    Those whose names are in `make` are made now, where their framework is loaded.
+    """
     found = {}
+    if "tensorflow" in make and (module := sys.modules.get(_TF_GENERATORS)):
+        module.get_global_generator()
+    if "keras.random" in make and "keras.src.random.seed_generator" in sys.modules:
+        sys.modules["keras.src.random.seed_generator"].global_seed_generator()
     made = getattr(sys.modules.get(_TF_GENERATORS), "global_generator", None)
     if made is not None:
         found["tensorflow"] = made.state

@@ -113,7 +113,8 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
     from batchflow.engine.retraining import warn_of_repeated_training  # on use, for a light import
 
     shown = checked_bar(program, options)
-    warn_of_repeated_training(program, options)
+    if options.checkpoint is None:  # else it goes on
+        warn_of_repeated_training(program, options)
     bar = ProgressBar(shown) if options.bar else None
     run: Run[Any] = Run(program, options, bar, length=length)
     if bar is not None:

@@ -28,6 +28,7 @@ PLACE = (
     "_loop",
     "_foreign",
     "_resized",
+    "_in_group",
     "_closes",
 )
 # Spawn key words of the generators of batches; orders use 0 (index/order.py).
@@ -60,6 +61,7 @@ class BaseBatch:
     _labels: Any = None  # of tables that were loaded by position
     _foreign: str | None = None  # of which pipeline the source batches are, if not of this one
     _resized: str | None = None  # which action has changed the number of its items
+    _in_group: bool = False  # whether others of its group follow, with the same step done
     _closes: bool = False  # whether it is the last of its epoch
 
     def __init__(self, index: Any, preloaded: Any = None, *, dataset: Any = None) -> None:

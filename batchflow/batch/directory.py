@@ -77,6 +77,7 @@ class ModelSlot:
     """The place of one descriptor: made once, and locked while it is trained.
 
     Attributes:
+        made_from: The epoch and the number of the batch that a dynamic model was made from.
         lock: Held by an ordered section while it works on a batch.
         serial_number: Sections take the locks of several models in the order of these numbers.
     """
@@ -85,6 +86,7 @@ class ModelSlot:
         self._name = name
         self._made: Future[Any] | None = None
         self._maker: int | None = None  # the thread that makes it now
+        self.made_from: tuple[int, int] | None = None
         self.lock = threading.RLock()
         self.serial_number = next(_serial_numbers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
 from batchflow.engine.graph import RunGraph
@@ -13,7 +13,7 @@ from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
 from batchflow.engine.regrouping.naming import Flow, Naming
 from batchflow.engine.regrouping.regroup import regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import refuse_nothing, without_epochs
+from batchflow.engine.source import behind, refuse_nothing, without_epochs
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import run_steps
 from batchflow.plan import BoundRegrouping, Merge, MixRows, Rebatch
@@ -22,10 +22,29 @@ if TYPE_CHECKING:
     from batchflow.engine.workers import Workers
 
 
-def start(graph: RunGraph, loop: Any) -> ReadyGraph:
+class Resuming(Protocol):
+    """Puts back what an earlier run has saved."""
+
+    def note_once(self, graph: RunGraph) -> None:
+        """Let steps that are taken once be taken no more, if they were."""
+
+    def put_variables(self, graph: RunGraph) -> None:
+        """Set the variables."""
+
+    def put_models(self, graph: RunGraph, ready: ReadyGraph) -> None:
+        """Put the states of models into them."""
+
+
+def start(graph: RunGraph, loop: Any, resuming: Resuming | None = None) -> ReadyGraph:
     """Make variables and static models, in the thread that asks for the first batch."""
+    if resuming is not None:
+        resuming.note_once(graph)
     graph.set_up(loop)
+    if resuming is not None:
+        resuming.put_variables(graph)  # parallel actions see those that no step writes
     ready = ReadyGraph(graph, loop)
+    if resuming is not None:
+        resuming.put_models(graph, ready)
     if graph.options is not None:
         from batchflow.engine.retraining import note_training  # on use, for a light import
 
@@ -97,6 +116,8 @@ class ReadyGraph:
                 made = without_epochs(made, graph.start.n_epochs, graph.ended(place))
             if stage.prefix:
                 made = workers.spread(Segment(self.prefix, place), made)
+        if graph.given_away is not None and numbers is None:
+            made = behind(made, graph.schedule.first_epoch, graph.given_away)
         return made
 
     def ordered(self, made: Flow, workers: Workers) -> Flow:

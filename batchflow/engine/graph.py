@@ -5,7 +5,7 @@ Nothing is made ready here: see flow.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from operator import attrgetter
@@ -51,16 +51,22 @@ class RunGraph:
 
     Attributes:
         seed: The seed of everything random in the run.
+        shuffle: What the order is made from: see `RunOptions.seeds`.
         schedule: The source batches; only where there are options.
         notes: Makes the notes of errors.
         marks_epochs: Whether somebody has to know where epochs end. To be set before the start.
         stages: The steps, cut at the regroupings.
         n_parallel: How many stages begin ahead of the ordered section.
         nested: The graphs of the pipelines inside of this one, by what stands for them in the plan.
+        given_away: The number of the last batch of the first epoch that has been delivered in an
+            earlier run; None: none has.
         prefix: The steps ahead of the ordered section.
         rng_key: The key of the randomness of source batches.
         start: Where the streams begin.
     """
+
+    shuffle: Any
+    given_away: int | None = None
 
     def __init__(
         self,
@@ -74,16 +80,16 @@ class RunGraph:
     ) -> None:
         self.program, self.options = program, options
         self._plan, self._source, self._state, self._models, _ = program
-        self.seed, self._shuffle = drawn_seed() if seed is None else seed, None
+        self.seed, self.shuffle = drawn_seed() if seed is None else seed, None
         if options is not None:
-            self.seed, self._shuffle = options.seeds()
+            self.seed, self.shuffle = options.seeds()
             if self._source is None:
                 raise ArgumentValueError("this pipeline has no dataset to read batches from")
-            self.schedule = options.schedule(self._source, self.seed, self._shuffle)
+            self.schedule = options.schedule(self._source, self.seed, self.shuffle)
         shard = shard_word(self._source)
         self.rng_key = (self.seed, _SOURCE, shard)
         self.length = Length() if length is None else length
-        self.notes = ReplayNotes(options, self.seed, self._shuffle, self._source, is_nested)
+        self.notes = ReplayNotes(options, self.seed, self.shuffle, self._source, is_nested)
         self._n_epochs_ahead = 0 if options is None or is_nested else options.first_epoch
         regroups = bool(self._plan.regroupings) or self._plan.has_groups
         is_endless = options is not None and options.is_endless
@@ -122,7 +128,7 @@ class RunGraph:
         try:
             options = None
             if nested.is_stream and self.options is not None:
-                outer = self.options.settled(self.seed, self._shuffle)
+                outer = self.options.settled(self.seed, self.shuffle)
                 n_epochs = outer.n_epochs and outer.n_epochs + self._n_epochs_ahead
                 options = RunOptions.nested(nested.pipeline._ahead, outer, number, n_epochs)
                 refuse_derived_shard(nested.pipeline, options)
@@ -154,7 +160,18 @@ class RunGraph:
     @property
     def first_number(self) -> int:
         """The number of the first batch that comes out."""
-        return self.start.n_epochs * self.sizes[-1].batches
+        if not self._plan.regroupings:
+            return self.schedule.first
+        first = self.start.n_epochs * self.sizes[-1].batches
+        return first if self.given_away is None else self.given_away + 1
+
+    @property
+    def n_batches(self) -> int | None:
+        """How many batches come out if none is skipped; None if endless, or not known."""
+        n_batches = self.counted.n_batches
+        if n_batches is None or self.given_away is None:
+            return n_batches
+        return n_batches + self.start.n_epochs * self.sizes[-1].batches - self.first_number
 
     @cached_property
     def sizes(self) -> Sequence[EpochSize]:
@@ -265,3 +282,10 @@ class RunGraph:
             slots += inner_slots
             states += inner_states
         return slots, states
+
+
+def graphs_in(graph: RunGraph, path: str = "0") -> Iterator[tuple[str, RunGraph]]:
+    """Go through a graph and those inside of it, with their places in it."""
+    yield path, graph
+    for number, inner in enumerate(graph.nested.values()):
+        yield from graphs_in(inner, f"{path}.{number}")

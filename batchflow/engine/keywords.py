@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from batchflow.engine.options import RunOptions
 from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
+    import os
     from concurrent.futures import Executor
 
+    from batchflow.checkpoints import Checkpoint
     from batchflow.index.order import ShuffleLike
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -31,6 +33,10 @@ class RunKeywords(TypedDict, total=False):
     n_workers: int | None
     bar: bool | Expression | Sequence[Expression]
     seed: int | None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None
+    resume: Literal["auto", "never", "must"]
+    changed: Literal["refuse", "allow"] | None
+    state: Mapping[str, Any] | None
 
 
 def _options() -> list[inspect.Parameter]:

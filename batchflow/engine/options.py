@@ -20,7 +20,8 @@ from batchflow.plan.values import Value
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
-_OF_RUNS = frozenset({"prefetch", "executor", "target", "n_workers", "bar"})
+_SAVING = ("checkpoint", "resume", "changed", "state")
+_OF_RUNS = frozenset(["prefetch", "executor", "target", "n_workers", "bar", *_SAVING])
 
 
 class RunOptions(Value):
@@ -52,6 +53,14 @@ class RunOptions(Value):
         seed: The seed of all randomness of the run: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
+        checkpoint: Where and when the run is saved: a directory, or `Checkpoint(directory, ...)`.
+            The next run with the same directory goes on where this one ended or was killed.
+        resume: `"auto"`: the run goes on from the newest checkpoint, if there is one; `"must"`:
+            else it is an error; `"never"`: it begins anew, and takes the place of what was saved.
+        changed: `"allow"`: a run that differs from the saved one goes on all the same; None: as
+            `checkpoint` says.
+        state: What `run.state_dict()` of an earlier run has returned: the batches begin behind it.
+            Variables and models are yours to save.
         draws_seed: Whether no number was given for it, so that another run has another.
     """
 
@@ -66,6 +75,10 @@ class RunOptions(Value):
     n_workers: int = 1
     bar: Any = False
     seed: int | None = None
+    checkpoint: Any = None
+    resume: str = "auto"
+    changed: str | None = None
+    state: Mapping[str, Any] | None = None
     draws_seed: bool = False
 
     @classmethod
@@ -105,6 +118,7 @@ class RunOptions(Value):
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
             seed=checked_seed(given.get("seed")),
+            **_saving(given),
             draws_seed=not hasattr(given.get("seed"), "__index__"),
             **_parallelism(given),
         )
@@ -113,7 +127,8 @@ class RunOptions(Value):
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers need them for notes only; the user's executor and order need not travel.
-        return {**self.__dict__, "executor": "threads", "bar": False, "shuffle": None}
+        bare = {"executor": "threads", "bar": False, "shuffle": None}
+        return {**self.__dict__, **bare, "checkpoint": None, "state": None}
 
     @classmethod
     def nested(
@@ -251,6 +266,27 @@ class RunOptions(Value):
         order = "" if shuffle is None else f", shuffle={shown}"
         drop = ", drop_last=True" if self.drop_last else ""
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
+
+
+def _saving(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options of a run that is saved and goes on."""
+    checkpoint, state = given.get("checkpoint"), given.get("state")
+    resume, changed = given.get("resume", "auto"), given.get("changed")
+    if resume not in ("auto", "never", "must"):
+        raise ArgumentValueError(f'resume is "auto", "never" or "must", got {resume!r:.60}')
+    if changed not in (None, "refuse", "allow"):
+        raise ArgumentValueError(f'changed is "refuse" or "allow", got {changed!r:.60}')
+    if resume == "must" and checkpoint is None:
+        raise ArgumentValueError('resume="must" goes with checkpoint=, the directory to go on from')
+    if state is not None and not isinstance(state, Mapping):
+        raise ArgumentTypeError(f"state is what run.state_dict() returns, got {state!r:.60}")
+    if state is not None and checkpoint is not None:
+        raise ArgumentValueError("give checkpoint, which has a state of its own, or state")
+    if checkpoint is not None:
+        from batchflow.checkpoints.options import checked_checkpoint  # on use
+
+        checkpoint = checked_checkpoint(checkpoint)
+    return {"checkpoint": checkpoint, "resume": resume, "changed": changed, "state": state}
 
 
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:

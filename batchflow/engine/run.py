@@ -11,45 +11,34 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Generator
-from functools import cached_property, partial
+from functools import cached_property
 from math import ceil
 from threading import get_ident
 from types import TracebackType
-from typing import Generic, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel, side_by_side
 from batchflow.batch.typevars import BatchT_co
-from batchflow.engine.ending import end_run
+from batchflow.engine.chained import Course, Observer, chained, workers_for
 from batchflow.engine.epochs import Epochs
-from batchflow.engine.flow import start
 from batchflow.engine.graph import RunGraph
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regrouping.count import Length
-from batchflow.engine.regrouping.naming import Flow
+from batchflow.engine.resuming.cursor import Cursor, Place
 from batchflow.engine.source import EpochEnd
-from batchflow.engine.workers import CLOSE_GRACE, Workers
-from batchflow.errors import BatchflowError, RunClosedError, StopPipeline
+from batchflow.engine.workers import CLOSE_GRACE
+from batchflow.errors import BatchflowError, RunClosedError
 from batchflow.executors.loop import EventLoop, PrivateLoop
+
+if TYPE_CHECKING:
+    from batchflow.engine.resuming.saving import Saver
 
 __all__ = ["CLOSE_GRACE", "Observer", "Run"]
 
 # The runs whose parallel actions the current code is called by.
 _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar("inside", default=())
-
-
-class Observer(Protocol):
-    """Watches a run, in the consumer's thread."""
-
-    def watch(self, made: Flow) -> Flow:
-        """Stand between the parallel steps and the rest: waiting here is waiting for data."""
-
-    def delivered(self, batch: Batch) -> None:
-        """Record a batch that goes to the consumer."""
-
-    def closed(self) -> None:
-        """Record the end."""
 
 
 class Run(Generic[BatchT_co]):
@@ -77,13 +66,18 @@ class Run(Generic[BatchT_co]):
         numbers: range | None = None,
         length: Length | None = None,
     ) -> None:
-        self._graph = RunGraph(program, options, length=length)
+        self._saver, self._graph = _opened(program, options, length)
+        options = cast("RunOptions", self._graph.options)
+        self._first_epoch = self._graph.schedule.first_epoch
+        self._at: Any = None  # the place of the last batch that was delivered
+        self._n_delivered = 0
         self._observer = observer
         self._end: str | None = None
+        self._is_failed = False  # whether an error in a `with` block has ended it
         self._has_begun = False
         self._was_iterated = False  # since a batch was taken, or the length was asked for
         self._told_end: set[int] = set()  # the threads that were told of the end
-        self._course = _Course()
+        self._course = Course()
         self._turn = threading.Lock()  # who reads and who closes take turns
         self._reader: int | None = None  # the thread that reads now
         self._token = object()
@@ -93,9 +87,11 @@ class Run(Generic[BatchT_co]):
         context.run(side_by_side.set, bool(options.prefetch))
         make_loop = PrivateLoop if options.executor == "serial" else EventLoop
         self._loop = make_loop() if self._graph.is_async else None
-        self._workers = _workers_for(options, self._graph, context)
+        self._workers = workers_for(options, self._graph, context)
         self._numbers = numbers
-        stream = _stream(self._graph, self._workers, self._loop, observer, numbers, self._course)
+        stream = chained(
+            self._graph, self._workers, self._loop, observer, numbers, self._course, self._saver
+        )
         self._stream = cast("Generator[BatchT_co | EpochEnd, None, None]", stream)
 
     @property
@@ -131,9 +127,9 @@ class Run(Generic[BatchT_co]):
         self._course.tells_ends = True
         self._graph.marks_epochs = True
         schedule = self._graph.schedule
-        per_epoch, n_batches = schedule.batches_per_epoch, schedule.n_batches
-        n_epochs = None if n_batches is None else ceil(n_batches / per_epoch)
-        return Epochs(self, schedule.first // per_epoch, n_epochs)
+        per_epoch, first = schedule.batches_per_epoch, schedule.first_epoch
+        n_epochs = None if schedule.end is None else ceil(schedule.end / per_epoch) - first
+        return Epochs(self, first, n_epochs)
 
     def _exhaust(self) -> None:
         """Read the batches to the end; keep none, not even the last.
@@ -157,7 +153,14 @@ class Run(Generic[BatchT_co]):
             self._reader = get_ident()
             self._has_begun, self._was_iterated = True, False
             try:
+                if self._saver is not None:
+                    self._saver.save_if_due()
                 batch = next(self._stream)
+                if not isinstance(batch, EpochEnd):
+                    self._n_delivered += 1
+                    self._at = batch.epoch, batch.number, batch._closes, batch._in_group
+                    if self._saver is not None:
+                        self._saver.delivered(Place(*self._at))
                 if self._observer is not None and isinstance(batch, Batch):
                     self._observer.delivered(batch)
             except StopIteration:
@@ -181,6 +184,54 @@ class Run(Generic[BatchT_co]):
         """Let an epoch come next, whatever is left of those before it."""
         self._n_batches  # noqa: B018  those that are left are counted, too
         self._course.target = epoch
+        self._first_epoch, self._at = epoch, None
+        if self._saver is not None:
+            self._saver.leaves_for(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the run stands: behind the batch in your hands.
+
+        `pipeline.gen_batch(..., state=state)` goes on from there, with the same dataset, steps,
+        batch size, order and seed. Variables and models are not in it: `checkpoint=` saves all.
+
+        Returns:
+            A mapping for JSON of less than 1 KB, whatever the number of items.
+
+        Raises:
+            BatchflowError: Nobody can go on from here: rows of several batches are held behind an
+                ordered step, or others of the same group have been trained on.
+
+        Example:
+            >>> from batchflow import Dataset
+            >>> run = Dataset(6).p.gen_batch(2, shuffle=1)
+            >>> first, state = next(run), run.state_dict()
+            >>> later = Dataset(6).p.gen_batch(2, shuffle=1, state=state)
+            >>> [b.indices.tolist() for b in later] == [b.indices.tolist() for b in run]
+            True
+        """
+        from batchflow.engine.resuming.saving import state_of  # on use, for a light import
+
+        if self._saver is not None:
+            return self._saver.state_dict()
+        cursor = Cursor(0, self._first_epoch)
+        if self._at is not None:
+            cursor = cursor.behind(Place(*self._at), self._graph, self._n_delivered)
+        if self._end == "ended":
+            cursor = cursor.at_end(self._graph, stopped=self._course.is_stopped)
+        return state_of(cursor, self._graph)
+
+    def checkpoint(self) -> None:
+        """Save the run now: behind the batch in your hands, in the directory of `checkpoint=`.
+
+        Raises:
+            BatchflowError: It has no such directory, has ended, or cannot be resumed here.
+        """
+        if self._saver is None or self._end is not None:
+            raise BatchflowError(
+                "only a run that goes on, and has a directory for it, can be saved: "
+                "gen_batch(..., checkpoint=directory)"
+            )
+        self._saver.save()
 
     @property
     def n_batches(self) -> int | None:
@@ -191,7 +242,7 @@ class Run(Generic[BatchT_co]):
 
     @cached_property
     def _n_batches(self) -> int | None:
-        return self._graph.counted.n_batches
+        return self._graph.n_batches
 
     @property
     def first_number(self) -> int:
@@ -233,6 +284,7 @@ class Run(Generic[BatchT_co]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_failed = error is not None
         try:
             self.close()
         except Exception as late:
@@ -287,6 +339,10 @@ class Run(Generic[BatchT_co]):
                 if self._loop is not None:
                     self._loop.close(CLOSE_GRACE)
                 self._workers.join(CLOSE_GRACE)
+                if self._saver is not None:
+                    if end == "ended":
+                        self._saver.ended(stopped=self._course.is_stopped)
+                    self._saver.close(saves=end != "failed" and not self._is_failed)
         elif self._end != "ended":
             raise RunClosedError(
                 f"this run has {'been closed' if self._end == 'closed' else 'failed'}; make "
@@ -294,77 +350,19 @@ class Run(Generic[BatchT_co]):
             ) from None
 
 
-class _Course:
-    """The epoch that the reader of a run wants next.
+def _opened(
+    program: Program, options: RunOptions, length: Length | None
+) -> tuple[Saver | None, RunGraph]:
+    """Return the graph of a run, and what saves it or lets it go on, if its options say so."""
+    if options.checkpoint is None and options.state is None:
+        return None, RunGraph(program, options, length=length)
+    from batchflow.engine.resuming.saving import Saver  # on use, for a light import
 
-    Attributes:
-        tells_ends: Whether the ends of epochs are told, where no batch marks them.
-        target: The epoch to go on with; None: the batches in a row.
-    """
-
-    def __init__(self) -> None:
-        self.tells_ends = False
-        self.target: int | None = None
-
-    def goes_on(self, graph: RunGraph) -> bool:
-        """Let the batches begin at the target, if there is one; tell whether there are any."""
-        if self.target is not None:
-            target, self.target = self.target, None
-            graph.begin(target)
-        return graph.schedule.n_batches != 0
-
-
-def _workers_for(options: RunOptions, graph: RunGraph, context: contextvars.Context) -> Workers:
-    n_segments, executor = graph.n_segments, options.executor
-    if not options.prefetch:
-        return Workers(None, 0, n_segments, context)
-    if options.is_far:
-        from batchflow.engine.remote.workers import RemoteWorkers  # on use
-
-        return RemoteWorkers(options, graph.prefixes, n_segments, context)
-    from batchflow.executors.threads import Borrowed, ThreadExecutor  # on use
-
-    n_workers = options.n_workers
-    own = ThreadExecutor(n_workers) if executor == "threads" else Borrowed(executor, n_workers)
-    return Workers(own, options.prefetch, n_segments, context)
-
-
-def _stream(
-    graph: RunGraph,
-    workers: Workers,
-    loop: EventLoop | PrivateLoop | None,
-    observer: Observer | None,
-    numbers: range | None,
-    course: _Course,
-) -> Generator[Batch | EpochEnd, None, None]:
-    """Chain the stages. Holds no reference to the `Run`, so an abandoned run is collected."""
-    ready, failed = None, False
+    saver = Saver(options, None if program.source is None else program.source.shard_spec)
     try:
-        ready = start(graph, loop)
-        workers.start(ready.prefixes)
-        while course.goes_on(graph):
-            made = ready.ahead(workers, numbers)
-            batches = ready.ordered(made if observer is None else observer.watch(made), workers)
-            if not course.tells_ends:
-                batches = ready.unending(batches)
-            if not graph.marks_epochs:
-                yield from batches
-                return
-            for batch in batches:
-                passed = [batch] if isinstance(batch, Batch) or course.tells_ends else []
-                del batch  # what is given away is not held here
-                if passed:
-                    yield passed.pop()
-                if course.target is not None:
-                    break
-            else:
-                return
-            del made, batches
-            workers.restart()
-    except StopPipeline:
-        return
-    except BaseException as error:
-        failed = not isinstance(error, GeneratorExit)  # that of `close`; an action's is passed on
+        graph = RunGraph(program, saver.settled(options), length=length)
+        saver.attach(graph)
+    except BaseException:
+        saver.close(saves=False)
         raise
-    finally:
-        end_run(graph, workers, loop, None if ready is None else partial(ready.end, failed))
+    return saver, graph

@@ -63,6 +63,19 @@ def without_epochs(
         raise ended
 
 
+def behind(made: Iterator[Item], epoch: int, number: int) -> Iterator[Item]:
+    """Leave out the batches of an epoch up to one: they have been delivered before."""
+    is_behind = False
+    for item in made:
+        if not is_behind and isinstance(item, Batch):
+            is_behind = item.epoch != epoch or (item.number or 0) > number
+        is_behind |= isinstance(item, EpochEnd)
+        passed = [item] if is_behind else []
+        del item
+        if passed:
+            yield passed.pop()
+
+
 # A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
 _MOST_EMPTY = 1000
 

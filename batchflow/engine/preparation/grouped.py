@@ -95,6 +95,8 @@ def in_groups(
         items = groups.next_group(batches)
         while items:
             done = [groups.finished(items.pop(0))]
+            if isinstance(done[0], Batch):
+                done[0]._in_group = bool(items)
             if done[0] is not None:
                 yield done.pop()  # type: ignore[misc]
     if groups.ending is not None:

@@ -141,7 +141,7 @@ class PipelineModels:
         declared = self._declared.get(name)
         if declared is None:
             define: Callable[..., Any] = self._directory.definition(name).function
-            make = partial(define, batch) if self.is_dynamic(name) else define
+            make = partial(self._define, name, define, batch) if self.is_dynamic(name) else define
             return self.slot(name).get(make)
         if declared.imported_from is not None:
             return declared.imported_from.models[name]
@@ -149,7 +149,17 @@ class PipelineModels:
             return self._make(declared, batch)  # it is there; its place would keep it for ever
         return self.slot(name).get(partial(self._make, declared, batch))
 
+    def _define(self, name: str, define: Callable[..., Any], batch: Any) -> Any:
+        """Make a dynamic model of the batch class, and note from which batch."""
+        self._note(name, batch)
+        return define(batch)
+
+    def _note(self, name: str, batch: Any) -> None:
+        if getattr(batch, "number", None) is not None:
+            self.slot(name).made_from = (batch.epoch or 0, batch.number)
+
     def _make(self, declared: DeclaredModel, batch: Any) -> Any:
+        self._note(declared.name, batch)
         at = batch
         if at is None:
             import zlib  # on use, for a light import

@@ -1,0 +1,141 @@
+"""Where a run stands: behind which batch, in a few numbers.
+
+    nothing regroups            the number of the next source batch
+    a regrouping, then the      the epoch, and the number of the last batch of it: the batches of
+    ordered section             the epoch are made again, in workers, and given away up to that one
+    a regrouping in or behind   the epoch, at its borders alone: rows in the regrouping have been
+    the ordered section         through ordered steps, which are not taken twice
+
+A batch of a group (`steps_per_call`) is no place to stand at, but for the last of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from batchflow.engine.graph import RunGraph
+from batchflow.errors import ArgumentValueError, BatchflowError
+from batchflow.plan import BoundRegrouping
+from batchflow.records import Record
+
+FORMAT = 1
+
+
+class Place(NamedTuple):
+    """The place of a batch in a run, which holds none of its data."""
+
+    epoch: int | None
+    number: int | None
+    closes: bool
+    in_group: bool
+
+
+class Cursor(Record):
+    """Where a run stands.
+
+    Attributes:
+        step: How many batches were delivered, those before the run was resumed included.
+        epoch: The epoch that it is in.
+        number: The number of the last batch of the epoch; None: the next one is the first of it.
+        stopped: Whether it ended before its last batch, by `StopPipeline`.
+        problem: Why nobody can go on from here; None: one can.
+    """
+
+    step: int
+    epoch: int
+    number: int | None = None
+    stopped: bool = False
+    problem: str | None = None
+
+    @classmethod
+    def at_start(cls, graph: RunGraph) -> Cursor:
+        """Return where a run begins."""
+        return cls(0, graph.schedule.first_epoch)
+
+    def behind(self, place: Place, graph: RunGraph, n_batches: int = 1) -> Cursor:
+        """Return where the run stands when a batch, the last of several, has been delivered."""
+        epoch, number, problem = place.epoch or 0, place.number, None
+        ends = graph.schedule.ends_epoch
+        is_end = place.closes if _regroups(graph) else ends(number or 0)
+        if place.in_group:
+            problem = "it is in the middle of a group of batches that were trained on in one call"
+        elif not is_end and (late := _late_regrouping(graph)) is not None:
+            problem = (
+                f"{late.step}, chained at {late.step.where}, holds rows that have been through "
+                "ordered steps; it has none at the end of an epoch"
+            )
+        if is_end:
+            epoch, number = epoch + 1, None
+        return Cursor(self.step + n_batches, epoch, number, False, problem)
+
+    def left_for(self, epoch: int) -> Cursor:
+        """Return where the run stands when an epoch is to come next, whatever is left of others."""
+        return self._replace(epoch=epoch, number=None, problem=None)
+
+    def at_end(self, graph: RunGraph, *, stopped: bool) -> Cursor:
+        """Return where the run stands when there are no more batches."""
+        end = graph.schedule.end
+        if stopped or end is None:
+            return self._replace(stopped=True, problem=None)
+        epoch, rest = divmod(end, graph.schedule.batches_per_epoch)
+        if not rest:
+            return self._replace(epoch=epoch, number=None, problem=None)
+        if _regroups(graph):  # what was left came as a shorter batch: nothing can follow it
+            return self._replace(stopped=True, problem=None)
+        return self._replace(epoch=epoch, number=end - 1, problem=None)
+
+    def refuse_problem(self) -> None:
+        """Raise an error if nobody can go on from here."""
+        if self.problem is not None:
+            raise BatchflowError(f"the run has no state that could be resumed here: {self.problem}")
+
+    def begin(self, graph: RunGraph) -> None:
+        """Let a run begin here."""
+        if self.number is None or _regroups(graph):
+            graph.begin(self.epoch)
+            graph.given_away = self.number
+        else:
+            graph.begin(0, self.number + 1)
+
+    def is_over(self, graph: RunGraph) -> bool:
+        """Check whether there is nothing to come."""
+        return self.stopped or graph.schedule.n_batches == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a mapping for JSON."""
+        return {"format": FORMAT, "step": self.step, "epoch": self.epoch, "number": self.number} | (
+            {"stopped": True} if self.stopped else {}
+        )
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Cursor:
+        """Return what `to_json` has written.
+
+        Raises:
+            ArgumentValueError: It is no such mapping.
+        """
+        try:
+            if state["format"] != FORMAT:
+                raise ArgumentValueError(
+                    f"the state has the format {state['format']!r}, and this batchflow reads "
+                    f"{FORMAT}: update it"
+                )
+            numbers = state["step"], state["epoch"], state["number"]
+            if not all(n is None or (type(n) is int and n >= 0) for n in numbers):
+                raise TypeError
+            return cls(*numbers, bool(state.get("stopped", False)))
+        except (LookupError, TypeError) as error:
+            raise ArgumentValueError(
+                f"state is what run.state_dict() returns, got {state!r:.60}"
+            ) from error
+
+
+def _regroups(graph: RunGraph) -> bool:
+    return bool(graph.program.plan.regroupings)
+
+
+def _late_regrouping(graph: RunGraph) -> BoundRegrouping | None:
+    """Return the first regrouping that gets batches which have been through ordered steps."""
+    late = graph.stages[graph.n_parallel :]
+    return late[0].regrouping if late else None

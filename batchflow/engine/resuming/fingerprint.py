@@ -1,0 +1,148 @@
+"""What must be the same where a run goes on: its data, its order, its steps; as short hashes.
+
+Free to change are the parallelism (`prefetch`, `n_workers`, `executor`), the end (`n_epochs`,
+`n_iters`), and where the data lies. The code of actions cannot be compared surely: that it is
+another one is told by a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from batchflow.engine.graph import RunGraph, graphs_in
+from batchflow.index import DatasetIndex
+from batchflow.index.order import CustomOrder, DescribedOrder
+from batchflow.index.ranges import Ranges
+from batchflow.plan import Chance, Step
+from batchflow.plan.expressions import shown
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ARRAY = 16  # characters of a hash
+
+
+def fingerprint_of(graph: RunGraph, epoch: int) -> dict[str, Any]:
+    """Return what a run is, as a mapping for JSON.
+
+    Args:
+        graph: The run.
+        epoch: The epoch that it is in. An order that a function gives is compared there.
+    """
+    options: Any = graph.options
+    source: Any = graph.program.source
+    shard = source.shard_spec
+    return {
+        "batch_size": options.batch_size,
+        "drop_last": options.drop_last,
+        "first_epoch": options.first_epoch,
+        "seed": graph.seed,
+        "shuffle": _order(graph, epoch),
+        "shard": None if shard is None else list(shard)[:2],
+        "n_items": len(source.index),
+        "index": index_hash(source.index),
+        "steps": _short("\n".join(steps_of(graph))),
+    }
+
+
+def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return what differs, in words."""
+    names = {"index": "the ids of the dataset", "steps": "the steps or their arguments"}
+    return [
+        f"{names[name]} are others" if name in names else f"{name} was {value!r}, and is {new!r}"
+        for name, value in saved.items()
+        if (new := here.get(name)) != value
+    ]
+
+
+def steps_of(graph: RunGraph) -> list[str]:
+    """Return the steps of a run and of the pipelines inside of it, one text each."""
+    lines = []
+    for path, inner in graphs_in(graph):
+        lines += [f"{path} {_text(bound.step)}" for bound in inner.program.plan.steps]
+    return lines
+
+
+def code_hash(graph: RunGraph) -> str:
+    """Return a hash of the code of all actions."""
+    plans = (inner.program.plan for _, inner in graphs_in(graph))
+    functions = (leaf.function for plan in plans for leaf in plan.leaves)
+    return _short("".join(part for function in functions for part in _code(function)))
+
+
+def index_hash(index: DatasetIndex) -> str:
+    """Return a hash of the ids of an index, in their order."""
+    ids = index._ids
+    if isinstance(ids, (range, Ranges)):
+        return _short(repr(ids))
+    from batchflow.index.hashing import hashed  # on use
+
+    try:
+        words = hashed(ids)
+    except TypeError:  # ids of a kind that has no hash which is the same everywhere
+        return _short("\n".join(map(repr, ids.tolist())))
+    return hashlib.sha256(words.tobytes()).hexdigest()[:_ARRAY]
+
+
+def _order(graph: RunGraph, epoch: int) -> Any:
+    shuffle = graph.shuffle
+    if isinstance(shuffle, DescribedOrder):
+        return f"{shuffle!r} {_short(_content(shuffle))}"
+    if callable(shuffle):
+        order: Any = graph.schedule.order
+        while not isinstance(order, CustomOrder) and hasattr(order, "order"):
+            order = order.order
+        positions = np.asarray(order.epoch(epoch).part(0, graph.schedule.n_items))
+        return f"function {hashlib.sha256(positions.tobytes()).hexdigest()[:_ARRAY]}"
+    return shuffle
+
+
+def _content(order: DescribedOrder) -> str:
+    fields: Any = vars(order)
+    return " ".join(f"{k}={_text(v)}" for k, v in sorted(fields.items()) if not k.startswith("_"))
+
+
+def _text(value: Any) -> str:
+    """Return a value in a text that is the same in another process."""
+    if isinstance(value, np.ndarray):
+        data = repr(value.tolist()) if value.dtype.hasobject else value.tobytes()
+        return f"array {value.dtype} {value.shape} {_short(data)}"
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    if isinstance(value, dict):
+        return f"dict({', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())})"
+    if isinstance(value, Chance):
+        return f"{value.name} of {_text(value.steps)}"
+    if isinstance(value, Step):
+        named = [f"{key}={_text(part)}" for key, part in value.kwargs.items()]
+        return f"{value.name}({', '.join([*map(_text, value.args), *named])})"
+    if isinstance(value, types.FunctionType):
+        return f"function {value.__qualname__}"
+    text = _ADDRESS.sub("", shown(value))
+    return text if isinstance(value, (str, int, float, bool)) else f"{type(value).__name__} {text}"
+
+
+def _code(function: Any) -> Iterator[str]:
+    function = getattr(function, "__func__", function)
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+    if code is not None and "batchflow/" not in code.co_filename.replace("\\", "/"):
+        yield from _code_texts(code)
+
+
+def _code_texts(code: types.CodeType) -> Iterator[str]:
+    yield code.co_code.hex()
+    yield repr(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code_texts(constant)
+        elif not isinstance(constant, frozenset):  # whose order is another in each process
+            yield repr(constant)
+
+
+def _short(data: str | bytes) -> str:
+    raw = data.encode(errors="surrogatepass") if isinstance(data, str) else data
+    return hashlib.sha256(raw).hexdigest()[:_ARRAY]

@@ -1,0 +1,184 @@
+"""Variables and models of a run as data and files, and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from batchflow.batch import Batch
+from batchflow.engine.flow import ReadyGraph
+from batchflow.engine.graph import RunGraph, graphs_in
+from batchflow.engine.stream import NEVER
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.generators import global_states, set_global_states
+
+
+class _Model(NamedTuple):
+    """A model of a run."""
+
+    path: str  # of its pipeline in the run
+    name: str
+    descriptor: Any
+    made_from: Any  # the epoch and the number of the batch that it was made from; None: of none
+
+
+def _models_in(graph: RunGraph) -> Iterator[_Model]:
+    """Go through the models that are there: those that steps use, and others that were made."""
+    for path, inner in graphs_in(graph):
+        models = inner.program.models
+        used = inner.program.plan.models.keys()
+        for name in models.names:
+            slot = models.slot(name)
+            if models.is_dynamic(name):
+                made = slot.look()
+                if made is not None and slot.is_made:
+                    yield _Model(path, name, made.result(), slot.made_from)
+            elif name in used or slot.is_made:
+                yield _Model(path, name, models.get(name), None)
+
+
+class StatesToSave:
+    """The states of a run, in the consumer's thread, which holds its batch.
+
+    Args:
+        graph: The run.
+        folder: The folder of files.
+        encode: Makes data of a value; the second argument says what it is.
+    """
+
+    def __init__(self, graph: RunGraph, folder: str, encode: Callable[[Any, str], Any]) -> None:
+        self._graph, self._folder, self._encode = graph, folder, encode
+
+    def taken(self) -> dict[str, Any]:
+        """Return everything as data for JSON; files are written beside it."""
+        return {
+            "variables": self._variables(),
+            "once": {path: inner.program.state.is_set_up for path, inner in graphs_in(self._graph)},
+            "models": self._models(),
+            "generators": self._encode(global_states(), "the global random generators"),
+        }
+
+    def _variables(self) -> dict[str, Any]:
+        return {
+            path: {
+                name: self._encode(inner.program.state.get(name), f"the variable {name!r}")
+                for name in sorted(inner.program.state.names)
+            }
+            for path, inner in graphs_in(self._graph)
+        }
+
+    def _models(self) -> list[dict[str, Any]]:
+        from batchflow.models.states import Writing  # on use: with what knows the frameworks
+
+        writing = Writing(self._folder, self._encode)
+        known: dict[int, int] = {}
+        entries: list[dict[str, Any]] = []
+        for model in _models_in(self._graph):
+            entry: dict[str, Any] = {"path": model.path, "name": model.name}
+            if model.made_from is not None:
+                entry["made_from"] = list(model.made_from)
+            place = known.setdefault(id(model.descriptor), len(entries))
+            if place == len(entries):
+                where = f"the model {model.name!r}"
+                entry |= writing.write(model.descriptor, f"model{place}", where)
+            else:
+                entry |= {"kind": "same", "as": place}
+            entries.append(entry)
+        return entries
+
+    def numbers(self) -> dict[str, float]:
+        """Return the variables that are numbers, or lists of these: their last ones."""
+        found = {}
+        for name in self._graph.program.state.names:
+            value = self._graph.program.state.get(name)
+            if isinstance(value, list) and value:
+                value = value[-1]
+            try:
+                found[name] = float(value)
+            except (TypeError, ValueError):
+                continue
+        return found
+
+
+class SavedStates:
+    """The states that a checkpoint holds: see `flow.Resuming`.
+
+    Args:
+        folder: Its folder.
+        state: What `StatesToSave.taken` has given.
+        decode: Makes a value of data.
+    """
+
+    def __init__(self, folder: str, state: dict[str, Any], decode: Callable[[Any], Any]) -> None:
+        self._folder, self._state, self._decode = folder, state, decode
+
+    def note_once(self, graph: RunGraph) -> None:
+        """Let steps that are taken once be taken no more, if they were."""
+        for path, inner in graphs_in(graph):
+            inner.program.state.is_set_up = bool(self._state["once"].get(path))
+
+    def put_variables(self, graph: RunGraph) -> None:
+        """Set the variables."""
+        for path, inner in graphs_in(graph):
+            for name, value in self._state["variables"].get(path, {}).items():
+                if name in inner.program.state.names:  # else it may go: `changed="allow"`
+                    inner.program.state.set(name, self._decode(value))
+
+    def put_models(self, graph: RunGraph, ready: ReadyGraph) -> None:
+        """Put the states of models into them, and those of the global random generators."""
+        from batchflow.models.states import Reading
+
+        reading = Reading(self._folder, self._decode)
+        graphs = dict(graphs_in(graph))
+        for place, entry in enumerate(self._state["models"]):
+            if entry["kind"] == "same":
+                continue
+            models = graphs[entry["path"]].program.models
+            name, where = entry["name"], f"the model {entry['name']!r}"
+            if name not in models:
+                raise ArgumentValueError(f"{where} was saved, and is not there any more")
+            if not models.is_dynamic(name):
+                model = models.get(name)
+            else:
+                model = self._remade(models, entry, graphs[entry["path"]], ready)
+            reading.put(model, entry, f"model{place}", where)
+        set_global_states(self._decode(self._state["generators"]))
+
+    def _remade(self, models: Any, entry: dict[str, Any], graph: RunGraph, ready: Any) -> Any:
+        """Return a dynamic model, made again from the batch that it was made from."""
+        name, made_from = entry["name"], entry.get("made_from")
+        if (made := models.slot(name).look()) is not None:
+            return made.result()
+        if entry["path"] != "0" or made_from is None:
+            raise ArgumentTypeError(
+                f"the dynamic model {name!r} is of a pipeline inside of this one, and cannot be "
+                "made again where a run goes on: make it a static one"
+            )
+        return models.get(name, batch_again(graph, ready, *made_from))
+
+
+def batch_again(graph: RunGraph, ready: ReadyGraph, epoch: int, number: int) -> Batch:
+    """Make a batch of a run again, as it comes to the ordered section, in this thread."""
+    from batchflow.engine.workers import Workers
+
+    batch: Any = None
+    if not graph.program.plan.regroupings:
+        batch = ready.prefix.work(graph.schedule.ticket(number), NEVER)
+    else:
+        import contextvars
+
+        schedule, start, given_away = graph.schedule, graph.start, graph.given_away
+        graph.given_away = None
+        graph.begin(epoch)
+        try:
+            made = ready.ahead(Workers(None, 0, graph.n_segments, contextvars.copy_context()))
+            batch = next((b for b in made if isinstance(b, Batch) and b.number == number), None)
+        finally:
+            graph.schedule, graph.start, graph.given_away = schedule, start, given_away
+    if not isinstance(batch, Batch):
+        raise ArgumentValueError(
+            f"the batch {number} of epoch {epoch}, from which a dynamic model was made, does not "
+            "come again: its steps skip it now"
+        )
+    batch.pipeline = graph.program.pipeline
+    return batch

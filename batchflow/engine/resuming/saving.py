@@ -1,0 +1,359 @@
+"""A run that is saved, and goes on where it was killed.
+
+    consumer's thread                              another thread
+    a batch is done -> take: copies of variables   -> the files go to disk, are checked and named,
+                       and models, in files that      and what is not kept any more is thrown away
+                       are in memory
+
+Guarantees:
+    - What is saved is the state behind the batch in the consumer's hands: cursor, variables,
+      models and global random generators, together.
+    - Nothing is saved where an error has ended the run: some steps of a batch may have been taken.
+    - What comes after a resumed batch is what would have come, to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchflow.checkpoints.options import Checkpoint
+from batchflow.checkpoints.store import Saved, Store, newest, newest_of_ranks, rank_folder
+from batchflow.checkpoints.values import decoded, encoded
+from batchflow.engine.flow import ReadyGraph
+from batchflow.engine.graph import RunGraph, graphs_in
+from batchflow.engine.options import RunOptions
+from batchflow.engine.resuming.cursor import Cursor, Place
+from batchflow.engine.resuming.fingerprint import code_hash, differences, fingerprint_of, steps_of
+from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave
+from batchflow.engine.resuming.signals import SignalWatch
+from batchflow.errors import ArgumentValueError, BatchflowError
+
+if TYPE_CHECKING:
+    from batchflow.index.shard import Shard
+
+_STATE, _ARRAYS = "state.json", "arrays.npz"
+_FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "sklearn")
+_SHARED = "/dev/shm"
+
+
+class Saver:
+    """Saves a run, and says where it begins.
+
+    Args:
+        options: The options of the run: `checkpoint`, `resume`, `state` are looked at.
+        shard: The share of the items that the run reads, or None. Each has a folder of its own.
+
+    Raises:
+        ArgumentValueError: There is nothing to go on from, and there must be; or the directory
+            cannot be written to.
+        BatchflowError: Another run writes to it.
+    """
+
+    def __init__(self, options: RunOptions, shard: Shard | None) -> None:
+        self._checkpoint: Checkpoint | None = options.checkpoint
+        self._options = options
+        self._saved: Saved | None = None
+        self._store: Store | None = None
+        self.run_id = uuid.uuid4().hex
+        state: Mapping[str, Any] | None = options.state
+        if self._checkpoint is not None:
+            whole = os.path.abspath(self._checkpoint.directory)
+            own = () if shard is None else (whole, shard.number, shard.n_shards)
+            directory = rank_folder(*own) if own else whole
+            self._store = Store(directory, self._checkpoint.keep)
+            if options.resume != "never":
+                self._saved = newest_of_ranks(*own) if own else newest(directory)
+            if self._saved is None and options.resume == "must":
+                self._store.close()
+                raise ArgumentValueError(
+                    f'resume="must": there is no checkpoint that could be read in {directory}'
+                )
+            if self._saved is not None:
+                self.run_id = self._saved.manifest["run_id"]
+                state = self._saved.manifest["cursor"]
+        self._state = state
+        self.cursor = None if state is None else Cursor.from_json(state)
+        self._last_step = self.cursor.step if self.cursor else 0
+        self._last_time, self._cost = time.monotonic(), 0.0
+        self._graph: Any = None
+        self._signals: SignalWatch | None = None
+
+    def settled(self, options: RunOptions) -> RunOptions:
+        """Return the options with what was drawn for the run that goes on."""
+        state, shuffle = self._state or {}, options.shuffle
+        if "seed" not in state:
+            return options
+        if isinstance(shuffle, (np.random.Generator, np.random.RandomState)):
+            options = options._replace(shuffle=state["fingerprint"]["shuffle"])
+        is_number = isinstance(shuffle, int) and not isinstance(shuffle, bool)
+        if options.draws_seed and not is_number and getattr(shuffle, "seed", None) is None:
+            options = options._replace(seed=state["seed"])
+        return options
+
+    def attach(self, graph: RunGraph) -> None:
+        """Let a run begin where it stood, if it is the same run.
+
+        Raises:
+            ArgumentValueError: It differs from the one that was saved.
+        """
+        self._graph = graph
+        if self.cursor is None:
+            self.cursor = Cursor.at_start(graph)
+            return
+        self._compare(graph, self.cursor.epoch)
+        self.cursor.begin(graph)
+        if self._saved is not None:
+            print(  # noqa: T201  who starts a run again wants to know
+                f"resumed at step {self.cursor.step} of run {self.run_id[:8]}, from "
+                f"{self._saved.folder}",
+                file=sys.stderr,
+            )
+
+    def _compare(self, graph: RunGraph, epoch: int) -> None:
+        saved = (self._state or {}).get("fingerprint")
+        if saved is None:
+            return
+        here = fingerprint_of(graph, epoch)
+        if saved["shard"] and here["shard"] and saved["shard"][1] != here["shard"][1]:
+            if self._here.number is not None:
+                raise ArgumentValueError(
+                    f"the run was saved in the middle of epoch {epoch} by {saved['shard'][1]} "
+                    f"shards, and cannot be gone on with by {here['shard'][1]}: that can be done "
+                    "at the border of an epoch alone"
+                )
+            saved = {**saved, "shard": here["shard"]}
+        changed = differences(saved, here)
+        may_change = self._options.changed
+        if may_change is None and self._checkpoint is not None:
+            may_change = self._checkpoint.changed
+        if changed and may_change != "allow":
+            note = ""
+            steps = self._saved and self._saved.manifest.get("steps")
+            if steps and saved.get("steps") != here["steps"]:
+                note = _first_difference(steps, steps_of(graph))
+            raise ArgumentValueError(
+                f"this run is not the one that was saved: {'; '.join(changed)}{note}. Begin anew "
+                'by resume="never" or another directory, or go on all the same by changed="allow"'
+            )
+        if self._saved is not None and self._saved.manifest.get("code") not in (
+            None,
+            code_hash(graph),
+        ):
+            warnings.warn(
+                "the code of an action has changed since the checkpoint was written: what follows "
+                "is what the new code makes",
+                stacklevel=2,
+            )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run that goes on had come to its end."""
+        return self.cursor is not None and self.cursor.is_over(self._graph)
+
+    # ---- what was saved, put back: see `flow.Resuming`
+
+    def resuming(self) -> SavedStates | None:
+        """Return what puts variables and models back; None where the run begins."""
+        if self._saved is None:
+            return None
+        folder, trust = self._saved.folder, self._checkpoint is not None and self._checkpoint.trust
+        with open(os.path.join(folder, _STATE), encoding="utf-8") as stream:
+            state = json.load(stream)
+        with np.load(os.path.join(folder, _ARRAYS), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return SavedStates(folder, state, partial(decoded, arrays=arrays, trust=trust))
+
+    def restore_only(self, graph: RunGraph, loop: Any) -> None:
+        """Put back what a run that has ended has left; no step is taken."""
+        saved = self.resuming()
+        if saved is None:
+            return
+        for _, inner in graphs_in(graph):
+            inner.program.state.start_run(inner.seed)
+        saved.note_once(graph)
+        saved.put_variables(graph)
+        saved.put_models(graph, ReadyGraph(graph, loop))
+
+    # ---- saving
+
+    def begin(self) -> None:
+        """Watch for signals from now on."""
+        if self._checkpoint is not None and self._signals is None:
+            names = [*self._checkpoint.signals, *["SIGINT"] * self._checkpoint.interrupt]
+            self._signals = SignalWatch(dict.fromkeys(names))  # type: ignore[arg-type]
+
+    def delivered(self, place: Place) -> None:
+        """Record a batch that goes to the consumer."""
+        self.cursor = self._here.behind(place, self._graph)
+
+    def leaves_for(self, epoch: int) -> None:
+        """Record that an epoch is to come next."""
+        self.cursor = self._here.left_for(epoch)
+
+    def ended(self, *, stopped: bool) -> None:
+        """Record the end of the batches."""
+        self.cursor = self._here.at_end(self._graph, stopped=stopped)
+
+    @property
+    def _here(self) -> Cursor:
+        if self.cursor is None:
+            raise BatchflowError("the run has not begun")
+        return self.cursor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the batch in the consumer's hands: see `Run.state_dict`."""
+        return state_of(self._here, self._graph)
+
+    def save_if_due(self) -> None:
+        """Save, if it is time to, or a signal has come: when the consumer is done with a batch.
+
+        Raises:
+            Preempted: A signal has come, and the run is saved.
+        """
+        if self._checkpoint is None:
+            return
+        here, is_seen = self._here, self._signals is not None and self._signals.is_seen
+        is_due = here.step > self._last_step and (is_seen or self._is_due(self._checkpoint))
+        if is_due and here.problem is None:
+            self.save()
+        if is_seen:
+            self._follow_signal()
+
+    def _follow_signal(self) -> None:
+        if self._store is not None and self._signals is not None:
+            self._store.wait()
+            where = f"it is saved at step {self._last_step} in {self._store.directory}"
+            self._signals.follow(where)
+
+    def _is_due(self, checkpoint: Checkpoint) -> bool:
+        here, passed = self._here, time.monotonic() - self._last_time
+        every = checkpoint.every_n_batches
+        if every is not None and here.step - self._last_step >= every:
+            return True
+        if checkpoint.overhead is not None and passed * checkpoint.overhead >= self._cost:
+            return True
+        if checkpoint.at_epoch_ends and here.number is None:
+            return True
+        return passed >= checkpoint.seconds
+
+    def save(self) -> None:
+        """Save the state of the batch in the consumer's hands.
+
+        Raises:
+            BatchflowError: The run has no `checkpoint=`, or cannot be resumed here.
+            ArgumentTypeError: A variable or a model cannot be saved.
+            Exception: What has gone wrong with the checkpoint before this one.
+        """
+        if self._store is None or self._checkpoint is None:
+            raise BatchflowError(
+                "the run has no directory for checkpoints: gen_batch(..., checkpoint=directory)"
+            )
+        here = self._here
+        here.refuse_problem()
+        step = here.step + here.stopped  # some steps of one batch more have been taken
+        if step == self._last_step:
+            self._store.wait()
+            return
+        start = time.monotonic()
+        folder = tempfile.mkdtemp(
+            prefix="batchflow-", dir=_SHARED if os.path.isdir(_SHARED) else None
+        )
+        try:
+            values = self._take(folder, self._checkpoint)
+            facts = {
+                "run_id": self.run_id,
+                "cursor": self.state_dict(),
+                "values": values,
+                "steps": steps_of(self._graph),
+                "code": code_hash(self._graph),
+                "versions": _versions(),
+            }
+            self._store.save(step, partial(_move, folder), facts)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._last_step, self._last_time = step, time.monotonic()
+        self._cost = self._last_time - start
+
+    def _take(self, folder: str, checkpoint: Checkpoint) -> dict[str, float]:
+        """Write copies of everything into a folder in memory; return the variables' numbers."""
+        arrays: dict[str, Any] = {}
+        encode: Callable[[Any, str], Any] = lambda value, where: encoded(  # noqa: E731
+            value, arrays, where, trust=checkpoint.trust
+        )
+        states = StatesToSave(self._graph, folder, encode)
+        with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:
+            json.dump(states.taken(), stream)
+        np.savez(os.path.join(folder, _ARRAYS), **arrays)
+        return states.numbers()
+
+    def close(self, *, saves: bool) -> None:
+        """End it, and save what has not been saved.
+
+        Args:
+            saves: Whether the state may be saved: no error has ended the run.
+
+        Raises:
+            Preempted: A signal has come, and the run is saved.
+            Exception: What has gone wrong with the last checkpoint.
+        """
+        if self._signals is not None:
+            self._signals.put_back()
+        if self._store is None:
+            return
+        here, store = self.cursor, self._store
+        try:
+            is_here = saves and here is not None and here.problem is None
+            if is_here and here is not None and (here.step > self._last_step or here.stopped):
+                self.save()
+        finally:
+            store.close()
+        if saves:
+            self._follow_signal()
+
+
+def state_of(cursor: Cursor, graph: RunGraph) -> dict[str, Any]:
+    """Return the state of a run: see `Run.state_dict`.
+
+    Raises:
+        BatchflowError: Nobody can go on from here.
+    """
+    cursor.refuse_problem()
+    facts = {"seed": graph.seed, "fingerprint": fingerprint_of(graph, cursor.epoch)}
+    return cursor.to_json() | facts
+
+
+def _move(source: str, folder: str) -> None:
+    """Move the files of a folder into another, on another disk."""
+    try:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {"batchflow": sys.modules["batchflow"].__version__, "python": sys.version.split()[0]}
+    for name in _FRAMEWORKS:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
+
+
+def _first_difference(saved: list[str], here: list[str]) -> str:
+    for one, other in zip(saved, here, strict=False):
+        if one != other:
+            return f" ({one[:80]!r} was, and {other[:80]!r} is)"
+    return f" (there were {len(saved)} steps, and are {len(here)})"

@@ -1,0 +1,151 @@
+"""Programs that are killed, at any time, and started again: they end as if nothing had been."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+PROGRAM = """
+import json, sys, time
+import numpy as np
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
+
+class Rows(ArrayBatch):
+    components = "x"
+
+    @model()
+    def weights():
+        return {"w": np.zeros(3)}
+
+    @action
+    def noise(self):
+        time.sleep(0.002)
+        self.x = self.x + self.rng.normal(size=len(self))
+        return self
+
+    @action(model="weights", singleton=True)
+    def train(self, weights):
+        time.sleep(PAUSE)
+        weights["w"] = weights["w"] * 0.9 + self.x[:1].sum() * np.arange(3) + np.random.rand()
+        return self
+
+if __name__ == "__main__":
+    np.random.seed(1)
+    folder, executor = sys.argv[1:]
+    saving = {"checkpoint": Checkpoint(folder, every_n_batches=3)} if folder else {}
+    dataset = Dataset.from_arrays(Rows, x=np.arange(60.0))
+    p = dataset.p.init_variable("ids", init=list).noise().rebatch(7).train()
+    p = p.update(V("ids", "extend"), B.source_ids)
+    p.run(4, shuffle=True, seed=5, n_epochs=4, prefetch=3, executor=executor, **saving)
+    weights = Rows.models["weights"]["w"].tolist()
+    print(json.dumps([weights, [int(i) for i in p.v("ids")]]))
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    def make(pause=0.0):
+        file = tmp_path / "program.py"
+        file.write_text(textwrap.dedent(PROGRAM).replace("PAUSE", str(pause)))
+
+        def start(folder="", executor="threads"):
+            command = [sys.executable, str(file), str(folder), executor]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            return subprocess.Popen(command, text=True, **pipes)
+
+        return start
+
+    return make
+
+
+def killed_until_done(start, folder, executor, first, more):
+    """Kill a program again and again, until it comes to its end.
+
+    It gets more time with each kill, so that it comes to its end on any machine.
+
+    Returns:
+        What it printed, and how often it was killed.
+    """
+    kills = 0
+    while True:
+        running = start(folder, executor)
+        try:
+            out, err = running.communicate(timeout=first + more * kills)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
+            kills += 1
+            continue
+        assert running.returncode == 0, err
+        return out, kills
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_killed_at_random_it_ends_in_the_same_bits(program, tmp_path, executor):
+    start = program()
+    out, err = start().communicate()
+    assert out, err
+    began = time.monotonic()
+    start().communicate()
+    whole, rng = time.monotonic() - began, random.Random(executor)
+    kills = 0
+    for trial in range(2 if executor == "threads" else 1):
+        first, folder = whole * rng.uniform(0.5, 0.8), tmp_path / f"run{trial}"
+        again, n = killed_until_done(start, folder, executor, first, whole / 5)
+        assert json.loads(again) == json.loads(out)
+        kills += n
+    assert kills
+
+
+def until_saved(folder, running):
+    while running.poll() is None and not list(folder.glob("step-*")):
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", None)])
+def test_a_signal_lets_the_batch_end_saves_and_ends_the_program(program, tmp_path, name, status):
+    start, folder = program(pause=0.05), tmp_path / "run"
+    running = start(folder)
+    until_saved(folder, running)
+    os.kill(running.pid, getattr(signal, name))
+    out, err = running.communicate(timeout=60)
+    assert out == ""
+    if status is None:
+        assert "KeyboardInterrupt" in err
+    else:
+        assert running.returncode == status, err
+    saved = max(int(path.name[5:]) for path in folder.glob("step-*"))
+    again, err = start(folder).communicate(timeout=60)
+    assert f"resumed at step {saved} of run" in err
+    assert json.loads(again) == json.loads(start().communicate()[0])
+
+
+def test_a_second_signal_kills(program, tmp_path):
+    start, folder = program(pause=0.05), tmp_path / "run"
+    running = start(folder)
+    until_saved(folder, running)
+    os.kill(running.pid, signal.SIGTERM)
+    while running.poll() is None:  # while the batch comes to its end, at the latest behind it
+        os.kill(running.pid, signal.SIGTERM)
+    running.communicate()
+    assert running.returncode in (-signal.SIGTERM, 143)
+
+
+@pytest.mark.soak
+def test_killed_150_times_it_ends_in_the_same_bits(program, tmp_path):
+    start = program()
+    out, _ = start().communicate()
+    kills, trial, rng = 0, 0, random.Random(1)
+    while kills < 150:
+        trial += 1
+        executor = rng.choice(["threads", "processes"])
+        first, folder = rng.uniform(0.2, 0.6), tmp_path / str(trial)
+        again, n = killed_until_done(start, folder, executor, first, 0.03)
+        assert json.loads(again) == json.loads(out)
+        kills += n

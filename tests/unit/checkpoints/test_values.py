@@ -1,0 +1,123 @@
+"""Values as data: what comes back is equal, and of its kind."""
+
+import collections
+import datetime
+import decimal
+import fractions
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchflow.checkpoints.values import decoded, encoded
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
+
+
+def there_and_back(value, **options):
+    arrays = {}
+    text = json.dumps(encoded(value, arrays, "it", **options))
+    return decoded(json.loads(text), arrays, **options)
+
+
+def same(one, other):
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        if one.dtype == object:
+            return one.shape == other.shape and all(map(same, one.flat, other.flat))
+        return one.dtype == other.dtype and np.array_equal(
+            one, other, equal_nan=one.dtype.kind in "fc"
+        )
+    if isinstance(one, dict):
+        return list(map(repr, one.items())) == list(map(repr, other.items()))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other)
+
+
+UTC = datetime.UTC
+KINDS = [
+    None, True, 0, -(2**70), 1.5, float("nan"), float("-inf"), -0.0, "~", "a\0b", b"\0\xff", 1 + 2j,
+    (1, (2,)), [], [[1, "a"], None], {1: "a", "b": [2], (3,): {4}, None: 0, "~": 1}, {1, 2},
+    frozenset({"a"}), range(1, 9, 2), slice(None, 3), list(range(100)), [0.5] * 100, [True] * 100,
+    [2**70] * 100, [1, 2.0] * 50, collections.OrderedDict(b=1, a=2), collections.Counter("aab"),
+    collections.deque([1, 2], 3), datetime.datetime(2026, 1, 2, 3, tzinfo=UTC),
+    datetime.date(2026, 1, 2), datetime.time(1, 2), datetime.timedelta(days=1, microseconds=2),
+    decimal.Decimal("1.10"), fractions.Fraction(1, 3), np.float32(1.5), np.int8(-3), np.bool_(1),
+    np.datetime64("2026-01-01"), np.arange(6).reshape(2, 3), np.array("text"),
+    np.zeros((0, 3), "f2"),
+    np.array([1, "a", None], dtype=object), np.array([(1, 2.0)], dtype="i4,f8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", KINDS, ids=repr)
+def test_each_kind_comes_back(value):
+    assert same(there_and_back(value), value)
+
+
+PARTS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
+KEYS = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.tuples(st.integers()))
+NESTED = st.recursive(
+    PARTS,
+    lambda inner: st.one_of(
+        st.lists(inner), st.lists(inner).map(tuple), st.dictionaries(KEYS, inner)
+    ),
+)
+
+
+@settings(max_examples=200)
+@given(NESTED)
+def test_whatever_is_nested_comes_back(value):
+    assert same(there_and_back(value), value)
+
+
+def test_generators_go_on_where_they_were():
+    for make in (
+        np.random.default_rng,
+        np.random.RandomState,
+        lambda s: np.random.Generator(np.random.MT19937(s)),
+    ):
+        generator = make(3)
+        generator.random(5)
+        again = there_and_back(generator)
+        assert type(again) is type(generator)
+        assert again.random(4).tolist() == generator.random(4).tolist()
+
+
+class Anything:
+    pass
+
+
+def test_what_needs_a_pickle_is_refused_by_its_place_and_read_with_trust_alone():
+    with pytest.raises(ArgumentTypeError, match=r"it\[1\] is a Anything"):
+        encoded([1, Anything()], {}, "it")
+    arrays = {}
+    data = encoded({"a": Anything}, arrays, "it", trust=True)
+    assert decoded(data, arrays, trust=True)["a"].__name__ == "Anything"
+    with pytest.raises(ArgumentValueError, match="holds a pickle"):
+        decoded(data, arrays)
+
+
+def test_what_contains_itself_is_refused():
+    value = []
+    value.append(value)
+    with pytest.raises(ArgumentTypeError, match="contains itself"):
+        encoded(value, {}, "it")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"~": "nothing", "v": 1}, {"v": 1}, {"~": "array", "v": "a9"}, {"~": "complex", "v": 3}],
+)
+def test_damaged_data_is_an_error(data):
+    with pytest.raises(ArgumentValueError):
+        decoded(data, {})
+
+
+def test_numpy_and_lists_that_are_saved_are_copies():
+    array, arrays = np.zeros(3), {}
+    data = encoded(array, arrays, "it")
+    array += 1
+    assert decoded(data, arrays).tolist() == [0, 0, 0]
