@@ -63,10 +63,12 @@ class RunGraph:
         prefix: The steps ahead of the ordered section.
         rng_key: The key of the randomness of source batches.
         start: Where the streams begin.
+        recorder: Measures what the steps cost; None: nobody does.
     """
 
     shuffle: Any
     given_away: int | None = None
+    recorder: Any = None
 
     def __init__(
         self,
@@ -143,6 +145,13 @@ class RunGraph:
         except BatchflowError as error:
             add_note_once(error, f"for the pipeline inside of {nested.where}")
             raise
+
+    def record(self, recorder: Any) -> None:
+        """Let a recorder measure the steps, those of the pipelines inside included."""
+        self.recorder = recorder
+        self.prefix = self.prefix._replace(recorder=recorder)
+        for graph in self.nested.values():
+            graph.record(recorder)
 
     @property
     def prefixes(self) -> list[Prefix]:

@@ -69,6 +69,8 @@ class Run(Generic[BatchT_co]):
         self._saver, self._graph = _opened(program, options, length)
         options = cast("RunOptions", self._graph.options)
         self._first_epoch = self._graph.schedule.first_epoch
+        if observer is not None and observer.recorder is not None:
+            self._graph.record(observer.recorder)
         self._at: Any = None  # the place of the last batch that was delivered
         self._n_delivered = 0
         self._observer = observer
