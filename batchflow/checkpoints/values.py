@@ -126,6 +126,13 @@ def _encoded(value: Any, arrays: Arrays, where: str, trust: bool) -> Any:
         return _tagged("objects", [list(value.shape), parts])
     if isinstance(value, np.generic) and not value.dtype.hasobject:
         return _tagged("scalar", _stored(np.asarray(value), arrays))
+    if kind is dict:
+        pairs = [
+            [_encoded(key, arrays, f"a key of {where}", trust),
+             _encoded(part, arrays, f"{where}[{key!r:.40}]", trust)]
+            for key, part in value.items()
+        ]  # fmt: skip
+        return _tagged("dict", pairs)
     if kind in _BY_CLASS:
         name, write = _BY_CLASS[kind]
         return _tagged(name, _encoded(write(value), arrays, where, trust))

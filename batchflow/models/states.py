@@ -99,11 +99,13 @@ class Writing(NamedTuple):
         if _is_constant(model):
             return {"kind": "constant"}
         try:
-            if not hasattr(model, "__dict__") or hasattr(type(model), "__slots__"):
-                raise ArgumentTypeError(
-                    f"{where} is a {type(model).__name__}: it has no attributes"
-                )
-            return {"kind": "attributes", "state": self.encode(dict(vars(model)), where)}
+            slots = [getattr(cls, "__slots__", ()) for cls in type(model).__mro__]
+            if not hasattr(model, "__dict__") or any(slots):
+                raise ArgumentTypeError(f"{where} is a {type(model).__name__}, with __slots__")
+            state = {
+                name: self.encode(value, f"the attribute {name!r} of {where}")
+                for name, value in vars(model).items()
+            }
         except ArgumentTypeError as error:
             add_note_once(
                 error,
@@ -111,6 +113,7 @@ class Writing(NamedTuple):
                 "set_state(state), which take and give data",
             )
             raise
+        return {"kind": "attributes", "state": state}
 
 
 class Reading(NamedTuple):
@@ -157,10 +160,10 @@ class Reading(NamedTuple):
         elif kind == "content":
             _fill(model, self.decode(entry["state"]), where)
         elif kind == "attributes":
-            held = vars(model)
-            state = self.decode(entry["state"])
+            held, state = vars(model), entry["state"]
+            values = {name: self.decode(value) for name, value in state.items()}
             held.clear()
-            held.update(state)
+            held.update(values)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:

@@ -1,0 +1,109 @@
+"""Models of Keras in a run that is saved and goes on: the same bits, on every backend."""
+
+import keras
+import numpy as np
+import pytest
+
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
+
+pytestmark = pytest.mark.tensorflow
+
+
+class Rows(ArrayBatch):
+    components = "x", "y"
+
+    @model()
+    def net():
+        keras.utils.set_random_seed(3)
+        layers = keras.layers
+        net = keras.Sequential(
+            [
+                keras.Input((4,)),
+                layers.Dense(8, activation="relu"),
+                layers.BatchNormalization(),
+                layers.Dropout(0.5),
+                layers.Dense(1),
+            ]
+        )
+        net.compile(keras.optimizers.Adam(1e-2), "mse")
+        return net
+
+    @model(mode="dynamic")
+    def pieces(batch):
+        keras.utils.set_random_seed(4)
+        dense = keras.layers.Dense(1)
+        dense.build((None, batch.x.shape[1]))
+        return {"dense": dense, "n": 0}
+
+
+def rows():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)).astype("float32")
+    return Dataset.from_arrays(Rows, x=x, y=rng.normal(size=60).astype("float32"))
+
+
+def training():
+    Rows.models.reset("net")
+    p = rows().p.init_variable("losses", init=list)
+    return p.train_model("net", B.x, B.y, save_to=V("losses", "a"))
+
+
+def outcome(pipeline):
+    weights = [w.tolist() for w in Rows.models["net"].get_weights()]
+    return weights, [float(loss) for loss in pipeline.v("losses")]
+
+
+OPTIONS = {"batch_size": 8, "shuffle": True, "seed": 1, "n_epochs": 3}
+
+
+@pytest.mark.parametrize("n_batches", [8, 13])
+def test_weights_optimizer_and_dropout_go_on(tmp_path, n_batches):
+    whole = training().run(**OPTIONS)
+    expected = outcome(whole)
+    with training().gen_batch(**OPTIONS, checkpoint=tmp_path) as run:
+        for _ in range(n_batches):
+            next(run)
+    again = training()
+    keras.utils.set_random_seed(99)
+    again.run(**OPTIONS, checkpoint=tmp_path, prefetch=2)
+    assert outcome(again) == expected
+
+
+def test_within_a_group_it_waits_for_the_end_of_the_group(tmp_path):
+    def grouped():
+        Rows.models.reset("net")
+        p = rows().p.init_variable("losses", init=list)
+        return p.train_model("net", B.x, B.y, steps_per_call=3, save_to=V("losses", "a"))
+
+    whole = grouped()
+    whole.run(**OPTIONS)
+    expected = outcome(whole)
+    with grouped().gen_batch(**OPTIONS, checkpoint=Checkpoint(tmp_path, every_n_batches=1)) as run:
+        for _ in range(5):
+            next(run)
+    again = grouped()
+    again.run(**OPTIONS, checkpoint=tmp_path)
+    assert outcome(again) == expected
+
+
+def test_layers_in_a_dictionary_go_on(tmp_path):
+    def counting():
+        def step(pieces):
+            pieces["dense"].kernel.assign(pieces["dense"].kernel * 0.9 + 1)
+            pieces["n"] += 1
+
+        class Counting(Rows):
+            @action(model="pieces", singleton=True)
+            def count(self, pieces):
+                step(pieces)
+                return self
+
+        return Dataset.from_arrays(Counting, x=np.ones((9, 4)), y=np.ones(9)).p.count()
+
+    whole = counting().run(2, n_epochs=2).m("pieces")
+    with counting().gen_batch(2, n_epochs=2, checkpoint=tmp_path) as run:
+        for _ in range(4):
+            next(run)
+    again = counting().run(2, n_epochs=2, checkpoint=tmp_path).m("pieces")
+    assert again["n"] == whole["n"] == 10
+    assert np.array_equal(again["dense"].get_weights()[0], whole["dense"].get_weights()[0])

@@ -1,0 +1,134 @@
+"""Models of torch and of scikit-learn in a run that is saved and goes on: the same bits."""
+
+import numpy as np
+import pytest
+
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
+from batchflow.errors import ArgumentTypeError
+
+OPTIONS = {"batch_size": 8, "shuffle": True, "seed": 1, "n_epochs": 2}
+
+
+def rows(cls):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4)).astype("float32")
+    return Dataset.from_arrays(cls, x=x, y=rng.normal(size=40).astype("float32"))
+
+
+def goes_on(make, outcome, folder, *, n_batches=7, trust=False):
+    """Return what a whole run gives, and what one gives that was saved and gone on with."""
+    expected = outcome(make().run(**OPTIONS))
+    saving = Checkpoint(folder, trust=trust)
+    with make().gen_batch(**OPTIONS, checkpoint=saving) as run:
+        for _ in range(n_batches):
+            next(run)
+    again = make()
+    return expected, outcome(again.run(**OPTIONS, checkpoint=saving))
+
+
+@pytest.mark.torch
+def test_modules_optimizers_and_dropout_go_on(tmp_path):
+    torch = pytest.importorskip("torch")
+    from batchflow.models import TorchModel
+
+    def layers():
+        nn = torch.nn
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def net():
+            torch.manual_seed(1)
+            return TorchModel(layers(), torch.optim.Adam, torch.nn.MSELoss())
+
+        @model()
+        def pieces():
+            torch.manual_seed(2)
+            net = layers()
+            return {"net": net, "adam": torch.optim.Adam(net.parameters(), 1e-2), "n": 0}
+
+        @action(model="pieces", singleton=True)
+        def step(self, pieces):
+            pieces["adam"].zero_grad()
+            outputs = pieces["net"](torch.from_numpy(self.x))
+            ((outputs[:, 0] - torch.from_numpy(self.y)) ** 2).mean().backward()
+            pieces["adam"].step()
+            pieces["n"] += 1
+            return self
+
+    def make():
+        for name in ("net", "pieces"):
+            Rows.models.reset(name)
+        torch.manual_seed(5)
+        p = rows(Rows).p.init_variable("losses", init=list)
+        return p.train_model("net", B.x, B.y[:, None], save_to=V("losses", "a")).step()
+
+    def outcome(pipeline):
+        models = Rows.models["net"].module, Rows.models["pieces"]["net"]
+        weights = [w.tolist() for net in models for w in net.parameters()]
+        losses = [float(loss) for loss in pipeline.v("losses")]
+        return weights, losses, Rows.models["pieces"]["n"]
+
+    expected, again = goes_on(make, outcome, tmp_path)
+    assert again == expected
+
+
+def classifier(make_model, **kwargs):
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def learner():
+            return make_model()
+
+    def make():
+        Rows.models.reset("learner")
+        return rows(Rows).p.train_model("learner", B.x, B.y > 0, **kwargs)
+
+    return make
+
+
+def test_an_estimator_of_scikit_learn_goes_on_by_its_attributes(tmp_path):
+    from sklearn.linear_model import SGDRegressor
+
+    make = classifier(lambda: SGDRegressor(random_state=0))
+    expected, again = goes_on(make, lambda p: p.m("learner").coef_.tolist(), tmp_path)
+    assert again == expected
+
+
+def test_one_with_parts_that_are_no_data_is_refused_by_name_and_goes_on_with_trust(tmp_path):
+    from sklearn.neural_network import MLPClassifier
+
+    state = np.random.RandomState
+    make = classifier(lambda: MLPClassifier(8, random_state=state(0)), classes=[False, True])
+
+    def outcome(pipeline):
+        return pipeline.m("learner").coefs_[0].tolist()
+
+    told = "the attribute '.*' of the model 'learner' is a .*trust=True"
+    with pytest.raises(ArgumentTypeError, match=told):
+        goes_on(make, outcome, tmp_path / "refused")
+    expected, again = goes_on(make, outcome, tmp_path / "trusted", trust=True)
+    assert again == expected
+
+
+def test_an_object_with_a_state_of_its_own_goes_on(tmp_path):
+    class Learner:
+        __slots__ = ("w",)
+
+        def __init__(self):
+            self.w = 0.0
+
+        def train(self, x, y):
+            self.w = self.w * 0.5 + float(x.sum())
+
+        def get_state(self):
+            return {"w": self.w}
+
+        def set_state(self, state):
+            self.w = state["w"]
+
+    expected, again = goes_on(classifier(Learner), lambda p: p.m("learner").w, tmp_path)
+    assert again == expected
