@@ -156,8 +156,8 @@ class Cursor(Record):
                 raise TypeError
             if None in numbers[:2]:
                 raise TypeError
-            more = {name: bool(state.get(name, False)) for name in ("stopped", "skips")}
-            return cls(*numbers[:3], **more, end=numbers[3])
+            stopped, skips = (bool(state.get(name, False)) for name in ("stopped", "skips"))
+            return cls(*numbers[:3], stopped, skips=skips, end=numbers[3])
         except (LookupError, TypeError) as error:
             raise ArgumentValueError(
                 f"state is what run.state_dict() returns, got {state!r:.60}"
