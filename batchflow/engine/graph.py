@@ -104,7 +104,6 @@ class RunGraph:
             for number, nested in enumerate(nested_in(self._plan))
         }
         self.prefix = self._make_prefix()
-        self._later: dict[bool, str | None] = {}
         self._is_open = False  # whether the steps before the first batch have begun
         self.start = Start(0, 0, (), ())
         if options is not None:
@@ -251,21 +250,6 @@ class RunGraph:
         for step, gone in zip(self._plan.regroupings, self.start.others, strict=True):
             for graph in self._others_of(step):
                 graph.begin(*gone)
-
-    @property
-    def later_problem(self) -> str | None:
-        """Why `begin` refuses later epochs: it is not known what is merged with what there."""
-        if self.skips not in self._later:
-            self._later[self.skips] = None
-            try:
-                start = Start.behind(1, self.counted, self.sizes, skips=self.skips)
-            except ArgumentValueError as error:
-                self._later[self.skips] = str(error)
-            else:
-                for step, gone in zip(self._plan.regroupings, start.others, strict=True):
-                    for graph in self._others_of(step) if gone[0] else ():
-                        self._later[self.skips] = self._later[self.skips] or graph.later_problem
-        return self._later[self.skips]
 
     def ended(self, place: int) -> Exception | None:
         """Return the error of a run that has no batches behind a regrouping, if it is one."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from batchflow.engine.graph import RunGraph, graphs_in
+from batchflow.engine.regrouping.start import Start
 from batchflow.errors import ArgumentValueError, BatchflowError
 from batchflow.plan import BoundRegrouping
 from batchflow.records import Record
@@ -76,14 +77,14 @@ class Cursor(Record):
         if is_end:
             epoch, number = epoch + 1, None
         if epoch and problem is None and _regroups(graph):
-            problem = graph.later_problem
+            problem = _later_problem(graph)
         skips = any(inner.skips for _, inner in graphs_in(graph))
         step = self.step + n_batches
         return Cursor(step, epoch, number, False, problem, place.epoch, skips)
 
     def left_for(self, epoch: int, graph: RunGraph) -> Cursor:
         """Return where the run stands when an epoch is to come next, whatever is left of others."""
-        problem = graph.later_problem if epoch and _regroups(graph) else None
+        problem = _later_problem(graph) if epoch and _regroups(graph) else None
         skips = any(inner.skips for _, inner in graphs_in(graph))
         return self._replace(epoch=epoch, number=None, problem=problem, skips=skips)
 
@@ -172,3 +173,16 @@ def _late_regrouping(graph: RunGraph) -> BoundRegrouping | None:
     """Return the first regrouping that gets batches which have been through ordered steps."""
     late = graph.stages[graph.n_parallel :]
     return late[0].regrouping if late else None
+
+
+def _later_problem(graph: RunGraph) -> str | None:
+    """Return why no run can begin at a later epoch: it is not known what is merged with what."""
+    try:
+        start = Start.behind(1, graph.counted, graph.sizes, skips=graph.skips)
+    except ArgumentValueError as error:
+        return str(error)
+    for step, (n_epochs, _) in zip(graph.program.plan.regroupings, start.others, strict=True):
+        for key in graph.keys_of(step) if n_epochs else ():
+            if (problem := _later_problem(graph.nested[key])) is not None:
+                return problem
+    return None

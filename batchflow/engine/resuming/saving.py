@@ -42,7 +42,7 @@ from batchflow.engine.resuming.fingerprint import (
     fingerprint_of,
     steps_of,
 )
-from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave
+from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave, refuse_lost_models
 from batchflow.engine.resuming.signals import SignalWatch
 from batchflow.errors import ArgumentValueError, BatchflowError
 
@@ -115,6 +115,8 @@ class Saver:
             ArgumentValueError: It differs from the one that was saved.
         """
         self._graph = graph
+        if self._store is not None:
+            refuse_lost_models(graph)
         if self.cursor is None:
             self.cursor = Cursor.at_start(graph)
             return
