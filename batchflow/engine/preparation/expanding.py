@@ -17,11 +17,8 @@ def keeping_promises(bound: BoundStep, give: Callable[[Batch], Any]) -> Callable
 
     A batch that it returns, and that does not know where its items come from, is told.
     """
-    named, expands = (
-        f"the action {bound.step.name!r}, chained at {bound.step.where},",
-        bound.expands,
-    )
-    is_number = expands is not None and expands is not True
+    named = f"the action {bound.step.name!r}, chained at {bound.step.where},"
+    times = None if bound.expands is True else bound.expands
 
     def take(batch: Batch) -> Any:
         n_items, ids = len(batch), batch.source_ids  # an action may change the batch in place
@@ -33,16 +30,14 @@ def keeping_promises(bound: BoundStep, give: Callable[[Batch], Any]) -> Callable
                 f"{named} is declared with gives={bound.gives.__name__}, and returned a batch of "
                 f"the class {type(result).__name__}"
             )
-        if is_number and len(result) != expands * n_items:
+        if times is not None and len(result) != times * n_items:
             raise ActionResultError(
-                f"{named} is declared with expands={expands}, so it makes {expands * n_items} "
+                f"{named} is declared with expands={times}, so it makes {times * n_items} "
                 f"items of {n_items}, and returned {len(result)}. Where the number differs from "
                 "batch to batch, declare expands=True"
             )
         if result is not batch and result._source_ids is None:
-            result.__dict__["_source_ids"] = _origins(
-                result, n_items, ids, expands if is_number else None
-            )
+            result.__dict__["_source_ids"] = _origins(result, n_items, ids, times)
         return result
 
     return take
