@@ -46,9 +46,8 @@ SECTIONS = {
 API = {
     "Datasets": ("dataset", "base_dataset", "splits", "windowing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
-    "Pipelines and runs": tuple(
-        ["pipeline", "chain", "engine", "inspection", "insight", "interop", "loops"]
-    ),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Loops of others, and around epochs": ("interop", "loops"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
     "Checkpoints": ("checkpoints",),
@@ -101,7 +100,7 @@ def _tree(title: str, pages: list[str]) -> str:
 
 
 def _file_of(title: str) -> str:
-    return title.lower().replace(" ", "_") + ".rst"
+    return title.lower().replace(",", "").replace(" ", "_") + ".rst"
 
 
 def _write_api(title: str, rooms: tuple[str, ...]) -> None:
