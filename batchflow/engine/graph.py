@@ -150,13 +150,6 @@ class RunGraph:
             add_note_once(error, f"for the pipeline inside of {nested.where}")
             raise
 
-    def record(self, recorder: Any) -> None:
-        """Let a recorder measure the steps, those of the pipelines inside included."""
-        self.recorder = recorder
-        self.prefix = self.prefix._replace(recorder=recorder)
-        for graph in self.nested.values():
-            graph.record(recorder)
-
     @property
     def prefixes(self) -> list[Prefix]:
         """The prefixes of this pipeline and of those that are merged into it."""
@@ -302,3 +295,10 @@ def graphs_in(graph: RunGraph, path: str = "0") -> Iterator[tuple[str, RunGraph]
     yield path, graph
     for number, inner in enumerate(graph.nested.values()):
         yield from graphs_in(inner, f"{path}.{number}")
+
+
+def record_calls(graph: RunGraph, recorder: Any) -> None:
+    """Let a recorder measure the steps of a graph, those of the graphs inside included."""
+    for _, one in graphs_in(graph):
+        one.recorder = recorder
+        one.prefix = one.prefix._replace(recorder=recorder)

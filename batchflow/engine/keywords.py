@@ -37,6 +37,7 @@ class RunKeywords(TypedDict, total=False):
     resume: Literal["auto", "never", "must"]
     changed: Literal["refuse", "allow"] | None
     state: Mapping[str, Any] | None
+    profile: bool
 
 
 def _options() -> list[inspect.Parameter]:

@@ -218,8 +218,8 @@ class Segment(NamedTuple):
     def work(self) -> Work:
         """The function that is called for each ticket, or for each batch."""
         prefix = self.prefix
-        work: Callable[..., Any] = prefix.work if self.place == 0 else partial(
-            prefix.go_on, self.place
+        work: Callable[..., Any] = (
+            prefix.work if self.place == 0 else partial(prefix.go_on, self.place)
         )
         if prefix.recorder is not None:
             return prefix.recorder.working(work, prefix.rng_key[0])  # type: ignore[no-any-return]

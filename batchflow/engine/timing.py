@@ -22,25 +22,12 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
+from batchflow.engine.usage import bytes_of, peak_memory, run_delay, usage
 
-BUDGET = 0.01  # of the time
-_WINDOW = 0.002  # seconds after which the share that measuring takes is looked at
+BUDGET = 0.015  # of the time
+_WINDOW = 0.01  # seconds after which the share that measuring takes is looked at
 _DEAREST = 1 << 12  # at least one batch of so many is measured
 _ITEMS = 8  # one of so many items is timed
-
-try:
-    from resource import RUSAGE_THREAD, getrusage
-except ImportError:  # not Linux: no page faults are counted
-
-    def usage() -> tuple[float, int]:
-        """Return the CPU seconds and page faults of this thread so far."""
-        return time.thread_time(), 0
-else:
-
-    def usage() -> tuple[float, int]:
-        """Return the CPU seconds and page faults of this thread so far."""
-        used = getrusage(RUSAGE_THREAD)
-        return used.ru_utime + used.ru_stime, used.ru_minflt
 
 
 class CallKey(NamedTuple):
@@ -76,7 +63,7 @@ class Call(NamedTuple):
         n_bytes: The size of the batch that it returned.
         is_ahead: Whether it was part of the work ahead of the ordered section.
         thread: Process and thread.
-        delay: How long the thread waited for a CPU; only of `"work"`.
+        delay: How long its thread waited for a CPU.
     """
 
     key: CallKey
@@ -133,18 +120,20 @@ class Recorder:
         self._stride = 1
         self._since, self._n_new = perf_counter(), 0
         self.cost = self._own_cost()
+        self._item_cost = _cost_of_timing()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recorder, ()  # in a worker process it begins empty
 
     def _own_cost(self) -> float:
         """Return the seconds that it takes to measure one call."""
-        key = CallKey("step", "")
-        start = perf_counter()
+        key, costs = CallKey("work", ""), []
         for _ in range(16):
+            start = perf_counter()
             self._measured(key, 0, int, ())
+            costs.append(perf_counter() - start)
         self.calls.clear()
-        return (perf_counter() - start) / 16
+        return min(costs)  # the others may have been interrupted
 
     # ---- what is measured
 
@@ -239,9 +228,9 @@ class Recorder:
         active, thread, is_work = self.active, get_ident(), key.kind == "work"
         outer = active.get(thread)
         is_ahead = is_work or (outer is not None and outer[4])
-        active[thread] = frame = [key, 0.0, 0.0, 0, is_ahead]
-        delay = -_run_delay() if is_work else 0.0
-        n_bytes, (cpu, faults), start = 0, usage(), perf_counter()
+        frame: list[Any] = [key, 0.0, 0.0, 0, is_ahead, 0.0]
+        active[thread] = frame
+        n_bytes, delay, (cpu, faults), start = 0, run_delay(), usage(), perf_counter()
         try:
             made = call(*args) if key.kind != "step" else self._with_items(key, call, args)
             if isinstance(made, Batch):
@@ -249,7 +238,7 @@ class Recorder:
             return made
         finally:
             whole, (cpu_after, faults_after) = perf_counter() - start, usage()
-            cpu, faults = cpu_after - cpu, faults_after - faults
+            cpu, faults, delay = cpu_after - cpu, faults_after - faults, run_delay() - delay
             if outer is None:
                 active.pop(thread, None)
             else:
@@ -257,10 +246,12 @@ class Recorder:
                 outer[1] += whole
                 outer[2] += cpu
                 outer[3] += faults
-            where = os.getpid(), thread
-            own = whole - frame[1], cpu - frame[2], faults - frame[3]
-            delay += _run_delay() if is_work else 0.0
-            self.calls.append(Call(key, number, start, whole, *own, n_bytes, is_ahead, where, delay))
+                outer[5] += delay
+            at, delay = (os.getpid(), thread), delay - frame[5]
+            wall, cpu, faults = whole - frame[1], cpu - frame[2], faults - frame[3]
+            self.calls.append(
+                Call(key, number, start, whole, wall, cpu, faults, n_bytes, is_ahead, at, delay)
+            )
 
     def _with_items(self, key: CallKey, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Make a call, and measure some of those that it makes for the items of the batch."""
@@ -273,16 +264,17 @@ class Recorder:
         finally:
             watched_calls.reset(token)
             if timer.times:
-                n_items = next(timer.count)
-                walls, cpus = zip(*timer.times, strict=True)
-                n = len(timer.times)
-                self.items.append(ItemCalls(key, n_items, sum(walls) / n, sum(cpus) / n))
+                n_items, middle = next(timer.count), len(timer.times) // 2
+                wall, cpu = (sorted(part)[middle] for part in zip(*timer.times, strict=True))
+                wall, cpu = max(wall - self._item_cost[0], 0.0), max(cpu - self._item_cost[1], 0.0)
+                self.items.append(ItemCalls(key, n_items, wall, cpu))
 
     # ---- on its way
 
     def sent(self, made: Any) -> Sent:
         """Return a result with what was measured, for another process."""
-        calls, items, skipped = map(_taken, (self.calls, self.items, self.skipped))
+        calls, items = _taken(self.calls), _taken(self.items)
+        skipped = _taken(self.skipped)
         self.adapt(len(calls))
         return Sent(made, calls, items, skipped, peak_memory())
 
@@ -332,6 +324,16 @@ class _ItemTimer:
         return timed
 
 
+def _cost_of_timing() -> tuple[float, float]:
+    """Return what the timing of a call for an item adds to it: wall and CPU seconds."""
+    timer = _ItemTimer()
+    call = timer.watched(int)
+    for _ in range(8 * _ITEMS):
+        call()
+    walls, cpus = zip(*timer.times, strict=True)
+    return min(walls), min(cpus)
+
+
 def _number(item: Any) -> int:
     return int(item[0]) if isinstance(item, tuple) else 0  # of a ticket; or the end of an epoch
 
@@ -339,37 +341,3 @@ def _number(item: Any) -> int:
 def _taken(queue: deque[Any]) -> list[Any]:
     """Take what is in a queue, while other threads may append."""
     return [queue.popleft() for _ in range(len(queue))]
-
-
-def bytes_of(batch: Batch) -> int:
-    """Return the size of the arrays of a batch, also of those in its lists, in bytes."""
-    return sum(map(_size, batch.__dict__.values()))
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, (list, tuple)) and value:
-        return int(sum(map(_own_size, value[:16])) / min(len(value), 16) * len(value))
-    return _own_size(value)
-
-
-def _own_size(value: Any) -> int:
-    size = getattr(value, "nbytes", 0)
-    return size if isinstance(size, int) else 0
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has had, in bytes; 0: it is not known."""
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # Windows
-        return 0
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
-
-
-def _run_delay() -> float:
-    """Return how long this thread has waited for a CPU so far, in seconds; 0 if nobody tells."""
-    try:
-        with open("/proc/thread-self/schedstat", "rb", buffering=0) as told:
-            return int(told.read(80).split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0

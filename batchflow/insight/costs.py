@@ -15,24 +15,28 @@ class Totals(NamedTuple):
         elapsed: The time that they took.
         waited: How long the ordered steps and the consumer waited for batches.
         consumer: How long the consumer had a batch in its hands.
+        delay: How long the consumer's thread waited for a CPU.
         n_live: The most source batches that were begun and not given away, and the one in use.
         memory: The most memory that the process and its workers have had, in bytes.
         prefetch: That of the run.
         n_workers: The most batches at work at once.
         is_far: Whether they were made in other processes.
         share_late: In which share of the looks the interpreter was held by some thread.
+        consumer_thread: Process and thread of the consumer.
     """
 
     n_batches: int
     elapsed: float
     waited: float
     consumer: float
+    delay: float
     n_live: int
     memory: int
     prefetch: int
     n_workers: int
     is_far: bool
     share_late: float
+    consumer_thread: tuple[int, int]
 
 
 class StepCost(NamedTuple):
@@ -44,11 +48,13 @@ class StepCost(NamedTuple):
         is_ahead: Whether it is ahead of the ordered section.
         is_nested: Whether it belongs to a pipeline inside of the run's.
         mean: The time, without that of steps inside of it.
-        middle: The median of that.
-        least: The least.
+        usual: The mean without waiting for a CPU, the first call, and the longest of twenty.
+        median: The median, without waiting for a CPU.
+        least: What a quarter of the calls stay below, without that.
         p95: The time that 95 % of the calls stay below.
         cpu: The CPU time of its thread.
-        delay: How long it waited for a CPU; only of the work as a whole.
+        median_cpu: The median of that.
+        delay: How long it waited for a CPU.
         n_bytes: The size of the batch that comes out.
         n_faults: Page faults.
         middle_faults: The median of them.
@@ -58,6 +64,8 @@ class StepCost(NamedTuple):
         waiting_items: Whether these wait more than they work.
         n_of_items: For how many batches they were measured.
         share_locked: Which share of the threads in it waited for a lock.
+        first: When it was first called.
+        in_turn: Which share of its latest calls the consumer's thread made.
     """
 
     key: CallKey
@@ -65,10 +73,12 @@ class StepCost(NamedTuple):
     is_ahead: bool
     is_nested: bool
     mean: float
-    middle: float
+    usual: float
+    median: float
     least: float
     p95: float
     cpu: float
+    median_cpu: float
     delay: float
     n_bytes: int
     n_faults: int
@@ -79,6 +89,8 @@ class StepCost(NamedTuple):
     waiting_items: bool
     n_of_items: int
     share_locked: float
+    first: float
+    in_turn: float
 
     @property
     def name(self) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
-from batchflow.engine.timing import Call, CallKey, ItemCalls, Recorder, peak_memory
+from batchflow.engine.timing import Call, CallKey, ItemCalls, Recorder
+from batchflow.engine.usage import peak_memory, run_delay
+from batchflow.errors import ArgumentTypeError
 from batchflow.insight.costs import StepCost, Totals
 from batchflow.insight.profile import Profile
 from batchflow.insight.waiting import WaitWatch
@@ -21,6 +25,22 @@ T = TypeVar("T")
 _KEPT = 2048  # calls of each step, for the middle and the 95th percentile
 _TRACED = 20_000  # calls for the trace
 _FEW = 3  # batches that are not enough to leave the first one out
+
+
+def profiled(
+    pipeline: Any, n_batches: int, batch_size: int | None, options: Mapping[str, Any]
+) -> Profile:
+    """Run a pipeline for some batches, and return where the time went."""
+    for name in ("n_iters", "profile"):
+        if name in options:
+            raise ArgumentTypeError(f"profile() takes n_batches, and no {name}")
+    run = pipeline.gen_batch(
+        batch_size, **{"n_epochs": None, **options}, n_iters=n_batches, profile=True
+    )
+    with run:
+        run._exhaust()
+    profile: Profile = pipeline._state.profiler.profile
+    return profile
 
 
 class _Sum:
@@ -62,11 +82,14 @@ class Profiler:
         self._traced: deque[Call] = deque(maxlen=_TRACED)
         self._consumed: deque[tuple[float, float]] = deque(maxlen=_TRACED)
         self._watch: WaitWatch | None = None
+        self._consumer = (os.getpid(), threading.get_ident())
         self._main = 0  # the seed of the run: that of the outermost pipeline
         self._n_batches = self._n_live = 0
         self._waited = self._used = 0.0
         self._begun = self._now = 0.0
-        self._first: tuple[float, float] | None = None  # when it was given, and the time waited
+        # When it was given, the time waited by then, and that for a CPU.
+        self._first: tuple[float, float, float] | None = None
+        self._delay = 0.0
         self._given_at: float | None = None
         self._profile: Profile | None = None
 
@@ -84,6 +107,7 @@ class Profiler:
         if threads and self._watch is None:
             self._watch = WaitWatch(self.recorder)
         self._begun = self._begun or time.perf_counter()
+        self._consumer = (os.getpid(), threading.get_ident())
         while True:
             start = time.perf_counter()
             self._consumer_was_busy(start)
@@ -115,14 +139,17 @@ class Profiler:
         if self._bar is not None:
             self._bar.delivered(batch)
         self._now = self._given_at = time.perf_counter()
+        self._delay = run_delay() if self._n_batches % 16 == 1 else self._delay
         if self._first is None:
-            self._first = self._now, self._waited
+            self._first = self._now, self._waited, self._delay
 
     def closed(self) -> None:
         """Record the end."""
         if self._watch is not None:
             self._watch.close()
         self._now = time.perf_counter()
+        if threading.get_ident() == self._consumer[1]:
+            self._delay = run_delay()
         self._consumer_was_busy(self._now)
         self._take()
         self._profile = self.profile
@@ -150,19 +177,22 @@ class Profiler:
         """What was found so far."""
         if self._profile is not None:
             return self._profile
-        began, waited, n_batches = self._begun, self._waited, self._n_batches
+        began, waited, n_batches, delay = self._begun, self._waited, self._n_batches, self._delay
         if self._first is not None and n_batches >= _FEW:  # the start of workers is left out
             began, waited, n_batches = self._first[0], waited - self._first[1], n_batches - 1
+            delay -= self._first[2]
         totals = Totals(
             n_batches=n_batches,
             elapsed=max(self._now - began, 0.0),
             waited=max(waited, 0.0),
             consumer=self._used,
+            delay=delay if self._first is not None else 0.0,
             n_live=self._n_live,
             memory=peak_memory() + sum(self.recorder.peaks.values()),
             prefetch=self._options.prefetch,
-            n_workers=min(self._options.n_workers, self._options.prefetch or 1),
+            n_workers=self._options.n_workers,
             is_far=bool(self._options.prefetch) and self._options.is_far,
+            consumer_thread=self._consumer,
             share_late=0.0 if self._watch is None else self._watch.share_late,
         )
         keys = [key for key in self._sums if key.kind != "outside"]
@@ -170,8 +200,12 @@ class Profiler:
         return Profile(totals, costs, [*self._traced], [*self._consumed])
 
     def _cost(self, key: CallKey, own: _Sum) -> StepCost:
-        walls = sorted(call.wall for call in own.calls) or [0.0]
-        busy = _busy([*own.calls]) if key.kind == "work" else 0.0
+        latest = [*own.calls]
+        awake = sorted(max(c.wall - c.delay, 0.0) for c in latest[1:] or latest) or [0.0]
+        usual = awake[: len(awake) - len(awake) // 20]
+        cpus = sorted(call.cpu for call in latest) or [0.0]
+        walls = sorted(call.wall for call in latest) or [0.0]
+        busy = _busy(latest) if key.kind == "work" else 0.0
         busy = min(busy * own.n_calls / max(own.n_measured, 1), 1.0)
         faults = sorted(call.faults for call in own.calls) or [0]
         items = sorted(part.n_items * part.cpu for part in own.items) or [0.0]
@@ -182,20 +216,24 @@ class Profiler:
             is_ahead=own.n_ahead * 2 > own.n_measured,
             is_nested=key.graph not in (0, self._main),
             mean=own.wall / n,
-            middle=walls[len(walls) // 2],
+            usual=sum(usual) / len(usual),
             p95=walls[min(int(len(walls) * 0.95), len(walls) - 1)],
             cpu=own.cpu / n,
+            median_cpu=cpus[len(cpus) // 2],
             delay=own.delay / n,
             n_bytes=own.n_bytes // n,
             n_faults=own.n_faults // n,
             middle_faults=faults[len(faults) // 2],
             threads=tuple(own.threads),
             busy=busy,
-            least=walls[0],
+            median=awake[len(awake) // 2],
+            least=awake[len(awake) // 4],
             of_items=items[len(items) // 2],
             waiting_items=sum(p.wall > 3 * p.cpu + 2e-5 for p in own.items) * 2 > len(own.items),
             n_of_items=len(own.items),
             share_locked=0.0 if self._watch is None else self._watch.share_locked(key),
+            first=latest[0].start if latest else 0.0,
+            in_turn=sum(c.thread == self._consumer for c in latest) / max(len(latest), 1),
         )
 
 

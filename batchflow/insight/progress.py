@@ -32,6 +32,8 @@ class ProgressBar:
             the last element.
     """
 
+    recorder: Any = None  # nothing is measured but the waiting
+
     def __init__(self, shown: Sequence[Expression] = ()) -> None:
         self._shown = shown
         self._values = ""
@@ -115,8 +117,14 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
     shown = checked_bar(program, options)
     if options.checkpoint is None:  # else it goes on
         warn_of_repeated_training(program, options)
-    bar = ProgressBar(shown) if options.bar else None
-    run: Run[Any] = Run(program, options, bar, length=length)
-    if bar is not None:
-        bar.open(run)
+    observer: Any = ProgressBar(shown) if options.bar else None
+    if options.profile:
+        from batchflow.insight.profiling import Profiler  # on use
+
+        observer = Profiler(options, observer)
+    run: Run[Any] = Run(program, options, observer, length=length)
+    if observer is not None:
+        observer.open(run)
+    if options.profile:
+        program.state.profiler = observer
     return run

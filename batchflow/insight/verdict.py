@@ -7,7 +7,6 @@ to do. Absolute times decide nothing, but what a batch costs at all decides what
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from math import ceil
@@ -17,12 +16,14 @@ from batchflow.executors.item_threads import cpu_count
 from batchflow.insight.costs import StepCost, Totals
 
 _FEW = 3  # batches that tell nothing
-_WAITS = 0.1  # less is no waiting to speak of
+_WAITS = 0.15  # less is no waiting to speak of
 _IDLE = 0.6  # workers that work less are kept from it
 _FAULTS = 0.25  # of the time of the work ahead
-_SMALL = 2e-4  # seconds of CPU time for a batch that costs less than its way
+_SMALL = 2e-4  # seconds of steps for a batch that may cost less than its way
+_TINY = 5e-5  # the same: that does
 _BIG = 200_000  # bytes of a batch whose way costs more than handing over
-_MOST = 0.5  # who takes more of the time than that is the one
+_MOST = 0.5  # of the work ahead: who takes more is the one
+_LIMITS = 0.7  # of the time, where nothing is waited for: the same
 
 Found = tuple[str | None, str]
 
@@ -39,7 +40,7 @@ class _Judge:
 
     def __init__(self, totals: Totals, costs: Sequence[StepCost]) -> None:
         self.totals = totals
-        self.period = totals.elapsed / totals.n_batches
+        self.period = max(totals.elapsed - totals.delay, 1e-9) / totals.n_batches
         self.waits = min(totals.waited / totals.elapsed, 1.0)
         self.consumer = min(totals.consumer / totals.elapsed, 1.0)
         self.work = [cost for cost in costs if cost.key.kind == "work"]
@@ -52,7 +53,7 @@ class _Judge:
 
     def by_batch(self, cost: StepCost, value: float | None = None) -> float:
         """Return what a step costs by batch that comes out."""
-        value = cost.middle if value is None else value
+        value = cost.usual if value is None else value
         return value * cost.n_calls * self.scale / self.totals.n_batches
 
     @cached_property
@@ -69,16 +70,8 @@ class _Judge:
     @cached_property
     def in_turn(self) -> bool:
         """Whether batches were made in the consumer's thread."""
-        here = os.getpid()
-        threads = {thread for cost in self.work for thread in cost.threads}
-        ordered = {thread for cost in self.ordered for thread in cost.threads}
-        if not self.totals.prefetch:
-            return True
-        if self.totals.is_far or not threads:
-            return False
-        return len(threads) == 1 and (threads == ordered or all(p == here for p, _ in threads)) and (
-            self.totals.n_workers > 1
-        )
+        n = sum(cost.n_calls for cost in self.work) or 1
+        return sum(cost.in_turn * cost.n_calls for cost in self.work) > _MOST * n
 
     @cached_property
     def top(self) -> StepCost | None:
@@ -99,11 +92,17 @@ class _Judge:
         """Return which share of the work ahead a step takes."""
         return self.by_batch(cost) / self.making if self.making else 0.0
 
+    def taken(self, cost: StepCost) -> float:
+        """Return which share of the time an ordered step takes."""
+        return min(self.by_batch(cost) / self.period, 1.0)
+
     # ---- the rules
 
     def found(self) -> Found:
         """Return the bottleneck and the verdict."""
-        name, words = self._waiting() if self.waits >= _WAITS else self._keeping_up()
+        is_used = max([self.consumer, *map(self.taken, self.ordered)]) > _LIMITS
+        waits = self.waits >= _WAITS and not is_used
+        name, words = self._waiting() if waits else self._keeping_up()
         return name, words + self._remarks(name)
 
     def _waiting(self) -> Found:
@@ -112,7 +111,7 @@ class _Judge:
         if top is None:
             return "overhead", head + "the pipeline has nothing to do for a batch"
         rules = [self._items, self._tiny, self._unmade, self._locked, self._interpreter]
-        rules += [self._idle, self._faulting]
+        rules += [self._faulting, self._idle]
         for rule in rules:
             if (found := rule(top)) is not None:
                 return found[0], head + found[1]
@@ -126,24 +125,29 @@ class _Judge:
 
     def _of_items(self, top: StepCost) -> str:
         return (
-            f"{top.name} takes {written_time(top.middle)} for a batch, and the calls for its items "
-            f"{written_time(top.of_items)} of that; the rest is the cost of calling. Work on the whole "
-            "batch in one action, or on several items in one call"
+            f"{top.name} takes {time_of(top.usual)} for a batch, and the calls for its items "
+            f"{time_of(top.of_items)} of that; the rest is the cost of calling. Work on the "
+            "whole batch in one action, or on several items in one call"
         )
 
     def _tiny(self, _: StepCost) -> Found | None:
         """Batches that cost less than their way."""
-        cpu = sum(self.by_batch(cost, min(cost.cpu, cost.middle)) for cost in self.ahead)
-        is_waiting = self.making > 3 * cpu + _SMALL
-        rest = self.waits * self.period - (self.making if self.in_turn else 0.0)
-        source = sum(self.by_batch(c) for c in self.ahead if c.key.kind == "source")
-        if cpu > _SMALL or is_waiting or self.totals.is_far:
+        steps = [cost for cost in self.ahead if cost.key.kind != "source"]
+        # The least: on a busy machine quick steps take many times as long as they need.
+        least = sum(self.by_batch(c, max(c.least, c.median_cpu)) for c in steps)
+        making = sum(self.by_batch(cost, cost.median) for cost in self.ahead)
+        waited = self.waits * self.period
+        if self.in_turn:  # what all batches took is surer than what some of them took
+            least = min(least, waited)
+        if self.totals.is_far or least > _SMALL or min(making, waited) > 10 * _SMALL:
             return None
-        if rest + source < 0.4 * self.period and cpu > 6e-5:
+        rest = waited - (making if self.in_turn else 0.0)
+        is_most = rest > 0.4 * self.period or making > waited
+        if least > _TINY and not is_most:
             return None
         return "overhead", (
-            f"a batch is {written_time(self.making)} of work and comes every {written_time(self.period)}; what "
-            "it costs to make and pass on a batch is the rest. Larger batches are the cure"
+            f"a batch is {time_of(making)} of work and comes every {time_of(self.period)}; "
+            "making and passing on a batch at all is the rest. Larger batches are the cure"
         )
 
     def _unmade(self, _: StepCost) -> Found | None:
@@ -152,8 +156,8 @@ class _Judge:
             return None
         hidden = min(self.waits, self.own)
         return "prefetch", (
-            f"prefetch={self.totals.prefetch}, and {written_time(self.making)} of work for a batch could "
-            f"be done while another is used. prefetch=4 would hide up to {hidden:.0%} of the time"
+            f"prefetch={self.totals.prefetch}, and {time_of(self.making)} of work for a batch "
+            f"could be done while another is used. prefetch=4 would hide up to {hidden:.0%}"
         )
 
     def _locked(self, top: StepCost) -> Found | None:
@@ -166,11 +170,10 @@ class _Judge:
         )
 
     def _interpreter(self, top: StepCost) -> Found | None:
-        wall = sum(cost.mean * cost.n_calls for cost in self.work)
-        known = sum((cost.cpu + cost.delay) * cost.n_calls for cost in self.work)
-        own = sum(cost.cpu * cost.n_calls for cost in self.ahead)
-        inner = sum(cost.mean * cost.n_calls for cost in self.ahead)
-        blocked = 1 - (known + own) / (wall + inner) if wall + inner else 0.0
+        parts = [*self.work, *self.ahead]
+        cpu = sum(cost.cpu * cost.n_calls for cost in parts)
+        wall = sum((cost.mean - cost.delay) * cost.n_calls for cost in parts)
+        blocked = 1 - cpu / wall if wall > 0 else 0.0
         n_threads = len({thread for cost in self.work for thread in cost.threads})
         if self.totals.is_far or n_threads < 2 or self.totals.share_late < 0.5 or blocked < 0.2:
             return None
@@ -182,21 +185,23 @@ class _Judge:
 
     def _idle(self, _: StepCost) -> Found | None:
         """Workers that are kept from working."""
-        if self.in_turn or self.busy >= _IDLE:
-            return None
         prefetch, n_workers = self.totals.prefetch, self.totals.n_workers
+        # Threads that have batches to make are idle for want of a CPU alone.
+        is_short = self.totals.is_far or prefetch < n_workers or self.own > _WAITS
+        if self.in_turn or self.busy >= _IDLE or not is_short:
+            return None
         idle = f"the workers are idle {1 - self.busy:.0%} of the time"
         n_bytes = self._bytes_out()
         if self.totals.is_far and n_bytes >= _BIG and prefetch >= n_workers:
             return "transfer", (
-                f"{idle}, as batches of {written_size(n_bytes)} come from their processes slower than "
-                "they are made. Send less (smaller dtypes, drop components early), make them "
+                f"{idle}, as batches of {size_of(n_bytes)} come from their processes slower "
+                "than they are made. Send less (smaller dtypes, drop components early), make them "
                 "bigger behind the workers, or run in threads"
             )
         if self.making < (2e-3 if self.totals.is_far else 3e-4) and prefetch >= n_workers:
             return "overhead", (
-                f"{idle}: {written_time(self.making)} of work for a batch is less than it costs to hand "
-                "it over. Larger batches are the cure"
+                f"{idle}: {time_of(self.making)} of work for a batch is less than it costs to "
+                "hand it over. Larger batches are the cure"
             )
         return "prefetch", (
             f"{idle}: with prefetch={prefetch} there is nothing more to be begun. "
@@ -228,13 +233,14 @@ class _Judge:
         """Say how much of the work the slowest step is, and what would hide it."""
         n = self.totals.n_workers
         workers = f" on {n} worker{'s' * (n > 1)}" if self.totals.prefetch else " in your thread"
-        part = f"{written_time(self.by_batch(top))} of {written_time(self.making)} per batch{workers}"
+        part = f"{time_of(self.by_batch(top))} of {time_of(self.making)} per batch{workers}"
         words = f"{top.name} takes {part}"
         needs = self.period * self.own
         n_wanted = ceil(self.making / needs) if needs > 0.02 * self.making else 0
-        is_waiting = top.cpu < 0.5 * top.mean - top.delay
+        awake = top.mean - top.delay
+        is_waiting = top.cpu < 0.5 * awake
         if is_waiting:
-            words += f", and waits for {1 - top.cpu / top.mean:.0%} of that (disk, net, sleep)"
+            words += f", and waits for {1 - top.cpu / awake:.0%} of that (disk, net, sleep)"
         if not is_waiting and max(n_wanted, n + 1) > cpu_count():
             return words + f". This machine has {cpu_count()} CPUs: make the step cheaper"
         if n_wanted > n:
@@ -248,12 +254,12 @@ class _Judge:
         """Say what takes the time, where batches are there when they are asked for."""
         head = f"the next batch is waited for {self.waits:.0%} of the time"
         top = max(self.ordered, key=self.by_batch, default=None)
-        taken = self.by_batch(top) / self.period if top is not None else 0.0
+        taken = self.taken(top) if top is not None else 0.0
         if self.waits + self.own < 0.6:
             return "overhead", head + "; what it costs to pass batches on is most of the rest"
-        if self.consumer > _MOST:
+        if self.consumer > _LIMITS:
             return "consumer", f"{head}: your own loop takes {self.consumer:.0%} of it"
-        if top is not None and taken > _MOST:
+        if top is not None and taken > _LIMITS:
             if _dispatches(top):
                 return "overhead", f"{head}; {self._of_items(top)}"
             return top.key.name, f"{head}: the ordered step {top.name} takes {taken:.0%} of it"
@@ -261,10 +267,11 @@ class _Judge:
 
     def _remarks(self, name: str | None) -> str:
         words = ""
-        if name != "faults" and 0.1 <= self.share_of_faults and not self.totals.is_far:
+        if name != "faults" and self.share_of_faults >= 0.1 and not self.totals.is_far:
             words += f". Page faults take {self.share_of_faults:.0%} of the work: keep_memory()"
-        whole = sum((c.mean + self.making) * c.n_calls for c in self.work)
-        delay = sum(c.delay * c.n_calls for c in self.work) / whole if whole else 0.0
+        parts = [*self.work, *self.ahead]
+        whole = sum(cost.mean * cost.n_calls for cost in parts)
+        delay = sum(cost.delay * cost.n_calls for cost in parts) / whole if whole else 0.0
         if delay > 0.2:
             words += f". The machine is busy: {delay:.0%} of the work's time waits for a CPU"
         return words
@@ -275,7 +282,7 @@ def _dispatches(cost: StepCost) -> bool:
     return cost.n_of_items > 0 and not cost.waiting_items and cost.of_items < 0.5 * cost.least
 
 
-def written_time(seconds: float) -> str:
+def time_of(seconds: float) -> str:
     """Write a time: three digits, in the unit that fits."""
     for factor, unit in ((1, "s"), (1e3, "ms")):
         if seconds * factor >= 0.9995:
@@ -283,11 +290,10 @@ def written_time(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-def written_size(n_bytes: float) -> str:
+def size_of(n_bytes: float) -> str:
     """Write a size."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if n_bytes < 1000 or unit == "GiB":
             break
         n_bytes /= 1024
     return f"{n_bytes:.3g} {unit}"
-

@@ -18,9 +18,9 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
 
 from batchflow.engine.timing import CallKey, Recorder
+from batchflow.engine.usage import run_delay
 
 _SLEEP = 0.004  # seconds
 _LATE = 0.002
@@ -58,17 +58,15 @@ class WaitWatch:
         self._thread.join(1.0)
 
     def _look(self) -> None:
-        delay = _Delay()
         while not self._over.is_set():
-            before, start = delay.seconds(), time.perf_counter()
+            before, start = run_delay(), time.perf_counter()
             time.sleep(_SLEEP)
-            late = time.perf_counter() - start - _SLEEP - (delay.seconds() - before)
+            late = time.perf_counter() - start - _SLEEP - (run_delay() - before)
             ahead = {t: f[0] for t, f in list(self._recorder.active.items()) if f[4]}
             if len(ahead) > 1:
                 self.n_looks += 1
                 self.n_late += late > _LATE
                 self._note(ahead)
-        delay.close()
 
     def _note(self, ahead: dict[int, CallKey]) -> None:
         frames = sys._current_frames()
@@ -86,29 +84,6 @@ class WaitWatch:
     def share_locked(self, key: CallKey) -> float:
         """Which share of the threads in a step waited for a lock."""
         return self.locked[key] / self.working[key] if self.working[key] else 0.0
-
-
-class _Delay:
-    """How long this thread has waited for a CPU; 0 where the system does not tell."""
-
-    def __init__(self) -> None:
-        self._file: Any = None
-        try:
-            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-        except OSError:
-            return
-
-    def seconds(self) -> float:
-        """Return the seconds so far."""
-        try:
-            return 0.0 if self._file is None else int(os.pread(self._file, 80, 0).split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
 
 
 def waits_for_lock(frame: FrameType) -> bool:

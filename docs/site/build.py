@@ -46,7 +46,7 @@ SECTIONS = {
 API = {
     "Datasets": ("dataset", "base_dataset", "splits", "windowing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
-    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "inspected", "insight"),
     "Loops of others, and around epochs": ("interop", "loops"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
