@@ -176,9 +176,13 @@ class Given(BatchData):
             ArgumentValueError: It has another number of rows than was asked for.
             Exception: What reading raises, with a note that names the positions.
         """
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
+        positions: Any = rows
+        if not isinstance(rows, slice):
+            positions = rows.copy()  # its own: the source may sort them in place
+        elif not getattr(self._source, "reads_slices", False):
+            positions = np.arange(rows.start, rows.stop)
         try:
-            read = self._source.read(positions)  # its own: it may sort them in place
+            read = self._source.read(positions)
         except StopIteration as error:
             shown = self._shown(rows)
             raise RuntimeError(f"while {shown}, it raised StopIteration") from error
