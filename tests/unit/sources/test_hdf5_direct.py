@@ -114,7 +114,7 @@ def test_positions_that_are_not_there_are_an_error(tmp_path):
         make(tmp_path / "a", options)
         source = Hdf5Source(tmp_path / "a", {"x": "x"})
         for positions in ([3, N], [-1, 3], [N, N + 40]):
-            with pytest.raises((IndexError, ValueError, OSError)):
+            with pytest.raises((IndexError, ValueError, TypeError, OSError)):
                 source.read(np.array(positions))
 
 
