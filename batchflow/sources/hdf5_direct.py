@@ -83,7 +83,7 @@ class DirectRows:
         else:
             number, parts = len(rows), self._parts_of_rows(rows)
         made = np.empty((number, *self.shape[1:]), self.dtype)
-        buffer, done = memoryview(made.reshape(-1).view(np.uint8)), 0
+        buffer, done = made.reshape(-1).view(np.uint8), 0
         for offset, n_bytes in parts:
             if offset < 0:
                 return self._by_library(rows)  # which knows the fill value
@@ -91,7 +91,7 @@ class DirectRows:
             done += n_bytes
         return made
 
-    def _fill(self, buffer: memoryview, offset: int) -> None:
+    def _fill(self, buffer: Any, offset: int) -> None:
         """Read what lies at an offset of the file. One call reads 2 GiB at most."""
         while n_read := os.preadv(self._file, [buffer], offset):
             if n_read == len(buffer):

@@ -55,10 +55,9 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
     wanted, places = positions, None
     if not isinstance(positions, slice):
         if not (positions[1:] > positions[:-1]).all():
-            wanted, places = np.unique(positions, return_inverse=True)
-        first, last = (int(wanted[0]), int(wanted[-1])) if len(wanted) else (0, -1)
-        if last - first + 1 == len(wanted):
-            wanted = slice(first, last + 1)
+            positions, places = np.unique(positions, return_inverse=True)
+        first, last = (int(positions[0]), int(positions[-1])) if len(positions) else (0, -1)
+        wanted = slice(first, last + 1) if last - first + 1 == len(positions) else positions
     try:
         rows: npt.NDArray[Any] = np.asanyarray(array[wanted])
     except Exception as error:

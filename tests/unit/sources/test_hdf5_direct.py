@@ -109,13 +109,13 @@ def test_rows_that_a_writer_of_this_process_has_not_flushed_are_read(tmp_path):
         opened.close()
 
 
-def test_positions_that_are_not_there_are_an_error(tmp_path):
-    for options in DIRECT["in one piece"], DIRECT["chunks"]:
-        make(tmp_path / "a", options)
-        source = Hdf5Source(tmp_path / "a", {"x": "x"})
-        for positions in ([3, N], [-1, 3], [N, N + 40]):
-            with pytest.raises((IndexError, ValueError, TypeError, OSError)):
-                source.read(np.array(positions))
+@pytest.mark.parametrize("options", [DIRECT["in one piece"], DIRECT["chunks"]])
+@pytest.mark.parametrize("positions", [[3, N], [-1, 3], [N, N + 40]])
+def test_positions_that_are_not_there_are_an_error(tmp_path, options, positions):
+    make(tmp_path / "a", options)
+    source = Hdf5Source(tmp_path / "a", {"x": "x"})
+    with pytest.raises((IndexError, ValueError, TypeError, OSError), match=r"[Ii]ndex|select"):
+        source.read(np.array(positions))
 
 
 def test_a_file_that_has_lost_its_end_is_an_error(tmp_path):
