@@ -61,13 +61,13 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
     try:
         rows: npt.NDArray[Any] = np.asanyarray(array[wanted])
     except Exception as error:
-        error.add_note(f"while {shown} was read, at the positions {_listed(positions)}")
+        error.add_note(f"while {shown} was read, at the positions {listed(positions)}")
         raise
     number = wanted.stop - wanted.start if isinstance(wanted, slice) else len(wanted)
     if rows.ndim == 0 or len(rows) != number:
         raise ArgumentValueError(
             f"{shown}: asked for {number} rows, {type(array).__name__} gave an array of shape "
-            f"{rows.shape}; the positions were {_listed(wanted)}"
+            f"{rows.shape}; the positions were {listed(wanted)}"
         )
     if places is None:
         return rows if rows.flags.owndata else rows.copy()
@@ -75,7 +75,7 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
     return in_order
 
 
-def _listed(positions: Positions) -> str:
+def listed(positions: Positions) -> str:
     """Return positions as a message shows them."""
     if isinstance(positions, slice):
         positions = np.arange(positions.start, positions.stop)
