@@ -306,6 +306,11 @@ class Run(Generic[BatchT_co]):
             of = "endless"
         return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
 
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_run  # on use, for a light import
+
+        return of_run(self)
+
     def close(self) -> None:
         """End the run. Workers stop at their next step; a second call does nothing.
 
