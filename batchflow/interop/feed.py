@@ -30,6 +30,7 @@ from batchflow.plan.expressions import Expression
 if TYPE_CHECKING:
     from batchflow.index import DatasetIndex
     from batchflow.interop.keras import KerasFeed
+    from batchflow.interop.torch_data import TorchFeed
 
 
 class Feed:
@@ -189,6 +190,42 @@ class Feed:
         first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
         feed = IndexedFeed(self._program, self._options, first_epoch)
         return dataset_class()(feed)
+
+    def to_torch(self, first_epoch: int | None = None, *, keep_others: bool = False) -> TorchFeed:
+        """Return a `torch.utils.data.IterableDataset`, for `DataLoader(data, batch_size=None)`.
+
+        Each loop is a run of the pipeline, as a loop over the feed is, with arrays as tensors of
+        the same dtype; they are not copied where torch can take them as they are. Each loop shows
+        the next epoch. `state_dict` and `load_state_dict` save where it stands and go on there.
+
+        The pipeline reads ahead, by `prefetch` and `executor` of the feed: `num_workers` of a
+        `DataLoader` is refused.
+
+        Args:
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+            keep_others: What comes of texts, dates, objects, items of different shapes, masked
+                arrays and tables, which no tensor can hold. True: they come as they are. False:
+                they are refused. Values that are no arrays, such as numbers, come as they are.
+
+        Raises:
+            MissingPackageError: torch is not installed.
+
+        Example:
+            ```
+            loader = torch.utils.data.DataLoader(feed.to_torch(), batch_size=None)
+            for epoch in range(5):
+                for x, y in loader:
+                    ...
+            ```
+        """
+        from batchflow.interop.loops import Loops  # on use, for a light import
+        from batchflow.interop.torch_data import torch_data  # on use: torch takes seconds
+
+        return torch_data(Loops(self, "to_torch", first_epoch), keeps_others=keep_others)
+
+    def _of(self, options: RunOptions) -> Feed:
+        """Return another feed of the same values, with other options."""
+        return Feed(self._program, options, self._open_run)
 
     def __repr__(self) -> str:
         step = self._program.plan.steps[-1].step
