@@ -17,7 +17,6 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
     from batchflow.engine.resuming.cursor import Cursor
-    from batchflow.interop.feed import Feed
 
 Convert = Callable[[Any, str], Any]
 
@@ -42,7 +41,7 @@ class Loops:
     """Loops over a copy of a feed, which has one seed, each value converted.
 
     Args:
-        feed: The feed.
+        feed: The `Feed`.
         user: The method that makes it: the first word of messages.
         first_epoch: The epoch at which the first loop begins; None: that of the feed's options.
 
@@ -50,7 +49,7 @@ class Loops:
         seed: The seed of everything random in the loops.
     """
 
-    def __init__(self, feed: Feed, user: str, first_epoch: int | None) -> None:
+    def __init__(self, feed: Any, user: str, first_epoch: int | None) -> None:
         self._user = user
         self._given, self._of = feed._options, feed._of
         self.seed, self._shuffle = self._given.seeds()

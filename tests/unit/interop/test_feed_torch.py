@@ -170,13 +170,21 @@ def test_data_of_a_feed_with_a_state_go_on_there():
 # ---- what DataLoader does
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_a_loader_are_refused(method):
-    data = feed().to_torch()
-    options = {"num_workers": 1, "multiprocessing_context": method}
-    with pytest.raises(ArgumentValueError, match=r"feed\(prefetch=4\)[^$]*executor="):
-        for _ in DataLoader(data, batch_size=None, **options):
-            pytest.fail("a worker gave a batch")
+WORKERS = r"feed\(prefetch=4\)[^$]*executor="
+
+
+def test_workers_of_a_loader_are_refused():
+    batches = DataLoader(
+        feed().to_torch(), batch_size=None, num_workers=1, multiprocessing_context="spawn"
+    )
+    with pytest.raises(ArgumentValueError, match=WORKERS):
+        next(iter(batches))
+
+
+def test_a_forked_worker_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: "of a worker")
+    with pytest.raises(ArgumentValueError, match=WORKERS):
+        iter(feed().to_torch())
 
 
 def test_a_loader_that_makes_batches_of_batches_is_refused():
