@@ -240,6 +240,8 @@ class BaseDataset(Generic[BatchT_co]):
         return splits.values_of(self, given)
 
     def _blocks(self) -> int | npt.NDArray[np.int64] | None:
+        if hasattr(self.index, "_block_starts"):  # of windows: those of one record
+            return self.index._block_starts()  # type: ignore[no-any-return]
         return None if self._data is None else self._data.blocks
 
     # ---- inside
