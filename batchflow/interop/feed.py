@@ -29,6 +29,7 @@ from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
     from batchflow.index import DatasetIndex
+    from batchflow.interop.jax_data import JaxFeed
     from batchflow.interop.keras import KerasFeed
     from batchflow.interop.torch_data import TorchFeed
 
@@ -222,6 +223,49 @@ class Feed:
         from batchflow.interop.torch_data import torch_data  # on use: torch takes seconds
 
         return torch_data(Loops(self, "to_torch", first_epoch), keeps_others=keep_others)
+
+    def to_jax(
+        self,
+        sharding: Any = None,
+        depth: int = 2,
+        *,
+        first_epoch: int | None = None,
+        narrow: bool = False,
+    ) -> JaxFeed:
+        """Return an iterable of the same tuples, with arrays of JAX that are on their devices.
+
+        Each loop is a run of the pipeline, and shows the next epoch. The next batches are copied to
+        the device while the consumer works on one. `state_dict` and `load_state_dict` save where
+        the consumer is and go on there.
+
+        A jitted function is compiled again for a last batch that is shorter, and a sharding refuses
+        it where it does not divide: give the feed `drop_last=True`.
+
+        Args:
+            sharding: A device or a sharding of JAX for all arrays; None: JAX's default device.
+            depth: How many batches are on the device at most, that of the consumer included. With
+                ordered steps in the pipeline it is 1: they run behind the consumer's last batch.
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+            narrow: Whether float64 and complex128 become float32 and complex64 where
+                `jax_enable_x64` is off. False: they are refused there. Whole numbers of 64 bits
+                become such of 32 where each of them fits; others are refused.
+
+        Raises:
+            MissingPackageError: JAX is not installed.
+            ArgumentTypeError: `depth` is no whole number.
+            ArgumentValueError: `depth` is less than 1.
+
+        Example:
+            ```
+            for x, y in feed.to_jax():
+                state = train_step(state, x, y)
+            ```
+        """
+        from batchflow.interop.jax_data import JaxFeed, checked_depth  # on use: JAX takes a second
+        from batchflow.interop.loops import Loops
+
+        depth = checked_depth(depth)
+        return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
 
     def _of(self, options: RunOptions) -> Feed:
         """Return another feed of the same values, with other options."""

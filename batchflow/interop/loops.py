@@ -63,14 +63,15 @@ class Loops:
 
     def _settled(self) -> RunOptions:
         """Return the options with the seeds of all loops."""
-        options = self._given._replace(seed=self.seed)
+        options: RunOptions = self._given._replace(seed=self.seed)
         is_number = isinstance(self._shuffle, int) and not isinstance(self._shuffle, bool)
         return options._replace(shuffle=self._shuffle) if is_number else options
 
     @property
     def epoch(self) -> int:
         """The epoch at which the next loop begins. Beginning a loop moves it on."""
-        return self._feed.epoch
+        epoch: int = self._feed.epoch
+        return epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
@@ -127,7 +128,7 @@ class Loops:
         shuffle = self._settled().shuffle
         seeds = {"seed": self.seed, "shuffle": shuffle if isinstance(shuffle, int) else None}
         if here is None:
-            return self._feed.state_dict() | seeds
+            return {**self._feed.state_dict(), **seeds}
         return {"epoch": here.epoch, "run": state_of(here.cursor, here.run._graph)} | seeds
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -158,6 +159,79 @@ class Loops:
             options = options._replace(first_epoch=state["epoch"], state=state["run"])
             Run(feed._program, options).close()
         self._feed = feed
+
+
+class FeedData:
+    """The data that the loop of another framework goes through: what all kinds have in common.
+
+    Args:
+        loops: The loops over the feed.
+    """
+
+    def __init__(self, loops: Loops) -> None:
+        super().__init__()
+        self._loops = loops
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at which the next loop begins. Beginning a loop moves it on; it can be set."""
+        epoch: int = self._loops.epoch
+        return epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._loops.epoch = epoch
+        self._forget()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next loop begin at an epoch: the same as setting `epoch`.
+
+        Where a state was loaded that is within that epoch, the loop goes on there.
+        """
+        self.epoch = epoch
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random in the batches."""
+        return self._loops.seed
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole loop, skipped ones included.
+
+        Raises:
+            TypeError: The loop has no end, or the number is not known.
+        """
+        return len(self._loops)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the latest loop stands: behind the last batch that it gave.
+
+        It is a mapping for JSON of less than 1 KB. In the middle of an epoch the loop that loads it
+        has the rest of that epoch; behind the end of the loop, the next epoch.
+
+        Raises:
+            BatchflowError: Nobody can go on from here: see `Run.state_dict`.
+        """
+        return self._loops.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next loop go on from a state, and those behind it in the epochs that follow.
+
+        Raises:
+            ArgumentTypeError: It is not what `state_dict` has returned.
+            ArgumentValueError: The pipeline, its data or its options are others.
+        """
+        self._loops.load_state_dict(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget where the latest loop stood."""
+
+    def __repr__(self) -> str:
+        return f"<Data of a feed, next epoch {self.epoch}, seed {self.seed}>"
 
 
 def converted(given: Mapping[str, Any], values: tuple[Any, ...], convert: Convert) -> Any:

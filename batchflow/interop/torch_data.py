@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from batchflow.arrays import is_sparse, is_table
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
+from batchflow.interop.loops import FeedData
 
 if TYPE_CHECKING:
     from batchflow.interop.loops import Loops
@@ -35,7 +36,7 @@ _COLLATING = (
 )
 
 
-class TorchFeed:
+class TorchFeed(FeedData):
     """A `torch.utils.data.IterableDataset` of the batches of a feed. Made by `Feed.to_torch`.
 
     Args:
@@ -44,30 +45,8 @@ class TorchFeed:
     """
 
     def __init__(self, loops: Loops, *, keeps_others: bool) -> None:
-        super().__init__()
-        self._loops = loops
+        super().__init__(loops)
         self._keeps_others = keeps_others
-
-    @property
-    def epoch(self) -> int:
-        """The epoch at which the next loop begins. Beginning a loop moves it on; it can be set."""
-        return self._loops.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._loops.epoch = epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next loop begin at an epoch: the same as setting `epoch`.
-
-        Where a state was loaded that is within this very epoch, the loop goes on there.
-        """
-        self._loops.epoch = epoch
-
-    @property
-    def seed(self) -> int:
-        """The seed of everything random in the batches."""
-        return self._loops.seed
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Begin a loop: a run of the pipeline.
@@ -84,43 +63,9 @@ class TorchFeed:
         convert = functools.partial(_tensor, torch=torch, keeps_others=self._keeps_others)
         return self._loops.begin(convert)
 
-    def __len__(self) -> int:
-        """Return the number of batches of a whole loop, skipped ones included.
-
-        Raises:
-            TypeError: The loop has no end, or the number is not known.
-        """
-        return len(self._loops)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the latest loop stands: behind the last batch that it gave.
-
-        It is a mapping for JSON of less than 1 KB. In the middle of an epoch the loop that loads it
-        has the rest of that epoch; behind the end of the loop, the next epoch.
-
-        Raises:
-            BatchflowError: Nobody can go on from here: see `Run.state_dict`.
-        """
-        return self._loops.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next loop go on from a state, and those behind it in the epochs that follow.
-
-        Raises:
-            ArgumentTypeError: It is not what `state_dict` has returned.
-            ArgumentValueError: The pipeline, its data or its options are others.
-        """
-        self._loops.load_state_dict(state)
-
     def __reduce__(self) -> NoReturn:
         """Refuse to travel to the worker processes of a `DataLoader`."""
         raise ArgumentValueError(_WORKERS)
-
-    def __repr__(self) -> str:
-        return f"<Torch data of a feed, next epoch {self.epoch}, seed {self.seed}>"
 
 
 def torch_data(loops: Loops, *, keeps_others: bool) -> TorchFeed:
