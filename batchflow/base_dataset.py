@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
-from batchflow import legacy, splits
+from batchflow import legacy, splits, windowing
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import (
@@ -195,6 +195,7 @@ class BaseDataset(Generic[BatchT_co]):
     split = splits.split
     kfold = splits.kfold
     cv_split = legacy.cv_split
+    windows = windowing.windows
 
     @shows_options()
     def gen_batch(
@@ -239,6 +240,8 @@ class BaseDataset(Generic[BatchT_co]):
         return splits.values_of(self, given)
 
     def _blocks(self) -> int | npt.NDArray[np.int64] | None:
+        if hasattr(self.index, "_block_starts"):  # of windows: those of one record
+            return self.index._block_starts()  # type: ignore[no-any-return]
         return None if self._data is None else self._data.blocks
 
     # ---- inside
@@ -249,7 +252,7 @@ class BaseDataset(Generic[BatchT_co]):
         part._set_parts(Split(None, None, None))
         part.index = self.index._take_part(positions)
         part._reader = None
-        if self._data is not None:
+        if self._data is not None and not self._data.is_by_id:
             if isinstance(positions, Ranges):
                 positions = positions.array()
             part._rows = rows_at(self._rows, positions)

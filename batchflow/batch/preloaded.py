@@ -29,7 +29,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.old_words import old_word
-from batchflow.sources.lazy import is_lazy
+from batchflow.sources.lazy import is_lazy, listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,7 +62,7 @@ class Preloaded(BatchData):
         self, columns: dict[str, Any], class_name: str, labels: Labels | None = None
     ) -> None:
         self.labels = labels
-        self._columns = columns
+        self.columns = columns
         self._class_name = class_name
         self._are_plain = all(map(_is_plain, columns.values()))
 
@@ -103,24 +103,24 @@ class Preloaded(BatchData):
         """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
             copies = {}
-            for name, array in self._columns.items():
+            for name, array in self.columns.items():
                 is_slice = rows.__class__ is slice
                 copies[name] = array[rows].copy() if is_slice else array.take(rows, 0)
             return copies
         return {
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
-            for name, column in self._columns.items()
+            for name, column in self.columns.items()
         }
 
     def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
         """Return the rows of all items of an index from one container; None if there is none."""
         where = slice(0, len(index)) if rows is None else rows
-        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+        return take_rows(self.columns.get(name), where, f"{self._class_name}.{name}")
 
     @property
     def blocks(self) -> int | None:
         """The rows of a chunk of the lazy array with the longest chunks, if one has some."""
-        chunks = [getattr(rows, "chunks", None) or ("",) for rows in self._columns.values()]
+        chunks = [getattr(rows, "chunks", None) or ("",) for rows in self.columns.values()]
         return max((first for first, *_ in chunks if isinstance(first, int)), default=None)
 
 
@@ -176,7 +176,9 @@ class Given(BatchData):
             ArgumentValueError: It has another number of rows than was asked for.
             Exception: What reading raises, with a note that names the positions.
         """
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
+        positions: Any = rows if getattr(self._source, "reads_slices", False) else None
+        if positions is None or not isinstance(rows, slice):
+            positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
@@ -222,8 +224,7 @@ class Given(BatchData):
 
     def _shown(self, rows: Positions) -> str:
         """Return what happened, for messages: which source was read, and where."""
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+        return f"{self._source!r:.60} was read, at the positions {listed(rows)}"
 
     def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
         """Return what is read of all items of an index under one name; None if there is none."""
@@ -360,10 +361,6 @@ def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, An
         if hint or hasattr(cls, name) or name in _OF_DATASETS or name.startswith("_"):
             taken = "" if hint else " A dataset has that name already."
             raise ArgumentTypeError(f"Dataset() takes no argument {name!r}.{hint}{taken}")
-
-
-def _listed(positions: Any) -> str:
-    return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
 def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:

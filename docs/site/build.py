@@ -16,7 +16,9 @@ from pathlib import Path
 from sphinx.cmd.build import main as sphinx_build
 
 import batchflow
+import batchflow.loops
 import batchflow.models
+import batchflow.samplers
 import batchflow.testing
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +44,10 @@ SECTIONS = {
 
 # By room of the package, the page of the API reference that its public names are on.
 API = {
-    "Datasets": ("dataset", "base_dataset", "splits", "index", "sources"),
-    "Batches and actions": ("batch", "arrays"),
-    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight", "interop"),
+    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "index", "sources"),
+    "Batches and actions": ("batch", "arrays", "assembling"),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Loops of others, and around epochs": ("interop", "loops"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
     "Checkpoints": ("checkpoints",),
@@ -52,7 +55,7 @@ API = {
     "Errors": ("errors",),
 }
 # Modules with public names, beside the package itself.
-MODULES = (batchflow, batchflow.models, batchflow.testing)
+MODULES = (batchflow, batchflow.loops, batchflow.models, batchflow.samplers, batchflow.testing)
 
 
 def stage() -> None:
@@ -97,7 +100,7 @@ def _tree(title: str, pages: list[str]) -> str:
 
 
 def _file_of(title: str) -> str:
-    return title.lower().replace(" ", "_") + ".rst"
+    return title.lower().replace(",", "").replace(" ", "_") + ".rst"
 
 
 def _write_api(title: str, rooms: tuple[str, ...]) -> None:
