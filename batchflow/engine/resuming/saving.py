@@ -168,6 +168,11 @@ class Saver:
             )
 
     @property
+    def first_step(self) -> int:
+        """How many batches the earlier run had delivered."""
+        return 0 if self._state is None else int(self._state["step"])
+
+    @property
     def is_over(self) -> bool:
         """Whether the run that goes on had come to its end."""
         return self.cursor is not None and self.cursor.is_over(self._graph)
