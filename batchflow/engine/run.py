@@ -257,6 +257,11 @@ class Run(Generic[BatchT_co]):
         return self._graph.first_number if self._numbers is None else self._numbers.start
 
     @property
+    def first_step(self) -> int:
+        """How many batches were delivered before, where the run goes on with an earlier one."""
+        return 0 if self._saver is None else self._saver.first_step
+
+    @property
     def length(self) -> Length:
         """Whether somebody counts on the number of batches."""
         return self._graph.length
