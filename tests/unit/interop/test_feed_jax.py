@@ -142,7 +142,7 @@ def test_arrays_go_where_they_are_told():
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     data = DATASET.p.feed(4, B.x, drop_last=True).to_jax(sharding)
     assert [x.sharding for (x,) in data] == [sharding] * 2
-    with pytest.raises(ValueError, match="axis 0|dimension 0") as caught:
+    with pytest.raises(ValueError, match=r"axis 0|dimension 0") as caught:
         list(DATASET.p.feed(4, B.x).to_jax(sharding))
     assert "drop_last=True" in caught.value.__notes__[0]
 
