@@ -51,7 +51,9 @@ class Loops:
 
     def __init__(self, feed: Any, user: str, first_epoch: int | None) -> None:
         self._user = user
-        self._given, self._of = feed._options, feed._of
+        self._given: RunOptions = feed._options
+        self._of: Callable[[RunOptions], Any] = feed._of
+        self.seed: int
         self.seed, self._shuffle = self._given.seeds()
         state = None if feed._state is None else feed.state_dict()
         if state is not None:
@@ -193,7 +195,8 @@ class FeedData:
     @property
     def seed(self) -> int:
         """The seed of everything random in the batches."""
-        return self._loops.seed
+        seed: int = self._loops.seed
+        return seed
 
     def __len__(self) -> int:
         """Return the number of batches of a whole loop, skipped ones included.
