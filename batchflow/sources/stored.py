@@ -82,6 +82,12 @@ class StoredArrays(ABC):
             for component, name in self._names.items()
         }
 
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays by component, to be read in this process."""
+        for state in self._states:
+            state.check()
+        return {component: self._array(name) for component, name in self._names.items()}
+
     def all_rows(self, component: str) -> Any:
         """Return all rows of one array."""
         return self._array(self._names[component])[:]

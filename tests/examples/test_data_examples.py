@@ -28,3 +28,14 @@ def test_rare_classes_are_learned_from_a_table(tmp_path):
 def test_an_hdf5_file_is_shuffled_in_the_memory_of_a_few_batches(tmp_path):
     told = run(tmp_path, "hdf5_shuffled.py", "60")
     assert float(told.split("memory grew by ")[1].split()[0]) < 40
+
+
+def test_texts_are_learned_in_buckets_with_little_padding(tmp_path):
+    told = run(tmp_path, "text_buckets.py")
+    assert float(told.split("test accuracy ")[1].split("%")[0]) > 60  # of one package: 18
+    empty = {
+        name: float(told.split(f"{name}: ")[1].split("%")[0])
+        for name in ("shuffled", "in buckets", "packed")
+    }
+    assert empty["in buckets"] < 0.6 * empty["shuffled"]
+    assert empty["packed"] < 5
