@@ -139,6 +139,11 @@ class BaseDataset(Generic[BatchT_co]):
         older = note if is_outdated(self.batch_class) else ""
         return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
 
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_dataset  # on use, for a light import
+
+        return of_dataset(self)
+
     def __iter__(self) -> Iterator[Any]:
         """Refuse: items come in batches."""
         raise ArgumentTypeError(
