@@ -68,6 +68,8 @@ class ParquetSource:
 
     Attributes:
         blocks: The first row of each row group: an int64 array.
+        keeps_blocks: Whether nobody else is to read them whole, and keep them: a function is to get
+            the rows of a batch.
         fingerprint: A text that changes when a file does.
 
     Raises:
@@ -110,6 +112,7 @@ class ParquetSource:
         self.blocks = np.array([group.start for group in groups])
         self.fingerprint = fingerprint(dict.fromkeys(group.file for group in groups))
         self._specs = specs_of(components, known, schema.names, "from_parquet")
+        self.keeps_blocks = any(callable(spec) for spec in self._specs.values())
         self._names = schema.names
         self._columns = self._needed(schema.names)
         self._with_nulls = {c for c in self._columns if self._has_nulls(c, metadata)}
@@ -160,7 +163,7 @@ class ParquetSource:
 
     def _needed(self, columns: list[str]) -> list[str]:
         specs = self._specs.values()
-        if any(callable(spec) for spec in specs):
+        if self.keeps_blocks:
             return columns
         wanted = (name for spec in specs for name in (spec if isinstance(spec, list) else [spec]))
         return list(dict.fromkeys(wanted))

@@ -36,6 +36,8 @@ def fingerprint_of(graph: RunGraph, epoch: int) -> dict[str, Any]:
     options: Any = graph.options
     source: Any = graph.program.source
     shard = source.shard_spec
+    mixture = getattr(source, "_mixture", None)
+    mixed = {} if mixture is None else {"weights": [*mixture.shares.of_rest], "n": len(source)}
     return {
         "batch_size": options.batch_size,
         "drop_last": options.drop_last,
@@ -46,6 +48,7 @@ def fingerprint_of(graph: RunGraph, epoch: int) -> dict[str, Any]:
         "n_items": len(source.index),
         "index": index_hash(source.index),
         "steps": _short("\n".join(steps_of(graph))),
+        **mixed,
     }
 
 
@@ -79,6 +82,9 @@ def index_hash(index: DatasetIndex) -> str:
     ids = index._ids
     if isinstance(ids, (range, Ranges)):
         return _short(repr(ids))
+    parts: Any = getattr(ids, "parts", None)
+    if parts is not None:  # of a mixture
+        return _short(" ".join(map(index_hash, parts)))
     from batchflow.index.hashing import hashed  # on use
 
     try:
