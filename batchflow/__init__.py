@@ -40,6 +40,7 @@ from batchflow.sources import Source
 
 if _typing.TYPE_CHECKING:
     from batchflow.allocator import keep_memory
+    from batchflow.assembling import assemble_windows
     from batchflow.checkpoints import Checkpoint, Keep, Preempted
     from batchflow.index.orders import Balanced, Bucketed, Shuffle, Weighted
     from batchflow.inspection.report import Report
@@ -102,6 +103,7 @@ __all__ = [
     "action",
     "any_action_failed",
     "apply_parallel",
+    "assemble_windows",
     "inbatch_parallel",
     "keep_memory",
     "model",
@@ -120,6 +122,7 @@ _ON_USE = {
     "Report": "batchflow.inspection.report",
     "Shuffle": "batchflow.index.orders",
     "Weighted": "batchflow.index.orders",
+    "assemble_windows": "batchflow.assembling",
     "keep_memory": "batchflow.allocator",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
-from batchflow import legacy, mixing, splits
+from batchflow import legacy, mixing, splits, windowing
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import (
@@ -200,6 +200,7 @@ class BaseDataset(Generic[BatchT_co]):
     split = splits.split
     kfold = splits.kfold
     cv_split = legacy.cv_split
+    windows = windowing.windows
 
     @shows_options()
     def gen_batch(
@@ -257,7 +258,7 @@ class BaseDataset(Generic[BatchT_co]):
         part._set_parts(Split(None, None, None))
         part.index = self.index._take_part(positions)
         part._reader = None
-        if self._data is not None:
+        if self._data is not None and not self._data.is_by_id:
             if isinstance(positions, Ranges):
                 positions = positions.array()
             part._rows = rows_at(self._rows, positions)

@@ -58,7 +58,7 @@ def mix(
         [[0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 1, 0], [0]]
     """
     from batchflow.batch.mixed import MixedRows  # on use, for a light import
-    from batchflow.index.mixed import MixedIndex
+    from batchflow.index.mixed import MixedIds, MixedIndex
     from batchflow.index.orders.described import whole_number
     from batchflow.index.orders.mixture import Mixture
 
@@ -69,9 +69,9 @@ def mix(
             f"mix: stop={stop!r:.60} is not known.{did_you_mean(stop, _STOPS)}"
         )
     number = None if n is None else whole_number(n, "mix: n")
-    index = MixedIndex([part.index for part in parts])
-    mixed = cls(index, parts[0].batch_class)
-    mixed._data = MixedRows(parts, index._whole)
+    ids = MixedIds([part.index for part in parts])
+    mixed = cls(MixedIndex.of(ids), parts[0].batch_class)
+    mixed._data = MixedRows(parts, ids)
     mixed._mixture = Mixture.of(parts, shares, number, stop)
     mixed.classes = _common_classes(parts)
     return mixed

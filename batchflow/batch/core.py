@@ -36,7 +36,13 @@ _BATCH_KEY = 1
 
 
 class BatchData:
-    """What the batches of a dataset are filled from."""
+    """What the batches of a dataset are filled from.
+
+    Attributes:
+        is_by_id: Whether rows are found by the ids of the items, and not by their positions.
+    """
+
+    is_by_id = False
 
 
 class BaseBatch:

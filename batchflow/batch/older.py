@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
 
 
+def _windowed() -> Any:
+    from batchflow.batch import window_ids  # on use, for a light import
+
+    return window_ids
+
+
 def _items(batch: Any) -> list[Any]:
     """Return the items; the error of a batch without data is one that `hasattr` understands."""
     if not batch.components and batch.data is None:
@@ -34,6 +40,14 @@ class OlderWords:
     from_batch, from_data = ClassWord("batch"), ClassWord("batch")
     size = Word[int](lambda batch: len(batch.index), "The number of items, `len(batch)`.")
     items = Word[list[Any]](_items, "The items in a list: `list(batch)`.")
+    records = Word[Any](
+        lambda batch: _windowed().records_of(batch),
+        "The ids of the records of windows, of shape `(n_items,)`: see `Dataset.windows`.",
+    )
+    starts = Word[Any](
+        lambda batch: _windowed().starts_of(batch),
+        "Where windows begin in their records, of shape `(n_items,)` or `(n_items, n_axes)`.",
+    )
     array_of_nones = Word[Any](
         lambda batch: np.full(len(batch.index), None), "An array with None for each item."
     )

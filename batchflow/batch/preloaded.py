@@ -57,7 +57,7 @@ class Preloaded(BatchData):
         self, columns: dict[str, Any], class_name: str, labels: Labels | None = None
     ) -> None:
         self.labels = labels
-        self._columns = columns
+        self.columns = columns
         self._class_name = class_name
         self._are_plain = all(map(_is_plain, columns.values()))
 
@@ -98,24 +98,24 @@ class Preloaded(BatchData):
         """Copy rows out of every container, by the attribute of the batch that they become."""
         if self._are_plain:
             copies = {}
-            for name, array in self._columns.items():
+            for name, array in self.columns.items():
                 is_slice = rows.__class__ is slice
                 copies[name] = array[rows].copy() if is_slice else array.take(rows, 0)
             return copies
         return {
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
-            for name, column in self._columns.items()
+            for name, column in self.columns.items()
         }
 
     def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
         """Return the rows of all items of an index from one container; None if there is none."""
         where = slice(0, len(index)) if rows is None else rows
-        return take_rows(self._columns.get(name), where, f"{self._class_name}.{name}")
+        return take_rows(self.columns.get(name), where, f"{self._class_name}.{name}")
 
     @property
     def blocks(self) -> int | None:
         """The rows of a chunk of the lazy array with the longest chunks, if one has some."""
-        chunks = [getattr(rows, "chunks", None) or ("",) for rows in self._columns.values()]
+        chunks = [getattr(rows, "chunks", None) or ("",) for rows in self.columns.values()]
         return max((first for first, *_ in chunks if isinstance(first, int)), default=None)
 
 

@@ -42,12 +42,14 @@ class Course:
         tells_ends: Whether the ends of epochs are told, where no batch marks them.
         target: The epoch to go on with; None: the batches in a row.
         is_stopped: Whether a step has raised `StopPipeline`.
+        n_ends: How many epochs have ended behind a batch that was skipped.
     """
 
     def __init__(self) -> None:
         self.tells_ends = False
         self.target: int | None = None
         self.is_stopped = False
+        self.n_ends = 0
 
     def goes_on(self, graph: RunGraph) -> bool:
         """Let the batches begin at the target, if there is one; tell whether there are any."""
@@ -86,9 +88,13 @@ def _begun(
     return start(graph, loop, saver.resuming())
 
 
-def _until_target(batches: Flow, course: Course) -> Flow:
+def _until_target(batches: Flow, course: Course, saver: Saver | None) -> Flow:
     """Pass batches on, and the ends of epochs if they are to be told, until others are wanted."""
     for batch in batches:
+        if isinstance(batch, EpochEnd):
+            course.n_ends += 1
+            if saver is not None:
+                saver.ended_epoch()
         passed = [batch] if isinstance(batch, Batch) or course.tells_ends else []
         del batch  # what is given away is not held here
         if passed:
@@ -121,7 +127,7 @@ def chained(
             if not graph.marks_epochs:
                 yield from batches
                 return
-            yield from _until_target(batches, course)
+            yield from _until_target(batches, course, saver)
             if course.target is None:
                 return
             del made, batches

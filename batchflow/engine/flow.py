@@ -9,11 +9,11 @@ from batchflow.engine.graph import RunGraph
 from batchflow.engine.prefix import Prefix, Segment
 from batchflow.engine.preparation.ready import ReadySteps, needs_loop
 from batchflow.engine.program import Stage
-from batchflow.engine.regrouping.count import is_as_counted, none_is_missing
+from batchflow.engine.regrouping.count import is_as_counted, none_is_missing, refuse_missing
 from batchflow.engine.regrouping.naming import Flow, Naming
 from batchflow.engine.regrouping.regroup import regroup
 from batchflow.engine.section import holding, in_order
-from batchflow.engine.source import behind, refuse_nothing, without_epochs
+from batchflow.engine.source import Schedule, behind, refuse_nothing, without_epochs
 from batchflow.engine.state import PipelineView
 from batchflow.engine.steps import run_steps
 from batchflow.plan import BoundRegrouping, Merge, MixRows, Rebatch
@@ -165,12 +165,24 @@ class ReadyGraph:
         if place == 1 and isinstance(bound.what, Rebatch | MixRows) and graph.sizes[0].is_known:
             growth = graph.sizes[0].growth
             made = is_as_counted(made, schedule, graph.length, bound.step, growth)
-        if place == 1 and isinstance(bound.what, Merge) and schedule.first:
-            made = none_is_missing(made, schedule, bound.step)
+        if isinstance(bound.what, Merge) and graph.sizes[place - 1].is_known:
+            made = self._none_missing(place, made, schedule)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
         others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
         stage = regroup(bound.what, made, others, bound.batch_class, naming, schedule)
         return workers.also_close(stage)
+
+    def _none_missing(self, place: int, made: Flow, schedule: Schedule) -> Flow:
+        graph, per_epoch = self._graph, self._graph.sizes[place - 1].batches
+        first = schedule.first if place == 1 else schedule.first_epoch * per_epoch
+        step = graph.stages[place].regrouping.step  # type: ignore[union-attr]
+
+        def missing(number: int) -> None:
+            if first:
+                refuse_missing(step, number)
+            graph.skips = True
+
+        return none_is_missing(made, first, per_epoch, missing)
 
     def _in_order(self, stage: Stage, made: Flow) -> Flow:
         locks = self._graph.locks() if stage.section else ()

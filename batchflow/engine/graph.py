@@ -58,6 +58,8 @@ class RunGraph:
         stages: The steps, cut at the regroupings.
         n_parallel: How many stages begin ahead of the ordered section.
         nested: The graphs of the pipelines inside of this one, by what stands for them in the plan.
+        fingerprint: What the run is, for who compares it with another; None: nobody has asked.
+        skips: Whether an action has skipped a batch ahead of a merge.
         given_away: The number of the last batch of the first epoch that has been delivered in an
             earlier run; None: none has.
         prefix: The steps ahead of the ordered section.
@@ -67,6 +69,8 @@ class RunGraph:
 
     shuffle: Any
     given_away: int | None = None
+    fingerprint: dict[str, Any] | None = None
+    skips = False
 
     def __init__(
         self,
@@ -240,9 +244,9 @@ class RunGraph:
         if schedule.end is not None:
             first = min(first, schedule.end)
         self.schedule = schedule._replace(first=first)
-        self.start = Start(n_epochs, 0, (), ())
+        self.start, self.given_away = Start(n_epochs, 0, (), ()), None
         if self._plan.regroupings:
-            self.start = Start.behind(n_epochs, self.counted, self.sizes)
+            self.start = Start.behind(n_epochs, self.counted, self.sizes, skips=self.skips)
         for step, gone in zip(self._plan.regroupings, self.start.others, strict=True):
             for graph in self._others_of(step):
                 graph.begin(*gone)

@@ -70,7 +70,7 @@ class Run(Generic[BatchT_co]):
         options = cast("RunOptions", self._graph.options)
         self._first_epoch = self._graph.schedule.first_epoch
         self._at: Any = None  # the place of the last batch that was delivered
-        self._n_delivered = 0
+        self._n_delivered = self._n_ends = 0
         self._observer = observer
         self._end: str | None = None
         self._is_failed = False  # whether an error in a `with` block has ended it
@@ -159,6 +159,7 @@ class Run(Generic[BatchT_co]):
                 if not isinstance(batch, EpochEnd):
                     self._n_delivered += 1
                     self._at = batch.epoch, batch.number, batch._closes, batch._in_group
+                    self._n_ends = self._course.n_ends
                     if self._saver is not None:
                         self._saver.delivered(Place(*self._at))
                 if self._observer is not None and isinstance(batch, Batch):
@@ -184,7 +185,7 @@ class Run(Generic[BatchT_co]):
         """Let an epoch come next, whatever is left of those before it."""
         self._n_batches  # noqa: B018  those that are left are counted, too
         self._course.target = epoch
-        self._first_epoch, self._at = epoch, None
+        self._first_epoch, self._at, self._n_ends = epoch, None, self._course.n_ends
         if self._saver is not None:
             self._saver.leaves_for(epoch)
 
@@ -213,9 +214,11 @@ class Run(Generic[BatchT_co]):
 
         if self._saver is not None:
             return self._saver.state_dict()
-        cursor = Cursor(0, self._first_epoch)
+        cursor = Cursor(self._n_delivered, self._first_epoch)
         if self._at is not None:
-            cursor = cursor.behind(Place(*self._at), self._graph, self._n_delivered)
+            cursor = cursor.behind(Place(*self._at), self._graph, 0)
+        for _ in range(self._n_ends, self._course.n_ends):
+            cursor = cursor.left_for(cursor.epoch + 1, self._graph)
         if self._end == "ended":
             cursor = cursor.at_end(self._graph, stopped=self._course.is_stopped)
         return state_of(cursor, self._graph)

@@ -161,6 +161,8 @@ class CustomOrder:
         self._n_called = 0
         self._guard = threading.Lock()  # several threads may read one feed
         self._latest: tuple[int, ArrayOrder] | None = None
+        self._hashes: dict[int, str] = {}  # of the orders that were made, by epoch
+        self._expected: tuple[int, str] | None = None
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.ArrayLike:
         """Return the result of the function."""
@@ -175,11 +177,28 @@ class CustomOrder:
         with self._guard:
             if self._latest is None or self._latest[0] != epoch:
                 while not self._n_more and self._n_called < epoch:
+                    self._checked(self._n_called)
                     self._n_called += 1
-                    self.function(np.arange(self._n_items))
                 self._n_called += 1
                 self._latest = epoch, self._checked(epoch)
             return self._latest[1]
+
+    def hash_of(self, epoch: int) -> str | None:
+        """Return a hash of the order of an epoch; None if it was not made yet.
+
+        The function is not called: what it returns may depend on how often it was.
+        """
+        return self._hashes.get(epoch)
+
+    def expect(self, epoch: int, order_hash: str) -> None:
+        """Raise an error if the order of an epoch, now or when it is made, is another one.
+
+        Raises:
+            ArgumentValueError: It is, and the function keeps no state: so it can be called now.
+        """
+        self._expected = epoch, order_hash
+        if self._n_more:
+            self.epoch(epoch)
 
     def _checked(self, epoch: int) -> ArrayOrder:
         more = (epoch_rng(self._seed, epoch), epoch)[: self._n_more] if self._n_more else ()
@@ -199,7 +218,20 @@ class CustomOrder:
                 f"shuffle={_name(self.function)} must return each position once; in epoch {epoch} "
                 f"{len(missing)} are missing: {missing[:5].tolist()}"
             )
-        return ArrayOrder(order.astype(np.int64))
+        order = order.astype(np.int64)
+        self._compare(epoch, order)
+        return ArrayOrder(order)
+
+    def _compare(self, epoch: int, order: npt.NDArray[np.int64]) -> None:
+        import hashlib  # on use, for a light import
+
+        found = self._hashes[epoch] = hashlib.sha256(order.tobytes()).hexdigest()[:16]
+        if self._expected is not None and self._expected[0] == epoch and self._expected[1] != found:
+            raise ArgumentValueError(
+                f"this run is not the one that was saved: shuffle={_name(self.function)} returned "
+                f"another order in epoch {epoch}. Begin anew, or go on all the same by "
+                'changed="allow"'
+            )
 
 
 def make_order(n_items: int, shuffle: int | PositionsFunction | None, seed: int = 0) -> Order:

@@ -75,12 +75,12 @@ class ShardOrder:
     """The order of the items of a shard, out of that of all items."""
 
     def __init__(self, order: Order, shard: Shard) -> None:
-        self._order = order
+        self.whole = order
         self._first = shard.first
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the order of an epoch."""
-        return _ShardEpoch(self._order.epoch(epoch), self._first)
+        return _ShardEpoch(self.whole.epoch(epoch), self._first)
 
 
 class _ShardEpoch(NamedTuple):

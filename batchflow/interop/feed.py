@@ -12,7 +12,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from batchflow.arrays import column_array, exact_array, is_column
 from batchflow.engine import Length, Program, Run, RunOptions
 from batchflow.engine.options import checked_epoch
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 from batchflow.interop.indexed import IndexedFeed
 from batchflow.plan import BoundStep, Step, Where, check_plan
@@ -45,7 +45,7 @@ class Feed:
         open_run: Starts a run of both.
 
     Raises:
-        ArgumentValueError: The batch size does not fit the dataset.
+        ArgumentValueError: The batch size does not fit the dataset; or `checkpoint` is given.
     """
 
     def __init__(
@@ -54,12 +54,22 @@ class Feed:
         options: RunOptions,
         open_run: Callable[[Program, RunOptions, Length], Run],
     ) -> None:
+        if options.checkpoint is not None:
+            raise ArgumentValueError(
+                "feed: checkpoint goes with run, gen_batch and next_batch, where it saves the "
+                "models of the pipeline. What you train on a feed is yours to save, with the state "
+                "of the feed: feed.state_dict(), and feed(..., state=state)"
+            )
         source: Any = program.source
+        state, options = _checked_state(options.state), options._replace(state=None)
         self._schedule = options.counted_schedule(source)  # refuses what does not fit
         self._program = program
         self._options = options.with_kept_order(source)
         self._open_run = open_run
-        self._epoch = options.first_epoch
+        self._epoch = options.first_epoch if state is None else state["epoch"]
+        self._state = None if state is None else state["run"]  # of the next loop
+        self._begun: tuple[int, Any] | None = None  # where the latest loop, if not over, began
+        self._run: Run | None = None  # that loop, from its first batch on
         self._length = Length()
         self._was_iterated = False
 
@@ -74,12 +84,40 @@ class Feed:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = checked_epoch("epoch", epoch)
+        self._epoch, self._state = checked_epoch("epoch", epoch), None
+        self._begun = self._run = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the feed stands: behind the tuple that its latest loop has given.
+
+        `pipeline.feed(..., state=state)` goes on from there: its first loop has the rest of this
+        one, or, where this one is over, what would come next. Variables and models are not in it.
+
+        Returns:
+            A mapping for JSON of less than 1 KB.
+
+        Raises:
+            BatchflowError: Nobody can go on from here: see `Run.state_dict`.
+
+        Example:
+            >>> from batchflow import ArrayBatch, B, Dataset
+            >>> class Rows(ArrayBatch):
+            ...     components = "a"
+            >>> rows = Dataset.from_arrays(Rows, a=[1, 2, 3, 4])
+            >>> feed = rows.p.feed(1, B.a)
+            >>> loop = iter(feed)
+            >>> first, state = next(loop), feed.state_dict()
+            >>> [a.tolist() for a, in rows.p.feed(1, B.a, state=state)]
+            [[2], [3], [4]]
+        """
+        epoch, state = self._begun or (self._epoch, self._state)
+        return {"epoch": epoch, "run": state if self._run is None else self._run.state_dict()}
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Run the pipeline and yield the values of each batch."""
         self._was_iterated = True
-        options = self._options._replace(first_epoch=self._epoch)
+        options = self._options._replace(first_epoch=self._epoch, state=self._state)
+        self._begun, self._run, self._state = (self._epoch, self._state), None, None
         n_batches, per_epoch = self._schedule.n_batches, self._schedule.batches_per_epoch
         self._epoch += 1 if n_batches is None else ceil(n_batches / per_epoch)
         return self._values(options)
@@ -87,6 +125,7 @@ class Feed:
     def _values(self, options: RunOptions) -> Iterator[tuple[Any, ...]]:
         self._was_iterated = False
         with self._open_run(self._program, options, self._length) as run:
+            self._run = run
             for batch in run:
                 if options.is_endless:
                     self._epoch = max(self._epoch, 1 + (batch.epoch or 0))
@@ -94,6 +133,7 @@ class Feed:
                 del batch
                 yield values
                 del values
+            self._begun = self._run = None
 
     def __len__(self) -> int:
         """Return the number of batches of the next loop, skipped ones included.
@@ -139,6 +179,11 @@ class Feed:
         """
         from batchflow.interop.keras import dataset_class  # on use: Keras takes seconds to import
 
+        if self._state is not None:
+            raise ArgumentValueError(
+                "to_keras: it has whole epochs, and the state that was given to this feed is "
+                "inside of one; loop over the feed, or give first_epoch instead of state"
+            )
         if first_epoch is None:
             first_epoch = self._options.first_epoch
         first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
@@ -149,6 +194,14 @@ class Feed:
         step = self._program.plan.steps[-1].step
         # Keras shows this where it gets a feed itself.
         return f"<Feed of {self._program.source!r}: {step}; for Keras take .to_keras()>"
+
+
+def _checked_state(state: Any) -> Mapping[str, Any] | None:
+    if state is None or (isinstance(state, Mapping) and {*state} == {"epoch", "run"}):
+        return state
+    raise ArgumentTypeError(
+        f"feed: state is what feed.state_dict() of another feed has returned, got {state!r:.60}"
+    )
 
 
 def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) -> Program:

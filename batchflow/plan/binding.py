@@ -7,7 +7,7 @@ is checked. The result is a bound step (bound.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from batchflow.batch import Batch
 from batchflow.batch.actions import RESERVED, Action, ActionSpec, is_outdated
@@ -111,7 +111,7 @@ def bind_step(step: Step, names: Names, joined: Sequence[Joined] = ()) -> Bound 
         places=places,
         group=group,
         several=several,
-        expands=action.spec.expands,
+        expands=_growth_of(action, builtin, args, kwargs),
         gives=action.spec.gives,
     )
 
@@ -226,6 +226,16 @@ def _with_joined(
     if action.function is Batch.load:  # which takes several batches as one source
         return (tuple(joined) if len(joined) > 1 else joined[0], *args)
     return (*args[:place], *joined, *args[place:])
+
+
+def _growth_of(
+    action: Action, builtin: Builtin | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> int | Literal[True] | None:
+    """Return how many items a step makes of each."""
+    if builtin is None or builtin.expands is None:
+        return action.spec.expands
+    growth: int | Literal[True] | None = builtin.expands(*args, **kwargs)
+    return growth
 
 
 def _is_dynamic(model: str | None, step: Step, names: Names) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.cropping import crop, n_pieces, pad
 from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.items.places import Together
 from batchflow.batch.regroup import part
@@ -216,6 +217,8 @@ class Builtin(Record):
         joined_at: The place among its arguments where joined batches go; None: it takes none.
         several: Does it for several batches in one call, if `steps_per_call` says so: gets
             the model, and the arguments for each batch.
+        expands: Returns, for the step's arguments, how many items it makes of each: see
+            `ActionSpec`.
     """
 
     function: Callable[..., Any]
@@ -225,6 +228,7 @@ class Builtin(Record):
     needs_batch: bool = False
     joined_at: int | None = None
     several: Callable[..., list[Any] | None] | None = None
+    expands: Callable[..., Any] | None = None
 
 
 BUILTINS = {
@@ -234,6 +238,8 @@ BUILTINS = {
     "do_nothing": Builtin(do_nothing, joined_at=0),
     "discard_batch": Builtin(discard_batch, needs_batch=True),
     "map": Builtin(map_items, "batch", needs_batch=True),
+    "crop": Builtin(crop, "batch", needs_batch=True, expands=n_pieces),
+    "pad": Builtin(pad, "batch", needs_batch=True),
     "filter": Builtin(filter_items, "batch", needs_batch=True),
     "join": Builtin(several.join, "stream"),
     "merge": Builtin(several.merge, "stream"),

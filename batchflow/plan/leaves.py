@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
@@ -244,7 +245,8 @@ class P(Expression):
     """`P(value)`: to each item of a per-item action its own value.
 
     `P(R.normal(0, 1))` draws for each item; `P("normal", 0, 1)` is short for it. Anything else is
-    resolved once and must have one element for each item: `P(B.angles)`.
+    resolved once and must have one element for each item: `P(B.angles)`. A sampler (see
+    `batchflow.samplers`) gives a point for each item, drawn with the batch's generator.
 
     In an action that is not per item, it is the list of the values.
 
@@ -271,6 +273,9 @@ class P(Expression):
 
     def _resolve(self, batch: Batch) -> Any:
         n_items = len(needed(batch, self))
+        if _is_sampler(self._value):
+            points = self._value.sample(n_items, batch.rng)
+            return PerItem(points[:, 0] if points.shape[1] == 1 else points)
         if self._is_anew():
             return PerItem(resolved(self._value, batch) for _ in range(n_items))
         values = by_label(resolved(self._value, batch), batch.index, repr(self))
@@ -300,6 +305,12 @@ class P(Expression):
 
     def __repr__(self) -> Any:
         return f"{self._letter}({shown(self._value)})"
+
+
+def _is_sampler(value: Any) -> bool:
+    """Check whether a value is a distribution of `batchflow.samplers`, which is loaded then."""
+    samplers = sys.modules.get("batchflow.samplers")
+    return samplers is not None and isinstance(value, samplers.Sampler)
 
 
 class PP(P):

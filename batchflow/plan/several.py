@@ -251,6 +251,9 @@ def pack(
     for name in (segment, position):
         if name is not None and (not isinstance(name, str) or not name.isidentifier()):
             raise ArgumentTypeError(f"pack: segment and position name components, got {name!r:.60}")
+    written = [name for name in (*names, segment, position) if name is not None]
+    if twice := [name for name in written if written.count(name) > 1]:
+        raise ArgumentValueError(f"pack: the component {twice[0]!r} is named twice")
     if long not in ("error", "cut", "split"):
         raise ArgumentValueError(f'pack: long is "error", "cut" or "split", got {long!r:.60}')
     size = None if batch_size is None else _whole("pack: batch_size", batch_size)

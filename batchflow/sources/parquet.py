@@ -68,8 +68,6 @@ class ParquetSource:
 
     Attributes:
         blocks: The first row of each row group: an int64 array.
-        keeps_blocks: Whether nobody else is to read them whole, and keep them: a function is to get
-            the rows of a batch.
         fingerprint: A text that changes when a file does.
 
     Raises:
@@ -112,7 +110,6 @@ class ParquetSource:
         self.blocks = np.array([group.start for group in groups])
         self.fingerprint = fingerprint(dict.fromkeys(group.file for group in groups))
         self._specs = specs_of(components, known, schema.names, "from_parquet")
-        self.keeps_blocks = any(callable(spec) for spec in self._specs.values())
         self._names = schema.names
         self._columns = self._needed(schema.names)
         self._with_nulls = {c for c in self._columns if self._has_nulls(c, metadata)}
@@ -127,6 +124,11 @@ class ParquetSource:
         """Return the rows at some positions, by component."""
         table = self._rows(positions)
         return {component: self._component(table, component) for component in self._specs}
+
+    @property
+    def keeps_blocks(self) -> bool:
+        """Whether nobody else is to read row groups whole: a function gets the rows of a batch."""
+        return any(callable(spec) for spec in self._specs.values())
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a whole column.

@@ -17,6 +17,7 @@ from sphinx.cmd.build import main as sphinx_build
 
 import batchflow
 import batchflow.models
+import batchflow.samplers
 import batchflow.testing
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +43,8 @@ SECTIONS = {
 
 # By room of the package, the page of the API reference that its public names are on.
 API = {
-    "Datasets": ("dataset", "base_dataset", "splits", "index", "sources"),
-    "Batches and actions": ("batch", "arrays"),
+    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "mixing", "index", "sources"),
+    "Batches and actions": ("batch", "arrays", "assembling"),
     "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight", "interop"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
@@ -52,7 +53,7 @@ API = {
     "Errors": ("errors",),
 }
 # Modules with public names, beside the package itself.
-MODULES = (batchflow, batchflow.models, batchflow.testing)
+MODULES = (batchflow, batchflow.models, batchflow.samplers, batchflow.testing)
 
 
 def stage() -> None:

@@ -66,6 +66,16 @@ class Images(ArrayBatch):
     def of_no_other_class(self):
         return self
 
+    @action(expands=1)
+    def wrong_one(self):
+        return self.repeat(2)
+
+    @action(gives=Patches)
+    def as_patches(self):
+        patches = Patches(len(self))
+        patches.images = self.images
+        return patches
+
     @action(expands=True)
     def unknown_origin(self):
         return Images(len(self) + 1)
@@ -128,6 +138,16 @@ def test_another_number_than_declared_is_an_error_that_names_action_and_items():
     ) as e:
         images().p.wrong().run(3)
     assert any("with the ids [0, 1, 2]" in note for note in e.value.__notes__)
+
+
+def test_one_item_of_each_is_a_number_too():
+    with pytest.raises(ActionResultError, match="makes 3 items of 3, and returned 6"):
+        images().p.wrong_one().run(3)
+
+
+def test_a_batch_of_another_class_made_by_hand_is_told_where_its_items_come_from():
+    assert ids(images(5).p.as_patches().negate().gen_batch(3)) == [[0, 1, 2], [3, 4]]
+    assert ids(images(5).p.halves().as_patches().gen_batch(5)) == [np.repeat(range(5), 2).tolist()]
 
 
 def test_what_comes_from_nowhere_known_has_no_source_ids_that_could_be_wrong():

@@ -188,9 +188,41 @@ def test_long_items_are_an_error_or_cut_or_split_by_choice():
     assert split.tokens.tolist() == [[0, 1], [2, 3], [4, 10]]
 
 
+def test_items_without_elements_change_no_dtype():
+    for lengths in ([2, 0, 1], [0, 2, 1], [0, 0, 3]):
+        for size in (1, 3):
+            for batch in texts(lengths).p.pack(3, "tokens").gen_batch(size):
+                assert batch.tokens.dtype == np.int64
+    batch = texts([0, 3]).p.pack(3, "tokens", value=-1).next_batch(1)
+    assert batch.tokens.tolist() == [[10, 11, 12]]
+    (alone,) = packed(texts([0]), length=2, src="tokens", value=7)
+    assert alone.tokens.tolist() == [[7, 7]]
+
+
+def test_elements_of_different_shapes_are_refused():
+    column = np.empty(2, object)
+    column[:] = [np.zeros((2, 3)), np.zeros(2)]
+    with pytest.raises(ArgumentValueError, match=r"different shapes: \(\), \(3,\)"):
+        packed(Dataset.from_arrays(Texts, tokens=column), length=9, src="tokens")
+
+
+@pytest.mark.parametrize("value", [-1, 300, "x", None])
+def test_a_value_that_the_elements_cannot_hold_is_refused(value):
+    dataset = texts([2], lambda r: np.array(r, np.uint8))
+    with pytest.raises(ArgumentValueError, match="elements are uint8"):
+        packed(dataset, length=9, src="tokens", value=value)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
+        ({"length": 9, "src": ("tokens", "tokens")}, ArgumentValueError, "named twice"),
+        ({"length": 9, "src": "tokens", "segment": "tokens"}, ArgumentValueError, "named twice"),
+        (
+            {"length": 9, "src": "tokens", "segment": "places", "position": "places"},
+            ArgumentValueError,
+            "'places' is named twice",
+        ),
         ({"length": 0, "src": "tokens"}, ArgumentValueError, "at least 1"),
         ({"length": 2.0, "src": "tokens"}, ArgumentTypeError, "whole number"),
         ({"length": 9, "src": 3}, ArgumentTypeError, "names a component"),

@@ -5,11 +5,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 
 import pytest
+from own_process import finished, started
 
 PROGRAM = """
 import json, sys, time
@@ -53,18 +53,12 @@ def program(tmp_path):
     def make(pause=0.0):
         file = tmp_path / "program.py"
         file.write_text(textwrap.dedent(PROGRAM).replace("PAUSE", str(pause)))
-
-        def start(folder="", executor="threads"):
-            command = [sys.executable, str(file), str(folder), executor]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            return subprocess.Popen(command, text=True, **pipes)
-
-        return start
+        return lambda folder="", executor="threads": [file, folder, executor]
 
     return make
 
 
-def killed_until_done(start, folder, executor, first, more):
+def killed_until_done(command, first, more):
     """Kill a program again and again, until it comes to its end.
 
     It gets more time with each kill, so that it comes to its end on any machine.
@@ -74,31 +68,27 @@ def killed_until_done(start, folder, executor, first, more):
     """
     kills = 0
     while True:
-        running = start(folder, executor)
         try:
-            out, err = running.communicate(timeout=first + more * kills)
+            done = finished(command, timeout=first + more * kills)
         except subprocess.TimeoutExpired:
-            running.kill()
-            running.communicate()
             kills += 1
             continue
-        assert running.returncode == 0, err
-        return out, kills
+        assert done.returncode == 0, done.stderr
+        return done.stdout, kills
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_killed_at_random_it_ends_in_the_same_bits(program, tmp_path, executor):
-    start = program()
-    out, err = start().communicate()
-    assert out, err
+    command = program()
+    expected = json.loads(finished(command()).stdout)
     began = time.monotonic()
-    start().communicate()
+    finished(command())
     whole, rng = time.monotonic() - began, random.Random(executor)
     kills = 0
     for trial in range(2 if executor == "threads" else 1):
-        first, folder = whole * rng.uniform(0.5, 0.8), tmp_path / f"run{trial}"
-        again, n = killed_until_done(start, folder, executor, first, whole / 5)
-        assert json.loads(again) == json.loads(out)
+        again = command(tmp_path / f"run{trial}", executor)
+        out, n = killed_until_done(again, whole * rng.uniform(0.5, 0.8), whole / 5)
+        assert json.loads(out) == expected
         kills += n
     assert kills
 
@@ -110,42 +100,40 @@ def until_saved(folder, running):
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", None)])
 def test_a_signal_lets_the_batch_end_saves_and_ends_the_program(program, tmp_path, name, status):
-    start, folder = program(pause=0.05), tmp_path / "run"
-    running = start(folder)
-    until_saved(folder, running)
-    os.kill(running.pid, getattr(signal, name))
-    out, err = running.communicate(timeout=60)
+    command, folder = program(pause=0.05), tmp_path / "run"
+    with started(command(folder)) as running:
+        until_saved(folder, running)
+        os.kill(running.pid, getattr(signal, name))
+        out, err = running.communicate(timeout=60)
     assert out == ""
     if status is None:
         assert "KeyboardInterrupt" in err
     else:
         assert running.returncode == status, err
     saved = max(int(path.name[5:]) for path in folder.glob("step-*"))
-    again, err = start(folder).communicate(timeout=60)
-    assert f"resumed at step {saved} of run" in err
-    assert json.loads(again) == json.loads(start().communicate()[0])
+    again = finished(command(folder))
+    assert f"resumed at step {saved} of run" in again.stderr
+    assert json.loads(again.stdout) == json.loads(finished(command()).stdout)
 
 
 def test_a_second_signal_kills(program, tmp_path):
-    start, folder = program(pause=0.05), tmp_path / "run"
-    running = start(folder)
-    until_saved(folder, running)
-    os.kill(running.pid, signal.SIGTERM)
-    while running.poll() is None:  # while the batch comes to its end, at the latest behind it
+    command, folder = program(pause=0.05), tmp_path / "run"
+    with started(command(folder)) as running:
+        until_saved(folder, running)
         os.kill(running.pid, signal.SIGTERM)
-    running.communicate()
+        while running.poll() is None:  # while the batch comes to its end, at the latest behind it
+            os.kill(running.pid, signal.SIGTERM)
     assert running.returncode in (-signal.SIGTERM, 143)
 
 
 @pytest.mark.soak
 def test_killed_150_times_it_ends_in_the_same_bits(program, tmp_path):
-    start = program()
-    out, _ = start().communicate()
+    command = program()
+    expected = json.loads(finished(command()).stdout)
     kills, trial, rng = 0, 0, random.Random(1)
     while kills < 150:
         trial += 1
-        executor = rng.choice(["threads", "processes"])
-        first, folder = rng.uniform(0.2, 0.6), tmp_path / str(trial)
-        again, n = killed_until_done(start, folder, executor, first, 0.03)
-        assert json.loads(again) == json.loads(out)
+        again = command(tmp_path / str(trial), rng.choice(["threads", "processes"]))
+        out, n = killed_until_done(again, rng.uniform(0.2, 0.6), 0.03)
+        assert json.loads(out) == expected
         kills += n

@@ -420,3 +420,28 @@ def test_shards_save_each_in_a_folder_and_go_on_together(tmp_path):
     third = rows().shard(0, 3)
     with chained(AHEAD["noise"], third).gen_batch(**options, checkpoint=tmp_path) as run:
         assert read(run) == []  # behind the end, which is a border
+
+
+@pytest.mark.parametrize(
+    ("chain", "told"),
+    [
+        (lambda p: p.train().rebatch(5).add(), "rebatch"),
+        (lambda p: p.merge(rows().p.add()).train(), "a pipeline inside of this one"),
+    ],
+)
+def test_a_dynamic_model_that_could_not_be_made_again_is_refused_at_once(tmp_path, chain, told):
+    with pytest.raises(ArgumentTypeError, match=f"the dynamic model 'first' is made from .*{told}"):
+        chain(rows().p).gen_batch(4, checkpoint=tmp_path)
+
+
+def test_a_dynamic_model_of_merged_batches_is_made_again_and_the_others_go_on(tmp_path):
+    chain = lambda: rows().p.noise().merge(rows().p.noise()).add()  # noqa: E731
+    options = {"shuffle": True, "seed": 2, "n_epochs": 3, "prefetch": 2}
+    whole, state = chain(), Checkpoint(tmp_path, every_n_batches=1)
+    want = [batch.x.tolist() for batch in whole.gen_batch(4, **options)]
+    with chain().gen_batch(4, checkpoint=state, **options) as run:
+        for _ in range(8):
+            next(run)
+    again = chain()
+    assert [b.x.tolist() for b in again.gen_batch(4, checkpoint=state, **options)] == want[8:]
+    assert again.m("first")["sum"] == whole.m("first")["sum"]

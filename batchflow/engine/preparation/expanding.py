@@ -17,10 +17,8 @@ def keeping_promises(bound: BoundStep, give: Callable[[Batch], Any]) -> Callable
 
     A batch that it returns, and that does not know where its items come from, is told.
     """
-    named, expands = (
-        f"the action {bound.step.name!r}, chained at {bound.step.where},",
-        bound.expands,
-    )
+    named = f"the action {bound.step.name!r}, chained at {bound.step.where},"
+    times = None if bound.expands is True else bound.expands
 
     def take(batch: Batch) -> Any:
         n_items, ids = len(batch), batch.source_ids  # an action may change the batch in place
@@ -32,25 +30,23 @@ def keeping_promises(bound: BoundStep, give: Callable[[Batch], Any]) -> Callable
                 f"{named} is declared with gives={bound.gives.__name__}, and returned a batch of "
                 f"the class {type(result).__name__}"
             )
-        if expands is None:
-            return result
-        if expands is not True and len(result) != expands * n_items:
+        if times is not None and len(result) != times * n_items:
             raise ActionResultError(
-                f"{named} is declared with expands={expands}, so it makes {expands * n_items} "
+                f"{named} is declared with expands={times}, so it makes {times * n_items} "
                 f"items of {n_items}, and returned {len(result)}. Where the number differs from "
                 "batch to batch, declare expands=True"
             )
         if result is not batch and result._source_ids is None:
-            result.__dict__["_source_ids"] = _origins(result, n_items, ids, expands)
+            result.__dict__["_source_ids"] = _origins(result, n_items, ids, times)
         return result
 
     return take
 
 
-def _origins(result: Batch, n_items: int, ids: Any, expands: Any) -> Any:
+def _origins(result: Batch, n_items: int, ids: Any, times: int | None) -> Any:
     """Return the source ids of a batch that was made by hand; None: they are its own ids."""
-    if expands is not True:
-        return np.repeat(ids, expands)
+    if times is not None:
+        return np.repeat(ids, times)
     if result.index._is_given:
         return None  # ids that the action has chosen
     if len(result) == n_items:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, inf
+from typing import NoReturn
 
 from batchflow.batch import Batch
 from batchflow.engine.source import EpochEnd, Schedule
@@ -106,25 +106,42 @@ def is_as_counted(
 
 
 def none_is_missing(
-    stream: Iterator[Batch | EpochEnd], schedule: Schedule, step: object
+    stream: Iterator[Batch | EpochEnd], first: int, per_epoch: int, missing: Callable[[int], None]
 ) -> Iterator[Batch | EpochEnd]:
-    """Pass on source batches that come to a merge in a run that begins at a later epoch.
+    """Pass on batches that come to a merge, and tell of those that an action has skipped.
 
-    An action that has skipped one would have skipped some before, too, and nobody knows how many.
+    Args:
+        stream: The batches.
+        first: The number of the first one.
+        per_epoch: How many an epoch has, if none is skipped.
+        missing: Called with the number of the first one that is missing.
     """
-    numbers = itertools.count(schedule.first)
+    number = first
 
     def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
-        number = next(numbers)
-        if isinstance(item, EpochEnd) or item.number != number:
-            raise ActionResultError(
-                f"an action ahead of {step} skipped the batch {number}, so with first_epoch it is "
-                "not known which batches are merged with which. Leave items out by filter, or "
-                "begin at epoch 0"
-            )
+        nonlocal number
+        if isinstance(item, EpochEnd):
+            if number % per_epoch:
+                missing(number)
+            number += -number % per_epoch
+        else:
+            if item.number != number:
+                missing(number)
+            number = (item.number or 0) + 1
         return item
 
     return map(checked, stream)
+
+
+def refuse_missing(step: object, number: int) -> NoReturn:
+    """Refuse a batch that is missing in a run that begins at a later epoch.
+
+    An action that has skipped one would have skipped some before, too, and nobody knows how many.
+    """
+    raise ActionResultError(
+        f"an action ahead of {step} skipped the batch {number}, so with first_epoch it is not "
+        "known which batches are merged with which. Leave items out by filter, or begin at epoch 0"
+    )
 
 
 class Counted(Record):

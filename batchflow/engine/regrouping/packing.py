@@ -88,7 +88,7 @@ def _items(
     data = {name.lstrip("_"): value for name, value in data_of(batch).items()}
     for place, item_id in enumerate(batch.source_ids.tolist()):
         try:
-            pieces = {name: _elements(name, data, place) for name in what.src}
+            pieces = {name: _elements(name, data, place, what.value) for name in what.src}
             n_elements = {len(piece) for piece in pieces.values()}
             if len(n_elements) > 1:
                 raise ArgumentValueError(
@@ -117,7 +117,7 @@ def _items(
             yield cut, stop - start, item_id, more
 
 
-def _elements(name: str, data: dict[str, Any], place: int) -> Any:
+def _elements(name: str, data: dict[str, Any], place: int, value: Any) -> Any:
     if name not in data or data[name] is None:
         known = [key for key, value in data.items() if value is not None]
         raise UnknownNameError(
@@ -125,6 +125,8 @@ def _elements(name: str, data: dict[str, Any], place: int) -> Any:
         )
     elements = row_at(data[name], place)
     is_list = isinstance(elements, (list, tuple))
+    if is_list and not elements:  # tells no dtype
+        return np.empty(0, np.asarray(value).dtype)
     array = exact_array(elements) if is_list else np.asarray(elements)
     if not array.ndim:
         raise ArgumentValueError(
@@ -160,11 +162,23 @@ def _made(
 
 def _filled(rows: list[_Row], name: str, what: Pack) -> Any:
     """Return the rows of one component: an array of shape `(n_rows, length, ...)`."""
-    pieces = [[piece[name] for piece in row.pieces] for row in rows]
-    joined = [joined_arrays(of_row) for of_row in pieces]
-    elements = joined_arrays(joined)
-    fill = np.full(elements.shape[1:], what.value, dtype=elements.dtype)
-    if not _is_same(fill, what.value):
+    pieces = [[p for one in row.pieces if len(p := one[name])] for row in rows]
+    known = [piece for of_row in pieces for piece in of_row]
+    if not known:  # only items without elements
+        known = [rows[0].pieces[0][name]]
+    shapes = sorted({piece.shape[1:] for piece in known})
+    if len(shapes) > 1:
+        raise ArgumentValueError(
+            f"pack: the elements of {name!r} have different shapes: {', '.join(map(str, shapes))}"
+        )
+    elements = joined_arrays(known)[:0]
+    joined = [joined_arrays(of_row or [elements]) for of_row in pieces]
+    try:
+        fill = np.full(elements.shape[1:], what.value, dtype=elements.dtype)
+        is_kept = _is_same(fill, what.value)
+    except (OverflowError, TypeError, ValueError):
+        is_kept = False
+    if not is_kept:
         raise ArgumentValueError(
             f"pack: value={what.value!r} is no value of {name!r}, whose elements are "
             f"{elements.dtype}"

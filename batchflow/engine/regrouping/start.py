@@ -38,8 +38,10 @@ class Start(Record):
     n_before: Sequence[int]
 
     @classmethod
-    def behind(cls, n_epochs: int, counted: Counted, sizes: Sequence[EpochSize]) -> Start:
-        """Find out where streams begin behind some epochs.
+    def behind(
+        cls, n_epochs: int, counted: Counted, sizes: Sequence[EpochSize], *, skips: bool = False
+    ) -> Start:
+        """Find out where streams begin behind some epochs; `skips`: an action has skipped a batch.
 
         Raises:
             ArgumentValueError: They would have to be made again, with ordered steps.
@@ -49,7 +51,8 @@ class Start(Record):
             place
             for place, step in enumerate(steps, start=1)
             if n_epochs and isinstance(step.what, Merge)
-            if not (sizes[place - 1].is_known and all(map(_is_plain, counted.others[id(step)])))
+            if skips
+            or not (sizes[place - 1].is_known and all(map(_is_plain, counted.others[id(step)])))
         ]
         n_remade = max(unknown, default=0)
         if n_remade:

@@ -26,13 +26,21 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ARRAY = 16  # characters of a hash
 
 
-def fingerprint_of(graph: RunGraph, epoch: int) -> dict[str, Any]:
-    """Return what a run is, as a mapping for JSON.
+def fingerprint_of(graph: RunGraph) -> dict[str, Any]:
+    """Return what a run is, as a mapping for JSON. It is found out once."""
+    if graph.fingerprint is None:
+        graph.fingerprint = _fingerprint(graph)
+    return graph.fingerprint
 
-    Args:
-        graph: The run.
-        epoch: The epoch that it is in. An order that a function gives is compared there.
-    """
+
+def custom_order(graph: RunGraph) -> CustomOrder | None:
+    """Return the order of a run that a function gives; None: it has another."""
+    order: Any = graph.schedule.order
+    order = getattr(order, "whole", order)
+    return order if isinstance(order, CustomOrder) else None
+
+
+def _fingerprint(graph: RunGraph) -> dict[str, Any]:
     options: Any = graph.options
     source: Any = graph.program.source
     shard = source.shard_spec
@@ -43,7 +51,7 @@ def fingerprint_of(graph: RunGraph, epoch: int) -> dict[str, Any]:
         "drop_last": options.drop_last,
         "first_epoch": options.first_epoch,
         "seed": graph.seed,
-        "shuffle": _order(graph, epoch),
+        "shuffle": _order(graph.shuffle),
         "shard": None if shard is None else list(shard)[:2],
         "n_items": len(source.index),
         "index": index_hash(source.index),
@@ -82,7 +90,7 @@ def index_hash(index: DatasetIndex) -> str:
     ids = index._ids
     if isinstance(ids, (range, Ranges)):
         return _short(repr(ids))
-    parts: Any = getattr(ids, "parts", None)
+    parts: Any = getattr(getattr(ids, "of", None), "parts", None)
     if parts is not None:  # of a mixture
         return _short(" ".join(map(index_hash, parts)))
     from batchflow.index.hashing import hashed  # on use
@@ -94,17 +102,10 @@ def index_hash(index: DatasetIndex) -> str:
     return hashlib.sha256(words.tobytes()).hexdigest()[:_ARRAY]
 
 
-def _order(graph: RunGraph, epoch: int) -> Any:
-    shuffle = graph.shuffle
+def _order(shuffle: Any) -> Any:
     if isinstance(shuffle, DescribedOrder):
         return f"{shuffle!r} {_short(_content(shuffle))}"
-    if callable(shuffle):
-        order: Any = graph.schedule.order
-        while not isinstance(order, CustomOrder) and hasattr(order, "order"):
-            order = order.order
-        positions = np.asarray(order.epoch(epoch).part(0, graph.schedule.n_items))
-        return f"function {hashlib.sha256(positions.tobytes()).hexdigest()[:_ARRAY]}"
-    return shuffle
+    return "a function" if callable(shuffle) else shuffle  # what it returns is compared beside
 
 
 def _content(order: DescribedOrder) -> str:

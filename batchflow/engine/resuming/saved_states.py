@@ -149,12 +149,35 @@ class SavedStates:
         name, made_from = entry["name"], entry.get("made_from")
         if (made := models.slot(name).look()) is not None:
             return made.result()
-        if entry["path"] != "0" or made_from is None:
+        if made_from is None:
             raise ArgumentTypeError(
-                f"the dynamic model {name!r} is of a pipeline inside of this one, and cannot be "
-                "made again where a run goes on: make it a static one"
+                f"the dynamic model {name!r} was not made from a batch of the run that was saved, "
+                "so it cannot be made again: make it before the run goes on"
             )
         return models.get(name, batch_again(graph, ready, *made_from))
+
+
+def refuse_lost_models(graph: RunGraph) -> None:
+    """Refuse dynamic models whose first batch could not be made again where the run goes on.
+
+    Raises:
+        ArgumentTypeError: There is one.
+    """
+    for path, inner in graphs_in(graph):
+        models, known = inner.program.models, set[str]()
+        for place, stage in enumerate(inner.stages):
+            steps = (*stage.prefix, *stage.section, *stage.suffix)
+            names = {leaf.model for step in steps for leaf in step.leaves if leaf.model} - known
+            known |= names
+            is_lost = path != "0" or place >= inner.n_parallel
+            for name in sorted(filter(models.is_dynamic, names)) if is_lost else ():
+                where = "a pipeline inside of this one"
+                if path == "0":
+                    where = f"a batch of {stage.regrouping.step}, behind ordered steps"  # type: ignore[union-attr]
+                raise ArgumentTypeError(
+                    f"the dynamic model {name!r} is made from {where}, which cannot be made again "
+                    "where a run goes on from a checkpoint: make it a static one"
+                )
 
 
 def batch_again(graph: RunGraph, ready: ReadyGraph, epoch: int, number: int) -> Batch:
@@ -167,14 +190,15 @@ def batch_again(graph: RunGraph, ready: ReadyGraph, epoch: int, number: int) -> 
     else:
         import contextvars
 
-        schedule, start, given_away = graph.schedule, graph.start, graph.given_away
-        graph.given_away = None
+        graphs = [inner for _, inner in graphs_in(graph) if inner.options is not None]
+        before = [(inner.schedule, inner.start, inner.given_away) for inner in graphs]
         graph.begin(epoch)
         try:
             made = ready.ahead(Workers(None, 0, graph.n_segments, contextvars.copy_context()))
             batch = next((b for b in made if isinstance(b, Batch) and b.number == number), None)
         finally:
-            graph.schedule, graph.start, graph.given_away = schedule, start, given_away
+            for inner, began in zip(graphs, before, strict=True):
+                inner.schedule, inner.start, inner.given_away = began
     if not isinstance(batch, Batch):
         raise ArgumentValueError(
             f"the batch {number} of epoch {epoch}, from which a dynamic model was made, does not "

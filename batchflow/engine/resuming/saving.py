@@ -35,8 +35,14 @@ from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.options import RunOptions
 from batchflow.engine.resuming.cursor import Cursor, Place
-from batchflow.engine.resuming.fingerprint import code_hash, differences, fingerprint_of, steps_of
-from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave
+from batchflow.engine.resuming.fingerprint import (
+    code_hash,
+    custom_order,
+    differences,
+    fingerprint_of,
+    steps_of,
+)
+from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave, refuse_lost_models
 from batchflow.engine.resuming.signals import SignalWatch
 from batchflow.errors import ArgumentValueError, BatchflowError
 
@@ -109,6 +115,8 @@ class Saver:
             ArgumentValueError: It differs from the one that was saved.
         """
         self._graph = graph
+        if self._store is not None:
+            refuse_lost_models(graph)
         if self.cursor is None:
             self.cursor = Cursor.at_start(graph)
             return
@@ -125,7 +133,7 @@ class Saver:
         saved = (self._state or {}).get("fingerprint")
         if saved is None:
             return
-        here = fingerprint_of(graph, epoch)
+        here = fingerprint_of(graph)
         if saved["shard"] and here["shard"] and saved["shard"][1] != here["shard"][1]:
             if self._here.number is not None:
                 raise ArgumentValueError(
@@ -138,6 +146,9 @@ class Saver:
         may_change = self._options.changed
         if may_change is None and self._checkpoint is not None:
             may_change = self._checkpoint.changed
+        order, custom = (self._state or {}).get("order"), custom_order(graph)
+        if order is not None and custom is not None and may_change != "allow":
+            custom.expect(*order)
         if changed and may_change != "allow":
             note = ""
             steps = self._saved and self._saved.manifest.get("steps")
@@ -200,7 +211,13 @@ class Saver:
 
     def leaves_for(self, epoch: int) -> None:
         """Record that an epoch is to come next."""
-        self.cursor = self._here.left_for(epoch)
+        self.cursor = self._here.left_for(epoch, self._graph)
+
+    def ended_epoch(self) -> None:
+        """Record the end of an epoch whose last batch was skipped, and save if it is time to."""
+        self.leaves_for(self._here.epoch + 1)
+        if self._checkpoint is not None and self._is_save_due(self._checkpoint):
+            self.save()
 
     def ended(self, *, stopped: bool) -> None:
         """Record the end of the batches."""
@@ -224,12 +241,17 @@ class Saver:
         """
         if self._checkpoint is None:
             return
-        here, is_seen = self._here, self._signals is not None and self._signals.is_seen
-        is_due = here.step > self._last_step and (is_seen or self._is_due(self._checkpoint))
-        if is_due and here.problem is None:
+        is_seen = self._signals is not None and self._signals.is_seen
+        if self._is_save_due(self._checkpoint, is_asked=is_seen):
             self.save()
         if is_seen:
             self._follow_signal()
+
+    def _is_save_due(self, checkpoint: Checkpoint, *, is_asked: bool = False) -> bool:
+        here = self._here
+        if here.step <= self._last_step or here.problem is not None:
+            return False
+        return is_asked or self._is_due(checkpoint)
 
     def _follow_signal(self) -> None:
         if self._store is not None and self._signals is not None:
@@ -331,7 +353,10 @@ def state_of(cursor: Cursor, graph: RunGraph) -> dict[str, Any]:
         BatchflowError: Nobody can go on from here.
     """
     cursor.refuse_problem()
-    facts = {"seed": graph.seed, "fingerprint": fingerprint_of(graph, cursor.epoch)}
+    facts: dict[str, Any] = {"seed": graph.seed, "fingerprint": fingerprint_of(graph)}
+    custom = custom_order(graph)
+    if custom is not None and cursor.seen is not None:
+        facts["order"] = [cursor.seen, custom.hash_of(cursor.seen)]
     return cursor.to_json() | facts
 
 

@@ -10,7 +10,9 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024  # places in which sources come in a random order, each in its share
 _MOST = 2**53  # places: up to here their numbers are exact in a float
+_NEAR = 1e-6  # of a place: what rounding of weights may be
 _SOURCE_KEY = 2  # the first word of the keys of sources; orders use 0, batches' generators 1
 
 
@@ -38,16 +41,19 @@ class Shares(NamedTuple):
     at most, and together they are the places.
 
     Attributes:
+        weights: The weights, of which the sum is 1.
         of_rest: The weight of each source but the last, over its own and those behind it.
     """
 
+    weights: tuple[float, ...]
     of_rest: tuple[float, ...]
 
     @classmethod
     def of(cls, weights: Sequence[float]) -> Shares:
         """Return the shares of sources with some weights above 0."""
-        rests = np.cumsum(np.asarray(weights, np.float64)[::-1])[::-1]
-        return cls(tuple((np.asarray(weights)[:-1] / rests[:-1]).tolist()))
+        given = np.asarray(weights, np.float64) / max(weights)
+        rests = np.cumsum(given[::-1])[::-1]
+        return cls(tuple((given / rests[0]).tolist()), tuple((given[:-1] / rests[:-1]).tolist()))
 
     def counts(self, places: Any) -> Positions:
         """Return how many of the first `places` each source has: of shape `(n_sources, ...)`."""
@@ -59,33 +65,34 @@ class Shares(NamedTuple):
         return np.array([*counts, left])
 
     def shortest(self, sizes: Sequence[int]) -> int:
-        """Return the most places at which no source needs more items than it has."""
-        low, high = 1, sum(sizes) + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = bool((self.counts(middle) <= sizes).all())
-            low, high = (middle, high) if fits else (low, middle)
-        return low
+        """Return how many places there are until a source has shown all that it has."""
+        begin = _first(lambda n: bool((self.counts(n) >= sizes).any()), sum(sizes))
+        end = _first(lambda n: bool((self.counts(n) > sizes).any()), sum(sizes) + 1) - 1
+        exact = min(size / weight for size, weight in zip(sizes, self.weights, strict=True))
+        return min(max(math.floor(exact + _NEAR), begin), end)
 
     def longest(self, sizes: Sequence[int]) -> int:
-        """Return the fewest places at which each source has shown all that it has.
+        """Return how many places there are until each source has shown all that it has.
 
         Raises:
             ArgumentValueError: The weights are too different for that.
         """
-        low = high = sum(sizes) - 1
-        while not (self.counts(high) >= sizes).all():
-            low, high = high, 2 * high
-            if high > _MOST:
-                raise ArgumentValueError(
-                    'mix: with such weights an epoch of stop="longest" has no end; give the number '
-                    "of its items, n=..., or weights that are nearer to each other"
-                )
-        while high - low > 1:
-            middle = (low + high) // 2
-            is_enough = bool((self.counts(middle) >= sizes).all())
-            low, high = (low, middle) if is_enough else (middle, high)
-        return high
+        exact = max(size / weight for size, weight in zip(sizes, self.weights, strict=True))
+        if exact > _MOST:
+            raise ArgumentValueError(
+                'mix: with such weights an epoch of stop="longest" has no end; give the number '
+                "of its items, n=..., or weights that are nearer to each other"
+            )
+        enough = math.ceil(exact - _NEAR)
+        begin = _first(
+            lambda n: bool((self.counts(n) >= sizes).all()), 2 * enough + len(sizes) ** 2
+        )
+        return max(enough, begin)
+
+
+def _first(is_reached: Callable[[int], bool], last: int) -> int:
+    """Return the first number from 1 to `last` from which on something is reached."""
+    return bisect.bisect_left(range(1, last), True, key=is_reached) + 1
 
 
 class Mixture(NamedTuple):

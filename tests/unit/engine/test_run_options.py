@@ -143,7 +143,7 @@ def test_an_unknown_option_is_refused_with_the_right_name(typo, meant):
 
 
 def test_an_option_unlike_any_other_is_refused_with_the_list():
-    with pytest.raises(ArgumentTypeError, match="Known: 'bar', 'batch_size', 'drop_last'"):
+    with pytest.raises(ArgumentTypeError, match="Known: 'bar', 'batch_size', 'changed'"):
         pipeline.run(2, zzz=1)
 
 

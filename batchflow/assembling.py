@@ -1,0 +1,86 @@
+"""Predictions of overlapping windows, put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from batchflow.errors import ArgumentValueError
+
+
+def assemble_windows(
+    out: Any,
+    records: Any,
+    starts: Any,
+    lengths: Mapping[Any, Any] | None = None,
+    weights: Any = None,
+) -> dict[Any, Any]:
+    """Put predictions of windows of records together: where they overlap, the weighted mean.
+
+    Args:
+        out: The predictions: of shape `(n_windows, size, ...)`, or with several axes of windows.
+        records: The record of each window, of shape `(n_windows,)`: `batch.records`.
+        starts: Where each begins, of shape `(n_windows,)` or `(n_windows, n_axes)`: `batch.starts`.
+        lengths: The length of each record, or its shape; None: up to the end of its last window.
+            What stands beyond it, such as the end of a padded window, is left out.
+        weights: None: all alike; `"hann"`: less at the borders of a window; or an array of the
+            shape of a window.
+
+    Returns:
+        By record, an array of floats. Where no window lies it is NaN.
+
+    Raises:
+        ArgumentValueError: The shapes do not fit together.
+
+    Example:
+        >>> import numpy as np
+        >>> from batchflow import assemble_windows
+        >>> whole = assemble_windows(np.array([[1., 1.], [3., 3.]]), ["a", "a"], [0, 1])
+        >>> whole["a"].tolist()
+        [1.0, 2.0, 3.0]
+    """
+    out, starts = np.asarray(out), np.asarray(starts)
+    starts = starts[:, None] if starts.ndim == 1 else starts
+    n_axes = starts.shape[1]
+    if len(out) != len(starts) or len(out) != len(records) or out.ndim <= n_axes:
+        raise ArgumentValueError(
+            f"assemble_windows: predictions of shape {out.shape}, starts of shape {starts.shape} "
+            f"and {len(records)} records do not fit together"
+        )
+    size = out.shape[1 : 1 + n_axes]
+    each = _weights(weights, size).reshape(*size, *[1] * (out.ndim - 1 - n_axes))
+    names = records.tolist() if hasattr(records, "tolist") else list(records)
+    ends: dict[Any, Any] = {}
+    for name, start in zip(names, starts, strict=True):
+        ends[name] = np.maximum(ends.get(name, 0), start + size)
+    if lengths is not None:
+        ends = {name: np.atleast_1d(lengths[name]) for name in ends}
+    sums = {name: np.zeros((*end, *out.shape[1 + n_axes :])) for name, end in ends.items()}
+    counts = {name: np.zeros((*end, *[1] * (out.ndim - 1 - n_axes))) for name, end in ends.items()}
+    for name, start, window in zip(names, starts, out, strict=True):
+        stop = np.minimum(start + size, ends[name])
+        there = tuple(slice(s, e) for s, e in zip(start, stop, strict=True))
+        here = tuple(slice(0, e - s) for s, e in zip(start, stop, strict=True))
+        sums[name][there] += window[here] * each[here]
+        counts[name][there] += each[here]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: sums[name] / counts[name] for name in ends}
+
+
+def _weights(weights: Any, size: tuple[int, ...]) -> Any:
+    if weights is None:
+        return np.ones(size)
+    if isinstance(weights, str):
+        if weights != "hann":
+            raise ArgumentValueError(f'assemble_windows: weights is "hann", got {weights!r:.60}')
+        axes = [np.hanning(n + 2)[1:-1] for n in size]  # never 0: a border may lie in one window
+        return np.prod(np.meshgrid(*axes, indexing="ij"), axis=0)
+    array = np.asarray(weights, dtype=float)
+    if array.shape != size or not (array >= 0).all():
+        raise ArgumentValueError(
+            f"assemble_windows: weights are numbers from 0 on of the shape {size}, got the shape "
+            f"{array.shape}"
+        )
+    return array

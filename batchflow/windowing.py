@@ -1,0 +1,125 @@
+"""Datasets of windows over the records of another dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from batchflow.errors import ArgumentTypeError
+
+DatasetT = TypeVar("DatasetT")
+
+
+def windows(
+    dataset: DatasetT,
+    lengths: Any,
+    size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    partial: Literal["drop", "pad"] = "drop",
+) -> DatasetT:
+    """Make the dataset of windows over the records that are the items of this one.
+
+    Its ids are `(record, start)`, computed and not stored. In a batch `batch.records` has the ids
+    of the records and `batch.starts` where the windows begin. A split parts records: no record has
+    windows in two parts; what is given to `stratify` and `groups` is one value for each record.
+
+    Args:
+        dataset: The dataset.
+        lengths: The length of each record: an array of shape `(n_records,)`, or of shape
+            `(n_records, n_axes)` for windows along several axes; or a column, by label where the
+            ids were given. Or the name of a component, or several: these are cut into the windows,
+            along their first axes, and other components have the rows of the records.
+        size: The size of a window: a number, or a tuple with one for each axis.
+        stride: How far a window begins behind the one before it, alike; None: its size.
+        partial: What becomes of a shorter window at the end of a record: `"drop"`: it is left out;
+            `"pad"`: it is there, and what is cut is filled up by zeros.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        ArgumentTypeError: Sizes or lengths are no whole numbers.
+        ArgumentValueError: They do not fit the records, or none of these is as long as a window.
+
+    Example:
+        >>> import numpy as np
+        >>> from batchflow import ArrayBatch, Dataset
+        >>> class Signals(ArrayBatch):
+        ...     components = "signals", "labels"
+        >>> signals = np.arange(20).reshape(2, 10)
+        >>> records = Dataset.from_arrays(Signals, signals=signals, labels=[0, 1])
+        >>> batch = records.windows("signals", 4, 3).next_batch(4)
+        >>> batch.signals.tolist(), batch.labels.tolist()
+        ([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9], [10, 11, 12, 13]], [0, 0, 0, 1])
+        >>> batch.records.tolist(), batch.starts.tolist()
+        ([0, 0, 0, 1], [0, 3, 6, 0])
+    """
+    from batchflow.batch.windowed import Windowed
+    from batchflow.index.split import Split
+    from batchflow.index.windows import Cut, WindowsIndex
+
+    whole: Any = dataset
+    whole._refuse_shard("windows")
+    cut = Cut.checked(size, stride, partial)
+    names = _names(lengths)
+    if names:
+        lengths = _lengths_of(whole, names, len(cut.size))
+    else:
+        from batchflow.index.labels import by_label
+
+        lengths = by_label(lengths, whole.index, "windows: lengths")
+    part: Any = object.__new__(type(whole))
+    part.__dict__.update(whole.__dict__)
+    part._set_parts(Split(None, None, None))
+    part.index = WindowsIndex.made(whole.index, lengths, cut)
+    part._reader = part._rows = None
+    part._data = Windowed(whole, names, cut) if names else None
+    return part  # type: ignore[no-any-return]
+
+
+def _names(lengths: Any) -> tuple[str, ...]:
+    """Return the components that lengths name; none if they are numbers."""
+    if isinstance(lengths, str):
+        return (lengths,)
+    if isinstance(lengths, (list, tuple)) and lengths and all(isinstance(n, str) for n in lengths):
+        return tuple(lengths)
+    return ()
+
+
+def _lengths_of(dataset: Any, names: Sequence[str], n_axes: int) -> Any:
+    """Return the lengths of the records of some components, along their first axes."""
+    import numpy as np
+
+    lengths = None
+    for name in names:
+        found = _lengths(dataset, name, n_axes)
+        if lengths is not None and not np.array_equal(lengths, found):
+            record = int(np.flatnonzero((lengths != found).any(axis=1))[0])
+            raise ArgumentTypeError(
+                f"windows: {names[0]!r} and {name!r} of the record "
+                f"{dataset.indices[record]!r} have different lengths: {lengths[record].tolist()} "
+                f"and {found[record].tolist()}"
+            )
+        lengths = found
+    return lengths
+
+
+def _lengths(dataset: Any, name: str, n_axes: int) -> Any:
+    import numpy as np
+
+    from batchflow.batch.preloaded import Preloaded
+
+    attribute = name if dataset.batch_class.components else "_data"
+    data = dataset._data
+    column = data.columns.get(attribute) if isinstance(data, Preloaded) else None
+    shape = getattr(column, "shape", ())
+    if len(shape) > n_axes and getattr(column, "dtype", None) != np.dtype(object):
+        return np.tile(np.array(shape[1 : 1 + n_axes]), (len(dataset.index), 1))
+    values = dataset._values_of(name)
+    shapes = [np.shape(value)[:n_axes] for value in values]
+    if any(len(shape) != n_axes for shape in shapes):
+        raise ArgumentTypeError(
+            f"windows: a record of {name!r} has fewer axes than the size, which has {n_axes}; for "
+            "lengths of your own give the numbers and no name"
+        )
+    return np.array(shapes, dtype=np.int64)
