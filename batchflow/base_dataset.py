@@ -144,6 +144,11 @@ class BaseDataset(Generic[BatchT_co]):
         mixed = "" if self._mixture is None else f", mixed of {len(self._mixture.datasets)}"
         return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{mixed}{share}>"
 
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_dataset  # on use, for a light import
+
+        return of_dataset(self)
+
     def __iter__(self) -> Iterator[Any]:
         """Refuse: items come in batches."""
         raise ArgumentTypeError(
@@ -245,6 +250,8 @@ class BaseDataset(Generic[BatchT_co]):
         return splits.values_of(self, given)
 
     def _blocks(self) -> int | npt.NDArray[np.int64] | None:
+        if hasattr(self.index, "_block_starts"):  # of windows: those of one record
+            return self.index._block_starts()  # type: ignore[no-any-return]
         return None if self._data is None else self._data.blocks
 
     def _own_order(self, seed: int, shuffle: Any) -> BoundOrder | None:

@@ -115,8 +115,17 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
     shown = checked_bar(program, options)
     if options.checkpoint is None:  # else it goes on
         warn_of_repeated_training(program, options)
-    bar = ProgressBar(shown) if options.bar else None
-    run: Run[Any] = Run(program, options, bar, length=length)
-    if bar is not None:
-        bar.open(run)
+    observers: list[Any] = [ProgressBar(shown)] if options.bar else []
+    if options.track is not None:
+        from batchflow.boards import Tracking  # on use, for a light import
+
+        observers.append(Tracking(options.track, program.state))
+    observer = observers[0] if observers else None
+    if len(observers) > 1:
+        from batchflow.boards import Several
+
+        observer = Several(*observers)
+    run: Run[Any] = Run(program, options, observer, length=length)
+    for one in observers:
+        one.open(run)
     return run

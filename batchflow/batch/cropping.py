@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import column_array, exact_array, is_column, joined_arrays
+from batchflow.arrays import column_array, is_column, joined_arrays
 from batchflow.batch.components import set_component
+from batchflow.batch.filling import elements_of, filled, like_all
 from batchflow.batch.regroup import data_of
 from batchflow.batch.repeating import repeated
 from batchflow.batch.rows import row_at
@@ -203,25 +204,41 @@ def pad(
         ArgumentValueError: An item is longer than `length`, or cannot be put beside the others.
     """
     names = [src] if isinstance(src, str) else list(src)
+    if not names or mask in names:
+        raise ArgumentValueError(
+            f"pad: src names components that are filled up, and mask another one, got src={src!r}, "
+            f"mask={mask!r}"
+        )
     for place, name in enumerate(names):
         column = _column(batch, name)
-        items = [np.asarray(_elements(column, i, name)) for i in range(len(batch))]
-        longest = max(len(item) for item in items)
-        to = longest if isinstance(length, str) and length == "batch" else _wholes("pad", length)[0]
-        if multiple_of is not None:
-            step = _wholes("pad: multiple_of", multiple_of)[0]
-            to = -(-to // step) * step
-        if longest > to:
-            worst = int(np.argmax([len(item) for item in items]))
+        items = [elements_of(row_at(column, i), "pad", name, value) for i in range(len(batch))]
+        lengths = np.array([len(item) for item in items])
+        to = _padded_length(lengths, length, multiple_of)
+        if lengths.max() > to:
+            worst = int(lengths.argmax())
             raise ArgumentValueError(
-                f"pad: the item {batch.indices.tolist()[worst]!r} of {name!r} has {longest} "
-                f"elements, which are more than {to}"
+                f"pad: the item {batch.source_ids.tolist()[worst]!r} of {name!r} has "
+                f"{lengths[worst]} elements, which are more than {to}"
             )
         if place == 0 and mask is not None:
-            lengths = np.array([len(item) for item in items])
             set_component(batch, mask, np.arange(to) < lengths[:, None])
-        set_component(batch, name, _filled(items, to, value, name))
+        array = filled(len(items), to, value, like_all(items, "pad", name), "pad", name)
+        for row, item in enumerate(items):
+            if len(item):
+                array[row, : len(item)] = item
+        set_component(batch, name, array)
     return batch
+
+
+def _padded_length(lengths: Numbers, length: Any, multiple_of: int | None) -> int:
+    is_longest = isinstance(length, str) and length == "batch"
+    if not is_longest and not hasattr(length, "__index__"):
+        raise ArgumentTypeError(f'pad: length is "batch" or a whole number, got {length!r:.60}')
+    to = int(lengths.max()) if is_longest else _wholes("pad: length", length)[0]
+    if multiple_of is not None:
+        (step,) = _wholes("pad: multiple_of", multiple_of)
+        to = -(-to // step) * step
+    return to
 
 
 def _column(batch: Any, name: str) -> Any:
@@ -233,34 +250,6 @@ def _column(batch: Any, name: str) -> Any:
         )
     rows = data[name]
     return column_array(rows) if is_column(rows) else rows
-
-
-def _elements(rows: Any, place: int, name: str) -> Any:
-    item = row_at(rows, place)
-    array = exact_array(item) if isinstance(item, (list, tuple)) else np.asarray(item)
-    if not array.ndim:
-        raise ArgumentTypeError(f"pad: an item of {name!r} is {item!r:.60}, which has no elements")
-    return array
-
-
-def _filled(items: list[Any], length: int, value: Any, name: str) -> Any:
-    shapes = {item.shape[1:] for item in items if item.size}
-    if len(shapes) > 1:
-        raise ArgumentValueError(
-            f"pad: the items of {name!r} differ beyond their first axes: {sorted(shapes)}"
-        )
-    kept = [item for item in items if item.size] or items
-    dtype = joined_arrays(kept).dtype
-    fill = np.full((), value, dtype=dtype)
-    if not (fill == value or (fill != fill and value != value)):
-        raise ArgumentValueError(
-            f"pad: value={value!r} is no value of {name!r}, whose elements are {dtype}"
-        )
-    array = np.full((len(items), length, *kept[0].shape[1:]), fill, dtype=dtype)
-    for place, item in enumerate(items):
-        if item.size:
-            array[place, : len(item)] = item
-    return array
 
 
 def _wholes(name: str, given: Any) -> tuple[int, ...]:

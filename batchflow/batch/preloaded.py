@@ -23,7 +23,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.old_words import old_word
-from batchflow.sources.lazy import is_lazy
+from batchflow.sources.lazy import is_lazy, listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -171,7 +171,9 @@ class Given(BatchData):
             ArgumentValueError: It has another number of rows than was asked for.
             Exception: What reading raises, with a note that names the positions.
         """
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
+        positions: Any = rows if getattr(self._source, "reads_slices", False) else None
+        if positions is None or not isinstance(rows, slice):
+            positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
@@ -217,8 +219,7 @@ class Given(BatchData):
 
     def _shown(self, rows: Positions) -> str:
         """Return what happened, for messages: which source was read, and where."""
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+        return f"{self._source!r:.60} was read, at the positions {listed(rows)}"
 
     def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
         """Return what is read of all items of an index under one name; None if there is none."""
@@ -355,10 +356,6 @@ def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, An
         if hint or hasattr(cls, name) or name in _OF_DATASETS or name.startswith("_"):
             taken = "" if hint else " A dataset has that name already."
             raise ArgumentTypeError(f"Dataset() takes no argument {name!r}.{hint}{taken}")
-
-
-def _listed(positions: Any) -> str:
-    return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
 def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
             raise ArgumentTypeError(
                 f"{cls.__name__}.merge: expected batches with {_listed(names)}, got a "
                 f"{type(batch).__name__} with {_listed(tuple(batch.components))}"
+                f"{_cure(cls, batches)}"
             )
         refuse_lost(batch, "a merged batch")
     index, source_ids = _merged_ids(batches)
@@ -118,6 +119,16 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
         pieces = [(getattr(batch, name), len(batch.index)) for batch in batches]
         setattr(merged, name, joined(pieces, f"{cls.__name__}.{name}"))
     return merged
+
+
+def _cure(cls: type[BaseBatch], batches: Sequence[BaseBatch]) -> str:
+    """Say what helps if an action has made batches of another class and does not tell."""
+    made = {type(batch) for batch in batches}
+    if len(made) > 1 or issubclass(other := made.pop(), cls):
+        return ""
+    return (
+        f". An action that makes batches of another class says so: @action(gives={other.__name__})"
+    )
 
 
 def data_of(batch: BaseBatch) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from batchflow.checkpoints import Checkpoint
+    from batchflow.checkpoints.given import Tracker
     from batchflow.index.order import ShuffleLike
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -37,6 +38,7 @@ class RunKeywords(TypedDict, total=False):
     resume: Literal["auto", "never", "must"]
     changed: Literal["refuse", "allow"] | None
     state: Mapping[str, Any] | None
+    track: str | os.PathLike[str] | Tracker | None
 
 
 def _options() -> list[inspect.Parameter]:

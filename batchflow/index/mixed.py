@@ -68,6 +68,10 @@ class MixedIds(Computed):
                 return self.starts[owner] + row
         return None
 
+    def content(self) -> list[Any]:
+        """Return what tells these ids from others."""
+        return [self.are_pairs, *self.parts]
+
     def located(self, positions: Positions) -> tuple[Positions, Positions]:
         """Return for each position the number of an index, and the position there."""
         owners = np.searchsorted(self.starts[1:], positions, side="right")

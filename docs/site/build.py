@@ -7,6 +7,7 @@ link to a page, a heading or a file that is not there is one. Notebooks are exec
 long as they do not change.
 """
 
+import importlib
 import inspect
 import re
 import shutil
@@ -16,9 +17,6 @@ from pathlib import Path
 from sphinx.cmd.build import main as sphinx_build
 
 import batchflow
-import batchflow.models
-import batchflow.samplers
-import batchflow.testing
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "build/pages"
@@ -45,15 +43,17 @@ SECTIONS = {
 API = {
     "Datasets": ("dataset", "base_dataset", "splits", "windowing", "mixing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
-    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight", "interop"),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Loops of others, and around epochs": ("interop", "loops", "boards"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
     "Checkpoints": ("checkpoints",),
     "Processes and tests": ("executors", "allocator", "testing"),
     "Errors": ("errors",),
 }
+NAMED = ("boards", "loops", "models", "samplers", "testing")
 # Modules with public names, beside the package itself.
-MODULES = (batchflow, batchflow.models, batchflow.samplers, batchflow.testing)
+MODULES = (batchflow, *[importlib.import_module(f"batchflow.{name}") for name in NAMED])
 
 
 def stage() -> None:
@@ -98,7 +98,7 @@ def _tree(title: str, pages: list[str]) -> str:
 
 
 def _file_of(title: str) -> str:
-    return title.lower().replace(" ", "_") + ".rst"
+    return title.lower().replace(",", "").replace(" ", "_") + ".rst"
 
 
 def _write_api(title: str, rooms: tuple[str, ...]) -> None:

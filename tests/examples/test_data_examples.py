@@ -45,3 +45,14 @@ def test_two_sources_are_mixed_by_weight(tmp_path):
     assert "clean rows: 25.0% of 8000" in told
     assert float(told.split("largest error of the line: ")[1].split()[0]) < 0.1
     assert "four ahead: True; in two shares: True" in told
+
+
+def test_texts_are_learned_in_buckets_with_little_padding(tmp_path):
+    told = run(tmp_path, "text_buckets.py")
+    assert float(told.split("test accuracy ")[1].split("%")[0]) > 60  # of one package: 18
+    empty = {
+        name: float(told.split(f"{name}: ")[1].split("%")[0])
+        for name in ("shuffled", "in buckets", "packed")
+    }
+    assert empty["in buckets"] < 0.6 * empty["shuffled"]
+    assert empty["packed"] < 5

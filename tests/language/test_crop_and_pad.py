@@ -95,6 +95,20 @@ def test_items_are_filled_up_to_the_longest_of_the_batch(kind):
     assert batch.tokens.dtype == (np.int64 if kind is list else np.int16)
 
 
+def test_items_without_elements_change_no_dtype():
+    for lengths in ((0, 2), (0, 0)):
+        batch = texts(lengths).p.pad("tokens", 3, mask="mask").next_batch(2)
+        assert batch.tokens.dtype == np.int64
+        assert batch.tokens.shape == (2, 3)
+        assert batch.mask.sum(axis=1).tolist() == [*lengths]
+
+
+def test_an_error_names_the_item_and_gives_no_hint_that_is_wrong():
+    with pytest.raises(ArgumentValueError, match="more than 4") as e:
+        texts().p.pad("tokens", 4).run(3)
+    assert not any("B.tokens" in note for note in e.value.__notes__)
+
+
 def test_to_a_length_or_a_multiple_and_several_components():
     pipeline = texts().p.pad(("tokens", "targets"), multiple_of=4)
     batch = pipeline.next_batch(3)
@@ -109,6 +123,11 @@ def test_to_a_length_or_a_multiple_and_several_components():
         ({"src": "token"}, UnknownNameError, "Did you mean 'tokens'"),
         ({"src": "tokens", "value": 0.5}, ArgumentValueError, "no value of 'tokens'"),
         ({"src": "tokens", "multiple_of": 0}, ArgumentValueError, "at least 1"),
+        ({"src": "tokens", "value": None}, ArgumentValueError, "no value of 'tokens'"),
+        ({"src": "tokens", "length": "longest"}, ArgumentTypeError, 'length is "batch" or'),
+        ({"src": "tokens", "length": (8, 8)}, ArgumentTypeError, 'length is "batch" or'),
+        ({"src": "tokens", "mask": "tokens"}, ArgumentValueError, "mask another one"),
+        ({"src": ()}, ArgumentValueError, "names components"),
     ],
 )
 def test_wrong_padding_is_refused(options, error, told):

@@ -37,6 +37,10 @@ class Patches(ArrayBatch):
         return merged
 
 
+class Others(ArrayBatch):
+    components = "images"
+
+
 class Images(ArrayBatch):
     components = "images", "labels"
 
@@ -75,6 +79,10 @@ class Images(ArrayBatch):
         patches = Patches(len(self))
         patches.images = self.images
         return patches
+
+    @action
+    def undeclared(self):
+        return self.repeat(1, Others)
 
     @action(expands=True)
     def unknown_origin(self):
@@ -148,6 +156,11 @@ def test_one_item_of_each_is_a_number_too():
 def test_a_batch_of_another_class_made_by_hand_is_told_where_its_items_come_from():
     assert ids(images(5).p.as_patches().negate().gen_batch(3)) == [[0, 1, 2], [3, 4]]
     assert ids(images(5).p.halves().as_patches().gen_batch(5)) == [np.repeat(range(5), 2).tolist()]
+
+
+def test_a_regrouping_of_another_class_that_no_action_declares_says_what_to_write():
+    with pytest.raises(ArgumentTypeError, match=r"got a Others .*@action\(gives=Others\)"):
+        images(4).p.undeclared().rebatch(3).run(2)
 
 
 def test_what_comes_from_nowhere_known_has_no_source_ids_that_could_be_wrong():

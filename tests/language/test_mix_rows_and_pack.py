@@ -230,7 +230,7 @@ def test_a_value_that_the_elements_cannot_hold_is_refused(value):
         ({"length": 9, "src": "tokens", "long": "drop"}, ArgumentValueError, "long is"),
         ({"length": 9, "src": "tokens", "segment": 1}, ArgumentTypeError, "name components"),
         ({"length": 9, "src": "token"}, UnknownNameError, "Did you mean 'tokens'"),
-        ({"length": 9, "src": "labels"}, ArgumentValueError, "no elements to pack"),
+        ({"length": 9, "src": "labels"}, ArgumentTypeError, "no elements"),
         ({"length": 9, "src": "tokens", "value": 0.5}, ArgumentValueError, "no value of 'tokens'"),
     ],
 )

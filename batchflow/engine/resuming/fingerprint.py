@@ -90,9 +90,9 @@ def index_hash(index: DatasetIndex) -> str:
     ids = index._ids
     if isinstance(ids, (range, Ranges)):
         return _short(repr(ids))
-    parts: Any = getattr(getattr(ids, "of", None), "parts", None)
-    if parts is not None:  # of a mixture
-        return _short(" ".join(map(index_hash, parts)))
+    if hasattr(ids, "content"):  # they are computed
+        parts = [index_hash(p) if isinstance(p, DatasetIndex) else repr(p) for p in ids.content()]
+        return _short("\n".join(parts))
     from batchflow.index.hashing import hashed  # on use
 
     try:

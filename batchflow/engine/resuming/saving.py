@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 import uuid
 import warnings
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.checkpoints import copies
 from batchflow.checkpoints.options import Checkpoint
 from batchflow.checkpoints.store import Saved, Store, newest, newest_of_ranks, rank_folder
 from batchflow.checkpoints.values import decoded, encoded
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 _STATE, _ARRAYS = "state.json", "arrays.npz"
 _FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "sklearn")
-_SHARED = "/dev/shm"
 
 
 class Saver:
@@ -167,6 +166,11 @@ class Saver:
                 "is what the new code makes",
                 stacklevel=2,
             )
+
+    @property
+    def first_step(self) -> int:
+        """How many batches the earlier run had delivered."""
+        return 0 if self._state is None else int(self._state["step"])
 
     @property
     def is_over(self) -> bool:
@@ -289,11 +293,9 @@ class Saver:
             self._store.wait()
             return
         start = time.monotonic()
-        folder = tempfile.mkdtemp(
-            prefix="batchflow-", dir=_SHARED if os.path.isdir(_SHARED) else None
-        )
+        take = partial(self._take, checkpoint=self._checkpoint)
+        folder, values = copies.taken(self._store.directory, take)
         try:
-            values = self._take(folder, self._checkpoint)
             facts = {
                 "run_id": self.run_id,
                 "cursor": self.state_dict(),

@@ -1,0 +1,149 @@
+"""Words for loops around epochs: when to stop, and which weights to go back to.
+
+for epoch in run.epochs():
+deque(epoch, maxlen=0)              train
+score = test()
+best.keep(score)                    the models as they are, if the score is the best so far
+if stopping.is_over(score):
+break
+best.restore()
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import weakref
+from functools import partial
+from typing import Any
+
+from batchflow.checkpoints.values import decoded, encoded
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
+
+__all__ = ["EarlyStopping", "KeepBest"]
+
+
+class _Best:
+    def __init__(self, mode: str, min_delta: float = 0.0) -> None:
+        if mode not in ("min", "max"):
+            raise ArgumentValueError(f'mode is "min" or "max", got {mode!r:.60}')
+        self.score: float | None = None
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._min_delta = abs(min_delta)
+
+    def improves(self, score: Any) -> bool:
+        """Record a score, and tell whether it is the best so far. NaN is none."""
+        value = float(score)
+        if math.isnan(value):
+            return False
+        before = math.inf if self.score is None else self._sign * self.score
+        if self._sign * value < before - (0.0 if self.score is None else self._min_delta):
+            self.score = value
+            return True
+        return False
+
+
+class EarlyStopping:
+    """Tells when a score has not become better for some epochs.
+
+    Args:
+        patience: For how many.
+        mode: `"min"`: less is better; `"max"`: more is.
+        min_delta: By how much a score must be better to count.
+
+    Example:
+        >>> from batchflow.loops import EarlyStopping
+        >>> stopping = EarlyStopping(patience=2)
+        >>> [stopping.is_over(loss) for loss in (3.0, 2.0, 2.5, 2.0)]
+        [False, False, False, True]
+    """
+
+    def __init__(self, patience: int, mode: str = "min", min_delta: float = 0.0) -> None:
+        if isinstance(patience, bool) or not hasattr(patience, "__index__"):
+            raise ArgumentTypeError(f"patience is a number of epochs, got {patience!r:.60}")
+        if patience < 1:
+            raise ArgumentValueError(f"patience is 1 or more epochs, got {patience!r}")
+        self.patience = patience
+        self._best, self.n_waited = _Best(mode, min_delta), 0
+
+    @property
+    def best(self) -> float | None:
+        """The best score so far; None: there was none."""
+        return self._best.score
+
+    def is_over(self, score: Any) -> bool:
+        """Record the score of an epoch, and tell whether it is time to stop."""
+        self.n_waited = 0 if self._best.improves(score) else self.n_waited + 1
+        return self.n_waited >= self.patience
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a run that goes on needs: it can be a variable or a model."""
+        return {"best": self._best.score, "n_waited": self.n_waited}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._best.score, self.n_waited = state["best"], state["n_waited"]
+
+
+class KeepBest:
+    """Keeps the states of models at the best score, and puts them back.
+
+    Args:
+        pipeline: The pipeline whose models they are.
+        names: Their names.
+        mode: `"min"`: less is better; `"max"`: more is.
+
+    Raises:
+        ArgumentTypeError: No model is named.
+    """
+
+    def __init__(self, pipeline: Any, *names: str, mode: str = "min") -> None:
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ArgumentTypeError(f"KeepBest takes the names of models, got {names!r:.60}")
+        self._pipeline, self._names, self._best = pipeline, names, _Best(mode)
+        self._kept: tuple[str, list[Any], dict[str, Any]] | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The best score so far; None: there was none."""
+        return self._best.score
+
+    def keep(self, score: Any) -> bool:
+        """Record a score; if it is the best so far, keep the models as they are now.
+
+        Returns:
+            Whether it is.
+        """
+        if not self._best.improves(score):
+            return False
+        from batchflow.models.states import Writing
+
+        folder, arrays = tempfile.mkdtemp(prefix="batchflow-best-"), {}  # type: ignore[var-annotated]
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        writing = Writing(folder, lambda value, where: encoded(value, arrays, where))
+        entries = [
+            writing.write(self._pipeline.m(name), f"model{place}", f"the model {name!r}")
+            for place, name in enumerate(self._names)
+        ]
+        if self._kept is not None and os.path.isdir(self._kept[0]):
+            shutil.rmtree(self._kept[0], ignore_errors=True)
+        self._kept = folder, entries, arrays
+        return True
+
+    def restore(self) -> None:
+        """Put the models back as they were at the best score.
+
+        Raises:
+            BatchflowError: None was kept.
+        """
+        if self._kept is None:
+            raise BatchflowError("KeepBest.restore: no score was kept yet")
+        from batchflow.models.states import Reading
+
+        folder, entries, arrays = self._kept
+        reading = Reading(folder, partial(decoded, arrays=arrays))
+        for place, (name, entry) in enumerate(zip(self._names, entries, strict=True)):
+            model = self._pipeline.m(name)
+            reading.put(model, entry, f"model{place}", f"the model {name!r}")
