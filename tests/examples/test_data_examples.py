@@ -30,21 +30,16 @@ def test_an_hdf5_file_is_shuffled_in_the_memory_of_a_few_batches(tmp_path):
     assert float(told.split("memory grew by ")[1].split()[0]) < 40
 
 
-def test_rare_digits_are_found_where_orders_show_them_more_often(tmp_path):
-    told = run(tmp_path, "imbalance.py")
-    nines, others = (
-        {line.split(":")[0]: float(line.split(word)[1][:4]) for line in told.splitlines()[1:]}
-        for word in ("nines ", "others ")
-    )
-    assert min(nines["weighted"], nines["balanced"]) > nines["shuffled"] + 0.1
-    assert min(others.values()) > 0.85
+def test_windows_of_one_recording_are_in_one_part(tmp_path):
+    told = run(tmp_path, "signal_windows.py")
+    assert "35 and 15 recordings, 0 in both parts" in told
+    assert float(told.split("by recording ")[1].split("%")[0]) > 90
 
 
-def test_two_sources_are_mixed_by_weight(tmp_path):
-    told = run(tmp_path, "mixed_sources.py")
-    assert "clean rows: 25.0% of 8000" in told
-    assert float(told.split("largest error of the line: ")[1].split()[0]) < 0.1
-    assert "four ahead: True; in two shares: True" in told
+def test_patches_of_volumes_are_learned_from_and_put_together_again(tmp_path):
+    told = run(tmp_path, "volume_patches.py", "10", "40")
+    assert "learned from 192 patches" in told
+    assert float(told.split("Dice ")[1]) > 0.85
 
 
 def test_texts_are_learned_in_buckets_with_little_padding(tmp_path):
