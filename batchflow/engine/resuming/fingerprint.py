@@ -68,8 +68,10 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def steps_of(graph: RunGraph) -> list[str]:
-    """Return the steps of a run and of the pipelines inside of it, one text each."""
-    lines = []
+    """Return the steps of a run and of the pipelines inside of it, one text each. Made once."""
+    if graph.step_texts is not None:
+        return graph.step_texts
+    lines = graph.step_texts = []
     for path, inner in graphs_in(graph):
         lines += [f"{path} {_text(bound.step)}" for bound in inner.program.plan.steps]
     return lines
