@@ -52,6 +52,7 @@ def assemble_windows(
     size = out.shape[1 : 1 + n_axes]
     each = _weights(weights, size).reshape(*size, *[1] * (out.ndim - 1 - n_axes))
     names = records.tolist() if hasattr(records, "tolist") else list(records)
+    _check_starts(names, starts, lengths)
     ends: dict[Any, Any] = {}
     for name, start in zip(names, starts, strict=True):
         ends[name] = np.maximum(ends.get(name, 0), start + size)
@@ -67,6 +68,23 @@ def assemble_windows(
         counts[name][there] += each[here]
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: sums[name] / counts[name] for name in ends}
+
+
+def _check_starts(names: list[Any], starts: Any, lengths: Any) -> None:
+    for name, start in zip(names, starts, strict=True):
+        if lengths is not None and name not in lengths:
+            raise ArgumentValueError(f"assemble_windows: lengths has no record {name!r}")
+        end = None if lengths is None else np.atleast_1d(lengths[name])
+        if end is not None and len(end) != len(start):
+            raise ArgumentValueError(
+                f"assemble_windows: starts have {len(start)} axes, the length of the record "
+                f"{name!r} has {len(end)}"
+            )
+        if (start < 0).any() or (end is not None and (start >= end).any()):
+            raise ArgumentValueError(
+                f"assemble_windows: no window begins at {start.tolist()} in the record {name!r}"
+                + ("" if end is None else f", whose length is {end.tolist()}")
+            )
 
 
 def _weights(weights: Any, size: tuple[int, ...]) -> Any:

@@ -227,12 +227,15 @@ def test_stored_signals_are_cut_and_not_read_as_a_whole(tmp_path):
     h5py = pytest.importorskip("h5py")
     values = np.arange(200.0).reshape(4, 50)
     with h5py.File(tmp_path / "s.h5", "w") as file:
-        file["signal"], file["label"] = values, np.arange(4)
-    names = {"signal": "signal", "label": "label"}
+        file["signal"], file["label"], file["noise"] = values, np.arange(4), list("abcd")
+    names = {name: name for name in Signals.components}
     stored = Dataset.from_hdf5(tmp_path / "s.h5", Signals, **names).windows([50] * 4, 10, 5)
     mapped = np.lib.format.open_memmap(tmp_path / "s.npy", "w+", float, (4, 50))
     mapped[:] = values
     lazy = Dataset.from_arrays(Signals, signal=mapped, label=np.arange(4)).windows("signal", 10, 5)
+    assert stored.create_batch([(2, 5)]).noise.tolist() == ["c"]
+    by_name = Dataset.from_hdf5(tmp_path / "s.h5", Signals, **names).windows("signal", 10, 5)
+    assert by_name.indices.tolist() == stored.indices.tolist()
     for batches in zip(*(w.gen_batch(8, shuffle=1) for w in (stored, lazy)), strict=True):
         for batch in batches:
             want = [values[r, s : s + 10] for r, s in zip(batch.records, batch.starts, strict=True)]
