@@ -295,11 +295,23 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         for name, value in given.items()
         if name == "x" or value is not None
     }
+    return keeping(program, "feed", values, tuple(values.values()), where)
+
+
+def keeping(
+    program: Program, name: str, shown: dict[str, Any], values: tuple[Any, ...], where: Where
+) -> Program:
+    """Let a pipeline keep some values in its batches, as one more step.
+
+    Args:
+        program: The pipeline.
+        name: What the step is called.
+        shown: Its arguments, as messages show them.
+        values: The expressions, or tuples and dictionaries of them.
+        where: Where it is chained.
+    """
     step = BoundStep(
-        step=Step("feed", (), values, where),
-        function=_keep,
-        args=tuple(values.values()),
-        returns_batch=False,
+        step=Step(name, (), shown, where), function=_keep, args=values, returns_batch=False
     )
     plan = program.plan._replace(steps=(*program.plan.steps, step))
     check_plan(plan)
