@@ -357,3 +357,9 @@ def test_windows_are_put_together_again_at_once_and_record_by_record(axes, batch
 def test_windows_that_do_not_come_in_a_row_are_refused(parts, told):
     with pytest.raises((ArgumentTypeError, ArgumentValueError), match=told):
         list(assemble_windows(parts))
+
+
+def test_windows_of_windows_are_refused():
+    windows = dataset_of(signals([6])).windows("signal", 4, 1)
+    with pytest.raises(ArgumentTypeError, match="windows already"):
+        windows.windows([4] * 3, 2, src="signal")
