@@ -44,6 +44,8 @@ def _fingerprint(graph: RunGraph) -> dict[str, Any]:
     options: Any = graph.options
     source: Any = graph.program.source
     shard = source.shard_spec
+    mixture = getattr(source, "_mixture", None)
+    mixed = {} if mixture is None else {"weights": [*mixture.shares.of_rest], "n": len(source)}
     return {
         "batch_size": options.batch_size,
         "drop_last": options.drop_last,
@@ -54,6 +56,7 @@ def _fingerprint(graph: RunGraph) -> dict[str, Any]:
         "n_items": len(source.index),
         "index": index_hash(source.index),
         "steps": _short("\n".join(steps_of(graph))),
+        **mixed,
     }
 
 
