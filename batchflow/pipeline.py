@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from batchflow import legacy
+from batchflow import legacy, one_pass
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.chain import Chain
@@ -59,6 +59,7 @@ class Pipeline(Chain[BatchT_co]):
 
     __slots__ = ("_state",)
     _state: PipelineState[BatchT_co]
+    to_arrays = one_pass.to_arrays
 
     if TYPE_CHECKING:  # older words, which `__getattr__` finds
         run_now = legacy.run_now

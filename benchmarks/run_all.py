@@ -19,6 +19,7 @@ SCRIPTS = (
     "data",
     "stored",
     "orders",
+    "windows",
     "memory",
     "import_time",
     "training_loop",
