@@ -154,7 +154,7 @@ test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
 test-jax test-torch: test-%: $(VENV)-%/installed
-	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests $(TWO) -m '(tensorflow or torch) and $(USUAL)'
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests $(TWO) -m '(tensorflow or torch or jax) and $(USUAL)'
 	$(if $(filter torch,$*),$(VENV)-torch/bin/python -m pytest docs/how-to/torch.md)
 
 test-legacy: $(VENV)-legacy/installed

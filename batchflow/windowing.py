@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from batchflow.errors import ArgumentTypeError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 DatasetT = TypeVar("DatasetT")
 
@@ -16,6 +16,8 @@ def windows(
     size: int | tuple[int, ...],
     stride: int | tuple[int, ...] | None = None,
     partial: Literal["drop", "pad"] = "drop",
+    *,
+    src: str | Sequence[str] | None = None,
 ) -> DatasetT:
     """Make the dataset of windows over the records that are the items of this one.
 
@@ -27,12 +29,14 @@ def windows(
         dataset: The dataset.
         lengths: The length of each record: an array of shape `(n_records,)`, or of shape
             `(n_records, n_axes)` for windows along several axes; or a column, by label where the
-            ids were given. Or the name of a component, or several: these are cut into the windows,
-            along their first axes, and other components have the rows of the records.
+            ids were given; or a mapping from ids. Or the name of a component, or several: these are
+            cut into the windows, along their first axes.
         size: The size of a window: a number, or a tuple with one for each axis.
         stride: How far a window begins behind the one before it, alike; None: its size.
         partial: What becomes of a shorter window at the end of a record: `"drop"`: it is left out;
             `"pad"`: it is there, and what is cut is filled up by zeros.
+        src: The components that are cut, where lengths are numbers; None: those of which each item
+            has the length of its record. Others have the rows of the records.
 
     Returns:
         The dataset.
@@ -40,6 +44,9 @@ def windows(
     Raises:
         ArgumentTypeError: Sizes or lengths are no whole numbers.
         ArgumentValueError: They do not fit the records, or none of these is as long as a window.
+
+    Warns:
+        UserWarning: Some records are shorter than a window.
 
     Example:
         >>> import numpy as np
@@ -60,21 +67,47 @@ def windows(
 
     whole: Any = dataset
     whole._refuse_shard("windows")
+    if isinstance(whole.index, WindowsIndex):  # a split would part windows that overlap
+        raise ArgumentTypeError(
+            "windows: these are windows already; cut their records another way, or windows into "
+            "pieces: crop(size, at=...)"
+        )
     cut = Cut.checked(size, stride, partial)
     names = _names(lengths)
-    if names:
-        lengths = _lengths_of(whole, names, len(cut.size))
-    else:
-        from batchflow.index.labels import by_label
-
-        lengths = by_label(lengths, whole.index, "windows: lengths")
+    known = _lengths_of(whole, names, len(cut.size)) if names else _numbers(whole, lengths)
     part: Any = object.__new__(type(whole))
     part.__dict__.update(whole.__dict__)
     part._set_parts(Split(None, None, None))
-    part.index = WindowsIndex.made(whole.index, lengths, cut)
+    part.index = WindowsIndex.made(whole.index, known, cut)
     part._reader = part._rows = None
-    part._data = Windowed(whole, names, cut) if names else None
+    if whole._data is not None:
+        src = names if names and src is None else src
+        components = tuple(whole.batch_class.components) or ("data",)
+        lengths = known.reshape(len(whole.index), -1)
+        fill = 0 if partial == "pad" else None
+        part._data = Windowed(whole._data, whole._rows, components, lengths, src, fill)
+    elif src is not None:
+        raise ArgumentValueError(
+            "windows: src names components that are cut, and this dataset was given no data; cut "
+            "in an action, by batch.records and batch.starts"
+        )
     return part  # type: ignore[no-any-return]
+
+
+def _numbers(dataset: Any, lengths: Any) -> Any:
+    """Return lengths that are given as numbers, in the order of the records."""
+    import numpy as np
+
+    from batchflow.index.labels import by_label
+
+    if isinstance(lengths, Mapping):
+        ids = dataset.indices.tolist()
+        if missing := [item for item in ids if item not in lengths]:
+            raise ArgumentValueError(
+                f"windows: lengths: {len(missing)} records have none, such as {missing[:5]}"
+            )
+        lengths = [lengths[item] for item in ids]
+    return np.asarray(by_label(lengths, dataset.index, "windows: lengths"))
 
 
 def _names(lengths: Any) -> tuple[str, ...]:
@@ -107,11 +140,10 @@ def _lengths_of(dataset: Any, names: Sequence[str], n_axes: int) -> Any:
 def _lengths(dataset: Any, name: str, n_axes: int) -> Any:
     import numpy as np
 
-    from batchflow.batch.preloaded import Preloaded
+    from batchflow.batch.windowed import columns_of
 
     attribute = name if dataset.batch_class.components else "_data"
-    data = dataset._data
-    column = data.columns.get(attribute) if isinstance(data, Preloaded) else None
+    column = (columns_of(dataset._data) or {}).get(attribute)
     shape = getattr(column, "shape", ())
     if len(shape) > n_axes and getattr(column, "dtype", None) != np.dtype(object):
         return np.tile(np.array(shape[1 : 1 + n_axes]), (len(dataset.index), 1))

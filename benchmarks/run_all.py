@@ -20,6 +20,7 @@ SCRIPTS = (
     "data",
     "stored",
     "orders",
+    "windows",
     "memory",
     "import_time",
     "training_loop",

@@ -202,6 +202,11 @@ class Batch(OlderWords, BaseBatch):
             f"{old_word(name, 'batch') or did_you_mean(name, (*self.components, *self._actions))}"
         )
 
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_batch  # on use, for a light import
+
+        return of_batch(self)
+
     def __getstate__(self) -> Any:
         return without_ties(super().__getstate__())
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchflow.arrays import column_array, exact_array, is_column, joined_arrays
+from batchflow.arrays import column_array, is_column, joined_arrays
 from batchflow.batch.components import set_component
+from batchflow.batch.filling import elements_of, filled, like_all
 from batchflow.batch.regroup import data_of
 from batchflow.batch.repeating import repeated
 from batchflow.batch.rows import row_at
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.int64]
+
+
+_PLACES = ("random", "grid", "center")
 
 
 def crop(
@@ -89,14 +93,65 @@ def crop(
     return made
 
 
-def n_pieces(*args: Any, at: Any = "random", n: Any = 8, **kwargs: Any) -> Any:  # noqa: ARG001
-    """Return how many pieces `crop` makes of each item; True: that is not known beforehand."""
-    at, n = (*args, at, n)[1:3] if len(args) > 2 else (args[1] if len(args) > 1 else at, n)
-    if isinstance(at, tuple) or (isinstance(at, str) and at == "center"):
-        return 1
-    if isinstance(at, str) and at == "grid":
+def n_pieces(
+    size: Any, at: Any = "random", n: Any = 8, *, stride: Any = None, **others: Any
+) -> Any:
+    """Return how many pieces `crop` makes of each item; True: that is not known beforehand.
+
+    Raises:
+        ArgumentTypeError: An argument that no batch decides about is of no type that is known.
+        ArgumentValueError: It has no value that is known.
+    """
+    del others
+    for name, value in (("size", size), ("n", n), ("stride", stride)):
+        if value is not None and not _is_late(value):
+            _wholes(f"crop: {name}", value)
+    if _is_late(at):
         return True
-    return n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else True
+    if not (isinstance(at, tuple) or _is_place(at) or callable(getattr(at, "sample", None))):
+        raise _unknown_place(at)
+    if isinstance(at, tuple) or (_is_place(at) and at == "center"):
+        return 1
+    is_grid = _is_place(at) and at == "grid"
+    return True if is_grid or _is_late(n) else _wholes("crop: n", n)[0]
+
+
+def check_pad(
+    src: Any, length: Any = "batch", multiple_of: Any = None, value: Any = 0, mask: Any = None
+) -> None:
+    """Check the arguments of `pad` that no batch decides about.
+
+    Raises:
+        ArgumentTypeError: One is of no type that is known.
+        ArgumentValueError: One has no value that is known.
+    """
+    del src, value, mask
+    _padded_length(
+        np.ones(1, dtype=np.int64),
+        "batch" if _is_late(length) else length,
+        None if _is_late(multiple_of) else multiple_of,
+    )
+
+
+def _is_late(value: Any) -> bool:
+    """Check whether a value is an expression, or has some in it."""
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_late, value))
+    return hasattr(value, "_resolve")
+
+
+def _is_place(at: Any) -> bool:
+    return isinstance(at, str) and at in _PLACES
+
+
+def _unknown_place(at: Any) -> ArgumentTypeError:
+    hint = did_you_mean(at, _PLACES, only_near=True) if isinstance(at, str) else ""
+    if isinstance(at, list):
+        hint = " Starts are a tuple, and a sampler is given as it is, without P: at=sampler."
+    return ArgumentTypeError(
+        f'crop: at is "random", "grid", "center", a tuple of starts or a sampler, got '
+        f"{at!r:.60}.{hint}"
+    )
 
 
 def _cropped(batch: Any, src: Any, n_axes: int) -> list[str]:
@@ -169,11 +224,15 @@ def _starts(batch: Any, shape: Any, sizes: Any, at: Any, n: Any, stride: Any) ->
                 f"crop: the sampler gives {shares.shape[1]} numbers, and items have {len(last)} "
                 "axes"
             )
-        within: Numbers = np.clip(np.floor(shares * (last + 1)), 0, last).astype(np.int64)
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ArgumentValueError(
+                "crop: a sampler gives places from 0 (the first possible start) to 1 (the last), "
+                f"got {shares[~((shares >= 0) & (shares <= 1))][0]}; leave others out: "
+                "sampler.truncate(0, 1)"
+            )
+        within: Numbers = np.minimum(np.floor(shares * (last + 1)), last).astype(np.int64)
         return within
-    raise ArgumentTypeError(
-        f'crop: at is "random", "grid", "center", a tuple of starts or a sampler, got {at!r:.60}'
-    )
+    raise _unknown_place(at)
 
 
 def pad(
@@ -203,25 +262,41 @@ def pad(
         ArgumentValueError: An item is longer than `length`, or cannot be put beside the others.
     """
     names = [src] if isinstance(src, str) else list(src)
+    if not names or mask in names:
+        raise ArgumentValueError(
+            f"pad: src names components that are filled up, and mask another one, got src={src!r}, "
+            f"mask={mask!r}"
+        )
     for place, name in enumerate(names):
         column = _column(batch, name)
-        items = [np.asarray(_elements(column, i, name)) for i in range(len(batch))]
-        longest = max(len(item) for item in items)
-        to = longest if isinstance(length, str) and length == "batch" else _wholes("pad", length)[0]
-        if multiple_of is not None:
-            step = _wholes("pad: multiple_of", multiple_of)[0]
-            to = -(-to // step) * step
-        if longest > to:
-            worst = int(np.argmax([len(item) for item in items]))
+        items = [elements_of(row_at(column, i), "pad", name, value) for i in range(len(batch))]
+        lengths = np.array([len(item) for item in items])
+        to = _padded_length(lengths, length, multiple_of)
+        if lengths.max() > to:
+            worst = int(lengths.argmax())
             raise ArgumentValueError(
-                f"pad: the item {batch.indices.tolist()[worst]!r} of {name!r} has {longest} "
-                f"elements, which are more than {to}"
+                f"pad: the item {batch.source_ids.tolist()[worst]!r} of {name!r} has "
+                f"{lengths[worst]} elements, which are more than {to}"
             )
         if place == 0 and mask is not None:
-            lengths = np.array([len(item) for item in items])
             set_component(batch, mask, np.arange(to) < lengths[:, None])
-        set_component(batch, name, _filled(items, to, value, name))
+        array = filled(len(items), to, value, like_all(items, "pad", name), "pad", name)
+        for row, item in enumerate(items):
+            if len(item):
+                array[row, : len(item)] = item
+        set_component(batch, name, array)
     return batch
+
+
+def _padded_length(lengths: Numbers, length: Any, multiple_of: int | None) -> int:
+    is_longest = isinstance(length, str) and length == "batch"
+    if not is_longest and not hasattr(length, "__index__"):
+        raise ArgumentTypeError(f'pad: length is "batch" or a whole number, got {length!r:.60}')
+    to = int(lengths.max()) if is_longest else _wholes("pad: length", length)[0]
+    if multiple_of is not None:
+        (step,) = _wholes("pad: multiple_of", multiple_of)
+        to = -(-to // step) * step
+    return to
 
 
 def _column(batch: Any, name: str) -> Any:
@@ -233,34 +308,6 @@ def _column(batch: Any, name: str) -> Any:
         )
     rows = data[name]
     return column_array(rows) if is_column(rows) else rows
-
-
-def _elements(rows: Any, place: int, name: str) -> Any:
-    item = row_at(rows, place)
-    array = exact_array(item) if isinstance(item, (list, tuple)) else np.asarray(item)
-    if not array.ndim:
-        raise ArgumentTypeError(f"pad: an item of {name!r} is {item!r:.60}, which has no elements")
-    return array
-
-
-def _filled(items: list[Any], length: int, value: Any, name: str) -> Any:
-    shapes = {item.shape[1:] for item in items if item.size}
-    if len(shapes) > 1:
-        raise ArgumentValueError(
-            f"pad: the items of {name!r} differ beyond their first axes: {sorted(shapes)}"
-        )
-    kept = [item for item in items if item.size] or items
-    dtype = joined_arrays(kept).dtype
-    fill = np.full((), value, dtype=dtype)
-    if not (fill == value or (fill != fill and value != value)):
-        raise ArgumentValueError(
-            f"pad: value={value!r} is no value of {name!r}, whose elements are {dtype}"
-        )
-    array = np.full((len(items), length, *kept[0].shape[1:]), fill, dtype=dtype)
-    for place, item in enumerate(items):
-        if item.size:
-            array[place, : len(item)] = item
-    return array
 
 
 def _wholes(name: str, given: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,22 +18,17 @@ from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
-from batchflow.batch.rows import (
-    array_rows,
-    as_rows,
-    n_rows,
-    own,
-    take_rows,
-)
+from batchflow.batch.rows import array_rows, as_rows, n_rows, own, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.old_words import old_word
-from batchflow.sources.lazy import is_lazy
+from batchflow.sources.lazy import is_lazy, listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchflow.batch.mixed import MixedRows
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
@@ -176,7 +171,9 @@ class Given(BatchData):
             ArgumentValueError: It has another number of rows than was asked for.
             Exception: What reading raises, with a note that names the positions.
         """
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
+        positions: Any = rows if getattr(self._source, "reads_slices", False) else None
+        if positions is None or not isinstance(rows, slice):
+            positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows.copy()
         try:
             read = self._source.read(positions)  # its own: it may sort them in place
         except StopIteration as error:
@@ -222,8 +219,7 @@ class Given(BatchData):
 
     def _shown(self, rows: Positions) -> str:
         """Return what happened, for messages: which source was read, and where."""
-        positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        return f"{self._source!r:.60} was read, at the positions {_listed(positions)}"
+        return f"{self._source!r:.60} was read, at the positions {listed(rows)}"
 
     def values(self, name: str, rows: Positions | None, index: DatasetIndex) -> Any:
         """Return what is read of all items of an index under one name; None if there is none."""
@@ -246,7 +242,7 @@ class Given(BatchData):
         return value
 
 
-Rows = Preloaded | Given  # the data that a dataset reads its batches from
+Rows: TypeAlias = "Preloaded | Given | MixedRows"  # what a dataset reads its batches from
 
 
 def n_given(components: Any) -> int:
@@ -314,7 +310,7 @@ def batch_maker(
 
 
 def _read_once(
-    data: Given,
+    data: Given | MixedRows,
     rows: slice | npt.NDArray[np.int64] | None,
     positions: Any,
     take: Callable[[Positions], DatasetIndex],
@@ -360,10 +356,6 @@ def check_attributes(cls: type, batch_class: type[Batch], given: Mapping[str, An
         if hint or hasattr(cls, name) or name in _OF_DATASETS or name.startswith("_"):
             taken = "" if hint else " A dataset has that name already."
             raise ArgumentTypeError(f"Dataset() takes no argument {name!r}.{hint}{taken}")
-
-
-def _listed(positions: Any) -> str:
-    return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"
 
 
 def _by_name(given: Any, batch_class: type[Batch]) -> dict[str, Any]:

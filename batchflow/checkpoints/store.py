@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from batchflow.checkpoints import copies
 from batchflow.checkpoints.lock import DirectoryLock
 from batchflow.checkpoints.options import Keep
 from batchflow.errors import ArgumentValueError, BatchflowError
@@ -147,6 +148,7 @@ class Store:
         for name in os.listdir(self.directory):  # of a run that was killed while it wrote
             if _LEFT.fullmatch(name):
                 shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
+        copies.clear(self.directory)
         self._writing: threading.Thread | None = None
         self._error: BaseException | None = None
 

@@ -26,6 +26,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 Arrays = dict[str, Any]
 _TAG, _VALUE = "~", "v"
 _LONG = 64  # numbers in a row that are written as an array
+_LAZY = "batchflow.models.lazy"  # numbers that stay on their device until they are read
 _INT64 = range(-(2**63), 2**63)
 _PLAIN = (type(None), bool, int, str)
 
@@ -136,7 +137,7 @@ def _encoded(value: Any, arrays: Arrays, where: str, trust: bool) -> Any:
     if kind in _BY_CLASS:
         name, write = _BY_CLASS[kind]
         return _tagged(name, _encoded(write(value), arrays, where, trust))
-    if kind.__module__ == "batchflow.models.lazy":
+    if kind.__module__ == _LAZY:
         return float(value)  # it is one, wherever it is saved
     if not trust:
         raise ArgumentTypeError(
@@ -147,6 +148,16 @@ def _encoded(value: Any, arrays: Arrays, where: str, trust: bool) -> Any:
     import dill  # type: ignore[import-untyped]  # on use
 
     return _tagged("pickle", _base64(dill.dumps(value)))
+
+
+def is_known(value: Any) -> bool:
+    """Check whether a value, whatever it holds, is of a kind that is written as data."""
+    kind = type(value)
+    return (
+        isinstance(value, (*_PLAIN, float, list, dict, np.ndarray, np.generic))
+        or kind in _BY_CLASS
+        or kind.__module__ == _LAZY
+    )
 
 
 def decoded(value: Any, arrays: Mapping[str, Any], *, trust: bool = False) -> Any:

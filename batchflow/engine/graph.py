@@ -59,6 +59,7 @@ class RunGraph:
         n_parallel: How many stages begin ahead of the ordered section.
         nested: The graphs of the pipelines inside of this one, by what stands for them in the plan.
         fingerprint: What the run is, for who compares it with another; None: nobody has asked.
+        step_texts: Its steps in words, alike.
         skips: Whether an action has skipped a batch ahead of a merge.
         given_away: The number of the last batch of the first epoch that has been delivered in an
             earlier run; None: none has.
@@ -72,6 +73,7 @@ class RunGraph:
     given_away: int | None = None
     recorder: Any = None
     fingerprint: dict[str, Any] | None = None
+    step_texts: list[str] | None = None
     skips = False
 
     def __init__(

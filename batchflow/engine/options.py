@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from batchflow.checkpoints.given import checked_tracker, saving_options
 from batchflow.engine.orders import derived_seed, nested_shuffle, order_of, refuse_drawn_order
 from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
@@ -20,7 +21,7 @@ from batchflow.plan.values import Value
 _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
-_SAVING = ("checkpoint", "resume", "changed", "state")
+_SAVING = ("checkpoint", "resume", "changed", "state", "track")
 _OF_RUNS = frozenset(["prefetch", "executor", "target", "n_workers", "bar", "profile", *_SAVING])
 
 
@@ -60,6 +61,8 @@ class RunOptions(Value):
             `checkpoint` says.
         state: What `run.state_dict()` has returned: the batches begin behind it. Variables and
             models are yours to save.
+        track: Where the variables that are numbers are written behind each batch: a path of JSON
+            lines, a board of `batchflow.boards`, or anything with `log(step, values)`, `close()`.
         profile: Whether to measure what each step costs: see `pipeline.last_profile`.
         draws_seed: Whether no number was given for it, so that another run has another.
     """
@@ -79,6 +82,7 @@ class RunOptions(Value):
     resume: str = "auto"
     changed: str | None = None
     state: Mapping[str, Any] | None = None
+    track: Any = None
     profile: bool = False
     draws_seed: bool = False
 
@@ -119,7 +123,8 @@ class RunOptions(Value):
             drop_last=_flag("drop_last", given.get("drop_last", False)),
             bar=_checked_bar(given.get("bar", False)),
             seed=checked_seed(given.get("seed")),
-            **_saving(given),
+            **saving_options(given),
+            track=checked_tracker(given.get("track")),
             profile=_flag("profile", given.get("profile", False)),
             draws_seed=not hasattr(given.get("seed"), "__index__"),
             **_parallelism(given),
@@ -129,7 +134,7 @@ class RunOptions(Value):
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers need them for notes only; the user's executor and order need not travel.
-        bare = {"executor": "threads", "bar": False, "shuffle": None}
+        bare = {"executor": "threads", "bar": False, "shuffle": None, "track": None}
         return {**self.__dict__, **bare, "checkpoint": None, "state": None}
 
     @classmethod
@@ -268,27 +273,6 @@ class RunOptions(Value):
         order = "" if shuffle is None else f", shuffle={shown}"
         drop = ", drop_last=True" if self.drop_last else ""
         return f"pipeline.replay({number}, batch_size={self.batch_size}{order}{drop}, seed={seed})"
-
-
-def _saving(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the options of a run that is saved and goes on."""
-    checkpoint, state = given.get("checkpoint"), given.get("state")
-    resume, changed = given.get("resume", "auto"), given.get("changed")
-    if resume not in ("auto", "never", "must"):
-        raise ArgumentValueError(f'resume is "auto", "never" or "must", got {resume!r:.60}')
-    if changed not in (None, "refuse", "allow"):
-        raise ArgumentValueError(f'changed is "refuse" or "allow", got {changed!r:.60}')
-    if resume == "must" and checkpoint is None:
-        raise ArgumentValueError('resume="must" goes with checkpoint=, the directory to go on from')
-    if state is not None and not isinstance(state, Mapping):
-        raise ArgumentTypeError(f"state is what run.state_dict() returns, got {state!r:.60}")
-    if state is not None and checkpoint is not None:
-        raise ArgumentValueError("give checkpoint, which has a state of its own, or state")
-    if checkpoint is not None:
-        from batchflow.checkpoints.options import checked_checkpoint  # on use
-
-        checkpoint = checked_checkpoint(checkpoint)
-    return {"checkpoint": checkpoint, "resume": resume, "changed": changed, "state": state}
 
 
 def _parallelism(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -214,8 +214,12 @@ class Run(Generic[BatchT_co]):
         """
         from batchflow.engine.resuming.saving import state_of  # on use, for a light import
 
+        return state_of(self._cursor(), self._graph)
+
+    def _cursor(self) -> Cursor:
+        """Return where the run stands."""
         if self._saver is not None:
-            return self._saver.state_dict()
+            return self._saver._here
         cursor = Cursor(self._n_delivered, self._first_epoch)
         if self._at is not None:
             cursor = cursor.behind(Place(*self._at), self._graph, 0)
@@ -223,7 +227,7 @@ class Run(Generic[BatchT_co]):
             cursor = cursor.left_for(cursor.epoch + 1, self._graph)
         if self._end == "ended":
             cursor = cursor.at_end(self._graph, stopped=self._course.is_stopped)
-        return state_of(cursor, self._graph)
+        return cursor
 
     def checkpoint(self) -> None:
         """Save the run now: behind the batch in your hands, in the directory of `checkpoint=`.
@@ -253,6 +257,11 @@ class Run(Generic[BatchT_co]):
     def first_number(self) -> int:
         """The number of the first batch."""
         return self._graph.first_number if self._numbers is None else self._numbers.start
+
+    @property
+    def first_step(self) -> int:
+        """How many batches were delivered before, where the run goes on with an earlier one."""
+        return 0 if self._saver is None else self._saver.first_step
 
     @property
     def length(self) -> Length:
@@ -302,6 +311,11 @@ class Run(Generic[BatchT_co]):
         if self._graph.schedule.n_batches is None:
             of = "endless"
         return f"<Run of {of}, seed {self.seed}{f', {self._end}' if self._end else ''}>"
+
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_run  # on use, for a light import
+
+        return of_run(self)
 
     def close(self) -> None:
         """End the run. Workers stop at their next step; a second call does nothing.

@@ -117,8 +117,9 @@ _NAMES = frozenset({"src", "dst", "components", "model", "name"})  # take names 
 
 def _hints(error: BaseException, step: Step, batch: Batch) -> Iterator[str]:
     """Go through what a newcomer may not see in an error of a step."""
+    takes_names = str(error).startswith(f"{step.name}: ")  # a built-in word, which says it itself
     named = (value for name, value in step.kwargs.items() if name not in _NAMES)
-    for value in (*step.args, *named):
+    for value in () if takes_names else (*step.args, *named):
         if isinstance(value, str) and value in batch.components and value in str(error):
             yield f"{value!r} is a text here; the component of the batch is B.{value}"
     is_frozen = isinstance(error, AttributeError) and isinstance(error.obj, _FROZEN)

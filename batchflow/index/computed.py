@@ -40,6 +40,14 @@ class Computed(ABC):
     def number(self, item: Any) -> int | None:
         """Return the number of an id; None if it is none."""
 
+    def content(self) -> list[Any]:
+        """Return what tells these ids from others: plain values, and indexes."""
+        return [self.ids(np.arange(len(self))).tolist()]
+
+    def without_others(self, numbers: Numbers) -> tuple[Computed, Numbers]:
+        """Return less, that still has the ids of some numbers, and their numbers there."""
+        return self, numbers
+
 
 class ComputedIds:
     """Some of the computed ids, in an order.
@@ -75,6 +83,17 @@ class ComputedIds:
         if isinstance(chosen, range):
             return np.arange(chosen.start, chosen.stop)
         return chosen.array() if isinstance(chosen, Ranges) else chosen
+
+    def __reduce__(self) -> Any:
+        """Leave out what only other ids need: what travels with a batch is small."""
+        if len(self) == len(self.of) and isinstance(self.chosen, range):
+            return ComputedIds, (self.of, self.chosen)
+        return ComputedIds, self.of.without_others(self.numbers)
+
+    def content(self) -> list[Any]:
+        """Return what tells these ids from others."""
+        chosen = self.chosen
+        return [*self.of.content(), chosen.tolist() if isinstance(chosen, np.ndarray) else chosen]
 
     def array(self) -> npt.NDArray[Any]:
         """Return the ids."""

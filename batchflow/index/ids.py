@@ -335,6 +335,8 @@ class DatasetIndex:
             and all(part.__dict__[name] is value for name, value in first.__dict__.items())
             for part in parts
         )
+        # The ids in a row are an array, whatever those of the parts were computed from.
+        are_parts_of_one &= not hasattr(first._ids, "chosen")
         cls = type(first) if are_parts_of_one else DatasetIndex
         whole = cls.__new__(cls)
         whole._ids, whole._lookup = ids, None

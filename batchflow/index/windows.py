@@ -6,9 +6,11 @@ window 5  ->  the record behind the last sum that is not above 5, and which of i
 
 from __future__ import annotations
 
+import copy
 import operator
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -84,59 +86,88 @@ def _wholes(name: str, given: Any) -> tuple[int, ...]:
     return tuple(map(operator.index, values))
 
 
+class Records(NamedTuple):
+    """Some records, as a selection of windows: all that these records have."""
+
+    chosen: Numbers
+
+
 class Windows(Computed):
     """The windows of records: their ids are `(record, start)`.
+
+    In memory is one number for each record, with several axes one more for each axis.
 
     Args:
         records: The ids of the records.
         lengths: The length of each along each axis: of shape `(n_records, n_axes)`.
         cut: How they are cut.
 
+    Attributes:
+        records: The ids of the records that have windows.
+        n_given: How many were given.
+
     Raises:
         ArgumentValueError: No record has a window.
     """
 
     def __init__(self, records: DatasetIndex, lengths: Numbers, cut: Cut) -> None:
-        self.records, self.cut = records, cut
         counts = cut.counts(lengths)
-        of_records = counts.prod(axis=1)
-        total = int(of_records.sum())
-        if not total:
+        has = (counts > 0).all(axis=1)
+        if not has.any():
             raise ArgumentValueError(
                 f"windows: none of the {len(records)} records is as long as a window of "
                 f"{_shown(cut.size)}; the longest has {_shown(lengths.max(axis=0))}"
             )
-        self.n_too_short = int((of_records == 0).sum())
-        small = np.int32 if total < 2**31 else np.int64
-        self._ends = np.cumsum(of_records, dtype=small)
-        self._counts = None if counts.shape[1] == 1 else counts.astype(np.int32)
+        # The positions of these records among all that were given; None: they are all.
+        self._places = None if has.all() else _small(np.flatnonzero(has))
+        self.records = records if self._places is None else records._take(self._places)
+        self.cut, self.n_given, counts = cut, len(records), counts[has]
+        self._ends = _small(np.cumsum(counts.prod(axis=1)))
+        self._counts = None if counts.shape[1] == 1 else _small(counts)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-    def places(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the positions of the records, and where the windows begin in them.
+    def of_records(self, chosen: Numbers) -> Windows:
+        """Return the windows of some records, given by their places in `records`."""
+        part = copy.copy(self)
+        part.records = self.records._take(chosen)
+        part._places = self.places(chosen)  # where ids count the records, the same array as these
+        part._ends = _small(np.cumsum(self._of_each()[chosen]))
+        part._counts = None if self._counts is None else self._counts[chosen]
+        return part
+
+    def places(self, chosen: Numbers) -> Numbers:
+        """Return the positions of records among all that were given."""
+        return chosen if self._places is None else self._places[chosen].astype(np.int64)
+
+    def locate(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the records, by their places in `records`, and where windows begin in them.
 
         Returns:
             Arrays of the shapes `(n,)` and `(n, n_axes)`.
         """
-        records = np.searchsorted(self._ends, numbers, side="right")
-        first = np.where(records > 0, self._ends[np.maximum(records - 1, 0)], 0)
-        rest = numbers - first
+        ends = self._ends  # of another dtype than what is looked for, all would be converted
+        records = np.searchsorted(ends, numbers.astype(ends.dtype), side="right")
+        rest = numbers - np.where(records > 0, ends[records - 1], 0).astype(np.int64)
         if self._counts is None:
             return records, (rest * self.cut.stride[0])[:, None]
         starts = np.empty((len(numbers), len(self.cut.size)), dtype=np.int64)
         for axis in reversed(range(len(self.cut.size))):
-            rest, along = np.divmod(rest, self._counts[records, axis])
+            rest, along = np.divmod(rest, self._counts[records, axis].astype(np.int64))
             starts[:, axis] = along * self.cut.stride[axis]
         return records, starts
 
+    def records_and_starts(self, numbers: Numbers) -> tuple[npt.NDArray[Any], Numbers]:
+        """Return the ids of the records, shape `(n,)`; the starts, `(n,)` or `(n, n_axes)`."""
+        records, starts = self.locate(numbers)
+        return self.records._take(records).indices, starts[:, 0] if self.cut.is_flat else starts
+
     def ids(self, numbers: Numbers) -> npt.NDArray[Any]:
         """Return the ids of some windows."""
-        records, starts = self.places(numbers)
-        names = plain(self.records._take(records).indices)
-        listed = starts[:, 0].tolist() if self.cut.is_flat else list(map(tuple, starts.tolist()))
-        return of_tuples(list(zip(names, listed, strict=True)))
+        records, starts = self.records_and_starts(numbers)
+        listed = starts.tolist() if self.cut.is_flat else list(map(tuple, starts.tolist()))
+        return of_tuples(list(zip(plain(records), listed, strict=True)))
 
     def number(self, item: Any) -> int | None:
         """Return the number of a window; None if there is none of this id."""
@@ -160,6 +191,31 @@ class Windows(Computed):
                 return None
             number = number * count + along
         return first + number
+
+    def content(self) -> list[Any]:
+        """Return what tells these windows from others."""
+        counts = self._of_each() if self._counts is None else self._counts
+        return [tuple(self.cut), counts.tolist(), self.records]
+
+    def without_others(self, numbers: Numbers) -> tuple[Windows, Numbers]:
+        """Return the windows of the records that some windows are of, and their numbers there."""
+        records, _ = self.locate(numbers)
+        chosen = np.unique(records)
+        part = self.of_records(chosen)
+        places = np.searchsorted(chosen, records)
+        before = part._ends.astype(np.int64) - part._of_each()
+        first = self._ends[chosen].astype(np.int64) - part._of_each()
+        return part, numbers - first[places] + before[places]
+
+    def _of_each(self) -> Numbers:
+        """Return how many windows each record has."""
+        ends = self._ends.astype(np.int64)
+        return ends - np.append(0, ends[:-1])  # type: ignore[no-any-return]
+
+
+def _small(numbers: Numbers) -> npt.NDArray[Any]:
+    """Return numbers from 0 on in the smallest dtype that holds them."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
 
 
 class WindowsIndex(ComputedIndex):
@@ -190,10 +246,14 @@ class WindowsIndex(ComputedIndex):
                 f"{len(cut.size)} axes, got the shape {np.shape(lengths)}"
             )
         windows = Windows(records, array.astype(np.int64), cut)
-        if windows.n_too_short:
+        if n_short := windows.n_given - len(windows.records):
+            short = np.delete(
+                np.arange(len(records)), windows.places(np.arange(len(windows.records)))
+            )
             warnings.warn(
-                f"{windows.n_too_short} of {len(records)} records are shorter than a window of "
-                f"{_shown(cut.size)} and have none"
+                f"{n_short} of {len(records)} records are shorter than a window of "
+                f"{_shown(cut.size)} and have none, such as "
+                f"{records._take(short[:5]).indices.tolist()}"
                 + ('; partial="pad" fills them up' if cut.partial == "drop" else ""),
                 stacklevel=3,
             )
@@ -206,46 +266,123 @@ class WindowsIndex(ComputedIndex):
         return found
 
     @property
+    def records(self) -> DatasetIndex:
+        """The ids of the records that have windows."""
+        return self.windows.records
+
+    @property
     def n_too_short(self) -> int:
         """How many records have no window."""
-        return self.windows.n_too_short
+        return self.windows.n_given - len(self.windows.records)
 
     def __repr__(self) -> str:
         size, records = _shown(self.windows.cut.size), len(self.windows.records)
         return f"WindowsIndex({len(self)} windows of {size}, {records} records)"
 
-    def _records_here(self) -> tuple[DatasetIndex, Numbers]:
-        """Return the index of the records that have windows here, and the record of each window."""
-        of_windows, _ = self.windows.places(self._ids.numbers)
-        numbers, codes = np.unique(of_windows, return_inverse=True)
-        return self.windows.records._take(numbers), codes
+    def located(self) -> tuple[Numbers, Numbers]:
+        """Return the records and the starts: see `Windows.locate`."""
+        return self.windows.locate(self._ids.numbers)
+
+    def _block_starts(self) -> Numbers:
+        """Return the positions at which the windows of another record begin."""
+        return np.flatnonzero(np.diff(self.located()[0], prepend=-1))
+
+    def _take(self, positions: Any) -> Self:
+        if not isinstance(positions, Records):
+            return super()._take(positions)
+        part = type(self).of(self.windows.of_records(positions.chosen))
+        part.__dict__.update(self.__dict__)
+        return part
+
+    _take_part = _take
+
+    def _taker(self) -> Callable[[Any], Any]:
+        return self._take  # batches make tuples where somebody asks for them
+
+    # ---- splits, of the records
 
     def _split_positions(self, parts: Any, shuffle: Any, rules: Any) -> Any:
         from batchflow.index.split import Selection
 
-        if Selection in map(type, parts):  # windows that the user has chosen
-            return super()._split_positions(parts, shuffle, rules)
-        records, codes = self._records_here()
+        if Selection in map(type, parts):
+            positions, shares = super()._split_positions(parts, shuffle, rules)
+            self._refuse_leaks(positions)
+            return positions, shares
+        records, chosen, rules = self._by_records(rules)
         positions, shares = records._split_positions(parts, shuffle, rules)
-        return [_of_records(codes, len(records), part) for part in positions], shares
+        return [self._of_records(chosen, part) for part in positions], shares
 
     def _fold_positions(self, n_splits: Any, shuffle: Any, rules: Any) -> Any:
-        records, codes = self._records_here()
-        n_records = len(records)
+        records, chosen, rules = self._by_records(rules)
         return [
-            (_of_records(codes, n_records, train), _of_records(codes, n_records, test), shares)
+            (self._of_records(chosen, train), self._of_records(chosen, test), shares)
             for train, test, shares in records._fold_positions(n_splits, shuffle, rules)
         ]
 
+    def _is_whole(self) -> bool:
+        return isinstance(self._ids.chosen, range) and len(self) == len(self.windows)
 
-def _of_records(codes: Numbers, n_records: int, part: Any) -> Any:
-    """Return the positions of the windows whose records are in a part."""
-    chosen = np.zeros(n_records, dtype=bool)
-    chosen[part.array() if hasattr(part, "array") else part] = True
-    places = np.flatnonzero(chosen[codes])
-    if len(places) and places[-1] - places[0] + 1 == len(places):
-        return slice(int(places[0]), int(places[-1]) + 1)
-    return places
+    def _by_records(self, rules: Any) -> tuple[DatasetIndex, Numbers, Any]:
+        """Return the records that have windows here, their places, rules with values for them."""
+        chosen = np.arange(len(self.records))
+        if not self._is_whole():
+            chosen = np.unique(self.located()[0])
+        stratify, groups, by = rules
+        values = self._for_records(stratify, chosen, "stratify")
+        return (
+            self.records._take(chosen),
+            chosen,
+            (values, self._for_records(groups, chosen, "groups"), by),
+        )
+
+    def _for_records(self, values: Any, chosen: Numbers, name: str) -> Any:
+        """Return the values of some records, given for them, for all records or for all windows."""
+        n_values = len(values) if hasattr(values, "__len__") else len(chosen)
+        if values is None or n_values == len(chosen) or hasattr(values, "iloc"):
+            return values
+        if n_values == self.windows.n_given:
+            where = self.windows.places(chosen)
+        elif n_values == len(self):
+            places = np.searchsorted(chosen, self.located()[0])
+            _, where, back = np.unique(places, return_index=True, return_inverse=True)
+            own = np.asarray(values)
+            if (own[where][back] != own).any():
+                raise ArgumentValueError(
+                    f"split: {name}: the windows of one record have different values, and a split "
+                    "parts records; give one value for each record"
+                )
+        else:
+            raise ArgumentValueError(
+                f"split: {name}: expected one value for each of the {self.windows.n_given} records "
+                f"(or of the {len(self)} windows), got {n_values}"
+            )
+        return np.asarray(values)[where] if hasattr(values, "dtype") else [values[i] for i in where]
+
+    def _of_records(self, chosen: Numbers, part: Any) -> Any:
+        """Return the windows of some of the chosen records, as `_take` takes them."""
+        places = part.array() if hasattr(part, "array") else np.arange(len(chosen))[part]
+        if self._is_whole():
+            return Records(places)
+        rank = np.full(len(chosen), len(chosen))
+        rank[places] = np.arange(len(places))
+        ranks = rank[np.searchsorted(chosen, self.located()[0])]
+        order = np.argsort(ranks, kind="stable")
+        return order[: np.count_nonzero(ranks < len(chosen))]
+
+    def _refuse_leaks(self, parts: Any) -> None:
+        """Refuse parts that have windows of one record."""
+        of_windows, _ = self.located()
+        seen = np.zeros(len(self.records), dtype=bool)
+        for part in parts:
+            own = np.unique(of_windows[part])
+            if seen[own].any():
+                shared = self.records._take(own[seen[own]]).indices
+                raise ArgumentValueError(
+                    f"split: windows of {len(shared)} records are in two parts, such as of "
+                    f"{shared[:5].tolist()}. Split by shares, which parts records, or take windows "
+                    "yourself: dataset.take(positions)"
+                )
+            seen[own] = True
 
 
 def _shown(sizes: Any) -> str:

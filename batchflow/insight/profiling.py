@@ -71,13 +71,11 @@ class Profiler:
 
     Args:
         options: Those of the run.
-        bar: A progress bar to be shown as well, or None.
     """
 
-    def __init__(self, options: RunOptions, bar: Any = None) -> None:
+    def __init__(self, options: RunOptions) -> None:
         self.recorder = Recorder()
         self._options = options
-        self._bar = bar
         self._sums: dict[CallKey, _Sum] = {}
         self._traced: deque[Call] = deque(maxlen=_TRACED)
         self._consumed: deque[tuple[float, float]] = deque(maxlen=_TRACED)
@@ -96,13 +94,9 @@ class Profiler:
     def open(self, run: Run) -> None:
         """Begin with a run that has not begun."""
         self._main = run.seed
-        if self._bar is not None:
-            self._bar.open(run)
 
     def watch(self, made: Iterator[T]) -> Iterator[T]:
         """Pass batches on, and measure how long each was waited for."""
-        if self._bar is not None:
-            made = self._bar.watch(made)
         threads = self._options.prefetch and not self._options.is_far
         if threads and self._watch is None:
             self._watch = WaitWatch(self.recorder)
@@ -131,13 +125,11 @@ class Profiler:
             self._consumed.append((self._given_at, now - self._given_at))
             self._given_at = None
 
-    def delivered(self, batch: Batch) -> None:
+    def delivered(self, batch: Batch) -> None:  # noqa: ARG002  as every observer
         """Record a batch that goes to the consumer."""
         self._consumer_was_busy(time.perf_counter())
         self._n_batches += 1
         self._take()
-        if self._bar is not None:
-            self._bar.delivered(batch)
         self._now = self._given_at = time.perf_counter()
         self._delay = run_delay() if self._n_batches % 16 == 1 else self._delay
         if self._first is None:
@@ -154,8 +146,6 @@ class Profiler:
         self._take()
         self._profile = self.profile
         self._sums.clear()
-        if self._bar is not None:
-            self._bar.closed()
 
     def _take(self) -> None:
         """Sum up what was measured since the last time."""

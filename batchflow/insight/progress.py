@@ -117,14 +117,22 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
     shown = checked_bar(program, options)
     if options.checkpoint is None:  # else it goes on
         warn_of_repeated_training(program, options)
-    observer: Any = ProgressBar(shown) if options.bar else None
+    observers: list[Any] = [ProgressBar(shown)] if options.bar else []
+    if options.track is not None:
+        from batchflow.boards import Tracking  # on use, for a light import
+
+        observers.append(Tracking(options.track, program.state))
     if options.profile:
         from batchflow.insight.profiling import Profiler  # on use
 
-        observer = Profiler(options, observer)
+        program.state.profiler = Profiler(options)
+        observers.append(program.state.profiler)
+    observer = observers[0] if observers else None
+    if len(observers) > 1:
+        from batchflow.boards import Several
+
+        observer = Several(*observers)
     run: Run[Any] = Run(program, options, observer, length=length)
-    if observer is not None:
-        observer.open(run)
-    if options.profile:
-        program.state.profiler = observer
+    for one in observers:
+        one.open(run)
     return run

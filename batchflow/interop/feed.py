@@ -29,7 +29,9 @@ from batchflow.plan.expressions import Expression
 
 if TYPE_CHECKING:
     from batchflow.index import DatasetIndex
+    from batchflow.interop.jax_data import JaxFeed
     from batchflow.interop.keras import KerasFeed
+    from batchflow.interop.torch_data import TorchFeed
 
 
 class Feed:
@@ -190,6 +192,118 @@ class Feed:
         feed = IndexedFeed(self._program, self._options, first_epoch)
         return dataset_class()(feed)
 
+    def to_torch(self, first_epoch: int | None = None, *, keep_others: bool = False) -> TorchFeed:
+        """Return a `torch.utils.data.IterableDataset`, for `DataLoader(data, batch_size=None)`.
+
+        Each loop is a run of the pipeline, as a loop over the feed is, with arrays as tensors of
+        the same dtype; they are not copied where torch can take them as they are. Each loop shows
+        the next epoch. `state_dict` and `load_state_dict` save where it stands and go on there.
+
+        The pipeline reads ahead, by `prefetch` and `executor` of the feed: `num_workers` of a
+        `DataLoader` is refused.
+
+        Args:
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+            keep_others: What comes of texts, dates, objects, items of different shapes, masked
+                arrays and tables, which no tensor can hold. True: they come as they are. False:
+                they are refused. Values that are no arrays, such as numbers, come as they are.
+
+        Raises:
+            MissingPackageError: torch is not installed.
+
+        Example:
+            ```
+            loader = torch.utils.data.DataLoader(feed.to_torch(), batch_size=None)
+            for epoch in range(5):
+                for x, y in loader:
+                    ...
+            ```
+        """
+        from batchflow.interop.loops import Loops  # on use, for a light import
+        from batchflow.interop.torch_data import torch_data  # on use: torch takes seconds
+
+        return torch_data(Loops(self, "to_torch", first_epoch), keeps_others=keep_others)
+
+    def to_jax(
+        self,
+        sharding: Any = None,
+        depth: int = 2,
+        *,
+        first_epoch: int | None = None,
+        narrow: bool = False,
+    ) -> JaxFeed:
+        """Return an iterable of the same tuples, with arrays of JAX that are on their devices.
+
+        Each loop is a run of the pipeline, and shows the next epoch. The next batches are copied to
+        the device while the consumer works on one. `state_dict` and `load_state_dict` save where
+        the consumer is and go on there.
+
+        A jitted function is compiled again for a last batch that is shorter, and a sharding refuses
+        it where it does not divide: give the feed `drop_last=True`.
+
+        Args:
+            sharding: A device or a sharding of JAX for all arrays; None: JAX's default device.
+            depth: How many batches are on the device at most, that of the consumer included. With
+                ordered steps in the pipeline it is 1: they run behind the consumer's last batch.
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+            narrow: Whether float64 and complex128 become float32 and complex64 where
+                `jax_enable_x64` is off. False: they are refused there. Whole numbers of 64 bits
+                become such of 32 where each of them fits; others are refused.
+
+        Raises:
+            MissingPackageError: JAX is not installed.
+            ArgumentTypeError: `depth` is no whole number.
+            ArgumentValueError: `depth` is less than 1.
+
+        Example:
+            ```
+            for x, y in feed.to_jax():
+                state = train_step(state, x, y)
+            ```
+        """
+        from batchflow.interop.jax_data import JaxFeed, checked_depth  # on use: JAX takes a second
+        from batchflow.interop.loops import Loops
+
+        depth = checked_depth(depth)
+        return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
+
+    def to_tf(self, signature: Any = None, *, first_epoch: int | None = None) -> Any:
+        """Return a `tf.data.Dataset` of the same tuples, for `map`, `prefetch` and other loops.
+
+        Each loop over it is a run of the pipeline, and shows the next epoch; so does each round of
+        `dataset.repeat(k)`. Leaving a loop ends its run. For `model.fit` take `to_keras`, which
+        knows how long an epoch is.
+
+        tf.data turns exceptions into its own. A loop over this dataset raises the original one;
+        behind `map` and the like it is `dataset.failure` of this one.
+
+        Args:
+            signature: A `tf.TypeSpec` for each value, in the structure that the feed has. None:
+                that of a batch which is made for this alone, with any number of items. Items of
+                different lengths are a `tf.RaggedTensor`.
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+
+        Raises:
+            MissingPackageError: TensorFlow is not installed.
+            ArgumentValueError: The signature is another structure; or it is not given, and the
+                pipeline has ordered steps, or steps ahead of its first batch, or no batches.
+
+        Example:
+            ```
+            for x, y in feed.to_tf().prefetch(tf.data.AUTOTUNE):
+                ...
+            ```
+        """
+        from batchflow.interop.loops import Loops  # on use, as TensorFlow, which takes seconds
+        from batchflow.interop.tf_data import tf_dataset
+
+        loops = Loops(self, "to_tf", first_epoch)
+        return tf_dataset(loops, self._program, loops.options, signature)
+
+    def _of(self, options: RunOptions) -> Feed:
+        """Return another feed of the same values, with other options."""
+        return Feed(self._program, options, self._open_run)
+
     def __repr__(self) -> str:
         step = self._program.plan.steps[-1].step
         # Keras shows this where it gets a feed itself.
@@ -214,11 +328,23 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         for name, value in given.items()
         if name == "x" or value is not None
     }
+    return keeping(program, "feed", values, tuple(values.values()), where)
+
+
+def keeping(
+    program: Program, name: str, shown: dict[str, Any], values: tuple[Any, ...], where: Where
+) -> Program:
+    """Let a pipeline keep some values in its batches, as one more step.
+
+    Args:
+        program: The pipeline.
+        name: What the step is called.
+        shown: Its arguments, as messages show them.
+        values: The expressions, or tuples and dictionaries of them.
+        where: Where it is chained.
+    """
     step = BoundStep(
-        step=Step("feed", (), values, where),
-        function=_keep,
-        args=tuple(values.values()),
-        returns_batch=False,
+        step=Step(name, (), shown, where), function=_keep, args=values, returns_batch=False
     )
     plan = program.plan._replace(steps=(*program.plan.steps, step))
     check_plan(plan)

@@ -1,16 +1,21 @@
 """The states of models as files and data, for checkpoints: saved beside each other, put back.
 
     of Keras, `tf_keras`, `TorchModel`       its state, in the file that `save_model` writes
-    other modules and optimizers of torch    their `state_dict`, read with `weights_only`
+    an Estimator                             the state in memory, in the file that it loads
+    other modules, optimizers and tensors    their `state_dict`, read with `weights_only`
+    of torch
     layers, optimizers, variables of Keras   the values of their variables
+    a session of TensorFlow 1                the values of the variables of its graph
     with `get_state` and `set_state`, or
     `state_dict` and `load_state_dict`       what these give, as data
-    a list, dictionary, set or array         what is in it, as data, or as models of their own
-    any other object                         its attributes, as data; or it is refused by name
+    a list, tuple, dictionary, set, array    what is in it, as data, or as models of their own
+    any other object                         its attributes, as data or as models of these kinds;
+                                             or it is refused by name
 
 Guarantees:
     - A model that comes back goes on with the same bits. It is the same object, with its state put
       in: whoever holds it sees that.
+    - What cannot come back is told by an error or a warning when it is saved.
     - Nothing is executed without `trust`.
 """
 
@@ -25,18 +30,18 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.models import checkpoint
-from batchflow.models.adapters import adapter_of
+from batchflow.models.state_kinds import (
+    METHODS,
+    Kind,
+    holds_models,
+    is_replaced,
+    kind_of,
+    parts_of,
+    variables_of,
+)
 
 Encode = Callable[[Any, str], Any]
 Decode = Callable[[Any], Any]
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, frozenset, np.generic)
-_DATA = (*_PLAIN, list, dict, set, np.ndarray)
-_METHODS = (("get_state", "set_state"), ("state_dict", "load_state_dict"))
-_IN_FILES = ("KerasAdapter", "TfKerasAdapter", "TorchModelAdapter")
-_REFUSED = {
-    "EstimatorAdapter": "an Estimator keeps its own checkpoints in its model_dir, by steps of its "
-    "RunConfig; train it without checkpoint=, or as a Keras model",
-}
 
 
 class Writing(NamedTuple):
@@ -64,48 +69,61 @@ class Writing(NamedTuple):
         Raises:
             ArgumentTypeError: (a `TypeError`) It cannot be saved as data.
         """
-        kind = type(adapter_of(model)).__name__
-        if kind in _REFUSED:
-            raise ArgumentTypeError(f"{where}: {_REFUSED[kind]}")
-        if kind in _IN_FILES:
+        kind = kind_of(model)
+        entry: dict[str, Any] = {"kind": kind}
+        if kind == "file":
             checkpoint.save(model, os.path.join(self.folder, f"{name}.state"))
-            return {"kind": "file"}
-        if kind == "ModuleAdapter" or _is_of_torch(model):
-            state = model.state_dict() if hasattr(model, "state_dict") else model
-            sys.modules["torch"].save(state, os.path.join(self.folder, f"{name}.pt"))
-            return {"kind": "torch"}
-        if (variables := _variables_of(model)) is not None:
-            values = [np.array(variable.numpy()) for variable in variables]
-            return {"kind": "variables", "state": self.encode(values, where)}
-        for get, put in _METHODS:
-            if callable(getattr(model, get, None)) and callable(getattr(model, put, None)):
-                return {"kind": put, "state": self.encode(getattr(model, get)(), where)}
-        if isinstance(model, (list, dict)) and _has_models(model):
-            parts = [
-                self._part(part, f"{name}.{place}", f"{where}[{key!r}]")
-                for place, (key, part) in enumerate(_parts(model))
-            ]
-            return {"kind": "parts", "parts": parts}
-        if isinstance(model, (list, dict, set, np.ndarray)):
-            return {"kind": "content", "state": self.encode(model, where)}
-        return self._of_attributes(model, where)
+            entry |= self._beside(model, where)
+        elif kind == "estimator":
+            model.snapshot(os.path.join(self.folder, f"{name}.state"))
+        elif kind == "torch":
+            from batchflow.models.torch_model import state  # on use: torch is loaded
 
-    def _part(self, part: Any, name: str, where: str) -> dict[str, Any]:
-        if isinstance(part, _DATA) and not (isinstance(part, (list, dict)) and _has_models(part)):
-            return {"kind": "value", "state": self.encode(part, where)}
-        return self.write(part, name, where)
+            values = model.state_dict() if hasattr(model, "state_dict") else model
+            file = os.path.join(self.folder, f"{name}.pt")
+            sys.modules["torch"].save(state.plain(values, where), file)
+        elif kind == "variables":
+            values = [np.array(variable.numpy()) for variable in variables_of(model) or ()]
+            entry["state"] = self.encode(values, where)
+        elif kind == "session":
+            from batchflow.models import tf1_state
 
-    def _of_attributes(self, model: Any, where: str) -> dict[str, Any]:
-        if _is_constant(model):
-            return {"kind": "constant"}
+            tf1_state.warn_of_random_operations(model, where)
+            entry["state"] = self.encode(tf1_state.values_of(model), where)
+        elif kind in METHODS:
+            entry["state"] = self.encode(getattr(model, METHODS[kind])(), where)
+        elif kind == "parts":
+            entry["parts"] = self._parts(model, name, where)
+        elif kind == "content":
+            entry["state"] = self.encode(model, where)
+        elif kind == "attributes":
+            entry["parts"] = self._attributes(model, name, where)
+        return entry
+
+    def _parts(self, model: Any, name: str, where: str) -> list[dict[str, Any]]:
+        entries = []
+        for place, (key, part) in enumerate(parts_of(model)):
+            told = f"{where}[{key!r}]"
+            if is_replaced(part, model):
+                entries.append({"kind": "value", "state": self.encode(part, told)})
+            else:
+                entries.append(self.write(part, f"{name}.{place}", told))
+        return entries
+
+    def _attributes(self, model: Any, name: str, where: str) -> dict[str, Any]:
+        """Write the attributes of an object: those that are models as such, others as data."""
+        entries = {}
         try:
             slots = [getattr(cls, "__slots__", ()) for cls in type(model).__mro__]
             if not hasattr(model, "__dict__") or any(slots):
                 raise ArgumentTypeError(f"{where} is a {type(model).__name__}, with __slots__")
-            state = {
-                name: self.encode(value, f"the attribute {name!r} of {where}")
-                for name, value in vars(model).items()
-            }
+            for place, (key, part) in enumerate(vars(model).items()):
+                told = f"the attribute {key!r} of {where}"
+                if holds_models(part):
+                    entries[key] = self.write(part, f"{name}.{place}", told)
+                    entries[key]["file"] = f"{name}.{place}"
+                else:
+                    entries[key] = {"kind": "value", "state": self.encode(part, told)}
         except ArgumentTypeError as error:
             add_note_once(
                 error,
@@ -113,7 +131,18 @@ class Writing(NamedTuple):
                 "set_state(state), which take and give data",
             )
             raise
-        return {"kind": "attributes", "state": state}
+        return entries
+
+    def _beside(self, model: Any, where: str) -> dict[str, Any]:
+        """Return what the file of a model leaves out."""
+        keras = sys.modules.get("tf_keras")
+        if keras is None or not isinstance(model, keras.Model):
+            return {}
+        from batchflow.models import tf_keras_state  # on use
+
+        tf_keras_state.warn_of_random_layers(model, where)
+        states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
+        return {"random": self.encode(states, where)}
 
 
 class Reading(NamedTuple):
@@ -133,37 +162,66 @@ class Reading(NamedTuple):
         Raises:
             ArgumentValueError: (a `ValueError`) It does not fit.
         """
-        kind = entry["kind"]
+        kind: Kind = entry["kind"]
+        if kind_of(model) != kind:
+            raise _misfit(where, f"the kind {kind!r}", f"{kind_of(model)!r}")
         if kind == "file":
             checkpoint.load(os.path.join(self.folder, f"{name}.state"), into=model)
+            if "random" in entry:
+                from batchflow.models import tf_keras_state
+
+                states = tf_keras_state.random_states(model)
+                _assign(states, self.decode(entry["random"]), where)
+        elif kind == "estimator":
+            model.load(os.path.join(self.folder, f"{name}.state"))
         elif kind == "torch":
-            torch = sys.modules["torch"]
-            file = os.path.join(self.folder, f"{name}.pt")
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            if hasattr(model, "load_state_dict"):
-                model.load_state_dict(state)
-            else:
-                model.data.copy_(state)
+            self._put_tensors(model, os.path.join(self.folder, f"{name}.pt"))
         elif kind == "variables":
-            _assign(_variables_of(model) or [], self.decode(entry["state"]), where)
-        elif kind in ("set_state", "load_state_dict"):
+            _assign(variables_of(model) or (), self.decode(entry["state"]), where)
+        elif kind == "session":
+            from batchflow.models import tf1_state
+
+            tf1_state.put_values(model, self.decode(entry["state"]), where)
+        elif kind in METHODS:
             getattr(model, kind)(self.decode(entry["state"]))
         elif kind == "parts":
-            parts = list(_parts(model))
-            if len(parts) != len(entry["parts"]):
-                raise _misfit(where, f"{len(entry['parts'])} parts", f"{len(parts)}")
-            for place, ((key, part), inner) in enumerate(zip(parts, entry["parts"], strict=True)):
-                if inner["kind"] == "value":
-                    model[key] = self.decode(inner["state"])
-                else:
-                    self.put(part, inner, f"{name}.{place}", f"{where}[{key!r}]")
+            self._put_parts(model, entry["parts"], name, where)
         elif kind == "content":
             _fill(model, self.decode(entry["state"]), where)
         elif kind == "attributes":
-            held, state = vars(model), entry["state"]
-            values = {name: self.decode(value) for name, value in state.items()}
-            held.clear()
-            held.update(values)
+            self._put_attributes(model, entry["parts"], where)
+
+    def _put_tensors(self, model: Any, file: str) -> None:
+        state = sys.modules["torch"].load(file, map_location="cpu", weights_only=True)
+        if hasattr(model, "load_state_dict"):
+            model.load_state_dict(state)
+        else:
+            model.data.copy_(state)
+
+    def _put_parts(self, model: Any, entries: Sequence[Any], name: str, where: str) -> None:
+        parts = parts_of(model)
+        if len(parts) != len(entries):
+            raise _misfit(where, f"{len(entries)} parts", f"{len(parts)}")
+        for place, ((key, part), entry) in enumerate(zip(parts, entries, strict=True)):
+            if entry["kind"] == "value":
+                model[key] = self.decode(entry["state"])
+            else:
+                self.put(part, entry, f"{name}.{place}", f"{where}[{key!r}]")
+
+    def _put_attributes(self, model: Any, entries: Mapping[str, Any], where: str) -> None:
+        held = dict(vars(model))
+        vars(model).clear()
+        for key, entry in entries.items():
+            told = f"the attribute {key!r} of {where}"
+            if entry["kind"] == "value":
+                vars(model)[key] = self.decode(entry["state"])
+            elif key in held:
+                vars(model)[key] = held[key]
+                self.put(held[key], entry, entry["file"], told)
+            elif entry["kind"] == "content":
+                vars(model)[key] = self.decode(entry["state"])
+            else:
+                raise _misfit(told, f"a state of the kind {entry['kind']!r}", "no such attribute")
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:
@@ -182,52 +240,14 @@ def _fill(model: Any, state: Any, where: str) -> None:
         if (model.shape, model.dtype) != (state.shape, state.dtype):
             raise _misfit(where, f"{state.dtype} {state.shape}", f"{model.dtype} {model.shape}")
         model[...] = state
-        return
-    model.clear()
-    if isinstance(model, list):
-        model.extend(state)
+    elif isinstance(model, np.random.Generator):
+        model.bit_generator.state = state.bit_generator.state
+    elif isinstance(model, np.random.RandomState):
+        model.set_state(state.get_state())
     else:
-        model.update(state)
+        model.clear()
+        (model.update if isinstance(model, (dict, set)) else model.extend)(state)
 
 
 def _misfit(where: str, saved: str, here: str) -> ArgumentValueError:
     return ArgumentValueError(f"{where}: what was saved has {saved}, and here it has {here}")
-
-
-def _parts(model: Any) -> Any:
-    return model.items() if isinstance(model, dict) else enumerate(model)
-
-
-def _has_models(model: Any) -> bool:
-    """Check whether a container holds models, and so no data alone."""
-    return any(
-        not (isinstance(part, _DATA) or _is_constant(part))
-        or (isinstance(part, (list, dict)) and _has_models(part))
-        for _, part in _parts(model)
-    )
-
-
-def _is_of_torch(model: Any) -> bool:
-    """Check whether an object is a tensor of torch, or has a state as torch's own have."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return False
-    is_own = type(model).__module__.partition(".")[0] == "torch" and hasattr(model, "state_dict")
-    return bool(torch.is_tensor(model)) or is_own
-
-
-def _variables_of(model: Any) -> list[Any] | None:
-    """Return the variables of a layer, an optimizer or the like; None if it is none of these."""
-    several = [model] if _is_variable(model) else getattr(model, "variables", None)
-    if isinstance(several, (list, tuple)) and several and all(map(_is_variable, several)):
-        return list(several)
-    return None
-
-
-def _is_variable(value: Any) -> bool:
-    return callable(getattr(value, "assign", None)) and callable(getattr(value, "numpy", None))
-
-
-def _is_constant(model: Any) -> bool:
-    """Check whether a model is a function, a class or a plain value: it has no state."""
-    return isinstance(model, (*_PLAIN, type)) or hasattr(model, "__code__")

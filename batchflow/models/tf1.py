@@ -52,13 +52,10 @@ def initialize_sessions(values: Iterable[Any]) -> None:
         values: Any values. Those that are no sessions of `tf.compat.v1` are left alone. TensorFlow
             is not imported: where it is not loaded, there is no session.
     """
-    tf = sys.modules.get("tensorflow")
-    # A thread may be importing TensorFlow at this moment.
-    tf1 = getattr(getattr(tf, "compat", None), "v1", None)
+    tf1 = _tf1()
     if tf1 is None:
         return
-    kinds = (tf1.Session, tf1.InteractiveSession)
-    sessions = {id(value): value for value in values if isinstance(value, kinds)}
+    sessions = {id(value): value for value in values if is_session(value)}
     for session in sessions.values():
         if not session.graph.finalized:  # otherwise its owner has prepared it
             _initialize(session, tf1)
@@ -77,3 +74,30 @@ def _initialize(session: Any, tf1: Any) -> None:
         missing = [variables[name.decode()] for name in session.run(known[1])]
         if missing:
             session.run(tf1.variables_initializer(missing))
+
+
+def is_session(value: Any) -> bool:
+    """Check whether a value is a session of `tf.compat.v1`."""
+    tf1 = _tf1()
+    return tf1 is not None and isinstance(value, (tf1.Session, tf1.InteractiveSession))
+
+
+def is_of_graph(value: Any) -> bool:
+    """Check whether a value belongs to a graph, or is one: what it computes is in a session."""
+    tf1 = _tf1()
+    if tf1 is None:
+        return False
+    if isinstance(value, tf1.train.Optimizer):
+        return all(map(is_of_graph, value.variables()))
+    if isinstance(value, (tf1.Graph, tf1.Operation, tf1.train.Saver)):
+        return True
+    kinds = tf1.Tensor, tf1.Variable, sys.modules["tensorflow"].Variable
+    try:
+        return isinstance(value, kinds) and value.graph is not None  # in eager execution: an error
+    except AttributeError:
+        return False
+
+
+def _tf1() -> Any:
+    """Return `tf.compat.v1`; None where TensorFlow is not loaded, or is just being imported."""
+    return getattr(getattr(sys.modules.get("tensorflow"), "compat", None), "v1", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from batchflow.errors import ModelDefinitionError
@@ -59,3 +61,31 @@ def _stable(variable: Any) -> list[str]:
     """Return the parts of a variable's name without the numbers that make them unique."""
     parts = variable.name.partition(":")[0].split("/")
     return [re.sub(r"_\d+$", "", part) for part in parts]
+
+
+def random_states(model: Any) -> list[Any]:
+    """Return the variables with the states of those random layers that have one."""
+    found = (generator._generator for _, generator in _random_layers(model))
+    return [generator.state for generator in found if generator is not None]
+
+
+def warn_of_random_layers(model: Any, where: str) -> None:
+    """Warn of random layers that draw from states which `tf_keras` does not give away."""
+    names = [layer.name for layer, own in _random_layers(model) if own._rng_type.startswith("lega")]
+    if names:
+        warnings.warn(
+            f"{where}: {', '.join(map(repr, names))} draw random numbers from a state that cannot "
+            "be saved: a resumed run goes on with other ones. Call "
+            "tf_keras.backend.experimental.enable_tf_random_generator() before the model is made",
+            stacklevel=2,
+        )
+
+
+def _random_layers(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Go through the layers of a model that draw, and what they draw from."""
+    for layer in model._flatten_layers():
+        generator = getattr(layer, "_random_generator", None)
+        rates = [getattr(layer, name, None) for name in ("rate", "dropout", "recurrent_dropout")]
+        given = [rate for rate in rates if rate is not None]
+        if generator is not None and (any(given) or not given):
+            yield layer, generator

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from batchflow.extras import imported
+from batchflow.sources.hdf5_direct import direct
 from batchflow.sources.stored import StoredArrays
 
 
 class Hdf5Source(StoredArrays):
     """A `Source` of arrays of an HDF5 file, read by h5py. Text arrays give texts.
 
-    h5py reads under one lock: threads take turns, worker processes do not.
+    Rows that lie in the file as they are in memory are read past h5py (see `hdf5_direct`), which
+    reads under one lock: there threads take turns, worker processes do not.
     """
 
     def _open(self) -> Any:
@@ -30,7 +32,7 @@ class Hdf5Source(StoredArrays):
         is_text = array.dtype.kind in "OS" and imported("h5py", "from_hdf5").check_string_dtype(
             array.dtype
         )
-        return _Texts(array) if is_text else array
+        return _Texts(array) if is_text else direct(array)
 
     def _close(self, opened: Any) -> None:
         opened.close()

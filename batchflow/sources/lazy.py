@@ -52,29 +52,31 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
         ArgumentValueError: The array returned another number of rows.
         Exception: Any error of reading, with a note that names the positions.
     """
-    if isinstance(positions, slice):
-        positions = np.arange(positions.start, positions.stop)
     wanted, places = positions, None
-    if not (positions[1:] > positions[:-1]).all():
-        wanted, places = np.unique(positions, return_inverse=True)
-    first, last = (int(wanted[0]), int(wanted[-1])) if len(wanted) else (0, -1)
-    in_a_row = last - first + 1 == len(wanted)
+    if not isinstance(positions, slice):
+        if not (positions[1:] > positions[:-1]).all():
+            positions, places = np.unique(positions, return_inverse=True)
+        first, last = (int(positions[0]), int(positions[-1])) if len(positions) else (0, -1)
+        wanted = slice(first, last + 1) if last - first + 1 == len(positions) else positions
     try:
-        rows: npt.NDArray[Any] = np.asanyarray(
-            array[first : last + 1] if in_a_row else array[wanted]
-        )
+        rows: npt.NDArray[Any] = np.asanyarray(array[wanted])
     except Exception as error:
-        error.add_note(
-            f"while {shown} was read, at the positions {positions[:10].tolist()}"
-            f"{', ...' if len(positions) > 10 else ''}"
-        )
+        error.add_note(f"while {shown} was read, at the positions {listed(positions)}")
         raise
-    if rows.ndim == 0 or len(rows) != len(wanted):
+    number = wanted.stop - wanted.start if isinstance(wanted, slice) else len(wanted)
+    if rows.ndim == 0 or len(rows) != number:
         raise ArgumentValueError(
-            f"{shown}: asked for {len(wanted)} rows, {type(array).__name__} gave an array of shape "
-            f"{rows.shape}; the positions were {wanted[:10].tolist()}"
+            f"{shown}: asked for {number} rows, {type(array).__name__} gave an array of shape "
+            f"{rows.shape}; the positions were {listed(wanted)}"
         )
     if places is None:
         return rows if rows.flags.owndata else rows.copy()
     in_order: npt.NDArray[Any] = rows[places]
     return in_order
+
+
+def listed(positions: Positions) -> str:
+    """Return positions as a message shows them."""
+    if isinstance(positions, slice):
+        positions = np.arange(positions.start, positions.stop)
+    return f"{positions[:10].tolist()}{', ...' if len(positions) > 10 else ''}"

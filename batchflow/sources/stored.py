@@ -19,8 +19,7 @@ from batchflow.sources.lazy import read_rows
 from batchflow.sources.unchanged import FileState, absolute_path, fingerprint, state_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from batchflow.index.order import Positions
 
 
 class StoredArrays(ABC):
@@ -31,6 +30,7 @@ class StoredArrays(ABC):
         names: The name of the array in it, by component.
 
     Attributes:
+        reads_slices: Positions in a row may be given as a slice.
         blocks: The rows of a chunk of the array with the longest chunks; None: no array has chunks.
         fingerprint: A text that changes when the file does.
 
@@ -40,6 +40,8 @@ class StoredArrays(ABC):
         ArgumentTypeError: What has that name is no array with rows.
         ArgumentValueError: The arrays have different numbers of rows.
     """
+
+    reads_slices = True
 
     def __init__(self, path: str | os.PathLike[str], names: Mapping[str, str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
@@ -56,9 +58,7 @@ class StoredArrays(ABC):
         self._names = dict(names)
         self._open_lock = threading.Lock()
         self._opened: Any = None
-        self._arrays: dict[
-            str, Any
-        ] = {}  # of the opened file: to find one takes as long as to read
+        self._arrays: dict[str, Any] = {}  # of the opened file: finding one takes as long as a read
         self._states = self._states_now()
         arrays = {component: self._array(name) for component, name in names.items()}
         lengths = {component: len(array) for component, array in arrays.items()}
@@ -73,14 +73,20 @@ class StoredArrays(ABC):
     def __len__(self) -> int:
         return self._length
 
-    def read(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Return the rows at some positions, by component."""
+    def read(self, positions: Positions) -> dict[str, Any]:
+        """Return the rows at some positions, or of a slice with step 1, by component."""
         for state in self._states:
             state.check()
         return {
             component: read_rows(self._array(name), positions, f"{self._path}: {name}")
             for component, name in self._names.items()
         }
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays by component, to be read in this process."""
+        for state in self._states:
+            state.check()
+        return {component: self._array(name) for component, name in self._names.items()}
 
     def all_rows(self, component: str) -> Any:
         """Return all rows of one array."""

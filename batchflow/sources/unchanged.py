@@ -28,7 +28,8 @@ class FileState(NamedTuple):
             ArgumentValueError: It was changed or replaced since.
             FileNotFoundError: It is gone.
         """
-        if state_of(self.path) != self:
+        found = _stat(self.path)
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.time):
             raise ArgumentValueError(
                 f"{self.path!r} was changed after the dataset was made of it, so its rows need not "
                 "be those of the items any more: make the dataset again"
@@ -41,12 +42,16 @@ def state_of(path: str) -> FileState:
     Raises:
         FileNotFoundError: It is not there. The message says where it was looked for.
     """
+    found = _stat(path)
+    return FileState(path, found.st_size, found.st_mtime_ns)
+
+
+def _stat(path: str) -> os.stat_result:
     try:
-        found = os.stat(path)
+        return os.stat(path)
     except FileNotFoundError as error:
         error.add_note(f"it was looked for at {absolute_path(path)!r}")
         raise
-    return FileState(path, found.st_size, found.st_mtime_ns)
 
 
 def fingerprint(states: Iterable[FileState]) -> str:

@@ -7,6 +7,7 @@ link to a page, a heading or a file that is not there is one. Notebooks are exec
 long as they do not change.
 """
 
+import importlib
 import inspect
 import re
 import shutil
@@ -16,10 +17,6 @@ from pathlib import Path
 from sphinx.cmd.build import main as sphinx_build
 
 import batchflow
-import batchflow.loops
-import batchflow.models
-import batchflow.samplers
-import batchflow.testing
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "build/pages"
@@ -44,18 +41,19 @@ SECTIONS = {
 
 # By room of the package, the page of the API reference that its public names are on.
 API = {
-    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "index", "sources"),
+    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "mixing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
     "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "inspected", "insight"),
-    "Loops of others, and around epochs": ("interop", "loops"),
+    "Loops of others, and around epochs": ("interop", "loops", "boards"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),
     "Checkpoints": ("checkpoints",),
     "Processes and tests": ("executors", "allocator", "testing"),
     "Errors": ("errors",),
 }
+NAMED = ("boards", "loops", "models", "samplers", "testing")
 # Modules with public names, beside the package itself.
-MODULES = (batchflow, batchflow.loops, batchflow.models, batchflow.samplers, batchflow.testing)
+MODULES = (batchflow, *[importlib.import_module(f"batchflow.{name}") for name in NAMED])
 
 
 def stage() -> None:

@@ -37,6 +37,10 @@ class Patches(ArrayBatch):
         return merged
 
 
+class Others(ArrayBatch):
+    components = "images"
+
+
 class Images(ArrayBatch):
     components = "images", "labels"
 
@@ -71,10 +75,18 @@ class Images(ArrayBatch):
         return self.repeat(2)
 
     @action(gives=Patches)
+    def halves_of_rows(self):
+        return self.repeat(2, Patches)
+
+    @action(gives=Patches)
     def as_patches(self):
         patches = Patches(len(self))
         patches.images = self.images
         return patches
+
+    @action
+    def undeclared(self):
+        return self.repeat(1, Others)
 
     @action(expands=True)
     def unknown_origin(self):
@@ -148,6 +160,11 @@ def test_one_item_of_each_is_a_number_too():
 def test_a_batch_of_another_class_made_by_hand_is_told_where_its_items_come_from():
     assert ids(images(5).p.as_patches().negate().gen_batch(3)) == [[0, 1, 2], [3, 4]]
     assert ids(images(5).p.halves().as_patches().gen_batch(5)) == [np.repeat(range(5), 2).tolist()]
+
+
+def test_a_regrouping_of_another_class_that_no_action_declares_says_what_to_write():
+    with pytest.raises(ArgumentTypeError, match=r"got a Others .*@action\(gives=Others\)"):
+        images(4).p.undeclared().rebatch(3).run(2)
 
 
 def test_what_comes_from_nowhere_known_has_no_source_ids_that_could_be_wrong():
@@ -257,6 +274,17 @@ def test_repeat_takes_lists_and_refuses_to_lose_an_attribute():
     batch.extra = {"a": 1}
     with pytest.raises(ArgumentValueError, match="'extra'"):
         batch.repeat(2)
+
+
+def test_components_that_were_added_to_a_batch_are_repeated_too():
+    def masks(pipeline):
+        return [batch.mask.tolist() for batch in pipeline.gen_batch(2)]
+
+    padded = images(3).p.pad("images", 5, mask="mask")
+    row = [True] * 4 + [False]
+    assert masks(padded.as_often_as_labels()) == [[row], [row, row]]
+    assert masks(padded.mix_rows(2).as_often_as_labels().rebatch(3)) == [[row] * 3]
+    assert not hasattr(padded.halves_of_rows().next_batch(2), "mask")
 
 
 def test_a_class_with_a_name_of_its_own_for_repeat_keeps_it():

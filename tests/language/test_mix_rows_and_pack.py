@@ -199,6 +199,18 @@ def test_items_without_elements_change_no_dtype():
     assert alone.tokens.tolist() == [[7, 7]]
 
 
+def test_what_only_some_batches_have_is_none_for_the_items_of_others():
+    class Some(Texts):
+        @action
+        def forget(self):
+            if self.number != 1:
+                self.labels = None
+            return self
+
+    run = texts([1, 1, 1], cls=Some).p.forget().pack(9, "tokens").gen_batch(1)
+    assert [batch.labels.tolist() for batch in run] == [[[None, 1, None]]]
+
+
 def test_elements_of_different_shapes_are_refused():
     column = np.empty(2, object)
     column[:] = [np.zeros((2, 3)), np.zeros(2)]
@@ -230,7 +242,7 @@ def test_a_value_that_the_elements_cannot_hold_is_refused(value):
         ({"length": 9, "src": "tokens", "long": "drop"}, ArgumentValueError, "long is"),
         ({"length": 9, "src": "tokens", "segment": 1}, ArgumentTypeError, "name components"),
         ({"length": 9, "src": "token"}, UnknownNameError, "Did you mean 'tokens'"),
-        ({"length": 9, "src": "labels"}, ArgumentValueError, "no elements to pack"),
+        ({"length": 9, "src": "labels"}, ArgumentTypeError, "no elements"),
         ({"length": 9, "src": "tokens", "value": 0.5}, ArgumentValueError, "no value of 'tokens'"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchflow import ArrayBatch, Dataset, Pipeline, Shuffle, action
+from batchflow import ArrayBatch, Batch, Dataset, Pipeline, Shuffle, action
 
 
 class Parts(ArrayBatch):
@@ -76,3 +76,64 @@ def test_a_chain_with_expanding_steps_has_one_answer(case, number):
         shards = [dataset.shard(k, 2) >> chain for k in (0, 1)]
         parts = [x for shard in shards for b in read(shard, size, **options) for x in b[2]]
         assert sorted(parts) == sorted(x for b in whole if b[1] == 0 for x in b[2])
+
+
+class Texts(Batch):
+    components = "tokens", "numbers", "segments", "places"
+
+
+PIECES = {
+    "mix_rows": lambda k: Pipeline().mix_rows(k),
+    "rebatch": lambda k: Pipeline().rebatch(k),
+    "filter": lambda k: Pipeline().filter(lambda text: len(text.tokens) != k),
+}
+
+
+@st.composite
+def packings(draw):
+    lengths = draw(st.lists(st.integers(0, 9), min_size=1, max_size=20))
+    tokens = np.empty(len(lengths), dtype=object)
+    for i, length in enumerate(lengths):
+        tokens[i] = list(range(10 * i + 1, 10 * i + 1 + length))
+    chain = Pipeline()
+    for name in draw(st.lists(st.sampled_from(sorted(PIECES)), max_size=2)):
+        chain = chain + PIECES[name](draw(st.integers(1, 5)))
+    row, n_rows = draw(st.integers(1, 12)), draw(st.sampled_from([None, 1, 2, 5]))
+    packed = chain.pack(
+        row, "tokens", batch_size=n_rows, segment="segments", position="places", long="split"
+    )
+    dataset = Dataset.from_arrays(Texts, tokens=tokens, numbers=np.arange(len(lengths)))
+    behind = Pipeline().mix_rows(2) if draw(st.booleans()) else Pipeline()
+    options = {"shuffle": draw(st.sampled_from([False, True, Shuffle(block=3, window=2)]))}
+    return dataset >> chain, dataset >> packed + behind, draw(st.integers(1, 7)), options, row
+
+
+def read_rows(pipeline, size, **options):
+    for batch in pipeline.gen_batch(size, seed=4, **options):
+        texts = [
+            [row[of_row == k].tolist() for k in range(1, of_row.max(initial=0) + 1)]
+            for row, of_row in zip(batch.tokens, batch.segments, strict=True)
+        ]
+        assert batch.tokens.dtype == np.int64
+        assert not batch.tokens[batch.segments == 0].any()
+        assert (batch.places[batch.segments == 1] < batch.tokens.shape[1]).all()
+        yield batch.epoch, batch.tokens.tolist(), batch.source_ids.tolist(), texts
+
+
+@settings(max_examples=300)
+@given(packings(), st.integers(0, 3))
+def test_packed_rows_have_one_answer_and_every_element_once(case, prefetch):
+    texts, packed, size, options, row = case
+    whole = list(read_rows(packed, size, n_epochs=2, prefetch=prefetch, **options))
+    assert list(read_rows(packed, size, first_epoch=1, **options)) == [b for b in whole if b[0]]
+    for epoch in (0, 1):
+        batches = texts.gen_batch(size, n_epochs=2, seed=4, **options)
+        expected = [x for b in batches if b.epoch == epoch for text in b.tokens for x in text]
+        rows = [r for number, _, _, of_batch in whole if number == epoch for r in of_batch]
+        assert sorted(x for r in rows for text in r for x in text) == sorted(expected)
+        assert all(sum(map(len, r)) <= row for r in rows)
+        for text in (text for r in rows for text in r if text):
+            assert text == list(range(text[0], text[0] + len(text)))  # of one item, in its order
+    for _, _, ids, of_batch in whole:
+        for of_row, r in zip(ids, of_batch, strict=True):
+            assert all((x - 1) // 10 in of_row for text in r for x in text)

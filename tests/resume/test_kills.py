@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import textwrap
 import time
 
@@ -137,3 +138,80 @@ def test_killed_150_times_it_ends_in_the_same_bits(program, tmp_path):
         out, n = killed_until_done(again, rng.uniform(0.2, 0.6), 0.03)
         assert json.loads(out) == expected
         kills += n
+
+
+FORKING = """
+import json, os, random, signal, sys, time, warnings
+import numpy as np
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
+
+class Rows(ArrayBatch):
+    components = "x"
+
+    @model()
+    def weights():
+        return {"w": np.zeros(3)}
+
+    @action
+    def noise(self):
+        time.sleep(0.001)
+        self.x = self.x + self.rng.normal(size=len(self))
+        return self
+
+    @action(model="weights", singleton=True)
+    def train(self, weights):
+        weights["w"] = weights["w"] * 0.9 + self.x[:1].sum() * np.arange(3) + np.random.rand()
+        return self
+
+def job(file, **saving):
+    np.random.seed(1)
+    dataset = Dataset.from_arrays(Rows, x=np.arange(60.0))
+    p = dataset.p.init_variable("ids", init=list).noise().rebatch(7).train()
+    p = p.update(V("ids", "extend"), B.source_ids)
+    p.run(4, shuffle=True, seed=5, n_epochs=4, prefetch=3, **saving)
+    with open(file, "w") as stream:
+        weights = Rows.models["weights"]["w"].tolist()
+        json.dump([weights, [int(i) for i in p.v("ids")]], stream)
+
+def forked(seconds, *args, **saving):
+    # Fork a process for the job; kill it after a while. Return whether it was killed.
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            job(*args, **saving)
+            status = 0
+        finally:
+            os._exit(status)
+    until = time.monotonic() + seconds
+    while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+        time.sleep(0.0005)
+    if ended == (0, 0):
+        os.kill(pid, signal.SIGKILL)
+        ended = os.waitpid(pid, 0)
+    if os.WIFEXITED(ended[1]):
+        assert ended[1] == 0, "the job failed"
+    return os.WIFSIGNALED(ended[1])
+
+folder, n_kills = sys.argv[1], int(sys.argv[2])
+began = time.monotonic()
+assert not forked(60, f"{folder}/whole")
+whole, rng = time.monotonic() - began, random.Random(1)
+want, kills, trial = open(f"{folder}/whole").read(), 0, 0
+while kills < n_kills:
+    trial += 1
+    result, more = f"{folder}/result{trial}", 0.0
+    saving = Checkpoint(f"{folder}/run{trial}", every_n_batches=rng.choice([1, 2, 5]))
+    while not os.path.exists(result):
+        kills += forked(whole * rng.uniform(0.02, 0.5) + more, result, checkpoint=saving)
+        more += whole / 20
+    assert open(result).read() == want, (trial, kills)
+print(kills)
+"""
+
+
+def test_killed_30_times_at_any_moment_it_ends_in_the_same_bits(tmp_path):
+    command = [sys.executable, "-c", FORKING, str(tmp_path), "30"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 30

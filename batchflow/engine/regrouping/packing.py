@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from batchflow.arrays import exact_array, joined_arrays, object_array
+from batchflow.arrays import joined_arrays, object_array
 from batchflow.batch import Batch
 from batchflow.batch.components import set_component
+from batchflow.batch.filling import elements_of, filled, like_all
 from batchflow.batch.regroup import data_of
 from batchflow.batch.rows import row_at
 from batchflow.engine.regrouping.naming import Flow, Naming, Stage, until_stop
@@ -123,16 +124,7 @@ def _elements(name: str, data: dict[str, Any], place: int, value: Any) -> Any:
         raise UnknownNameError(
             f"pack: the batch has no data in a component {name!r}.{did_you_mean(name, known)}"
         )
-    elements = row_at(data[name], place)
-    is_list = isinstance(elements, (list, tuple))
-    if is_list and not elements:  # tells no dtype
-        return np.empty(0, np.asarray(value).dtype)
-    array = exact_array(elements) if is_list else np.asarray(elements)
-    if not array.ndim:
-        raise ArgumentValueError(
-            f"pack: an item of {name!r} is {elements!r:.60}, which has no elements to pack"
-        )
-    return array
+    return elements_of(row_at(data[name], place), "pack", name, value)
 
 
 def _made(
@@ -150,8 +142,8 @@ def _made(
     try:
         for name in what.src:
             set_component(batch, name, _filled(rows, name, what))
-        for name in rows[0].more[0]:
-            lists = [[beside[name] for beside in row.more] for row in rows]
+        for name in dict.fromkeys(name for row in rows for beside in row.more for name in beside):
+            lists = [[beside.get(name) for beside in row.more] for row in rows]
             set_component(batch, name, object_array(lists))
         _tell(batch, rows, what)
     except Exception as error:
@@ -164,36 +156,13 @@ def _filled(rows: list[_Row], name: str, what: Pack) -> Any:
     """Return the rows of one component: an array of shape `(n_rows, length, ...)`."""
     pieces = [[p for one in row.pieces if len(p := one[name])] for row in rows]
     known = [piece for of_row in pieces for piece in of_row]
-    if not known:  # only items without elements
-        known = [rows[0].pieces[0][name]]
-    shapes = sorted({piece.shape[1:] for piece in known})
-    if len(shapes) > 1:
-        raise ArgumentValueError(
-            f"pack: the elements of {name!r} have different shapes: {', '.join(map(str, shapes))}"
-        )
-    elements = joined_arrays(known)[:0]
-    joined = [joined_arrays(of_row or [elements]) for of_row in pieces]
-    try:
-        fill = np.full(elements.shape[1:], what.value, dtype=elements.dtype)
-        is_kept = _is_same(fill, what.value)
-    except (OverflowError, TypeError, ValueError):
-        is_kept = False
-    if not is_kept:
-        raise ArgumentValueError(
-            f"pack: value={what.value!r} is no value of {name!r}, whose elements are "
-            f"{elements.dtype}"
-        )
-    array = np.empty((len(rows), what.length, *elements.shape[1:]), elements.dtype)
-    array[:] = fill
-    for place, row in enumerate(joined):
-        array[place, : len(row)] = row
+    like = like_all(known or [rows[0].pieces[0][name]], "pack", name)
+    array = filled(len(rows), what.length, what.value, like, "pack", name)
+    for place, of_row in enumerate(pieces):
+        if of_row:
+            row = joined_arrays(of_row)
+            array[place, : len(row)] = row
     return array
-
-
-def _is_same(fill: Any, value: Any) -> bool:
-    """Check whether a value was kept as it is."""
-    same = fill == value
-    return bool(np.all(same | (fill != fill)))  # NaN is not equal to itself
 
 
 def _tell(batch: Batch, rows: list[_Row], what: Pack) -> None:

@@ -11,6 +11,7 @@ from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.stream import NEVER
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.generators import global_states, set_global_states
+from batchflow.models.tf1 import is_session
 
 
 class _Model(NamedTuple):
@@ -35,6 +36,15 @@ def _models_in(graph: RunGraph) -> Iterator[_Model]:
                     yield _Model(path, name, made.result(), slot.made_from)
             elif name in used or slot.is_made:
                 yield _Model(path, name, models.get(name), None)
+        for number, session in enumerate(_sessions_in(inner)):
+            yield _Model(path, f"session {number}", session, None)
+
+
+def _sessions_in(graph: RunGraph) -> list[Any]:
+    """Return the sessions of TensorFlow 1 that steps are given."""
+    leaves = graph.program.plan.leaves
+    given = [value for leaf in leaves for value in (*leaf.args, *leaf.kwargs.values())]
+    return list({id(value): value for value in given if is_session(value)}.values())
 
 
 class StatesToSave:
@@ -79,7 +89,7 @@ class StatesToSave:
                 entry["made_from"] = list(model.made_from)
             place = known.setdefault(id(model.descriptor), len(entries))
             if place == len(entries):
-                where = f"the model {model.name!r}"
+                where = _shown(model.name)
                 entry |= writing.write(model.descriptor, f"model{place}", where)
             else:
                 entry |= {"kind": "same", "as": place}
@@ -133,16 +143,21 @@ class SavedStates:
         for place, entry in enumerate(self._state["models"]):
             if entry["kind"] == "same":
                 continue
-            models = graphs[entry["path"]].program.models
-            name, where = entry["name"], f"the model {entry['name']!r}"
-            if name not in models:
-                raise ArgumentValueError(f"{where} was saved, and is not there any more")
-            if not models.is_dynamic(name):
-                model = models.get(name)
-            else:
-                model = self._remade(models, entry, graphs[entry["path"]], ready)
-            reading.put(model, entry, f"model{place}", where)
+            model = self._model(entry, graphs[entry["path"]], ready)
+            reading.put(model, entry, f"model{place}", _shown(entry["name"]))
         set_global_states(self._decode(self._state["generators"]))
+
+    def _model(self, entry: dict[str, Any], graph: RunGraph, ready: ReadyGraph) -> Any:
+        """Return the model, or the session, that a state is of."""
+        models, name = graph.program.models, entry["name"]
+        sessions = {f"session {number}": one for number, one in enumerate(_sessions_in(graph))}
+        if name in sessions and entry["kind"] == "session":
+            return sessions[name]
+        if name not in models:
+            raise ArgumentValueError(f"{_shown(name)} was saved, and is not there any more")
+        if not models.is_dynamic(name):
+            return models.get(name)
+        return self._remade(models, entry, graph, ready)
 
     def _remade(self, models: Any, entry: dict[str, Any], graph: RunGraph, ready: Any) -> Any:
         """Return a dynamic model, made again from the batch that it was made from."""
@@ -155,6 +170,10 @@ class SavedStates:
                 "so it cannot be made again: make it before the run goes on"
             )
         return models.get(name, batch_again(graph, ready, *made_from))
+
+
+def _shown(name: str) -> str:
+    return name if name.startswith("session ") else f"the model {name!r}"
 
 
 def refuse_lost_models(graph: RunGraph) -> None:

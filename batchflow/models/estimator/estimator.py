@@ -25,8 +25,6 @@ from batchflow.models.estimator.programs import Programs
 from batchflow.models.estimator.spec import EstimatorSpec, Modes, ServingInputReceiver
 from batchflow.models.estimator.training import Trainer
 
-_log = logging.getLogger("batchflow")
-
 
 class Estimator:
     """A model that trains, evaluates and predicts as a model function describes.
@@ -296,8 +294,7 @@ class Estimator:
         saved = self._saved(checkpoint_path)
         program, receiver = self._programs.served(serving_input_receiver_fn)
         self._leave_alone(program)
-        base = os.fspath(export_dir_base)
-        return export(program, receiver, saved, base, assets_extra, as_text)
+        return export(program, receiver, saved, os.fspath(export_dir_base), assets_extra, as_text)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the newest checkpoint as one file, for `load` and for `save_model` in a pipeline."""
@@ -305,8 +302,12 @@ class Estimator:
             self._trainer.save_if_ahead()
             self._checkpoints.pack(path)
 
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Save the state in memory as one file for `load`, and leave the folder as it is."""
+        self._trainer.snapshot(path)
+
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go back to the state in a file of `save`: it becomes the newest checkpoint.
+        """Go back to the state in a file of `save` or `snapshot`: it becomes the newest checkpoint.
 
         Raises:
             ArgumentValueError: (a `ValueError`) The file is damaged, or of another kind.
@@ -363,7 +364,7 @@ class Estimator:
     def _say_once(self, fact: str) -> None:
         if not self._has_said:
             self._has_said = True
-            _log.warning(fact)
+            logging.getLogger("batchflow").warning(fact)
 
     def _batch(self, *parts: Any) -> Batch:
         _keras()

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -178,6 +180,16 @@ class Trainer:
         """Save the live program if no checkpoint has its state. Return the newest checkpoint."""
         latest = self._checkpoints.latest()
         return self.save() if self._is_ahead and latest == self._file else latest
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Save the state that the next step begins from to one file, as `Checkpoints.pack` does."""
+        parent = os.path.dirname(os.path.abspath(path))
+        with self.lock, tempfile.TemporaryDirectory(dir=parent) as folder:
+            checkpoints = self._checkpoints
+            if self._program is not None and self.live() is not None:
+                checkpoints = Checkpoints(folder, None)
+                checkpoints.save(self._program, self._progress)
+            checkpoints.pack(path)
 
     def forget(self) -> None:
         """Make the next call begin from the newest checkpoint."""

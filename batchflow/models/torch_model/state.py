@@ -55,12 +55,12 @@ def state_of(parts: Mapping[str, Any], random: Mapping[str, Any]) -> dict[str, A
     return {
         _FORMAT: _VERSION,
         "kinds": {name: type(part).__name__ for name, part in parts.items()},
-        "parts": {name: _plain(part.state_dict(), name) for name, part in parts.items()},
+        "parts": {name: plain(part.state_dict(), name) for name, part in parts.items()},
         "random": dict(random),
     }
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
     """Return a value as what can be read without executing code."""
     torch = sys.modules["torch"]
     if torch.is_tensor(value):
@@ -74,10 +74,10 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or type(value) in (bool, int, float, complex, str, bytes):
         return value
     if isinstance(value, Mapping):
-        return {key: _plain(part, f"{where}[{key!r}]") for key, part in value.items()}
+        return {key: plain(part, f"{where}[{key!r}]") for key, part in value.items()}
     if isinstance(value, list | tuple):
-        plain = [_plain(part, f"{where}[{n}]") for n, part in enumerate(value)]
-        return plain if isinstance(value, list) else tuple(plain)
+        parts = [plain(part, f"{where}[{n}]") for n, part in enumerate(value)]
+        return parts if isinstance(value, list) else tuple(parts)
     raise ArgumentTypeError(
         f"{where} is a {type(value).__name__}, which cannot be saved so that it is safe to read: "
         "states are tensors, numbers, texts, and lists, tuples and mappings of these"

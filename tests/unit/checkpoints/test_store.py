@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchflow import Checkpoint, Keep
+from batchflow.checkpoints import copies
 from batchflow.checkpoints import store as store_module
 from batchflow.checkpoints.store import Store, checked, found, newest, newest_of_ranks, rank_folder
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
@@ -189,6 +190,38 @@ def test_an_error_of_a_save_is_raised_at_the_next_or_at_the_end(tmp_path):
     with pytest.raises(OSError, match="no space"):
         store.close()
     assert steps_in(tmp_path) == []
+
+
+def in_memory(directory):
+    prefix = copies._prefix(str(directory))
+    return [name for name in os.listdir(copies.MEMORY) if name.startswith(prefix)]
+
+
+def test_copies_of_a_killed_run_go_when_the_next_one_starts(tmp_path):
+    left = [copies.taken(str(tmp_path), lambda folder: Path(folder, "a").write_text("x"))[0]]
+    left.append(str(tmp_path / "copy-killed"))
+    os.mkdir(left[1])
+    Store(tmp_path, Keep()).close()
+    assert not any(map(os.path.exists, left))
+
+
+def test_copies_go_beside_the_checkpoints_where_memory_has_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "MEMORY", str(tmp_path / "shared"))
+    os.mkdir(tmp_path / "shared")
+    os.mkdir(tmp_path / "a")
+
+    def take(folder):
+        if Path(folder).parent.name == "shared":
+            raise OSError(errno.ENOSPC, "no space left")
+        return 3
+
+    folder, given = copies.taken(str(tmp_path / "a"), take)
+    assert given == 3
+    assert Path(folder).parent == tmp_path / "a"
+    assert in_memory(tmp_path / "a") == []
+    with pytest.raises(ZeroDivisionError):
+        copies.taken(str(tmp_path / "a"), lambda _: 1 / 0)
+    assert os.listdir(tmp_path / "a") == [Path(folder).name]
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):

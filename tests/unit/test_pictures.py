@@ -1,0 +1,94 @@
+"""Pictures of objects: what is shown, and that nothing of users ends a tag or a diagram."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from batchflow import ArrayBatch, Dataset, action, model
+from batchflow.pictures import png
+
+EVIL = '<script>alert("x")</script>'
+
+
+class Images(ArrayBatch):
+    components = "images", "names"
+
+    @model()
+    def net():
+        return []
+
+    @action
+    def scale(self, factor):
+        return self
+
+    @action(model="net", singleton=True)
+    def train(self, net):
+        return self
+
+
+def images(n=10):
+    pixels = np.arange(n * 48, dtype="uint8").reshape(n, 6, 8)
+    ids = [f"{i}{EVIL}" for i in range(n)]
+    return Dataset.from_arrays(Images, ids, images=pixels, names=[EVIL] * n)
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def checked(obj):
+    text = obj._repr_html_()
+    tags = Tags(text)
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert EVIL not in text
+    return text
+
+
+def test_a_batch_shows_shapes_bytes_and_thumbnails():
+    text = checked(images().next_batch(9))
+    assert "uint8 (9, 6, 8)" in text
+    assert "432 B" in text
+    assert text.count("<img") == 8
+
+
+def test_a_dataset_a_pipeline_and_a_run():
+    dataset = images()
+    dataset.split(0.8)
+    assert "8 items" in checked(dataset)
+    pipeline = dataset.p.init_variable("a", 1).scale(EVIL).train()
+    assert "2 batches" in checked(pipeline.gen_batch(5))
+    assert checked(Dataset(10**9))
+
+
+def test_ragged_and_missing_components_are_shown():
+    class Loose(ArrayBatch):
+        components = "a", "b"
+
+    batch = Loose(3)
+    batch.a = np.array([[1], "x", None], dtype=object)
+    assert "object (3,)" in checked(batch)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (200, 300, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "bool"])
+def test_a_picture_is_a_png_that_others_read(tmp_path, shape, dtype):
+    image = pytest.importorskip("PIL.Image")
+    array = np.random.default_rng(0).random(shape) * 255
+    (tmp_path / "a.png").write_bytes(png(array.astype(dtype)))
+    with image.open(tmp_path / "a.png") as picture:
+        picture.load()
+        assert picture.mode == ("RGB" if shape[-1] == 3 else "L")
+        assert max(picture.size) <= 64
