@@ -2,8 +2,8 @@
 
 16 million windows over 200,000 records, in batches of 256.
 
-- `index_bytes`: what the index takes, pickled, and that of the train part of a shuffled split. Each
-  required: below 2,000,000.
+- `index_bytes`: what the index takes, pickled: required below 2,000,000; and that of the train part
+  of a shuffled split, which has the ids of its records beside.
 - `us_more_than_items`: microseconds of a batch, with `batch.records` and `batch.starts`, more
   than those of a batch of the records themselves.
 

@@ -52,7 +52,7 @@ class Scans(Batch):
         return self
 
 
-def main(n_volumes=40, height=96):
+def main(n_volumes=40, height=108):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_volumes(folder, n_volumes, height)

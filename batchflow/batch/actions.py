@@ -49,6 +49,7 @@ RESERVED = frozenset(
         "check",
         "debug",
         "replay",
+        "to_arrays",
         "pipeline",
         "index",
         "indices",

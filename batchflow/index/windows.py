@@ -132,7 +132,7 @@ class Windows(Computed):
         """Return the windows of some records, given by their places in `records`."""
         part = copy.copy(self)
         part.records = self.records._take(chosen)
-        part._places = _small(self.places(chosen))
+        part._places = self.places(chosen)  # where ids count the records, the same array as these
         part._ends = _small(np.cumsum(self._of_each()[chosen]))
         part._counts = None if self._counts is None else self._counts[chosen]
         return part

@@ -267,6 +267,39 @@ class Feed:
         depth = checked_depth(depth)
         return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
 
+    def to_tf(self, signature: Any = None, *, first_epoch: int | None = None) -> Any:
+        """Return a `tf.data.Dataset` of the same tuples, for `map`, `prefetch` and other loops.
+
+        Each loop over it is a run of the pipeline, and shows the next epoch; so does each round of
+        `dataset.repeat(k)`. Leaving a loop ends its run. For `model.fit` take `to_keras`, which
+        knows how long an epoch is.
+
+        tf.data turns exceptions into its own. A loop over this dataset raises the original one;
+        behind `map` and the like it is `dataset.failure` of this one.
+
+        Args:
+            signature: A `tf.TypeSpec` for each value, in the structure that the feed has. None:
+                that of a batch which is made for this alone, with any number of items. Items of
+                different lengths are a `tf.RaggedTensor`.
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+
+        Raises:
+            MissingPackageError: TensorFlow is not installed.
+            ArgumentValueError: The signature is another structure; or it is not given, and the
+                pipeline has ordered steps, or steps ahead of its first batch, or no batches.
+
+        Example:
+            ```
+            for x, y in feed.to_tf().prefetch(tf.data.AUTOTUNE):
+                ...
+            ```
+        """
+        from batchflow.interop.loops import Loops  # on use, as TensorFlow, which takes seconds
+        from batchflow.interop.tf_data import tf_dataset
+
+        loops = Loops(self, "to_tf", first_epoch)
+        return tf_dataset(loops, self._program, loops.options, signature)
+
     def _of(self, options: RunOptions) -> Feed:
         """Return another feed of the same values, with other options."""
         return Feed(self._program, options, self._open_run)

@@ -103,7 +103,7 @@ def test_memory_is_checked_behind_the_first_batch(monkeypatch):
     monkeypatch.setattr(to_arrays, "free_memory", lambda: 11 * 16 + 11 * 8 + 10 * 16)
     chain = DATASET.p.init_variable("n", 0).update(V("n"), V("n") + 1)
     message = (
-        r"12 items take 288 bytes \(B.x 192 bytes, B.y 96 bytes\), 480 bytes while .* 424 bytes"
+        r"11 items take 264 bytes \(B.x 176 bytes, B.y 88 bytes\), 440 bytes while .* 424 bytes"
     )
     with nothing_left(), pytest.raises(ArgumentValueError, match=message):
         chain.to_arrays(B.x, B.y, batch_size=2, prefetch=2)
