@@ -45,6 +45,7 @@ DESIGNED = [
     "check",
     "debug",
     "replay",
+    "to_arrays",
     "pipeline",
     "index",
     "indices",
