@@ -24,6 +24,7 @@ from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 from batchflow.interop.indexed import IndexedFeed
+from batchflow.interop.streamed import StreamedFeed
 from batchflow.plan import BoundStep, Step, Where, check_plan
 from batchflow.plan.expressions import Expression
 
@@ -153,7 +154,7 @@ class Feed:
     def __bool__(self) -> bool:
         return True
 
-    def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
+    def to_keras(self, first_epoch: int | None = None, *, stream: bool = False) -> KerasFeed:
         """Return a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
 
         Where `tf_keras` is imported, it is a `tf_keras.utils.Sequence` as well, for these methods
@@ -173,13 +174,17 @@ class Feed:
 
         Args:
             first_epoch: The epoch to begin at; None: that of the feed's options.
+            stream: Whether batches come one after the other through the epochs of the feed, and
+                Keras counts steps: `fit(..., steps_per_epoch=n)`. For `filter`, `rebatch` and
+                whatever else makes the number of batches in an epoch unknown. A loop begins at
+                the first epoch, and as many more as Keras has begun before.
 
         Raises:
             MissingPackageError: Keras is not installed.
             ArgumentValueError: A step of the pipeline does not let batches be made by index: it
                 is ordered, skips batches or makes others of them, or stands in `before` or `after`.
         """
-        from batchflow.interop.keras import dataset_class  # on use: Keras takes seconds to import
+        from batchflow.interop.keras import dataset_class, stream_class  # on use: takes seconds
 
         if self._state is not None:
             raise ArgumentValueError(
@@ -189,6 +194,8 @@ class Feed:
         if first_epoch is None:
             first_epoch = self._options.first_epoch
         first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
+        if stream:
+            return stream_class()(StreamedFeed(self._program, self._options, first_epoch))
         feed = IndexedFeed(self._program, self._options, first_epoch)
         return dataset_class()(feed)
 

@@ -104,41 +104,45 @@ class KeptBlocks:
 
     def read(self, positions: Positions) -> Mapping[str, Any]:
         """Return the rows at some positions."""
-        blocks = self._blocks.of(positions)
         with self._guard:
-            parts = self._parts(blocks) if self._is_plain and len(positions) else []
-            found = [self._rows(positions[part], blocks[part]) for part in parts]
-            if not parts or not self._is_plain:
-                return self._source.read(positions)
-        if len(parts) == 1:
-            return found[0]
-        order = np.argsort(np.concatenate(parts))
-        return {name: np.concatenate([rows[name] for rows in found])[order] for name in found[0]}
+            found = self._found(positions) if len(positions) else None
+            return self._source.read(positions) if found is None else found
 
     def __repr__(self) -> str:
         return repr(self._source)
 
-    def _parts(self, blocks: Positions) -> list[Positions]:
-        """Return the places of rows that can be read at once; none where that is not worth it.
-
-        A batch at the end of a window has rows of the next, too: those that are kept come first.
-        """
-        wanted = np.unique(blocks)
-        if len(wanted) <= self._n_kept:
-            return [np.arange(len(blocks))]
-        are_kept = np.isin(blocks, list(self._slots))
-        parts = [np.flatnonzero(are_kept), np.flatnonzero(~are_kept)]
-        fit = len(parts[0]) and len(np.unique(blocks[parts[1]])) <= self._n_kept
-        return parts if fit else []
-
-    def _rows(self, positions: Positions, blocks: Positions) -> dict[str, npt.NDArray[Any]]:
+    def _found(self, positions: Positions) -> dict[str, npt.NDArray[Any]] | None:
+        """Return rows out of blocks that are kept, now or before; None where they cannot be."""
+        if not self._is_plain:
+            return None
+        blocks = self._blocks.of(positions)
         wanted, of_block = np.unique(blocks, return_inverse=True)
+        if len(wanted) > self._n_kept:
+            return self._found_in_two(positions, blocks)
         self._load(wanted.tolist())
         if self._kept is None:
-            return {}
+            return None
         slots = np.array([self._slots[block] for block in wanted.tolist()])
         places = slots[of_block] * self._blocks.size + positions - self._blocks.bounds(blocks)[0]
         return {name: rows.take(places, axis=0) for name, rows in self._kept.items()}
+
+    def _found_in_two(
+        self, positions: Positions, blocks: Positions
+    ) -> dict[str, npt.NDArray[Any]] | None:
+        """Return the rows of a batch at the end of a window, which has rows of the next, too.
+
+        Those that are kept come first.
+        """
+        are_kept = np.isin(blocks, list(self._slots))
+        parts = [np.flatnonzero(are_kept), np.flatnonzero(~are_kept)]
+        if not len(parts[0]) or len(np.unique(blocks[parts[1]])) > self._n_kept:
+            return None  # not worth it
+        kept = self._found(positions[parts[0]])
+        others = self._found(positions[parts[1]])
+        if kept is None or others is None:
+            return None
+        order = np.argsort(np.concatenate(parts))
+        return {name: np.concatenate([kept[name], others[name]])[order] for name in kept}
 
     def _load(self, blocks: list[int]) -> None:
         """Read those that are not kept, in the place of those that were used longest ago."""
