@@ -25,9 +25,12 @@ else:
         return time.thread_time(), getrusage(RUSAGE_THREAD).ru_minflt
 
 
+_SMALL = frozenset([int, bool, str, type(None)])
+
+
 def bytes_of(batch: Batch) -> int:
     """Return the size of the arrays of a batch, also of those in its lists, in bytes."""
-    return sum(map(_size, batch.__dict__.values()))
+    return sum(_size(v) for v in batch.__dict__.values() if v.__class__ not in _SMALL)
 
 
 def _size(value: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _KEPT = 2048  # calls of each step, for the middle and the 95th percentile
 _TRACED = 20_000  # calls for the trace
+_TOGETHER = 256  # calls that are summed up at once
 _FEW = 3  # batches that are not enough to leave the first one out
 
 
@@ -47,7 +48,9 @@ class _Sum:
     """The calls of one step so far."""
 
     def __init__(self) -> None:
-        self.n_calls = self.n_measured = self.n_bytes = self.n_faults = self.n_ahead = 0
+        self.n_calls = self.n_measured = self.n_bytes = self.n_sizes = self.n_faults = (
+            self.n_ahead
+        ) = 0
         self.wall = self.cpu = self.delay = 0.0
         self.calls: deque[Call] = deque(maxlen=_KEPT)
         self.items: deque[ItemCalls] = deque(maxlen=_KEPT)
@@ -59,7 +62,9 @@ class _Sum:
         self.wall += call.wall
         self.cpu += call.cpu
         self.delay += call.delay
-        self.n_bytes += call.n_bytes
+        if call.n_bytes >= 0:
+            self.n_bytes += call.n_bytes
+            self.n_sizes += 1
         self.n_faults += call.faults
         self.n_ahead += call.is_ahead
         self.calls.append(call)
@@ -76,7 +81,7 @@ class Profiler:
     def __init__(self, options: RunOptions) -> None:
         self.recorder = Recorder()
         self._options = options
-        self._sums: dict[CallKey, _Sum] = {}
+        self._sums: defaultdict[CallKey, _Sum] = defaultdict(_Sum)
         self._traced: deque[Call] = deque(maxlen=_TRACED)
         self._consumed: deque[tuple[float, float]] = deque(maxlen=_TRACED)
         self._watch: WaitWatch | None = None
@@ -129,7 +134,8 @@ class Profiler:
         """Record a batch that goes to the consumer."""
         self._consumer_was_busy(time.perf_counter())
         self._n_batches += 1
-        self._take()
+        if len(self.recorder.calls) + len(self.recorder.skipped) > _TOGETHER:
+            self._take()
         self._now = self._given_at = time.perf_counter()
         self._delay = run_delay() if self._n_batches % 16 == 1 else self._delay
         if self._first is None:
@@ -153,13 +159,15 @@ class Profiler:
         n_calls = len(recorder.calls)
         for _ in range(n_calls):
             call = recorder.calls.popleft()
-            sums.setdefault(call.key, _Sum()).add(call)
+            sums[call.key].add(call)
             self._traced.append(call)
-        for _ in range(len(recorder.skipped)):
-            sums.setdefault(recorder.skipped.popleft(), _Sum()).n_calls += 1
+        skipped = [recorder.skipped.popleft() for _ in range(len(recorder.skipped))]
+        keys = {id(key): key for key in skipped}
+        for own, n in Counter(map(id, skipped)).items():  # to hash a key takes longer
+            sums[keys[own]].n_calls += n
         for _ in range(len(recorder.items)):
             items = recorder.items.popleft()
-            sums.setdefault(items.key, _Sum()).items.append(items)
+            sums[items.key].items.append(items)
         recorder.adapt(n_calls)
 
     @property
@@ -167,6 +175,7 @@ class Profiler:
         """What was found so far."""
         if self._profile is not None:
             return self._profile
+        self._take()
         began, waited, n_batches, delay = self._begun, self._waited, self._n_batches, self._delay
         if self._first is not None and n_batches >= _FEW:  # the start of workers is left out
             began, waited, n_batches = self._first[0], waited - self._first[1], n_batches - 1
@@ -211,7 +220,7 @@ class Profiler:
             cpu=own.cpu / n,
             median_cpu=cpus[len(cpus) // 2],
             delay=own.delay / n,
-            n_bytes=own.n_bytes // n,
+            n_bytes=own.n_bytes // max(own.n_sizes, 1),
             n_faults=own.n_faults // n,
             middle_faults=faults[len(faults) // 2],
             threads=tuple(own.threads),
