@@ -13,6 +13,7 @@ SCRIPTS = (
     "overhead",
     "hops",
     "overlap",
+    "planted",
     "ahead",
     "large_order",
     "many_ids",

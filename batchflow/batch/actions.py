@@ -49,7 +49,6 @@ RESERVED = frozenset(
         "check",
         "debug",
         "replay",
-        "to_arrays",
         "pipeline",
         "index",
         "indices",

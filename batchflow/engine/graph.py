@@ -66,10 +66,12 @@ class RunGraph:
         prefix: The steps ahead of the ordered section.
         rng_key: The key of the randomness of source batches.
         start: Where the streams begin.
+        recorder: Measures what the steps cost; None: nobody does.
     """
 
     shuffle: Any
     given_away: int | None = None
+    recorder: Any = None
     fingerprint: dict[str, Any] | None = None
     step_texts: list[str] | None = None
     skips = False
@@ -295,3 +297,10 @@ def graphs_in(graph: RunGraph, path: str = "0") -> Iterator[tuple[str, RunGraph]
     yield path, graph
     for number, inner in enumerate(graph.nested.values()):
         yield from graphs_in(inner, f"{path}.{number}")
+
+
+def record_calls(graph: RunGraph, recorder: Any) -> None:
+    """Let a recorder measure the steps of a graph, those of the graphs inside included."""
+    for _, one in graphs_in(graph):
+        one.recorder = recorder
+        one.prefix = one.prefix._replace(recorder=recorder)

@@ -40,6 +40,7 @@ class RunKeywords(TypedDict, total=False):
     changed: Literal["refuse", "allow"] | None
     state: Mapping[str, Any] | None
     track: str | os.PathLike[str] | Tracker | None
+    profile: bool
 
 
 def _options() -> list[inspect.Parameter]:

@@ -43,7 +43,7 @@ SECTIONS = {
 API = {
     "Datasets": ("dataset", "base_dataset", "splits", "windowing", "mixing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
-    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "inspected", "insight"),
     "Loops of others, and around epochs": ("interop", "loops", "boards"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),

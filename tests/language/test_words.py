@@ -522,6 +522,7 @@ WORDS = (
     "load_model",
     "once",
     "set_v",
+    "to_arrays",
 )
 
 

@@ -19,6 +19,8 @@ from batchflow import (
     UnknownAttributeError,
     Weighted,
 )
+from batchflow import B as E
+from batchflow.interop.indexed import IndexedFeed
 
 
 class Rows(ArrayBatch):
@@ -154,6 +156,17 @@ def test_memory_does_not_grow_with_the_items():
     tracemalloc.stop()
     assert len(mixed) >= 4 * 10**9 - 4
     assert len(pickle.dumps(mixed)) < 4000
+
+
+def test_keras_reads_a_mixture_by_index():
+    feed = Dataset.mix([A, B], [3, 1], n=200).p.feed(16, (E.x, E.of), shuffle=True, seed=1)
+    by_index = IndexedFeed(feed._program, feed._options)
+    expected = [[values.tolist() for values in batch] for (batch,) in feed]
+    assert len(by_index) == len(expected) == 13
+    by_index.begin_epoch()
+    for place in (7, 0, 12):
+        assert [values.tolist() for values in by_index.read(place)[0]] == expected[place]
+    by_index.close()
 
 
 def test_a_mixture_is_copied_and_pickled():

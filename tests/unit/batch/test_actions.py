@@ -45,7 +45,6 @@ DESIGNED = [
     "check",
     "debug",
     "replay",
-    "to_arrays",
     "pipeline",
     "index",
     "indices",
