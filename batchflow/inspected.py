@@ -164,6 +164,39 @@ class InspectedChain(Chain[BatchT_co]):
         profiler = self._state.profiler
         return None if profiler is None else profiler.profile
 
+    @overridable_by_action
+    def to_mermaid(self, profile: Profile | None = None) -> str:
+        """Return a flowchart in the language of Mermaid, which Markdown pages and notebooks draw.
+
+        It shows the steps, the ordered section, regroupings, models, and pipelines inside of this.
+
+        Args:
+            profile: What `pipeline.profile(...)` has returned: steps are coloured by their shares.
+
+        Raises:
+            ArgumentTypeError: The pipeline has no dataset.
+
+        Example:
+            >>> from batchflow import Dataset
+            >>> print(Dataset(4).p.do_nothing().rebatch(2).to_mermaid())
+            flowchart TD
+                source(["Batch: source batches"])
+                s0["do_nothing()"]
+                source --> s0
+                s1{{"rebatch(2)"}}
+                s0 --> s1
+                s1 --> out(["your loop"])
+        """
+        from batchflow.pictures import mermaid  # on use, for a light import
+
+        plan = self._bound_plan()
+        return mermaid(plan, None if profile is None else _shares(plan, profile))
+
+    def _repr_html_(self) -> str:
+        from batchflow.pictures import of_pipeline
+
+        return of_pipeline(self)
+
     def execute_for(self, batch: OtherT, *, seed: int | None = None) -> OtherT | None:
         """Take one given batch through the steps, in this thread.
 
@@ -209,3 +242,16 @@ class InspectedChain(Chain[BatchT_co]):
         first, *others = [cls.models for cls in classes or (Batch,)]
         directory = first.beside(*others)
         return PipelineModels(directory, self._plan.models, self._state, self)
+
+
+def _shares(plan: Any, profile: Profile) -> dict[int, float]:
+    """Return the share of each step, by its place in the chain, out of a profile."""
+    by_name: dict[str, list[float]] = {}
+    for step in profile.to_dict()["steps"]:
+        by_name.setdefault(step["name"], []).append(step["share"])
+    shares = {}
+    for place, bound in enumerate(plan.steps):
+        waiting = by_name.get(bound.step.name)
+        if waiting:
+            shares[place] = waiting.pop(0)
+    return shares
