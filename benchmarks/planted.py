@@ -56,12 +56,6 @@ class Images(ArrayBatch):
         return self
 
     @action
-    def guarded(self, seconds):
-        with LOCK:
-            time.sleep(seconds)
-        return self
-
-    @action
     def widen(self, n_rows):
         self.images = np.zeros((len(self), n_rows, SIDE, SIDE))
         return self
@@ -84,6 +78,16 @@ class Images(ArrayBatch):
         return self
 
 
+class Guarded(Images):
+    """A lock cannot travel to worker processes: it has a class of its own."""
+
+    @action
+    def guarded(self, seconds):
+        with LOCK:
+            time.sleep(seconds)
+        return self
+
+
 class SlowSource:
     """Rows that take a while to read."""
 
@@ -98,9 +102,9 @@ class SlowSource:
         return {"images": np.zeros((len(positions), SIDE), np.float32)}
 
 
-def over(n_items=800, side=SIDE):
+def over(n_items=800, side=SIDE, batch_class=Images):
     """Return a pipeline over images in memory."""
-    return Dataset.from_arrays(Images, images=np.ones((n_items, side, side), np.float32)).p
+    return Dataset.from_arrays(batch_class, images=np.ones((n_items, side, side), np.float32)).p
 
 
 def consume(pipeline, seconds, n_iters, size, **options):
@@ -137,7 +141,7 @@ def slow_consumer(n):
 
 
 def lock(n):
-    return over().guarded(0.005).scale().profile(n, 8, prefetch=4), "lock"
+    return over(batch_class=Guarded).guarded(0.005).scale().profile(n, 8, prefetch=4), "lock"
 
 
 def tiny_batches(n):
