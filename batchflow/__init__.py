@@ -43,6 +43,7 @@ if _typing.TYPE_CHECKING:
     from batchflow.assembling import assemble_windows
     from batchflow.checkpoints import Checkpoint, Keep, Preempted
     from batchflow.index.orders import Balanced, Bucketed, Shuffle, Weighted
+    from batchflow.insight.profile import Profile
     from batchflow.inspection.report import Report
     from batchflow.interop import Feed
 
@@ -82,6 +83,7 @@ __all__ = [
     "PP",
     "Pipeline",
     "Preempted",
+    "Profile",
     "R",
     "Report",
     "Run",
@@ -119,6 +121,7 @@ _ON_USE = {
     "Feed": "batchflow.interop",
     "Keep": "batchflow.checkpoints",
     "Preempted": "batchflow.checkpoints",
+    "Profile": "batchflow.insight.profile",
     "Report": "batchflow.inspection.report",
     "Shuffle": "batchflow.index.orders",
     "Weighted": "batchflow.index.orders",

@@ -127,3 +127,22 @@ def _set(malloc: Any, n_bytes: int) -> bool:
     if not n_bytes:
         malloc.malloc_trim(0)
     return bool(is_set)
+
+
+_N_PAGES = 256
+
+
+def seconds_of_a_fault() -> float:
+    """Measure what it costs here to ask for a page and to give it back."""
+    return min(_seconds_of_pages() for _ in range(3)) / _N_PAGES
+
+
+def _seconds_of_pages() -> float:
+    import mmap  # on use, for a light import
+    import time
+
+    start = time.perf_counter()
+    with mmap.mmap(-1, _N_PAGES * mmap.PAGESIZE) as memory:
+        for place in range(0, len(memory), mmap.PAGESIZE):
+            memory[place] = 1
+    return time.perf_counter() - start

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
 
 import numpy as np
 
-from batchflow.errors import ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 
+@overload
 def assemble_windows(
     out: Any,
     records: Any,
     starts: Any,
     lengths: Mapping[Any, Any] | None = None,
     weights: Any = None,
-) -> dict[Any, Any]:
+) -> dict[Any, Any]: ...
+@overload
+def assemble_windows(
+    out: Iterable[tuple[Any, Any, Any]],
+    *,
+    lengths: Mapping[Any, Any] | None = None,
+    weights: Any = None,
+) -> Iterator[tuple[Any, Any]]: ...
+def assemble_windows(
+    out: Any,
+    records: Any = None,
+    starts: Any = None,
+    lengths: Mapping[Any, Any] | None = None,
+    weights: Any = None,
+) -> Any:
     """Put predictions of windows of records together: where they overlap, the weighted mean.
 
     Args:
         out: The predictions: of shape `(n_windows, size, ...)`, or with several axes of windows.
+            Or, without `records` and `starts`, an iterable of `(predictions, records, starts)`, one
+            for each batch, in which the windows of a record come in a row: only those of one record
+            are in memory.
         records: The record of each window, of shape `(n_windows,)`: `batch.records`.
         starts: Where each begins, of shape `(n_windows,)` or `(n_windows, n_axes)`: `batch.starts`.
         lengths: The length of each record, or its shape; None: up to the end of its last window.
@@ -29,10 +47,13 @@ def assemble_windows(
             shape of a window.
 
     Returns:
-        By record, an array of floats. Where no window lies it is NaN.
+        By record, an array of floats. Where no window lies it is NaN. Of an iterable, an iterator
+        of `(record, array)`: each comes when the next record begins.
 
     Raises:
-        ArgumentValueError: The shapes do not fit together.
+        ArgumentTypeError: The iterable gives something else.
+        ArgumentValueError: The shapes do not fit together, or a window lies outside of its record;
+            or the windows of a record do not come in a row.
 
     Example:
         >>> import numpy as np
@@ -41,6 +62,55 @@ def assemble_windows(
         >>> whole["a"].tolist()
         [1.0, 2.0, 3.0]
     """
+    if records is None and starts is None:
+        return _one_by_one(iter(out), lengths, weights)
+    if records is None or starts is None:
+        raise ArgumentTypeError("assemble_windows: give records and starts, or none of them")
+    return _all_at_once(out, records, starts, lengths, weights)
+
+
+def _one_by_one(parts: Iterator[Any], lengths: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
+    """Put together the windows of one record after the other."""
+    name: Any = None
+    held: list[tuple[Any, Any]] = []  # the windows of the record that is under way, and starts
+    done: set[Any] = set()
+
+    def whole() -> tuple[Any, Any]:
+        windows, starts = zip(*held, strict=True)
+        names = [name] * len(held)
+        made = _all_at_once(np.stack(windows), names, np.stack(starts), lengths, weights)
+        done.add(name)
+        held.clear()
+        return name, made[name]
+
+    for part in parts:
+        if not isinstance(part, tuple) or len(part) != 3:
+            raise ArgumentTypeError(
+                "assemble_windows: without records and starts, out gives (predictions, records, "
+                f"starts) for each batch, got {part!r:.60}"
+            )
+        out, records, starts = np.asarray(part[0]), _listed(part[1]), np.asarray(part[2])
+        if not len(out) == len(records) == len(starts):
+            raise ArgumentValueError(
+                f"assemble_windows: {len(out)} predictions, {len(records)} records and "
+                f"{len(starts)} starts do not fit together"
+            )
+        for window, record, start in zip(out, records, starts, strict=True):
+            if held and record != name:
+                yield whole()
+            if record in done:
+                raise ArgumentValueError(
+                    f"assemble_windows: windows of the record {record!r} come again behind those "
+                    "of another; take them in order, without shuffle, or all at once"
+                )
+            name = record
+            held.append((window, start))
+    if held:
+        yield whole()
+
+
+def _all_at_once(out: Any, records: Any, starts: Any, lengths: Any, weights: Any) -> dict[Any, Any]:
+    """Put together the windows of all records."""
     out, starts = np.asarray(out), np.asarray(starts)
     starts = starts[:, None] if starts.ndim == 1 else starts
     n_axes = starts.shape[1]
@@ -51,7 +121,8 @@ def assemble_windows(
         )
     size = out.shape[1 : 1 + n_axes]
     each = _weights(weights, size).reshape(*size, *[1] * (out.ndim - 1 - n_axes))
-    names = records.tolist() if hasattr(records, "tolist") else list(records)
+    names = _listed(records)
+    _check_starts(names, starts, lengths)
     ends: dict[Any, Any] = {}
     for name, start in zip(names, starts, strict=True):
         ends[name] = np.maximum(ends.get(name, 0), start + size)
@@ -67,6 +138,27 @@ def assemble_windows(
         counts[name][there] += each[here]
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: sums[name] / counts[name] for name in ends}
+
+
+def _listed(records: Any) -> list[Any]:
+    return records.tolist() if hasattr(records, "tolist") else list(records)
+
+
+def _check_starts(names: list[Any], starts: Any, lengths: Any) -> None:
+    for name, start in zip(names, starts, strict=True):
+        if lengths is not None and name not in lengths:
+            raise ArgumentValueError(f"assemble_windows: lengths has no record {name!r}")
+        end = None if lengths is None else np.atleast_1d(lengths[name])
+        if end is not None and len(end) != len(start):
+            raise ArgumentValueError(
+                f"assemble_windows: starts have {len(start)} axes, the length of the record "
+                f"{name!r} has {len(end)}"
+            )
+        if (start < 0).any() or (end is not None and (start >= end).any()):
+            raise ArgumentValueError(
+                f"assemble_windows: no window begins at {start.tolist()} in the record {name!r}"
+                + ("" if end is None else f", whose length is {end.tolist()}")
+            )
 
 
 def _weights(weights: Any, size: tuple[int, ...]) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
-from batchflow import legacy, splits, windowing
+from batchflow import legacy, mixing, splits, windowing
 from batchflow.batch import Batch
 from batchflow.batch.actions import is_outdated
 from batchflow.batch.preloaded import (
     Given,
     Preloaded,
-    Rows,
     batch_maker,
     check_attributes,
     check_batch_class,
@@ -33,7 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from batchflow.index.order import Positions
+    from batchflow.batch.preloaded import Rows
+    from batchflow.index.order import BoundOrder, Positions
+    from batchflow.index.orders.mixture import Mixture
     from batchflow.index.shard import Shard
     from batchflow.sources import Source
 
@@ -68,6 +69,7 @@ class BaseDataset(Generic[BatchT_co]):
         if source is not None:
             self._data = Given(source, batch_class, len(self.index))
         self.shard_spec: Shard | None = None
+        self._mixture: Mixture | None = None
         # The rows of the data that belong to the items; None: the same as the positions.
         self._rows: slice | npt.NDArray[np.int64] | None = None
         self._reader: Pipeline[BatchT_co] | None = None
@@ -108,7 +110,7 @@ class BaseDataset(Generic[BatchT_co]):
 
         self._refuse_shard("shard")
         part = self._part(slice(0, len(self.index)))
-        part.shard_spec = Shard.checked(index, count, len(self.index), equal)
+        part.shard_spec = Shard.checked(index, count, len(self), equal)
         return part
 
     @property
@@ -126,7 +128,9 @@ class BaseDataset(Generic[BatchT_co]):
         return Pipeline(self, config)
 
     def __len__(self) -> int:
-        return len(self.index) if self.shard_spec is None else self.shard_spec.size
+        if self.shard_spec is not None:
+            return self.shard_spec.size
+        return len(self.index) if self._mixture is None else self._mixture.n_places
 
     def __rshift__(self, pipeline: Pipeline[Any]) -> Pipeline[BatchT_co]:
         """Return the pipeline over this dataset: `dataset >> pipeline`."""
@@ -137,7 +141,8 @@ class BaseDataset(Generic[BatchT_co]):
         share = "" if shard is None else f", shard {shard.number} of {shard.n_shards}"
         note = " (an older one: the name means another class now)"
         older = note if is_outdated(self.batch_class) else ""
-        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{share}>"
+        mixed = "" if self._mixture is None else f", mixed of {len(self._mixture.datasets)}"
+        return f"<Dataset of {len(self)} items, {self.batch_class.__name__}{older}{mixed}{share}>"
 
     def _repr_html_(self) -> str:
         from batchflow.pictures import of_dataset  # on use, for a light import
@@ -230,9 +235,9 @@ class BaseDataset(Generic[BatchT_co]):
     def _maker(
         self, *, repeats: bool = False, window: int = 0
     ) -> Callable[[Positions, dict[str, Any]], BatchT_co]:
-        data = (
-            self._data.keeping(window) if window and isinstance(self._data, Given) else self._data
-        )
+        data = self._data
+        if window and data is not None and not isinstance(data, Preloaded):
+            data = data.keeping(window)
         return batch_maker(self, data, self._rows, repeats=repeats)
 
     def _positions_of(self, ids: Any) -> npt.NDArray[np.int64]:
@@ -249,6 +254,9 @@ class BaseDataset(Generic[BatchT_co]):
             return self.index._block_starts()  # type: ignore[no-any-return]
         return None if self._data is None else self._data.blocks
 
+    def _own_order(self, seed: int, shuffle: Any) -> BoundOrder | None:
+        return None if self._mixture is None else self._mixture.bound(seed, shuffle)
+
     # ---- inside
 
     def _part(self, positions: Positions | Ranges) -> Self:
@@ -264,6 +272,8 @@ class BaseDataset(Generic[BatchT_co]):
         return part
 
     def _refuse_shard(self, method: str) -> None:
+        if self._mixture is not None and method != "shard":
+            mixing.refuse_part(self._mixture, method)
         shard = self.shard_spec
         if shard is not None:
             raise ArgumentValueError(

@@ -110,6 +110,7 @@ class Several:
 
     def __init__(self, *observers: Any) -> None:
         self._observers = observers
+        self.recorder = next((o.recorder for o in observers if o.recorder is not None), None)
 
     def watch(self, made: Iterator[T]) -> Iterator[T]:
         """Let all of them stand between the parallel steps and the rest."""
@@ -136,6 +137,8 @@ class Tracking:
         board: Where: see `RunOptions.track`.
         state: The variables.
     """
+
+    recorder: Any = None  # nothing is measured
 
     def __init__(self, board: Any, state: Any) -> None:
         self._board = JsonLines(board) if isinstance(board, (str, os.PathLike)) else board

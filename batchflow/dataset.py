@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchflow import mixing
 from batchflow.arrays import column_names
 from batchflow.base_dataset import BaseDataset
 from batchflow.batch import Batch
@@ -353,6 +354,8 @@ class Dataset(BaseDataset[BatchT_co]):
         names = (components,) if isinstance(components, str) else components or ()
         source = ItemsSource(items, components, _known(batch_class, names))
         return cls._made(len(source) if index is None else index, batch_class, source=source)
+
+    mix = classmethod(mixing.mix)
 
     @classmethod
     def _of_stored(

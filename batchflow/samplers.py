@@ -44,7 +44,18 @@ class Sampler:
         Returns:
             An array of shape `(size, dim)`.
         """
+        if not isinstance(rng, np.random.Generator):
+            raise ArgumentTypeError(
+                f"sample(size, rng) draws from a generator, such as batch.rng, got {rng!r:.60}"
+            )
         return self._draw(_size(size), rng)
+
+    def __repr__(self) -> str:
+        values = ", ".join(
+            repr(value.tolist() if isinstance(value, np.ndarray) else value)
+            for value in vars(self).values()
+        )
+        return f"{type(self).__name__.lstrip('_')}({values})"
 
     def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         raise NotImplementedError
@@ -104,6 +115,15 @@ class Sampler:
     def __mul__(self, other: Any) -> Sampler:
         return self._shifted(operator.mul, other)
 
+    def __radd__(self, other: Any) -> Sampler:
+        return self.apply(lambda points: np.asarray(other) + points)
+
+    def __rsub__(self, other: Any) -> Sampler:
+        return self.apply(lambda points: np.asarray(other) - points)
+
+    def __rmul__(self, other: Any) -> Sampler:
+        return self.apply(lambda points: np.asarray(other) * points)
+
     def __truediv__(self, other: Any) -> Sampler:
         return self._shifted(operator.truediv, other)
 
@@ -152,6 +172,8 @@ class Uniform(_Drawn):
 
     def __init__(self, low: Any = 0.0, high: Any = 1.0, dim: int | None = None) -> None:
         super().__init__(low, high, dim)
+        if not (self._one <= self._other).all():
+            raise ArgumentValueError(f"Uniform: low is above high: {low!r}, {high!r}")
 
     def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         return rng.uniform(self._one, self._other, self._shape(size))
@@ -162,6 +184,8 @@ class Normal(_Drawn):
 
     def __init__(self, loc: Any = 0.0, scale: Any = 1.0, dim: int | None = None) -> None:
         super().__init__(loc, scale, dim)
+        if not (self._other >= 0).all():
+            raise ArgumentValueError(f"Normal: a standard deviation is from 0 on, got {scale!r}")
 
     def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         return rng.normal(self._one, self._other, self._shape(size))

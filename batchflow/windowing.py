@@ -67,6 +67,11 @@ def windows(
 
     whole: Any = dataset
     whole._refuse_shard("windows")
+    if isinstance(whole.index, WindowsIndex):  # a split would part windows that overlap
+        raise ArgumentTypeError(
+            "windows: these are windows already; cut their records another way, or windows into "
+            "pieces: crop(size, at=...)"
+        )
     cut = Cut.checked(size, stride, partial)
     names = _names(lengths)
     known = _lengths_of(whole, names, len(cut.size)) if names else _numbers(whole, lengths)

@@ -44,6 +44,10 @@ class BatchData:
 
     is_by_id = False
 
+    def keeping(self, n_blocks: int) -> Self:  # noqa: ARG002  nothing is kept
+        """Return the same data for a run that reads so many blocks together."""
+        return self
+
 
 class BaseBatch:
     """The data of a few items: see `Batch`."""

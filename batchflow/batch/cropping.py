@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.int64]
 
 
+_PLACES = ("random", "grid", "center")
+
+
 def crop(
     batch: Any,
     size: int | tuple[int, ...],
@@ -90,14 +93,65 @@ def crop(
     return made
 
 
-def n_pieces(*args: Any, at: Any = "random", n: Any = 8, **kwargs: Any) -> Any:  # noqa: ARG001
-    """Return how many pieces `crop` makes of each item; True: that is not known beforehand."""
-    at, n = (*args, at, n)[1:3] if len(args) > 2 else (args[1] if len(args) > 1 else at, n)
-    if isinstance(at, tuple) or (isinstance(at, str) and at == "center"):
-        return 1
-    if isinstance(at, str) and at == "grid":
+def n_pieces(
+    size: Any, at: Any = "random", n: Any = 8, *, stride: Any = None, **others: Any
+) -> Any:
+    """Return how many pieces `crop` makes of each item; True: that is not known beforehand.
+
+    Raises:
+        ArgumentTypeError: An argument that no batch decides about is of no type that is known.
+        ArgumentValueError: It has no value that is known.
+    """
+    del others
+    for name, value in (("size", size), ("n", n), ("stride", stride)):
+        if value is not None and not _is_late(value):
+            _wholes(f"crop: {name}", value)
+    if _is_late(at):
         return True
-    return n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else True
+    if not (isinstance(at, tuple) or _is_place(at) or callable(getattr(at, "sample", None))):
+        raise _unknown_place(at)
+    if isinstance(at, tuple) or (_is_place(at) and at == "center"):
+        return 1
+    is_grid = _is_place(at) and at == "grid"
+    return True if is_grid or _is_late(n) else _wholes("crop: n", n)[0]
+
+
+def check_pad(
+    src: Any, length: Any = "batch", multiple_of: Any = None, value: Any = 0, mask: Any = None
+) -> None:
+    """Check the arguments of `pad` that no batch decides about.
+
+    Raises:
+        ArgumentTypeError: One is of no type that is known.
+        ArgumentValueError: One has no value that is known.
+    """
+    del src, value, mask
+    _padded_length(
+        np.ones(1, dtype=np.int64),
+        "batch" if _is_late(length) else length,
+        None if _is_late(multiple_of) else multiple_of,
+    )
+
+
+def _is_late(value: Any) -> bool:
+    """Check whether a value is an expression, or has some in it."""
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_late, value))
+    return hasattr(value, "_resolve")
+
+
+def _is_place(at: Any) -> bool:
+    return isinstance(at, str) and at in _PLACES
+
+
+def _unknown_place(at: Any) -> ArgumentTypeError:
+    hint = did_you_mean(at, _PLACES, only_near=True) if isinstance(at, str) else ""
+    if isinstance(at, list):
+        hint = " Starts are a tuple, and a sampler is given as it is, without P: at=sampler."
+    return ArgumentTypeError(
+        f'crop: at is "random", "grid", "center", a tuple of starts or a sampler, got '
+        f"{at!r:.60}.{hint}"
+    )
 
 
 def _cropped(batch: Any, src: Any, n_axes: int) -> list[str]:
@@ -170,11 +224,15 @@ def _starts(batch: Any, shape: Any, sizes: Any, at: Any, n: Any, stride: Any) ->
                 f"crop: the sampler gives {shares.shape[1]} numbers, and items have {len(last)} "
                 "axes"
             )
-        within: Numbers = np.clip(np.floor(shares * (last + 1)), 0, last).astype(np.int64)
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ArgumentValueError(
+                "crop: a sampler gives places from 0 (the first possible start) to 1 (the last), "
+                f"got {shares[~((shares >= 0) & (shares <= 1))][0]}; leave others out: "
+                "sampler.truncate(0, 1)"
+            )
+        within: Numbers = np.minimum(np.floor(shares * (last + 1)), last).astype(np.int64)
         return within
-    raise ArgumentTypeError(
-        f'crop: at is "random", "grid", "center", a tuple of starts or a sampler, got {at!r:.60}'
-    )
+    raise _unknown_place(at)
 
 
 def pad(

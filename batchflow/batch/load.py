@@ -22,7 +22,6 @@ from batchflow.batch.core import BaseBatch
 from batchflow.batch.regroup import rows_of
 from batchflow.batch.rows import as_rows, column_rows, n_rows, own, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
-from batchflow.index import FilesIndex
 from batchflow.index.labels import checked_labels, has_labels, positions_by_label
 from batchflow.index.lookup import plain
 
@@ -308,14 +307,18 @@ def _reader(fmt: Any, names: tuple[str, ...]) -> Reader:
     raise ArgumentTypeError(f'load: fmt is "npy", "npz" or a function of a path, got {fmt!r:.60}')
 
 
+def _are_files(index: Any) -> bool:
+    return hasattr(type(index), "get_fullpath")  # a FilesIndex, or several that are mixed
+
+
 def _paths(batch: BaseBatch, src: Any, fmt: Any) -> list[tuple[Any, Any]]:
     """Return the ids of the items and the paths of their files."""
     ids = plain(_source_ids(batch))
     if src is None:
         index = batch.index
-        if not isinstance(index, FilesIndex) and batch.dataset is not None and not batch._mixed:
+        if not _are_files(index) and batch.dataset is not None and not batch._mixed:
             index = batch.dataset.index  # a merged batch may have lost its own
-        if not isinstance(index, FilesIndex):
+        if not _are_files(index):
             raise ArgumentTypeError(
                 "load: src is the folder of the files, or a function that takes an id and gives a "
                 f"path; only where the items are files (FilesIndex) it may be left out, and "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,13 +18,7 @@ from batchflow.arrays import column_names, is_table
 from batchflow.batch.array import ArrayBatch
 from batchflow.batch.batch import Batch
 from batchflow.batch.core import BatchData
-from batchflow.batch.rows import (
-    array_rows,
-    as_rows,
-    n_rows,
-    own,
-    take_rows,
-)
+from batchflow.batch.rows import array_rows, as_rows, n_rows, own, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
@@ -34,6 +28,7 @@ from batchflow.sources.lazy import is_lazy, listed
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchflow.batch.mixed import MixedRows
     from batchflow.index.order import Positions
     from batchflow.sources import Source
 
@@ -247,7 +242,7 @@ class Given(BatchData):
         return value
 
 
-Rows = Preloaded | Given  # the data that a dataset reads its batches from
+Rows: TypeAlias = "Preloaded | Given | MixedRows"  # what a dataset reads its batches from
 
 
 def n_given(components: Any) -> int:
@@ -315,7 +310,7 @@ def batch_maker(
 
 
 def _read_once(
-    data: Given,
+    data: Given | MixedRows,
     rows: slice | npt.NDArray[np.int64] | None,
     positions: Any,
     take: Callable[[Positions], DatasetIndex],

@@ -117,7 +117,7 @@ def merge_batches(cls: type[B], batches: Sequence[BaseBatch]) -> B:
     merged = cls._make(index, None, facts)
     for name in names or ("data",):
         pieces = [(getattr(batch, name), len(batch.index)) for batch in batches]
-        setattr(merged, name, _joined(pieces, f"{cls.__name__}.{name}"))
+        setattr(merged, name, joined(pieces, f"{cls.__name__}.{name}"))
     return merged
 
 
@@ -138,7 +138,7 @@ def data_of(batch: BaseBatch) -> dict[str, Any]:
     return {name: getattr(batch, name) for name in batch.components}
 
 
-def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
+def joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
     """Put the values of one component, given with the sizes of their batches, in a row.
 
     Returns:
@@ -164,11 +164,11 @@ def _joined(pieces: list[tuple[Any, int]], shown: str) -> Any:
     if all(map(is_column, values)) and not all(hasattr(value, "iloc") for value in values):
         return _concatenated([column_array(value) for value in values], shown)
     try:
-        joined = _joined_of_one_kind(values)
+        found = _joined_of_one_kind(values)
     except Exception as error:
         raise ArgumentValueError(f"{shown}: the rows cannot be merged: {error}") from error
-    if joined is not None:
-        return joined
+    if found is not None:
+        return found
     if all(isinstance(value, (list, tuple, np.ndarray)) for value in values):
         return [item for value in values for item in value]
     kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values))

@@ -27,7 +27,10 @@ def repeated(batch: BaseBatch, counts: Any, into: type[B], components: dict[str,
     total = int(counts.sum())
     if not total:
         raise SkipBatch
-    known = into.components or ("data",)
+    added = batch.__dict__.get("components")  # of the class, and some that were added
+    if added is not None and not (isinstance(batch, into) and {*into.components} <= {*added}):
+        added = None
+    known = added or into.components or ("data",)
     for name in components:
         if name not in known:
             raise UnknownNameError(
@@ -39,6 +42,8 @@ def repeated(batch: BaseBatch, counts: Any, into: type[B], components: dict[str,
     facts: dict[str, Any] = {
         name: held[name] for name in ("dataset", "pipeline", "_mixed") if name in held
     }
+    if added is not None:
+        facts["components"] = added
     facts["_source_ids"] = ids = batch.source_ids[places]
     ids.flags.writeable = False
     made = into._make(DatasetIndex(total), None, facts)

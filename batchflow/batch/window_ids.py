@@ -26,6 +26,9 @@ def _told(batch: Any) -> tuple[Any, Any]:
     if batch._source_ids is None and isinstance(index, WindowsIndex):
         return index.windows.records_and_starts(index._ids.numbers)
     ids: list[Any] = batch.source_ids.tolist()  # of batches that were merged, and of pieces
+    own_id = getattr(type(getattr(batch.dataset, "index", None)), "own_id", None)
+    if own_id is not None:  # of windows of several datasets that are mixed
+        ids = [own_id(batch.dataset.index, item) for item in ids]
     if not all(isinstance(item, tuple) and len(item) == 2 for item in ids):
         raise UnknownAttributeError(
             f"{batch!r} is none of windows: records and starts are those of dataset.windows(...)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchflow.batch import Batch
 from batchflow.engine.ending import end_run
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 class Observer(Protocol):
     """Watches a run, in the consumer's thread."""
+
+    recorder: Any  # measures what the steps cost; None: nobody does
 
     def watch(self, made: Flow) -> Flow:
         """Stand between the parallel steps and the rest: waiting here is waiting for data."""

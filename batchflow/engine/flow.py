@@ -67,7 +67,8 @@ class ReadyGraph:
         own_loop = loop if any(map(needs_loop, plan.leaves)) else None
         joined = {key[0]: nested.joined_to for key, nested in self._nested.items()}
         steps = [step for step in plan.steps if not isinstance(step, BoundRegrouping)]
-        self.steps = ReadySteps(steps, models.get, joined, own_loop, graph.notes.ahead)
+        timed = graph.recorder and graph.recorder.steps_of(graph.seed)
+        self.steps = ReadySteps(steps, models.get, joined, own_loop, graph.notes.ahead, timed)
         self.prefix: Prefix = graph.prefix.readied(
             [self.steps.of(row) for row in graph.prefix.segments],
             state.view(self._pipeline, plan.written),
@@ -109,6 +110,8 @@ class ReadyGraph:
         """Return the batches, or those of some numbers, as they come to the ordered section."""
         graph = self._graph
         tickets = graph.made_schedule.tickets(numbers)
+        if graph.recorder is not None:
+            tickets = graph.recorder.drawing(tickets, graph.seed)
         made: Flow = workers.spread(Segment(self.prefix, 0), tickets)
         for place, stage in enumerate(graph.stages[1 : graph.n_parallel], start=1):
             made = self._regrouped(place, made, workers)
@@ -168,8 +171,12 @@ class ReadyGraph:
         if isinstance(bound.what, Merge) and graph.sizes[place - 1].is_known:
             made = self._none_missing(place, made, schedule)
         nested = [self._nested[key] for key in graph.keys_of(bound)]
+        if graph.recorder is not None:
+            made = graph.recorder.outside(made)
         others = [ready.unending(ready.ordered(ready.ahead(workers), workers)) for ready in nested]
         stage = regroup(bound.what, made, others, bound.batch_class, naming, schedule)
+        if graph.recorder is not None:
+            stage = graph.recorder.regrouping(bound.step, stage, graph.seed)
         return workers.also_close(stage)
 
     def _none_missing(self, place: int, made: Flow, schedule: Schedule) -> Flow:

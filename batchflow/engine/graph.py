@@ -59,17 +59,21 @@ class RunGraph:
         n_parallel: How many stages begin ahead of the ordered section.
         nested: The graphs of the pipelines inside of this one, by what stands for them in the plan.
         fingerprint: What the run is, for who compares it with another; None: nobody has asked.
+        step_texts: Its steps in words, alike.
         skips: Whether an action has skipped a batch ahead of a merge.
         given_away: The number of the last batch of the first epoch that has been delivered in an
             earlier run; None: none has.
         prefix: The steps ahead of the ordered section.
         rng_key: The key of the randomness of source batches.
         start: Where the streams begin.
+        recorder: Measures what the steps cost; None: nobody does.
     """
 
     shuffle: Any
     given_away: int | None = None
+    recorder: Any = None
     fingerprint: dict[str, Any] | None = None
+    step_texts: list[str] | None = None
     skips = False
 
     def __init__(
@@ -293,3 +297,10 @@ def graphs_in(graph: RunGraph, path: str = "0") -> Iterator[tuple[str, RunGraph]
     yield path, graph
     for number, inner in enumerate(graph.nested.values()):
         yield from graphs_in(inner, f"{path}.{number}")
+
+
+def record_calls(graph: RunGraph, recorder: Any) -> None:
+    """Let a recorder measure the steps of a graph, those of the graphs inside included."""
+    for _, one in graphs_in(graph):
+        one.recorder = recorder
+        one.prefix = one.prefix._replace(recorder=recorder)

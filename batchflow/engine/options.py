@@ -22,7 +22,7 @@ _EXECUTORS = ("threads", "processes", "ray", "serial")
 _OLD_NAMES = {"target": "executor"}
 # What a run decides for the pipelines inside of it, too.
 _SAVING = ("checkpoint", "resume", "changed", "state", "track")
-_OF_RUNS = frozenset(["prefetch", "executor", "target", "n_workers", "bar", *_SAVING])
+_OF_RUNS = frozenset(["prefetch", "executor", "target", "n_workers", "bar", "profile", *_SAVING])
 
 
 class RunOptions(Value):
@@ -49,8 +49,7 @@ class RunOptions(Value):
             makes one; or `"serial"`: no thread is ever started.
         n_workers: The most batches at work at once; None: for threads `prefetch`, at most 32; for
             processes the number of CPUs; for another executor its own number, if it tells.
-        bar: Whether to show a progress bar; or what to show in it: `V("loss")`, another
-            expression, or several of them.
+        bar: Whether to show a progress bar; or what to show in it: expressions, `V("loss")`.
         seed: The seed of all randomness of the run: a whole number, or a numpy generator,
             from which one is drawn. None: what `shuffle` is seeded with, or a new one (see
             `Run.seed`).
@@ -60,10 +59,11 @@ class RunOptions(Value):
             else it is an error; `"never"`: it begins anew, and takes the place of what was saved.
         changed: `"allow"`: a run that differs from the saved one goes on all the same; None: as
             `checkpoint` says.
-        state: What `run.state_dict()` of an earlier run has returned: the batches begin behind it.
-            Variables and models are yours to save.
+        state: What `run.state_dict()` has returned: the batches begin behind it. Variables and
+            models are yours to save.
         track: Where the variables that are numbers are written behind each batch: a path of JSON
             lines, a board of `batchflow.boards`, or anything with `log(step, values)`, `close()`.
+        profile: Whether to measure what each step costs: see `pipeline.last_profile`.
         draws_seed: Whether no number was given for it, so that another run has another.
     """
 
@@ -83,6 +83,7 @@ class RunOptions(Value):
     changed: str | None = None
     state: Mapping[str, Any] | None = None
     track: Any = None
+    profile: bool = False
     draws_seed: bool = False
 
     @classmethod
@@ -124,6 +125,7 @@ class RunOptions(Value):
             seed=checked_seed(given.get("seed")),
             **saving_options(given),
             track=checked_tracker(given.get("track")),
+            profile=_flag("profile", given.get("profile", False)),
             draws_seed=not hasattr(given.get("seed"), "__index__"),
             **_parallelism(given),
         )

@@ -32,8 +32,11 @@ def order_of(
     """
     order: Order
     shard, n_items, repeats, window = source.shard_spec, len(source), False, 0
-    if isinstance(shuffle, DescribedOrder):
-        order = bound = shuffle.bound(source, batch_size, seed)
+    bound = source._own_order(seed, shuffle)
+    if bound is None and isinstance(shuffle, DescribedOrder):
+        bound = shuffle.bound(source, batch_size, seed)
+    if bound is not None:
+        order = bound
         n_items, repeats, window = bound.n_places, bound.repeats, bound.window
         shard = shard and shard.cutting(n_items)
     else:

@@ -53,6 +53,7 @@ class Prefix(Record):
         marks_epochs: Whether somebody has to know where epochs end.
         view: The `pipeline` of its batches.
         loop: The event loop for coroutines, or None.
+        recorder: Measures what is done; None: nobody does.
     """
 
     source: Source | None
@@ -66,6 +67,7 @@ class Prefix(Record):
     marks_epochs: bool = False
     view: PipelineView | None = None
     loop: Any = None
+    recorder: Any = None
     _steps: Sequence[Sequence[ReadyStep]] = ()
     _facts: dict[str, Any] = _NO_FACTS
     _read: Callable[..., Batch] = _no_source
@@ -88,6 +90,9 @@ class Prefix(Record):
         """Return the same prefix with what it needs to work: see its attributes."""
         facts = {"number": None, "epoch": None, "_closes": False, "pipeline": view}
         facts.update(_rng_key=self.rng_key, _n_batches=self.n_batches)
+        read = _no_source if self.source is None else self._maker(self.source)
+        if self.recorder is not None:
+            read = self.recorder.reading(read, self.rng_key[0])
         return self._replace(
             view=view,
             joined=joined,
@@ -95,7 +100,7 @@ class Prefix(Record):
             marks_epochs=marks_epochs,
             _steps=steps,
             _facts=facts if loop is None else {**facts, "_loop": loop},
-            _read=_no_source if self.source is None else self._maker(self.source),
+            _read=read,
         )
 
     @property
@@ -212,7 +217,10 @@ class Segment(NamedTuple):
     @property
     def work(self) -> Work:
         """The function that is called for each ticket, or for each batch."""
-        if self.place == 0:
-            return self.prefix.work
-        work: Callable[..., Any] = partial(self.prefix.go_on, self.place)
+        prefix = self.prefix
+        work: Callable[..., Any] = (
+            prefix.work if self.place == 0 else partial(prefix.go_on, self.place)
+        )
+        if prefix.recorder is not None:
+            return prefix.recorder.working(work, prefix.rng_key[0])  # type: ignore[no-any-return]
         return work

@@ -22,7 +22,7 @@ from batchflow.batch.directory import in_parallel, side_by_side
 from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.chained import Course, Observer, chained, workers_for
 from batchflow.engine.epochs import Epochs
-from batchflow.engine.graph import RunGraph
+from batchflow.engine.graph import RunGraph, record_calls
 from batchflow.engine.options import RunOptions
 from batchflow.engine.program import Program
 from batchflow.engine.regrouping.count import Length
@@ -69,6 +69,8 @@ class Run(Generic[BatchT_co]):
         self._saver, self._graph = _opened(program, options, length)
         options = cast("RunOptions", self._graph.options)
         self._first_epoch = self._graph.schedule.first_epoch
+        if observer is not None and observer.recorder is not None:
+            record_calls(self._graph, observer.recorder)
         self._at: Any = None  # the place of the last batch that was delivered
         self._n_delivered = self._n_ends = 0
         self._observer = observer

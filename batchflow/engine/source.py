@@ -17,7 +17,7 @@ from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValue
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
-    from batchflow.index.order import Positions
+    from batchflow.index.order import BoundOrder, Positions
     from batchflow.index.shard import Shard
 
     # The name of a source batch: its number in the run, from 0 on through the epochs; the number
@@ -142,6 +142,9 @@ class Source(Protocol[BatchT_co]):
 
     def _values_of(self, given: Any) -> Any:
         """Return the values of all items for the name of a component; others as they are."""
+
+    def _own_order(self, seed: int, shuffle: Any) -> BoundOrder | None:
+        """Return the order of the items where the source has one of its own: a mixture."""
 
     def _blocks(self) -> Any:
         """Return the blocks that its data are read by: see `Source`. None: there are none."""

@@ -54,6 +54,7 @@ class PipelineState(Generic[BatchT_co]):
         is_set_up: Whether the steps that are taken once have been taken.
         setting_up: Held while they are taken.
         reader: The open run of `next_batch` and its options, or None.
+        profiler: What has watched the latest run with `profile=True`, or None.
         trained: The runs that have trained models; None: a warning of them has been given. See
             `retraining.py`.
     """
@@ -69,6 +70,7 @@ class PipelineState(Generic[BatchT_co]):
         self.is_set_up = False
         self.setting_up = threading.RLock()
         self.reader: tuple[RunOptions, Reader[BatchT_co]] | None = None
+        self.profiler: Any = None
         self.trained: dict[Any, Any] | None = {}
 
     @property

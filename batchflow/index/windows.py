@@ -119,7 +119,7 @@ class Windows(Computed):
                 f"{_shown(cut.size)}; the longest has {_shown(lengths.max(axis=0))}"
             )
         # The positions of these records among all that were given; None: they are all.
-        self._places = None if has.all() else np.flatnonzero(has)
+        self._places = None if has.all() else _small(np.flatnonzero(has))
         self.records = records if self._places is None else records._take(self._places)
         self.cut, self.n_given, counts = cut, len(records), counts[has]
         self._ends = _small(np.cumsum(counts.prod(axis=1)))
@@ -132,14 +132,14 @@ class Windows(Computed):
         """Return the windows of some records, given by their places in `records`."""
         part = copy.copy(self)
         part.records = self.records._take(chosen)
-        part._places = self.places(chosen)
+        part._places = self.places(chosen)  # where ids count the records, the same array as these
         part._ends = _small(np.cumsum(self._of_each()[chosen]))
         part._counts = None if self._counts is None else self._counts[chosen]
         return part
 
     def places(self, chosen: Numbers) -> Numbers:
         """Return the positions of records among all that were given."""
-        return chosen if self._places is None else self._places[chosen]
+        return chosen if self._places is None else self._places[chosen].astype(np.int64)
 
     def locate(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
         """Return the records, by their places in `records`, and where windows begin in them.

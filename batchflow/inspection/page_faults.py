@@ -9,7 +9,6 @@ that says nothing is no proof.
 from __future__ import annotations
 
 import contextvars
-import mmap
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,12 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from batchflow.allocator import seconds_of_a_fault
+
 SHARE = 0.1  # of the time
 LEAST = 256  # faults of the first batch: 1 MiB; what Python itself needs stays below
 LEAST_AGAIN = 64  # of each one after it
 N_THREADS = 2
 N_ROUNDS, N_PASSES = 4, 4
-N_PAGES = 256
 
 
 class FaultWatch:
@@ -48,7 +48,7 @@ class FaultWatch:
         Args:
             make_again: Makes the same batch again. Called only if what was counted is suspicious.
         """
-        cost = _seconds_of_a_fault() if self._faults >= LEAST else 0.0
+        cost = seconds_of_a_fault() if self._faults >= LEAST else 0.0
         if self._share(cost) < SHARE:
             return None
         try:
@@ -91,16 +91,3 @@ def _minor_faults() -> int:
     except ImportError:  # Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def _seconds_of_a_fault() -> float:
-    """Measure what it costs here to ask for a page and to give it back."""
-    return min(_seconds_of_pages() for _ in range(3)) / N_PAGES
-
-
-def _seconds_of_pages() -> float:
-    start = time.perf_counter()
-    with mmap.mmap(-1, N_PAGES * mmap.PAGESIZE) as memory:
-        for place in range(0, len(memory), mmap.PAGESIZE):
-            memory[place] = 1
-    return time.perf_counter() - start

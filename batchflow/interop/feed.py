@@ -24,6 +24,7 @@ from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.labels import by_label
 from batchflow.interop.indexed import IndexedFeed
+from batchflow.interop.streamed import StreamedFeed
 from batchflow.plan import BoundStep, Step, Where, check_plan
 from batchflow.plan.expressions import Expression
 
@@ -153,7 +154,7 @@ class Feed:
     def __bool__(self) -> bool:
         return True
 
-    def to_keras(self, first_epoch: int | None = None) -> KerasFeed:
+    def to_keras(self, first_epoch: int | None = None, *, stream: bool = False) -> KerasFeed:
         """Return a `keras.utils.PyDataset` for `model.fit`, `evaluate` and `predict`.
 
         Where `tf_keras` is imported, it is a `tf_keras.utils.Sequence` as well, for these methods
@@ -173,13 +174,17 @@ class Feed:
 
         Args:
             first_epoch: The epoch to begin at; None: that of the feed's options.
+            stream: Whether batches come one after the other through the epochs of the feed, and
+                Keras counts steps: `fit(..., steps_per_epoch=n)`. For `filter`, `rebatch` and
+                whatever else makes the number of batches in an epoch unknown. A loop begins at
+                the first epoch, and as many more as Keras has begun before.
 
         Raises:
             MissingPackageError: Keras is not installed.
             ArgumentValueError: A step of the pipeline does not let batches be made by index: it
                 is ordered, skips batches or makes others of them, or stands in `before` or `after`.
         """
-        from batchflow.interop.keras import dataset_class  # on use: Keras takes seconds to import
+        from batchflow.interop.keras import dataset_class, stream_class  # on use: takes seconds
 
         if self._state is not None:
             raise ArgumentValueError(
@@ -189,6 +194,8 @@ class Feed:
         if first_epoch is None:
             first_epoch = self._options.first_epoch
         first_epoch = checked_epoch("to_keras: first_epoch", first_epoch)
+        if stream:
+            return stream_class()(StreamedFeed(self._program, self._options, first_epoch))
         feed = IndexedFeed(self._program, self._options, first_epoch)
         return dataset_class()(feed)
 
@@ -267,6 +274,39 @@ class Feed:
         depth = checked_depth(depth)
         return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
 
+    def to_tf(self, signature: Any = None, *, first_epoch: int | None = None) -> Any:
+        """Return a `tf.data.Dataset` of the same tuples, for `map`, `prefetch` and other loops.
+
+        Each loop over it is a run of the pipeline, and shows the next epoch; so does each round of
+        `dataset.repeat(k)`. Leaving a loop ends its run. For `model.fit` take `to_keras`, which
+        knows how long an epoch is.
+
+        tf.data turns exceptions into its own. A loop over this dataset raises the original one;
+        behind `map` and the like it is `dataset.failure` of this one.
+
+        Args:
+            signature: A `tf.TypeSpec` for each value, in the structure that the feed has. None:
+                that of a batch which is made for this alone, with any number of items. Items of
+                different lengths are a `tf.RaggedTensor`.
+            first_epoch: The epoch to begin at; None: that of the feed's options.
+
+        Raises:
+            MissingPackageError: TensorFlow is not installed.
+            ArgumentValueError: The signature is another structure; or it is not given, and the
+                pipeline has ordered steps, or steps ahead of its first batch, or no batches.
+
+        Example:
+            ```
+            for x, y in feed.to_tf().prefetch(tf.data.AUTOTUNE):
+                ...
+            ```
+        """
+        from batchflow.interop.loops import Loops  # on use, as TensorFlow, which takes seconds
+        from batchflow.interop.tf_data import tf_dataset
+
+        loops = Loops(self, "to_tf", first_epoch)
+        return tf_dataset(loops, self._program, loops.options, signature)
+
     def _of(self, options: RunOptions) -> Feed:
         """Return another feed of the same values, with other options."""
         return Feed(self._program, options, self._open_run)
@@ -295,11 +335,23 @@ def feeding(program: Program, x: Any, y: Any, sample_weight: Any, where: Where) 
         for name, value in given.items()
         if name == "x" or value is not None
     }
+    return keeping(program, "feed", values, tuple(values.values()), where)
+
+
+def keeping(
+    program: Program, name: str, shown: dict[str, Any], values: tuple[Any, ...], where: Where
+) -> Program:
+    """Let a pipeline keep some values in its batches, as one more step.
+
+    Args:
+        program: The pipeline.
+        name: What the step is called.
+        shown: Its arguments, as messages show them.
+        values: The expressions, or tuples and dictionaries of them.
+        where: Where it is chained.
+    """
     step = BoundStep(
-        step=Step("feed", (), values, where),
-        function=_keep,
-        args=tuple(values.values()),
-        returns_batch=False,
+        step=Step(name, (), shown, where), function=_keep, args=values, returns_batch=False
     )
     plan = program.plan._replace(steps=(*program.plan.steps, step))
     check_plan(plan)

@@ -51,7 +51,8 @@ class IndexedFeed:
         for what, where in _obstacles(program.plan):
             raise ArgumentValueError(
                 f"to_keras: Keras reads batches by index, and {where} {what}. Loop over the feed "
-                "itself, or feed from a pipeline without that step"
+                "itself, feed from a pipeline without that step, or, where it is not ordered, let "
+                "Keras count steps: to_keras(stream=True), and fit(..., steps_per_epoch=n)"
             )
         if options.n_iters is not None:
             raise ArgumentValueError(
@@ -190,6 +191,10 @@ class IndexedFeed:
             if self._n_begun:  # Keras ends an epoch when it has looked
                 self._looked_at.clear()
             self._end()
+
+    def end_epoch(self) -> None:
+        """End an epoch of the reader: nothing of the next one is made ahead."""
+        self.close()
 
     def _read_next(self, number: int) -> tuple[Any, ...]:
         epoch, index = divmod(number, self._n_batches)

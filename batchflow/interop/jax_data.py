@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from batchflow.arrays import is_sparse, is_table
-from batchflow.engine.program import nested_in
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.extras import imported
 from batchflow.interop.loops import FeedData, Here, Loops
+from batchflow.interop.order import has_order
 
 _NARROWER = {"f8": "f4", "c16": "c8", "i8": "i4", "u8": "u4"}
 _SHORT = (
@@ -50,7 +50,7 @@ class JaxFeed(FeedData):
     def __init__(self, loops: Loops, sharding: Any, depth: int, *, narrow: bool) -> None:
         super().__init__(loops)
         jax = imported("jax", "to_jax")
-        self._depth = 1 if _has_order(loops.plan) else depth
+        self._depth = 1 if has_order(loops.plan) else depth
         self._here: Here | None = None  # of the batch in the consumer's hands
         self._put = functools.partial(_put, jax=jax, sharding=sharding, narrow=narrow)
 
@@ -91,13 +91,6 @@ class JaxFeed(FeedData):
 
     def _forget(self) -> None:
         self._here = None
-
-
-def _has_order(plan: Any) -> bool:
-    """Check whether a pipeline, or one inside of it, has steps that nobody may run ahead of."""
-    if any(plan.ordered) or plan.hooks.after:
-        return True
-    return any(_has_order(nested.pipeline._bound_plan()) for nested in nested_in(plan))
 
 
 def _put(value: Any, what: str, *, jax: Any, sharding: Any, narrow: bool) -> Any:

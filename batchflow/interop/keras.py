@@ -36,6 +36,7 @@ import numpy as np
 from batchflow.arrays import is_sparse, is_table, ragged_shapes
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
+from batchflow.interop.streamed import StreamedFeed
 
 if TYPE_CHECKING:
     from batchflow.interop.indexed import IndexedFeed
@@ -51,7 +52,7 @@ class KerasFeed:
         seed: The seed of everything random in it.
     """
 
-    def __init__(self, feed: IndexedFeed) -> None:
+    def __init__(self, feed: IndexedFeed | StreamedFeed) -> None:
         super().__init__()
         self._feed = feed
         self.seed = feed.seed
@@ -85,7 +86,7 @@ class KerasFeed:
             self._caller = self._looker
             self._feed.begin_epoch()
             self._is_begun.set()
-        return len(self._feed) - self._n_left_out
+        return len(self._feed) - self._n_left_out  # type: ignore[arg-type]  # a stream has none
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return the values of a batch of the current epoch."""
@@ -118,6 +119,8 @@ class KerasFeed:
 
     def on_epoch_begin(self) -> None:
         """Begin the next epoch."""
+        if isinstance(self._feed, StreamedFeed):
+            _refuse_no_end()
         self._caller = threading.get_ident()
         if not _is_a_look():
             self._feed.begin_epoch()
@@ -127,18 +130,27 @@ class KerasFeed:
         """Drop batches made ahead; raise the exception that ended the data, if one did."""
         self._caller = None
         self._is_begun.clear()
-        self._feed.close()
+        self._feed.end_epoch()
         self._n_left_out = 0
         self._failure.reraise()
 
     @property
     def indexed(self) -> IndexedFeed:
-        """The batches by index."""
+        """The batches by index.
+
+        Raises:
+            ArgumentValueError: It is a stream.
+        """
+        if isinstance(self._feed, StreamedFeed):
+            raise ArgumentValueError(
+                "to_keras(stream=True) gives a stream, which nobody can go on with inside of it: "
+                "give to_keras() to Resume, from a pipeline whose batches can be read by index"
+            )
         return self._feed
 
     def go_to(self, epoch: int, index: int, drawn: Mapping[str, Any]) -> None:
         """Let the next epoch that Keras begins be the rest of another one: see `IndexedFeed`."""
-        self._feed.go_to(epoch, index, drawn)
+        self.indexed.go_to(epoch, index, drawn)
         self._n_left_out, self.seed = index, self._feed.seed
 
     def close(self) -> None:
@@ -168,6 +180,24 @@ def dataset_class() -> type[KerasFeed]:
     """
     sequence = getattr(getattr(sys.modules.get("tf_keras"), "utils", None), "Sequence", None)
     return _class_of(*() if sequence is None else (sequence,))
+
+
+@functools.cache
+def stream_class() -> type[KerasFeed]:
+    """Return the class of data without an end, for loops of Keras that count steps.
+
+    Raises:
+        MissingPackageError: Keras is not installed.
+    """
+
+    class FeedStream(_class_of()):  # type: ignore[misc]
+        """The batches of a feed, one after the other: see `KerasFeed`."""
+
+        @property
+        def num_batches(self) -> None:
+            """Not known: that is how Keras is told of it."""
+
+    return FeedStream
 
 
 @functools.cache
@@ -202,6 +232,22 @@ def _is_a_look() -> bool:
         if frame.f_code.co_name == "_symbolic_build":
             return True
     return False
+
+
+def _refuse_no_end() -> None:
+    """Refuse a loop of Keras over a stream that does not count steps: it would not end."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_code.co_name
+        if name in ("fit", "evaluate", "predict") and "keras" in frame.f_globals["__name__"]:
+            steps = "steps_per_epoch" if name == "fit" else "steps"
+            if frame.f_locals.get(steps) is None:
+                raise ArgumentValueError(
+                    f"a stream has no end that Keras could find: {name}(..., {steps}=n)"
+                    + (", or validation_steps=n in fit" if name == "evaluate" else "")
+                )
+            return
 
 
 def _is_by_worker() -> bool:

@@ -85,6 +85,11 @@ class Loops:
         """The steps of the pipeline."""
         return self._feed._program.plan
 
+    @property
+    def options(self) -> RunOptions:
+        """The options of the next loop."""
+        return self._settled()._replace(first_epoch=self.epoch)
+
     def begin(self, convert: Convert) -> Generator[tuple[Any, ...], None, None]:
         """Begin a loop, and yield the values of each batch.
 

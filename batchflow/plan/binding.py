@@ -282,5 +282,6 @@ def unknown_action(name: str, names: Names, where: Where, methods: Iterable[str]
         hint = " It has none of its own: mark its methods with @action."
         hint += did_you_mean(name, known, only_near=True)
     else:
-        hint = did_you_mean(name, known, only_near=True) or did_you_mean(name, own)
+        near = did_you_mean(name, own, only_near=True) or did_you_mean(name, known, only_near=True)
+        hint = near or did_you_mean(name, own)
     return f"{batch_class.__name__} has no action {name!r} (chained at {where}).{hint}"

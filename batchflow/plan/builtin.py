@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.batch.cropping import crop, n_pieces, pad
+from batchflow.batch.cropping import check_pad, crop, n_pieces, pad
 from batchflow.batch.items.parallel import apply_to_items
 from batchflow.batch.items.places import Together
 from batchflow.batch.regroup import part
@@ -218,7 +218,7 @@ class Builtin(Record):
         several: Does it for several batches in one call, if `steps_per_call` says so: gets
             the model, and the arguments for each batch.
         expands: Returns, for the step's arguments, how many items it makes of each: see
-            `ActionSpec`.
+            `ActionSpec`. It may refuse arguments.
     """
 
     function: Callable[..., Any]
@@ -239,7 +239,7 @@ BUILTINS = {
     "discard_batch": Builtin(discard_batch, needs_batch=True),
     "map": Builtin(map_items, "batch", needs_batch=True),
     "crop": Builtin(crop, "batch", needs_batch=True, expands=n_pieces),
-    "pad": Builtin(pad, "batch", needs_batch=True),
+    "pad": Builtin(pad, "batch", needs_batch=True, expands=check_pad),
     "filter": Builtin(filter_items, "batch", needs_batch=True),
     "join": Builtin(several.join, "stream"),
     "merge": Builtin(several.merge, "stream"),

@@ -73,8 +73,10 @@ class DirectRows:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, rows: Positions) -> npt.NDArray[Any]:
-        """Return rows: a slice with step 1, or increasing positions."""
+    def __getitem__(self, rows: Positions | tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Return rows: a slice with step 1, increasing positions; or what else h5py takes."""
+        if isinstance(rows, tuple):  # a part of a row, such as a window of a signal
+            return self._by_library(rows)
         if isinstance(rows, slice):
             first, last, _ = rows.indices(self.shape[0])
             number, parts = max(last - first, 0), self._parts_of_slice(first, last)
@@ -99,7 +101,7 @@ class DirectRows:
             buffer, offset = buffer[n_read:], offset + n_read
         raise OSError(f"the file of {self._array!r} was cut off while it was open")
 
-    def _by_library(self, rows: Positions) -> npt.NDArray[Any]:
+    def _by_library(self, rows: Positions | tuple[Any, ...]) -> npt.NDArray[Any]:
         found: npt.NDArray[Any] = self._array[rows]
         return found
 

@@ -125,6 +125,11 @@ class ParquetSource:
         table = self._rows(positions)
         return {component: self._component(table, component) for component in self._specs}
 
+    @property
+    def keeps_blocks(self) -> bool:
+        """Whether nobody else is to read row groups whole: a function gets the rows of a batch."""
+        return any(callable(spec) for spec in self._specs.values())
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a whole column.
 
@@ -160,7 +165,7 @@ class ParquetSource:
 
     def _needed(self, columns: list[str]) -> list[str]:
         specs = self._specs.values()
-        if any(callable(spec) for spec in specs):
+        if self.keeps_blocks:
             return columns
         wanted = (name for spec in specs for name in (spec if isinstance(spec, list) else [spec]))
         return list(dict.fromkeys(wanted))

@@ -41,9 +41,9 @@ SECTIONS = {
 
 # By room of the package, the page of the API reference that its public names are on.
 API = {
-    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "index", "sources"),
+    "Datasets": ("dataset", "base_dataset", "splits", "windowing", "mixing", "index", "sources"),
     "Batches and actions": ("batch", "arrays", "assembling"),
-    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "insight"),
+    "Pipelines and runs": ("pipeline", "chain", "engine", "inspection", "inspected", "insight"),
     "Loops of others, and around epochs": ("interop", "loops", "boards"),
     "Expressions": ("plan", "samplers"),
     "Models": ("models",),

@@ -30,6 +30,18 @@ def test_an_hdf5_file_is_shuffled_in_the_memory_of_a_few_batches(tmp_path):
     assert float(told.split("memory grew by ")[1].split()[0]) < 40
 
 
+def test_windows_of_one_recording_are_in_one_part(tmp_path):
+    told = run(tmp_path, "signal_windows.py")
+    assert "35 and 15 recordings, 0 in both parts" in told
+    assert float(told.split("by recording ")[1].split("%")[0]) > 90
+
+
+def test_patches_of_volumes_are_learned_from_and_put_together_again(tmp_path):
+    told = run(tmp_path, "volume_patches.py", "10", "40")
+    assert "learned from 192 patches" in told
+    assert float(told.split("Dice ")[1]) > 0.85
+
+
 def test_texts_are_learned_in_buckets_with_little_padding(tmp_path):
     told = run(tmp_path, "text_buckets.py")
     assert float(told.split("test accuracy ")[1].split("%")[0]) > 60  # of one package: 18

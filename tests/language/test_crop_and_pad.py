@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batchflow import ArrayBatch, Batch, Dataset, P, assemble_windows
+from batchflow import ArrayBatch, Batch, C, Dataset, P, assemble_windows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.samplers import Constant, Histogram, Normal, Uniform
 
@@ -69,12 +69,64 @@ def test_center_a_given_place_and_a_sampler():
         ({"size": 2, "src": "image"}, UnknownNameError, "Did you mean 'images'"),
         ({"size": 2, "at": "anywhere"}, ArgumentTypeError, "at is"),
         ({"size": (2, 2), "at": (5, 0)}, ArgumentValueError, "cannot begin at"),
+        ({"size": 2, "at": Normal(4, 1)}, ArgumentValueError, "from 0 .* to 1"),
+        ({"size": 2, "at": Constant(np.nan)}, ArgumentValueError, "got nan"),
+        ({"size": 2, "at": P(Uniform())}, ArgumentTypeError, "without P"),
         ({"size": (2, 2), "at": Uniform(0, 1, dim=3)}, ArgumentValueError, "gives 3 numbers"),
     ],
 )
 def test_wrong_crops_are_refused(options, error, told):
     with pytest.raises(error, match=told):
         scans().p.crop(**options).run(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"size": "a"}, "size"),
+        ({"size": 2, "n": 0}, "n must be at least 1"),
+        ({"size": 2, "at": "gird"}, "Did you mean 'grid'"),
+        ({"size": 2, "at": [0, 0]}, "a tuple"),
+        ({"size": 2, "stride": 0, "at": "grid"}, "stride"),
+    ],
+)
+def test_wrong_crops_are_refused_before_a_batch_is_made(options, told):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=told):
+        scans().p.crop(**options).gen_batch(2)
+
+
+@pytest.mark.parametrize("options", [{"length": "bacth"}, {"length": 0}, {"multiple_of": 0}])
+def test_wrong_padding_is_refused_before_a_batch_is_made(options):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match="pad"):
+        texts().p.pad("tokens", **options).gen_batch(2)
+
+
+def test_the_number_of_pieces_may_be_an_expression():
+    run = scans().p.crop(2, n=C("n", default=3)).gen_batch(5)
+    assert len(next(run)) == 15
+
+
+@pytest.mark.parametrize(
+    ("starts", "lengths", "told"),
+    [([0, -1], None, "-1"), ([0, 5], {0: 3}, "begins at"), ([0, 1], {1: 9}, "no record 0")],
+)
+def test_windows_outside_of_their_record_are_not_put_together(starts, lengths, told):
+    with pytest.raises(ArgumentValueError, match=told):
+        assemble_windows(np.ones((2, 3)), [0, 0], starts, lengths)
+
+
+@pytest.mark.parametrize("make", [lambda: Uniform(2, 1), lambda: Normal(0, -1)])
+def test_distributions_that_are_none_are_refused(make):
+    with pytest.raises(ArgumentValueError):
+        make()
+
+
+def test_samplers_draw_from_a_generator_and_take_numbers_on_both_sides():
+    with pytest.raises(ArgumentTypeError, match=r"batch\.rng"):
+        Uniform().sample(3, 7)
+    points = (10 - 2 * Uniform(1, 2)).sample(50, np.random.default_rng(0))
+    assert 6 <= points.min() < points.max() <= 8
+    assert repr(Uniform(0, 1)) == "Uniform([0], [1], 1)" != repr(Uniform(0, 2))
 
 
 class Texts(Batch):

@@ -75,6 +75,10 @@ class Images(ArrayBatch):
         return self.repeat(2)
 
     @action(gives=Patches)
+    def halves_of_rows(self):
+        return self.repeat(2, Patches)
+
+    @action(gives=Patches)
     def as_patches(self):
         patches = Patches(len(self))
         patches.images = self.images
@@ -270,6 +274,17 @@ def test_repeat_takes_lists_and_refuses_to_lose_an_attribute():
     batch.extra = {"a": 1}
     with pytest.raises(ArgumentValueError, match="'extra'"):
         batch.repeat(2)
+
+
+def test_components_that_were_added_to_a_batch_are_repeated_too():
+    def masks(pipeline):
+        return [batch.mask.tolist() for batch in pipeline.gen_batch(2)]
+
+    padded = images(3).p.pad("images", 5, mask="mask")
+    row = [True] * 4 + [False]
+    assert masks(padded.as_often_as_labels()) == [[row], [row, row]]
+    assert masks(padded.mix_rows(2).as_often_as_labels().rebatch(3)) == [[row] * 3]
+    assert not hasattr(padded.halves_of_rows().next_batch(2), "mask")
 
 
 def test_a_class_with_a_name_of_its_own_for_repeat_keeps_it():

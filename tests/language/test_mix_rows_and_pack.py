@@ -199,6 +199,18 @@ def test_items_without_elements_change_no_dtype():
     assert alone.tokens.tolist() == [[7, 7]]
 
 
+def test_what_only_some_batches_have_is_none_for_the_items_of_others():
+    class Some(Texts):
+        @action
+        def forget(self):
+            if self.number != 1:
+                self.labels = None
+            return self
+
+    run = texts([1, 1, 1], cls=Some).p.forget().pack(9, "tokens").gen_batch(1)
+    assert [batch.labels.tolist() for batch in run] == [[[None, 1, None]]]
+
+
 def test_elements_of_different_shapes_are_refused():
     column = np.empty(2, object)
     column[:] = [np.zeros((2, 3)), np.zeros(2)]

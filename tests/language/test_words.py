@@ -519,9 +519,13 @@ WORDS = (
     "concat",
     "delete_variables",
     "import_model",
+    "last_profile",
     "load_model",
     "once",
+    "profile",
     "set_v",
+    "to_arrays",
+    "to_mermaid",
 )
 
 

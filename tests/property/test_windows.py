@@ -18,6 +18,7 @@ from batchflow import (
     UnknownAttributeError,
     Weighted,
     action,
+    assemble_windows,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*shorter than a window")
@@ -227,12 +228,15 @@ def test_stored_signals_are_cut_and_not_read_as_a_whole(tmp_path):
     h5py = pytest.importorskip("h5py")
     values = np.arange(200.0).reshape(4, 50)
     with h5py.File(tmp_path / "s.h5", "w") as file:
-        file["signal"], file["label"] = values, np.arange(4)
-    names = {"signal": "signal", "label": "label"}
+        file["signal"], file["label"], file["noise"] = values, np.arange(4), list("abcd")
+    names = {name: name for name in Signals.components}
     stored = Dataset.from_hdf5(tmp_path / "s.h5", Signals, **names).windows([50] * 4, 10, 5)
     mapped = np.lib.format.open_memmap(tmp_path / "s.npy", "w+", float, (4, 50))
     mapped[:] = values
     lazy = Dataset.from_arrays(Signals, signal=mapped, label=np.arange(4)).windows("signal", 10, 5)
+    assert stored.create_batch([(2, 5)]).noise.tolist() == ["c"]
+    by_name = Dataset.from_hdf5(tmp_path / "s.h5", Signals, **names).windows("signal", 10, 5)
+    assert by_name.indices.tolist() == stored.indices.tolist()
     for batches in zip(*(w.gen_batch(8, shuffle=1) for w in (stored, lazy)), strict=True):
         for batch in batches:
             want = [values[r, s : s + 10] for r, s in zip(batch.records, batch.starts, strict=True)]
@@ -322,3 +326,40 @@ def test_a_run_over_windows_goes_on_where_it_was_and_not_over_others():
     other = dataset.windows("signal", 4, 3).split(0.5).train.p.jitter()
     with pytest.raises(ArgumentValueError):
         other.gen_batch(3, shuffle=1, state=state)
+
+
+@settings(max_examples=40, deadline=None)
+@given(AXES, st.integers(1, 5), st.sampled_from([None, "hann"]))
+def test_windows_are_put_together_again_at_once_and_record_by_record(axes, batch_size, weights):
+    shapes, size, stride = axes
+    stride = tuple(min(step, n) for step, n in zip(stride, size, strict=True))  # without gaps
+    items = signals(shapes, len(size))
+    windows = dataset_of(items).windows("signal", size, stride, "pad")
+    parts = [(b.signal, b.records, b.starts) for b in windows.gen_batch(batch_size)]
+    lengths = dict(enumerate(shapes))
+    in_order = list(assemble_windows(iter(parts), lengths=lengths, weights=weights))
+    assert [record for record, _ in in_order] == list(range(len(items)))
+    out, records, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    at_once = assemble_windows(out, records, starts, lengths, weights)
+    for record, whole in in_order:
+        np.testing.assert_allclose(whole, items[record])
+        assert (whole == at_once[record]).all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([(np.ones((3, 2)), ["a", "b", "a"], [0, 0, 1])], "come again"),
+        ([(np.ones((3, 2)), ["a", "b"], [0, 0, 1])], "do not fit"),
+        ([np.ones((3, 2))], "for each batch"),
+    ],
+)
+def test_windows_that_do_not_come_in_a_row_are_refused(parts, told):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=told):
+        list(assemble_windows(parts))
+
+
+def test_windows_of_windows_are_refused():
+    windows = dataset_of(signals([6])).windows("signal", 4, 1)
+    with pytest.raises(ArgumentTypeError, match="windows already"):
+        windows.windows([4] * 3, 2, src="signal")

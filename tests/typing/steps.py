@@ -37,6 +37,16 @@ class Numbers(ArrayBatch):
     def train(self, net: list[float], rate: float = 0.1) -> "Numbers":
         return self
 
+    @action(expands=2, gives=ArrayBatch)
+    def halves(self) -> ArrayBatch:
+        halves: ArrayBatch = self.repeat(2, ArrayBatch, data=self.x)
+        return halves
+
+    @action(expands=True)
+    def some(self) -> "Numbers":
+        some: Numbers = self.repeat([1, 0])
+        return some
+
     @apply_parallel(src="x", target="threads")
     def halve(self, number: float) -> float:
         return number / 2
@@ -66,6 +76,7 @@ assert_type(
     Pipeline[Numbers],
 )
 assert_type(numbers.p.merge(numbers).rebatch(3).join(numbers), Pipeline[Numbers])
+assert_type(numbers.p.some().mix_rows(2).pad("x").pack(8, "x", segment="y"), Pipeline[Numbers])
 assert_type(numbers.p.concat(numbers).scale(2), Pipeline[Numbers])
 assert_type(numbers.p.before.call(print).main.scale(2), Pipeline[Numbers])
 assert_type(numbers.p.once.call(print).after.save_model("net", "net.npz"), Pipeline[Numbers])

@@ -1,11 +1,13 @@
 """Pictures of objects: what is shown, and that nothing of users ends a tag or a diagram."""
 
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from batchflow import ArrayBatch, Dataset, action, model
+from batchflow import ArrayBatch, B, Dataset, V, action, model
+from batchflow.errors import ArgumentTypeError
 from batchflow.pictures import png
 
 EVIL = '<script>alert("x")</script>'
@@ -69,6 +71,7 @@ def test_a_dataset_a_pipeline_and_a_run():
     dataset.split(0.8)
     assert "8 items" in checked(dataset)
     pipeline = dataset.p.init_variable("a", 1).scale(EVIL).train()
+    assert "ordered section" in checked(pipeline)
     assert "2 batches" in checked(pipeline.gen_batch(5))
     assert checked(Dataset(10**9))
 
@@ -80,6 +83,29 @@ def test_ragged_and_missing_components_are_shown():
     batch = Loose(3)
     batch.a = np.array([[1], "x", None], dtype=object)
     assert "object (3,)" in checked(batch)
+
+
+def test_a_diagram_has_steps_section_regroupings_models_and_nothing_of_users_ends_it():
+    pipeline = images().p.scale(f'{EVIL}"];').rebatch(3).train().update(V("n"), B.names)
+    pipeline = pipeline.init_variable("n", 0).merge(images())
+    text = pipeline.to_mermaid()
+    lines = text.splitlines()
+    assert lines[0] == "flowchart TD"
+    assert re.search(r's1\{\{"rebatch\(3\)"\}\}', text)
+    assert lines.index(
+        '    subgraph section["ordered section: one batch at a time"]'
+    ) < lines.index("    end")
+    assert '[("net")]' in text
+    assert EVIL not in text
+    assert all(line.count('"') in (0, 2) for line in lines)
+    with pytest.raises(ArgumentTypeError):
+        type(pipeline)().scale(1).to_mermaid()
+
+
+def test_a_profile_colours_the_steps():
+    pipeline = images().p.scale(1).do_nothing()
+    text = pipeline.to_mermaid(pipeline.profile(3, 4))
+    assert len(re.findall(r"style s[01] fill:#ff[0-9a-f]{4}", text)) == 2
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (200, 300, 3)])

@@ -396,7 +396,7 @@ def test_adding_keeps_the_options_set_ahead():
 # ---- refusals
 
 
-@pytest.mark.parametrize("dunder", ["__array__", "_repr_html_", "_ipython_display_", "_x"])
+@pytest.mark.parametrize("dunder", ["__array__", "_repr_latex_", "_ipython_display_", "_x"])
 def test_a_private_name_is_no_action(dunder):
     assert not hasattr(Pipeline(), dunder)
 

@@ -72,7 +72,7 @@ def docstrings():
 
 def test_what_help_texts_name_can_be_imported():
     words = set(re.findall(r"`([A-Z]\w+)(?=[`(\[.])", " ".join(filter(None, docstrings()))))
-    words -= {"Generator", "RandomState", "MyBatch"}  # of NumPy, of users
+    words -= {"Generator", "RandomState", "DataLoader", "MyBatch"}  # of NumPy, torch, users
     assert {word for word in words if not hasattr(batchflow, word)} <= set(dir(builtins))
 
 

@@ -8,6 +8,7 @@ processes.py   the calls in worker processes
 snapshot.py    the batch in a worker process: read-only, with the attributes that a function reads
 reads.py       which attributes a function reads
 stacked.py     results that become one array, written to their places as they come
+watching.py    lets the calls be timed
 calls.py       the calls of one function, and their outcomes
 arguments.py   the arguments of the call for each item
 """

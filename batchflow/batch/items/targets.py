@@ -15,6 +15,7 @@ from typing import Any
 
 from batchflow.batch.item_streams import ItemStreams
 from batchflow.batch.items.calls import Failed, ItemCalls, Target
+from batchflow.batch.items.watching import watched_calls
 from batchflow.batch.writes import collected_writes
 from batchflow.errors import ItemTimeoutError
 from batchflow.executors.item_threads import (
@@ -54,6 +55,8 @@ def _here(calls: ItemCalls, target: Target) -> list[Any]:
     function, first, stacked = calls.function, calls.first, calls.stacked
     enter = ItemStreams(calls.batch).enter
     outcomes: list[Any] = [None] * len(calls.calls)
+    if (watched := watched_calls.get()) is not None:
+        function = watched(function)
 
     def work(position: int) -> None:
         enter(position)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # From a batch to the batch of another pipeline with the same ids; None if that is skipped.
 JoinedTo = Callable[[Batch], Batch | None]
+# From a step and the function of its calls to one that measures them.
+Timed = Callable[[Any, Callable[..., Any]], Callable[..., Any]]
 
 
 class ReadySteps:
@@ -36,6 +38,7 @@ class ReadySteps:
         joined: By the id of a `Joined`, what makes the joined batches.
         loop: The event loop for coroutines, or None.
         replay_note: See `run_steps`.
+        timed: Makes measured calls of those of a step; None: nobody measures.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class ReadySteps:
         joined: Mapping[int, JoinedTo],
         loop: Any,
         replay_note: ReplayNote,
+        timed: Timed | None = None,
     ) -> None:
         bound_steps = list(steps)
         leaves = [leaf for bound in bound_steps for leaf in bound.leaves]
@@ -52,6 +56,7 @@ class ReadySteps:
         self._joined = joined
         self._loop = loop
         self._replay_note = replay_note
+        self._timed = timed
         static = {leaf.model: None for leaf in leaves if not (leaf.model is None or leaf.dynamic)}
         self._endings: list[Callable[[bool], None]] = []  # of models that watch the run
         self._descriptors = {name: self._watched(model_of(name)) for name in static}
@@ -90,7 +95,8 @@ class ReadySteps:
         for place, bound in enumerate(steps):
             if isinstance(bound, BoundStep) and bound.group > 1:
                 arguments = arguments_of(bound, tuple(map(self._with_joined, bound.args)))
-                grouped = GroupedStep(bound, arguments, self._model_for(bound))  # type: ignore[arg-type]
+                own = bound if self._timed is None else _measured(bound, self._timed)
+                grouped = GroupedStep(own, arguments, self._model_for(bound))  # type: ignore[arg-type]
                 phases.append(Phase(self.of(steps[first:place]), grouped))
                 first = place + 1
         return [*phases, Phase(self.of(steps[first:]), None)]
@@ -172,10 +178,11 @@ class ReadySteps:
         if isinstance(bound, BoundChance):
             steps = [self._ready(step) for step in bound.steps]
             take = with_chance(steps, bound.step.probability, self._replay_note)
-            return take, bound.step
+            return take if self._timed is None else self._timed(bound.step, take), bound.step
         function = awaited(bound.function, self._loop) if is_awaited(bound) else bound.function
         args = tuple(map(self._with_joined, bound.args))
-        return make_step(bound, function, args, self._model_for(bound)), bound.step
+        take = make_step(bound, function, args, self._model_for(bound))
+        return take if self._timed is None else self._timed(bound.step, take), bound.step
 
     def _with_joined(self, value: Any) -> Any:
         """Put what makes the batches of this run into the place of a joined pipeline."""
@@ -207,6 +214,14 @@ class _ReadyJoin(Expression):
 
     def __repr__(self) -> Any:
         return "the joined batch"
+
+
+def _measured(bound: BoundStep, timed: Timed) -> BoundStep:
+    """Return a step that takes several batches, with its calls measured."""
+    several: Any = bound.several
+    return bound._replace(
+        several=timed(bound.step, several), function=timed(bound.step, bound.function)
+    )
 
 
 def needs_loop(bound: BoundStep) -> bool:

@@ -142,8 +142,8 @@ def _made(
     try:
         for name in what.src:
             set_component(batch, name, _filled(rows, name, what))
-        for name in rows[0].more[0]:
-            lists = [[beside[name] for beside in row.more] for row in rows]
+        for name in dict.fromkeys(name for row in rows for beside in row.more for name in beside):
+            lists = [[beside.get(name) for beside in row.more] for row in rows]
             set_component(batch, name, object_array(lists))
         _tell(batch, rows, what)
     except Exception as error:

@@ -111,7 +111,8 @@ class RemoteWork:
             self._is_ready = True
         prefix = self._prefixes[number]
         item: Any = with_loop(given[0], prefix) if isinstance(given[0], Batch) else given
-        return Segment(prefix, place).work(item, Halt())
+        made = Segment(prefix, place).work(item, Halt())
+        return made if prefix.recorder is None else prefix.recorder.sent(made)
 
 
 class _Arrived(threading.local):
@@ -161,7 +162,8 @@ def _readied(prefix: Prefix) -> Prefix:
     joined = [(value, _readied(other)) for value, other in prefix.joined]
     joined_to = {id(value): other.joined_to for value, other in joined}
     loop = PrivateLoop() if any(map(needs_loop, leaves)) else None
-    ready = ReadySteps(steps, refuse_model, joined_to, loop, prefix.notes.ahead)  # type: ignore[arg-type]
+    timed = prefix.recorder and prefix.recorder.steps_of(prefix.rng_key[0])
+    ready = ReadySteps(steps, refuse_model, joined_to, loop, prefix.notes.ahead, timed)  # type: ignore[arg-type]
     segments = [ready.of(row) for row in prefix.segments]
     return prefix.readied(segments, prefix.view, loop, joined, marks_epochs=prefix.marks_epochs)
 

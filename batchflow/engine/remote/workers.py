@@ -110,6 +110,8 @@ class RemoteWorkers(Workers):
             raise
         finally:
             del future  # its error holds this frame: no circle
+        if prefix.recorder is not None:
+            made = prefix.recorder.received(made)
         return with_loop(made, prefix) if isinstance(made, Batch) else made
 
     def close(self) -> None:

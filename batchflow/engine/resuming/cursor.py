@@ -65,8 +65,7 @@ class Cursor(Record):
     def behind(self, place: Place, graph: RunGraph, n_batches: int = 1) -> Cursor:
         """Return where the run stands when a batch, the last of several, has been delivered."""
         epoch, number, problem = place.epoch or 0, place.number, None
-        ends = graph.schedule.ends_epoch
-        is_end = place.closes if _regroups(graph) else ends(number or 0)
+        is_end = ends_epoch(place, graph)
         if place.in_group:
             problem = "it is in the middle of a group of batches that were trained on in one call"
         elif not is_end and (late := _late_regrouping(graph)) is not None:
@@ -163,6 +162,11 @@ class Cursor(Record):
             raise ArgumentValueError(
                 f"state is what run.state_dict() returns, got {state!r:.60}"
             ) from error
+
+
+def ends_epoch(place: Place, graph: RunGraph) -> bool:
+    """Check whether a batch is the last of its epoch."""
+    return place.closes if _regroups(graph) else graph.schedule.ends_epoch(place.number or 0)
 
 
 def _regroups(graph: RunGraph) -> bool:

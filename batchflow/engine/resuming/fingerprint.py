@@ -44,6 +44,8 @@ def _fingerprint(graph: RunGraph) -> dict[str, Any]:
     options: Any = graph.options
     source: Any = graph.program.source
     shard = source.shard_spec
+    mixture = getattr(source, "_mixture", None)
+    mixed = {} if mixture is None else {"weights": [*mixture.shares.of_rest], "n": len(source)}
     return {
         "batch_size": options.batch_size,
         "drop_last": options.drop_last,
@@ -54,6 +56,7 @@ def _fingerprint(graph: RunGraph) -> dict[str, Any]:
         "n_items": len(source.index),
         "index": index_hash(source.index),
         "steps": _short("\n".join(steps_of(graph))),
+        **mixed,
     }
 
 
@@ -68,8 +71,10 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def steps_of(graph: RunGraph) -> list[str]:
-    """Return the steps of a run and of the pipelines inside of it, one text each."""
-    lines = []
+    """Return the steps of a run and of the pipelines inside of it, one text each. Made once."""
+    if graph.step_texts is not None:
+        return graph.step_texts
+    lines = graph.step_texts = []
     for path, inner in graphs_in(graph):
         lines += [f"{path} {_text(bound.step)}" for bound in inner.program.plan.steps]
     return lines

@@ -29,7 +29,7 @@ from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.options import RunOptions
 from batchflow.engine.orders import with_drawn
-from batchflow.engine.resuming.cursor import Cursor, Place
+from batchflow.engine.resuming.cursor import Cursor, Place, ends_epoch
 from batchflow.engine.resuming.fingerprint import (
     code_hash,
     custom_order,
@@ -96,6 +96,8 @@ class Saver:
         self._last_time, self._cost = time.monotonic(), 0.0
         self._graph: Any = None
         self._signals: SignalWatch | None = None
+        self._place: Place | None = None  # of the last of the batches that the cursor lacks
+        self._n_new = 0  # how many these are
 
     def settled(self, options: RunOptions) -> RunOptions:
         """Return the options with what was drawn for the run that goes on."""
@@ -205,7 +207,8 @@ class Saver:
 
     def delivered(self, place: Place) -> None:
         """Record a batch that goes to the consumer."""
-        self.cursor = self._here.behind(place, self._graph)
+        self._place = place
+        self._n_new += 1
 
     def leaves_for(self, epoch: int) -> None:
         """Record that an epoch is to come next."""
@@ -225,6 +228,9 @@ class Saver:
     def _here(self) -> Cursor:
         if self.cursor is None:
             raise BatchflowError("the run has not begun")
+        if self._place is not None:  # made where it is asked for, and not for every batch
+            self.cursor = self.cursor.behind(self._place, self._graph, self._n_new)
+            self._place, self._n_new = None, 0
         return self.cursor
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,10 +252,13 @@ class Saver:
             self._follow_signal()
 
     def _is_save_due(self, checkpoint: Checkpoint, *, is_asked: bool = False) -> bool:
-        here = self._here
-        if here.step <= self._last_step or here.problem is not None:
+        if self._step <= self._last_step or not (is_asked or self._is_due(checkpoint)):
             return False
-        return is_asked or self._is_due(checkpoint)
+        return self._here.problem is None
+
+    @property
+    def _step(self) -> int:
+        return self._n_new + (self.cursor.step if self.cursor is not None else 0)
 
     def _follow_signal(self) -> None:
         if self._store is not None and self._signals is not None:
@@ -258,14 +267,15 @@ class Saver:
             self._signals.follow(where)
 
     def _is_due(self, checkpoint: Checkpoint) -> bool:
-        here, passed = self._here, time.monotonic() - self._last_time
-        every = checkpoint.every_n_batches
-        if every is not None and here.step - self._last_step >= every:
+        passed, every = time.monotonic() - self._last_time, checkpoint.every_n_batches
+        if every is not None and self._step - self._last_step >= every:
             return True
         if checkpoint.overhead is not None and passed * checkpoint.overhead >= self._cost:
             return True
-        if checkpoint.at_epoch_ends and here.number is None:
-            return True
+        if checkpoint.at_epoch_ends:
+            place = self._place
+            if self._here.number is None if place is None else ends_epoch(place, self._graph):
+                return True
         return passed >= checkpoint.seconds
 
     def save(self) -> None:
@@ -317,7 +327,7 @@ class Saver:
             self._signals.put_back()
         if self._store is None:
             return
-        here, store = self.cursor, self._store
+        here, store = None if self.cursor is None else self._here, self._store
         try:
             is_here = saves and here is not None and here.problem is None
             if is_here and here is not None and (here.step > self._last_step or here.stopped):

@@ -32,6 +32,8 @@ class ProgressBar:
             the last element.
     """
 
+    recorder: Any = None  # nothing is measured but the waiting
+
     def __init__(self, shown: Sequence[Expression] = ()) -> None:
         self._shown = shown
         self._values = ""
@@ -120,6 +122,11 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
         from batchflow.boards import Tracking  # on use, for a light import
 
         observers.append(Tracking(options.track, program.state))
+    if options.profile:
+        from batchflow.insight.profiling import Profiler  # on use
+
+        program.state.profiler = Profiler(options)
+        observers.append(program.state.profiler)
     observer = observers[0] if observers else None
     if len(observers) > 1:
         from batchflow.boards import Several
