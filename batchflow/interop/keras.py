@@ -135,6 +135,11 @@ class KerasFeed:
         self._failure.reraise()
 
     @property
+    def is_stream(self) -> bool:
+        """Whether its epochs have no known number of batches."""
+        return isinstance(self._feed, StreamedFeed)
+
+    @property
     def indexed(self) -> IndexedFeed:
         """The batches by index.
 

@@ -50,6 +50,7 @@ class Resume:
 
     It stands last in `callbacks`. What other callbacks remember is not saved. The order of the
     batches is that of the feed: `shuffle` of `fit`, which no other process could repeat, is off.
+    A feed as `validation_data` goes on, too; a stream of `to_keras(stream=True)` begins anew.
 
     Args:
         directory: The folder of the checkpoints, or a `Checkpoint(directory, ...)`, whose
@@ -280,4 +281,5 @@ def _feeds_in(arguments: dict[str, Any], own: Resume) -> list[KerasFeed]:
     for holder in holders:
         if getattr(holder, "shuffle", False):
             holder.shuffle = False
-    return [feed for feed in feeds if isinstance(feed, KerasFeed)]
+    is_known = isinstance(feeds[1], KerasFeed) and not feeds[1].is_stream
+    return feeds if is_known else feeds[:1]
