@@ -42,13 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(step: int, manifest: dict[str, Any]) -> str:
-    cursor = manifest["cursor"]
+    place = manifest.get("cursor") or manifest["fit"]  # a run, or by Resume
     size = sum(facts["size"] for facts in manifest["files"].values())
     values = ", ".join(f"{name}={value:.4g}" for name, value in manifest["values"].items())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     n_models = sum(name.startswith("model") for name in manifest["files"])
     parts = [
-        f"step {step}: epoch {cursor['epoch']}",
+        f"step {step}: epoch {place['epoch']}",
         f"run {manifest['run_id'][:8]}",
         f"{size / 1e6:.3g} MB in {len(manifest['files'])} files, {n_models} of models",
         *([values] if values else []),

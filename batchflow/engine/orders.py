@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from batchflow.engine.source import Source
 from batchflow.errors import ArgumentValueError
 from batchflow.index.order import CustomOrder, DescribedOrder, Order, make_order
+
+OptionsT = TypeVar("OptionsT", bound=Any)  # RunOptions, which are made of what is here
 
 
 def order_of(
@@ -59,6 +62,22 @@ def refuse_drawn_order(shuffle: Any, *, draws_seed: bool) -> None:
             "a shuffled shard needs a number as its seed, the same for all shards, which "
             "are cut out of one order: shuffle=True, seed=1 or shuffle=1"
         )
+
+
+def with_drawn(options: OptionsT, drawn: Mapping[str, Any]) -> OptionsT:
+    """Return the options of a run with what was drawn for the one that it goes on with.
+
+    Args:
+        options: The options.
+        drawn: The `seed` of that run, and its `shuffle`.
+    """
+    given, shuffle = options, options.shuffle
+    if isinstance(shuffle, (np.random.Generator, np.random.RandomState)):
+        options = options._replace(shuffle=drawn["shuffle"])
+    is_number = isinstance(shuffle, int) and not isinstance(shuffle, bool)
+    if given.draws_seed and not is_number and getattr(shuffle, "seed", None) is None:
+        options = options._replace(seed=drawn["seed"])
+    return options
 
 
 def nested_shuffle(shuffle: Any, number: int) -> Any:

@@ -30,6 +30,7 @@ from typing import Any
 
 from batchflow.batch import Batch
 from batchflow.engine import Program, Run, RunOptions
+from batchflow.engine.orders import with_drawn
 from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.plan import BoundPlan, BoundRegrouping, Step
 from batchflow.plan.builtin import discard_batch, filter_items
@@ -58,24 +59,30 @@ class IndexedFeed:
                 "to_keras: n_iters counts batches through all epochs; leave it out, and give "
                 "steps_per_epoch to fit"
             )
-        self.seed, shuffle = options.seeds()
-        # One epoch, the default, says nothing about how many Keras will read.
-        n_epochs = None if options.n_epochs == 1 else options.n_epochs
-        self._options = options.settled(self.seed, shuffle)._replace(n_epochs=n_epochs)
-        self._program = program
+        self._program, self._given = program, options
+        self._settle(options)
         source: Any = program.source
-        self._options = self._options.with_kept_order(source)
         self._first_epoch = first_epoch
         self._n_batches = options.counted_schedule(source).batches_per_epoch
         self._context = contextvars.copy_context()  # readers' threads have none of the user's
         self._guard = threading.Lock()
         self._n_begun = 0
+        self._start = self._next_start = 0  # where the current epoch begins, and the next one
         self._read_in = 0  # how many epochs were begun at the latest read
         self._n_read = 0  # how many batches were read of the epoch of that read
         self._run: Run | None = None
         self._is_closed = False  # since the last epoch was begun
         self._next: int | None = None  # the number of the batch that comes next in order
         self._looked_at: dict[int, tuple[Any, ...]] = {}  # read before an epoch was begun
+
+    def _settle(self, options: RunOptions) -> None:
+        """Settle the seed and the order."""
+        self.seed, shuffle = options.seeds()
+        # One epoch, the default, says nothing about how many Keras will read.
+        n_epochs = None if options.n_epochs == 1 else options.n_epochs
+        options = options.settled(self.seed, shuffle)._replace(n_epochs=n_epochs)
+        source: Any = self._program.source
+        self._options = options.with_kept_order(source)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -84,7 +91,39 @@ class IndexedFeed:
     def begin_epoch(self) -> None:
         """Let the reads that follow be those of the next epoch."""
         self._n_begun += 1
+        self._start, self._next_start = self._next_start, 0
         self._is_closed = False
+
+    def go_to(self, epoch: int, index: int, drawn: Mapping[str, Any]) -> None:
+        """Let the next epoch that is begun be another one, read from a batch in it on.
+
+        Args:
+            epoch: Its number.
+            index: The index of the batch.
+            drawn: The seed and the order that were drawn for the feed that this one goes on with.
+        """
+        self.close()
+        with self._guard:
+            self._settle(with_drawn(self._given, drawn))
+            self._first_epoch, self._next_start = epoch - self._n_begun, index
+            self._looked_at.clear()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of what is read."""
+        return self._first_epoch + max(self._n_begun - 1, 0)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that is begun next."""
+        return self._first_epoch + self._n_begun
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes the batches, as a mapping for JSON: see `Run.state_dict`."""
+        with self._runs(range(1)) as run:
+            found: dict[str, Any] = run.state_dict()["fingerprint"]
+        return found
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -106,10 +145,10 @@ class IndexedFeed:
         with self._guard:
             self._is_closed &= index > 0
             n_begun = self._n_begun
-            epoch = self._first_epoch + max(n_begun - 1, 0)
+            epoch = self.epoch
             if self._read_in < n_begun and not self._goes_on(index):  # the first read of an epoch
                 self._end()
-                self._next = epoch * self._n_batches if index == 0 else None
+                self._next = epoch * self._n_batches + index if index == self._start else None
                 self._n_read = 0
             self._read_in = n_begun
             self._n_read += 1

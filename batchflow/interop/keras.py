@@ -27,6 +27,7 @@ import functools
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -61,6 +62,7 @@ class KerasFeed:
         self._looker: int | None = None  # the thread in which that of tf_keras does
         self._end: Any = None  # a batch that ends the data
         self._is_begun = threading.Event()  # an epoch has begun, and has not ended
+        self._n_left_out = 0  # batches at the beginning of the epoch
 
     @property
     def workers(self) -> int:
@@ -84,7 +86,7 @@ class KerasFeed:
             self._caller = self._looker
             self._feed.begin_epoch()
             self._is_begun.set()
-        return len(self._feed)  # type: ignore[arg-type]  # a stream has none
+        return len(self._feed) - self._n_left_out  # type: ignore[arg-type]  # a stream has none
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return the values of a batch of the current epoch."""
@@ -102,7 +104,7 @@ class KerasFeed:
         if _is_by_worker():
             self._is_begun.wait(_BEGIN_SECONDS)
         try:
-            values = self._feed.read(index)
+            values = self._feed.read(index + self._n_left_out)
             for (name, given), value in zip(self._feed.given.items(), values, strict=False):
                 _refuse_objects(name, given, value)
         except BaseException as error:
@@ -129,7 +131,32 @@ class KerasFeed:
         self._caller = None
         self._is_begun.clear()
         self._feed.end_epoch()
+        self._n_left_out = 0
         self._failure.reraise()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its epochs have no known number of batches."""
+        return isinstance(self._feed, StreamedFeed)
+
+    @property
+    def indexed(self) -> IndexedFeed:
+        """The batches by index.
+
+        Raises:
+            ArgumentValueError: It is a stream.
+        """
+        if isinstance(self._feed, StreamedFeed):
+            raise ArgumentValueError(
+                "to_keras(stream=True) gives a stream, which nobody can go on with inside of it: "
+                "give to_keras() to Resume, from a pipeline whose batches can be read by index"
+            )
+        return self._feed
+
+    def go_to(self, epoch: int, index: int, drawn: Mapping[str, Any]) -> None:
+        """Let the next epoch that Keras begins be the rest of another one: see `IndexedFeed`."""
+        self.indexed.go_to(epoch, index, drawn)
+        self._n_left_out, self.seed = index, self._feed.seed
 
     def close(self) -> None:
         """Drop batches that were made ahead. Keras lets this happen at the end of each epoch."""

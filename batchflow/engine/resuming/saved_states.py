@@ -96,18 +96,19 @@ class StatesToSave:
             entries.append(entry)
         return entries
 
-    def numbers(self) -> dict[str, float]:
-        """Return the variables that are numbers, or lists of these: their last ones."""
-        found = {}
-        for name in self._graph.program.state.names:
-            value = self._graph.program.state.get(name)
-            if isinstance(value, list) and value:
-                value = value[-1]
-            try:
-                found[name] = float(value)
-            except (TypeError, ValueError):
-                continue
-        return found
+
+def numbers_in(graph: RunGraph) -> dict[str, float]:
+    """Return the variables that are numbers, or lists of these: their last ones."""
+    found = {}
+    for name in graph.program.state.names:
+        value = graph.program.state.get(name)
+        if isinstance(value, list) and value:
+            value = value[-1]
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return found
 
 
 class SavedStates:

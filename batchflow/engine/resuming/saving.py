@@ -14,26 +14,21 @@ Guarantees:
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from batchflow.checkpoints import copies
+from batchflow.checkpoints import contents
 from batchflow.checkpoints.options import Checkpoint
 from batchflow.checkpoints.store import Saved, Store, newest, newest_of_ranks, rank_folder
-from batchflow.checkpoints.values import decoded, encoded
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.options import RunOptions
+from batchflow.engine.orders import with_drawn
 from batchflow.engine.resuming.cursor import Cursor, Place, ends_epoch
 from batchflow.engine.resuming.fingerprint import (
     code_hash,
@@ -42,15 +37,17 @@ from batchflow.engine.resuming.fingerprint import (
     fingerprint_of,
     steps_of,
 )
-from batchflow.engine.resuming.saved_states import SavedStates, StatesToSave, refuse_lost_models
+from batchflow.engine.resuming.saved_states import (
+    SavedStates,
+    StatesToSave,
+    numbers_in,
+    refuse_lost_models,
+)
 from batchflow.engine.resuming.signals import SignalWatch
 from batchflow.errors import ArgumentValueError, BatchflowError
 
 if TYPE_CHECKING:
     from batchflow.index.shard import Shard
-
-_STATE, _ARRAYS = "state.json", "arrays.npz"
-_FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "sklearn")
 
 
 class Saver:
@@ -86,6 +83,11 @@ class Saver:
                     f'resume="must": there is no checkpoint that could be read in {directory}'
                 )
             if self._saved is not None:
+                if "cursor" not in self._saved.manifest:
+                    self._store.close()
+                    raise ArgumentValueError(
+                        f"{directory} holds checkpoints of model.fit, by Resume: give another"
+                    )
                 self.run_id = self._saved.manifest["run_id"]
                 state = self._saved.manifest["cursor"]
         self._state = state
@@ -99,15 +101,11 @@ class Saver:
 
     def settled(self, options: RunOptions) -> RunOptions:
         """Return the options with what was drawn for the run that goes on."""
-        state, shuffle = self._state or {}, options.shuffle
+        state = self._state or {}
         if "seed" not in state:
             return options
-        if isinstance(shuffle, (np.random.Generator, np.random.RandomState)):
-            options = options._replace(shuffle=state["fingerprint"]["shuffle"])
-        is_number = isinstance(shuffle, int) and not isinstance(shuffle, bool)
-        if options.draws_seed and not is_number and getattr(shuffle, "seed", None) is None:
-            options = options._replace(seed=state["seed"])
-        return options
+        drawn = {"seed": state["seed"], "shuffle": state["fingerprint"]["shuffle"]}
+        return with_drawn(options, drawn)
 
     def attach(self, graph: RunGraph) -> None:
         """Let a run begin where it stood, if it is the same run.
@@ -186,11 +184,7 @@ class Saver:
         if self._saved is None:
             return None
         folder, trust = self._saved.folder, self._checkpoint is not None and self._checkpoint.trust
-        with open(os.path.join(folder, _STATE), encoding="utf-8") as stream:
-            state = json.load(stream)
-        with np.load(os.path.join(folder, _ARRAYS), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return SavedStates(folder, state, partial(decoded, arrays=arrays, trust=trust))
+        return SavedStates(folder, *contents.read(folder, trust=trust))
 
     def restore_only(self, graph: RunGraph, loop: Any) -> None:
         """Put back what a run that has ended has left; no step is taken."""
@@ -303,35 +297,21 @@ class Saver:
             self._store.wait()
             return
         start = time.monotonic()
-        take = partial(self._take, checkpoint=self._checkpoint)
-        folder, values = copies.taken(self._store.directory, take)
-        try:
-            facts = {
-                "run_id": self.run_id,
-                "cursor": self.state_dict(),
-                "values": values,
-                "steps": steps_of(self._graph),
-                "code": code_hash(self._graph),
-                "versions": _versions(),
-            }
-            self._store.save(step, partial(_move, folder), facts)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        contents.save(self._store, step, self._taken, self._facts, trust=self._checkpoint.trust)
         self._last_step, self._last_time = step, time.monotonic()
         self._cost = self._last_time - start
 
-    def _take(self, folder: str, checkpoint: Checkpoint) -> dict[str, float]:
-        """Write copies of everything into a folder in memory; return the variables' numbers."""
-        arrays: dict[str, Any] = {}
-        encode: Callable[[Any, str], Any] = lambda value, where: encoded(  # noqa: E731
-            value, arrays, where, trust=checkpoint.trust
-        )
-        states = StatesToSave(self._graph, folder, encode)
-        with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:
-            json.dump(states.taken(), stream)
-        np.savez(os.path.join(folder, _ARRAYS), **arrays)
-        return states.numbers()
+    def _taken(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
+        return StatesToSave(self._graph, folder, encode).taken()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "cursor": self.state_dict(),
+            "values": numbers_in(self._graph),
+            "steps": steps_of(self._graph),
+            "code": code_hash(self._graph),
+        }
 
     def close(self, *, saves: bool) -> None:
         """End it, and save what has not been saved.
@@ -370,23 +350,6 @@ def state_of(cursor: Cursor, graph: RunGraph) -> dict[str, Any]:
     if custom is not None and cursor.seen is not None:
         facts["order"] = [cursor.seen, custom.hash_of(cursor.seen)]
     return cursor.to_json() | facts
-
-
-def _move(source: str, folder: str) -> None:
-    """Move the files of a folder into another, on another disk."""
-    try:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(source, ignore_errors=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {"batchflow": sys.modules["batchflow"].__version__, "python": sys.version.split()[0]}
-    for name in _FRAMEWORKS:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
-    return found
 
 
 def _first_difference(saved: list[str], here: list[str]) -> str:

@@ -1,0 +1,92 @@
+"""What is in a checkpoint of ours: `state.json`, the arrays of `arrays.npz`, and files of models.
+
+take: a folder in memory, with copies ---> another thread: move, into the checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from batchflow.checkpoints import copies
+from batchflow.checkpoints.store import Store
+from batchflow.checkpoints.values import decoded, encoded
+
+Encode = Callable[[Any, str], Any]
+
+_STATE, _ARRAYS = "state.json", "arrays.npz"
+_FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "sklearn")
+
+
+def save(
+    store: Store,
+    step: int,
+    state_of: Callable[[str, Encode], Any],
+    facts: Callable[[], Mapping[str, Any]],
+    *,
+    trust: bool = False,
+) -> None:
+    """Take a copy of a state now, and let a thread write it as a checkpoint.
+
+    Args:
+        store: The directory.
+        step: Behind how many batches.
+        state_of: Gets a folder for files, and what makes data of a value; returns the rest of the
+            state as data. It is called again, with another folder, if that one has no room.
+        facts: Gives more entries of the manifest, when the state is taken.
+        trust: Whether what is no data may be pickled.
+
+    Raises:
+        Exception: That of `state_of`; or what has gone wrong with the checkpoint before.
+    """
+    folder, _ = copies.taken(store.directory, partial(_take, state_of, trust))
+    try:
+        store.save(step, partial(_move, folder), {**facts(), "versions": _versions()})
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def read(folder: str, *, trust: bool = False) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the state in a checkpoint that is whole, and what makes values of its data."""
+    with open(os.path.join(folder, _STATE), encoding="utf-8") as stream:
+        state = json.load(stream)
+    with np.load(os.path.join(folder, _ARRAYS), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return state, partial(decoded, arrays=arrays, trust=trust)
+
+
+def _take(state_of: Callable[[str, Encode], Any], trust: bool, folder: str) -> None:
+    arrays: dict[str, Any] = {}
+
+    def encode(value: Any, where: str) -> Any:
+        return encoded(value, arrays, where, trust=trust)
+
+    state = state_of(folder, encode)
+    with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:
+        json.dump(state, stream)
+    np.savez(os.path.join(folder, _ARRAYS), **arrays)
+
+
+def _move(source: str, folder: str) -> None:
+    """Move the files of a folder into another, on another disk."""
+    try:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {"batchflow": sys.modules["batchflow"].__version__, "python": sys.version.split()[0]}
+    for name in _FRAMEWORKS:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
