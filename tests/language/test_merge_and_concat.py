@@ -1133,3 +1133,8 @@ def test_a_skip_ahead_of_a_merge_is_told_where_epochs_begin_later():
     assert len(list(pipeline.gen_batch(3, n_epochs=2))) == 4
     with pytest.raises(ActionResultError, match="skipped the batch 5, so with first_epoch"):
         list(pipeline.gen_batch(3, first_epoch=1))
+
+
+def test_a_merge_behind_a_rebatch_that_drops_all_has_no_batches():
+    pipeline = rows(4).p.rebatch(5).merge(rows(4).p.run_later(1, n_epochs=None))
+    assert list(pipeline.gen_batch(1, drop_last=True, n_epochs=2)) == []

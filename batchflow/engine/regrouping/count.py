@@ -121,9 +121,9 @@ def none_is_missing(
     def checked(item: Batch | EpochEnd) -> Batch | EpochEnd:
         nonlocal number
         if isinstance(item, EpochEnd):
-            if number % per_epoch:
+            if per_epoch and number % per_epoch:  # 0: no batch of an epoch is large enough
                 missing(number)
-            number += -number % per_epoch
+            number += -number % per_epoch if per_epoch else 0
         else:
             if item.number != number:
                 missing(number)
