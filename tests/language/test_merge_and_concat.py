@@ -1136,5 +1136,5 @@ def test_a_skip_ahead_of_a_merge_is_told_where_epochs_begin_later():
 
 
 def test_a_merge_behind_a_rebatch_that_drops_all_has_no_batches():
-    pipeline = rows(4).p.rebatch(5).merge(rows(4).p.run_later(1, n_epochs=None))
+    pipeline = rows(4).p.rebatch(5).merge(rows(4).p)
     assert list(pipeline.gen_batch(1, drop_last=True, n_epochs=2)) == []
