@@ -34,6 +34,7 @@ _readme = Sybil(_PARSERS, patterns=["README.md"], excludes=["*/README.md"])
 _pages = Sybil(_PARSERS, patterns=["*.md"], path="docs", setup=_remember_folder, teardown=_go_back)
 
 pytest_collect_file = (_readme + _pages).pytest()
+collect_ignore = ["docs/site"]  # needs Sphinx: `make docs` runs it
 
 
 _NEEDS_KERAS = re.compile(r"^pytestmark = (?:\[[^]]*)?pytest\.mark\.tensorflow", re.MULTILINE)

@@ -218,13 +218,12 @@ class Feed:
         Raises:
             MissingPackageError: torch is not installed.
 
-        Example:
-            ```
+        Example::
+
             loader = torch.utils.data.DataLoader(feed.to_torch(), batch_size=None)
             for epoch in range(5):
                 for x, y in loader:
                     ...
-            ```
         """
         from batchflow.interop.loops import Loops  # on use, for a light import
         from batchflow.interop.torch_data import torch_data  # on use: torch takes seconds
@@ -262,11 +261,10 @@ class Feed:
             ArgumentTypeError: `depth` is no whole number.
             ArgumentValueError: `depth` is less than 1.
 
-        Example:
-            ```
+        Example::
+
             for x, y in feed.to_jax():
                 state = train_step(state, x, y)
-            ```
         """
         from batchflow.interop.jax_data import JaxFeed, checked_depth  # on use: JAX takes a second
         from batchflow.interop.loops import Loops
@@ -295,11 +293,10 @@ class Feed:
             ArgumentValueError: The signature is another structure; or it is not given, and the
                 pipeline has ordered steps, or steps ahead of its first batch, or no batches.
 
-        Example:
-            ```
+        Example::
+
             for x, y in feed.to_tf().prefetch(tf.data.AUTOTUNE):
                 ...
-            ```
         """
         from batchflow.interop.loops import Loops  # on use, as TensorFlow, which takes seconds
         from batchflow.interop.tf_data import tf_dataset
