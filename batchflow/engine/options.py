@@ -153,8 +153,17 @@ class RunOptions(Value):
             number: Which of the pipelines inside of the other it is: its randomness is another than
                 theirs, whatever the seeds.
             n_epochs: The epochs of the other, those before the run begins included.
+
+        Raises:
+            ArgumentValueError: It is to be saved by itself.
         """
         size, keywords = ahead or (None, {})
+        for name in ("checkpoint", "resume", "state"):
+            if keywords.get(name) is not None:
+                raise ArgumentValueError(
+                    f"{name}= in the run_later of a pipeline whose batches another one reads: the "
+                    f"run of the other saves and resumes both; give {name}= to that one"
+                )
         given = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
         shuffle = None if "shuffle" in given else nested_shuffle(outer.shuffle, number)
         inherited: dict[str, Any] = {

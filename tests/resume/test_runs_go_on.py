@@ -386,6 +386,14 @@ def test_wrong_options_are_refused(options, told):
         rows().p.gen_batch(4, **options)
 
 
+@pytest.mark.parametrize("options", [{"checkpoint": "saved"}, {"state": {}}], ids=["save", "state"])
+def test_a_pipeline_that_is_merged_cannot_be_saved_by_itself(options):
+    rows = Dataset.from_arrays(Rows, x=np.arange(8.0))
+    merged = rows.p.merge(rows.p.run_later(2, **options))
+    with pytest.raises(ArgumentValueError, match=f"{next(iter(options))}= .*give .* to that one"):
+        merged.run(2)
+
+
 def test_keep_goes_by_a_variable_and_the_epochs_ends_are_moments(tmp_path, capsys):
     from batchflow.checkpoints.store import found
 
