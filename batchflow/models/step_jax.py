@@ -45,6 +45,12 @@ def _on_top(*parts: Any) -> Any:
     return (np if type(parts[0]) is np.ndarray else sys.modules["jax"].numpy).stack(parts)
 
 
+def _kept(value: Any) -> Any:
+    # A step reads the memory of large arrays where it lies, and may not have begun when its call
+    # returns: what the batch writes there afterwards would be trained on.
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 class JaxStep(Step):
     """A jitted `train_step`, and the model's variables to which it is applied.
 
@@ -110,7 +116,7 @@ class JaxStep(Step):
     def one(self, data: Data, resets: bool) -> Logs:
         """Do a step on one batch."""
         state, metrics = self._take(data, resets)
-        logs, state, metrics = self._one(state, metrics, data)
+        logs, state, metrics = self._one(state, metrics, self._map(_kept, data))
         self._put(state, metrics)
         return self._values(logs)
 
@@ -137,7 +143,7 @@ class JaxStep(Step):
         try:
             for number, data in enumerate(batches):
                 given = self._fresh if number and others_reset else metrics
-                logs, state, metrics = self._one(state, given, data)
+                logs, state, metrics = self._one(state, given, self._map(_kept, data))
                 several.append(logs)
         finally:
             self._put(state, metrics)

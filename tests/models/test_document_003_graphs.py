@@ -140,6 +140,7 @@ ROWS = {
 @pytest.fixture(scope="module")
 def classic():
     """The last cost of each row, and the traceback of one that failed."""
+    pytest.importorskip("tensorflow")
     programs = {name: CLASSIC.format(**{**STANDARD, **parts}) for name, parts in ROWS.items()}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "rows").write_text(json.dumps(programs))

@@ -84,6 +84,29 @@ def test_large_arrays_give_the_bits_of_train_on_batch(keras, form):
     assert same(ours, theirs)
 
 
+def test_what_is_written_into_a_batch_behind_a_step_changes_no_step(keras):
+    # Large enough for the call to return before the step is done, where a backend does that.
+    images = np.random.default_rng(0).normal(size=(512, 1000)).astype("f4")
+
+    def wide(keras):
+        net = keras.Sequential(
+            [keras.Input((1000,)), keras.layers.Dense(2000), keras.layers.Dense(1)]
+        )
+        net.compile("sgd", "mse")
+        return net
+
+    def losses(*, spoils):
+        net, told = seeded(keras, wide), []
+        for _ in range(6):
+            x, y = images.copy(), images[:, :1].copy()
+            told.append(train_step(net, x, y))
+            if spoils:
+                x[...] = y[...] = 0
+        return [float(loss) for loss in told]
+
+    assert losses(spoils=True) == losses(spoils=False)
+
+
 def test_fit_evaluate_and_predict_in_between_disturb_nothing(keras):
     ours, theirs = (seeded(keras, MODELS["adam and metrics"]) for _ in range(2))
     for do, net in ((train_step, ours), (type(theirs).train_on_batch, theirs)):
