@@ -73,20 +73,7 @@ def _dataset_class() -> type:
     """Make the class of the data, whose own loops raise the original exception."""
     tf: Any = imported("tensorflow", "to_tf")
     base: Any = tf.data.Dataset
-    owned: Any = type(iter(base.range(1)))
-
-    class FeedIterator(owned):  # type: ignore[misc]
-        """The iterator of such a loop."""
-
-        _failures: list[BaseException]
-
-        def __next__(self) -> Any:
-            try:
-                return super().__next__()
-            except StopIteration:
-                raise
-            except Exception as error:  # noqa: BLE001  TensorFlow's own types
-                raise self._failures[0] if self._failures else error from None
+    iterator_class = _iterator_class(tf)
 
     class FeedDataset(base):  # type: ignore[misc]
         """The batches of a feed: see `Feed.to_tf`."""
@@ -111,11 +98,30 @@ def _dataset_class() -> type:
         def __iter__(self) -> Any:
             if not tf.executing_eagerly():
                 return super().__iter__()
-            iterator = FeedIterator(self)
+            iterator = iterator_class(self)
             iterator._failures = self._failures
             return iterator
 
     return FeedDataset
+
+
+def _iterator_class(tf: Any) -> Any:
+    base: Any = type(iter(tf.data.Dataset.range(1)))
+
+    class FeedIterator(base):  # type: ignore[misc]
+        """The iterator of such a loop."""
+
+        _failures: list[BaseException]
+
+        def __next__(self) -> Any:
+            try:
+                return super().__next__()
+            except StopIteration:
+                raise
+            except Exception as error:  # noqa: BLE001  TensorFlow's own types
+                raise self._failures[0] if self._failures else error from None
+
+    return FeedIterator
 
 
 def _first_values(program: Program, options: RunOptions) -> tuple[Any, ...]:
