@@ -6,14 +6,13 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
 from own_process import finished, started
 
-PROGRAM = """
-import json, sys, time
+JOB = """
+import json, os, random, signal, sys, time, warnings
 import numpy as np
 from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
 
@@ -36,24 +35,32 @@ class Rows(ArrayBatch):
         weights["w"] = weights["w"] * 0.9 + self.x[:1].sum() * np.arange(3) + np.random.rand()
         return self
 
-if __name__ == "__main__":
+def job(**options):
     np.random.seed(1)
-    folder, executor = sys.argv[1:]
-    saving = {"checkpoint": Checkpoint(folder, every_n_batches=3)} if folder else {}
     dataset = Dataset.from_arrays(Rows, x=np.arange(60.0))
     p = dataset.p.init_variable("ids", init=list).noise().rebatch(7).train()
     p = p.update(V("ids", "extend"), B.source_ids)
-    p.run(4, shuffle=True, seed=5, n_epochs=4, prefetch=3, executor=executor, **saving)
+    p.run(4, shuffle=True, seed=5, n_epochs=4, prefetch=3, **options)
     weights = Rows.models["weights"]["w"].tolist()
-    print(json.dumps([weights, [int(i) for i in p.v("ids")]]))
+    return json.dumps([weights, [int(i) for i in p.v("ids")]])
 """
+
+PROGRAM = (
+    JOB
+    + """
+if __name__ == "__main__":
+    folder, executor = sys.argv[1:]
+    saving = {"checkpoint": Checkpoint(folder, every_n_batches=3)} if folder else {}
+    print(job(executor=executor, **saving))
+"""
+)
 
 
 @pytest.fixture
 def program(tmp_path):
     def make(pause=0.0):
         file = tmp_path / "program.py"
-        file.write_text(textwrap.dedent(PROGRAM).replace("PAUSE", str(pause)))
+        file.write_text(PROGRAM.replace("PAUSE", str(pause)))
         return lambda folder="", executor="threads": [file, folder, executor]
 
     return make
@@ -140,46 +147,18 @@ def test_killed_150_times_it_ends_in_the_same_bits(program, tmp_path):
         kills += n
 
 
-FORKING = """
-import json, os, random, signal, sys, time, warnings
-import numpy as np
-from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
-
-class Rows(ArrayBatch):
-    components = "x"
-
-    @model()
-    def weights():
-        return {"w": np.zeros(3)}
-
-    @action
-    def noise(self):
-        time.sleep(0.001)
-        self.x = self.x + self.rng.normal(size=len(self))
-        return self
-
-    @action(model="weights", singleton=True)
-    def train(self, weights):
-        weights["w"] = weights["w"] * 0.9 + self.x[:1].sum() * np.arange(3) + np.random.rand()
-        return self
-
-def job(file, **saving):
-    np.random.seed(1)
-    dataset = Dataset.from_arrays(Rows, x=np.arange(60.0))
-    p = dataset.p.init_variable("ids", init=list).noise().rebatch(7).train()
-    p = p.update(V("ids", "extend"), B.source_ids)
-    p.run(4, shuffle=True, seed=5, n_epochs=4, prefetch=3, **saving)
-    with open(file, "w") as stream:
-        weights = Rows.models["weights"]["w"].tolist()
-        json.dump([weights, [int(i) for i in p.v("ids")]], stream)
-
-def forked(seconds, *args, **saving):
+FORKING = (
+    JOB.replace("PAUSE", "0")
+    + """
+def forked(seconds, file, **saving):
     # Fork a process for the job; kill it after a while. Return whether it was killed.
     pid = os.fork()
     if not pid:
         status = 1
         try:
-            job(*args, **saving)
+            done = job(**saving)
+            with open(file, "w") as stream:
+                stream.write(done)
             status = 0
         finally:
             os._exit(status)
@@ -208,6 +187,7 @@ while kills < n_kills:
     assert open(result).read() == want, (trial, kills)
 print(kills)
 """
+)
 
 
 def test_killed_30_times_at_any_moment_it_ends_in_the_same_bits(tmp_path):
