@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.counts import checked_count
 
 __all__ = ["JsonLines", "TensorBoard"]
 
@@ -44,7 +44,7 @@ class JsonLines:
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self.path = os.fspath(path)
-        self._every = _whole(every)
+        self._every = checked_count("every", every)
         self._stream: Any = None
 
     def resume(self, step: int) -> None:
@@ -94,7 +94,7 @@ class TensorBoard:
 
         imported("tensorboard", "TensorBoard")
         self._file = EventFile(os.fspath(folder))
-        self._every = _whole(every)
+        self._every = checked_count("every", every)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values of a step."""
@@ -185,11 +185,3 @@ def _step_of(line: bytes) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, LookupError, TypeError):
         return math.inf
-
-
-def _whole(every: Any) -> int:
-    if isinstance(every, bool) or not hasattr(every, "__index__"):
-        raise ArgumentTypeError(f"every is a whole number of steps, got {every!r:.60}")
-    if every < 1:
-        raise ArgumentValueError(f"every is 1 or more steps, got {every!r}")
-    return int(every)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchflow.checkpoints.values import decoded, encoded
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 
 __all__ = ["EarlyStopping", "KeepBest"]
@@ -61,11 +62,7 @@ class EarlyStopping:
     """
 
     def __init__(self, patience: int, mode: str = "min", min_delta: float = 0.0) -> None:
-        if isinstance(patience, bool) or not hasattr(patience, "__index__"):
-            raise ArgumentTypeError(f"patience is a number of epochs, got {patience!r:.60}")
-        if patience < 1:
-            raise ArgumentValueError(f"patience is 1 or more epochs, got {patience!r}")
-        self.patience = patience
+        self.patience = checked_count("patience", patience)
         self._best, self.n_waited = _Best(mode, min_delta), 0
 
     @property

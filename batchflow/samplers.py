@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["Constant", "Histogram", "Normal", "Sampler", "Uniform"]
@@ -48,7 +49,7 @@ class Sampler:
             raise ArgumentTypeError(
                 f"sample(size, rng) draws from a generator, such as batch.rng, got {rng!r:.60}"
             )
-        return self._draw(_size(size), rng)
+        return self._draw(checked_count("the number of points", size, least=0), rng)
 
     def __repr__(self) -> str:
         values = ", ".join(
@@ -145,7 +146,8 @@ class _Drawn(Sampler):
     def __init__(self, one: Any, other: Any, dim: int | None) -> None:
         both = np.broadcast_arrays(np.atleast_1d(one), np.atleast_1d(other))
         self._one, self._other = both
-        self.dim = max(len(both[0]), _size(1 if dim is None else dim))
+        asked = 1 if dim is None else checked_count("dim", dim, least=0)
+        self.dim = max(len(both[0]), asked)
         if len(both[0]) not in (1, self.dim):
             raise ArgumentValueError(
                 f"{type(self).__name__}: {len(both[0])} values for {self.dim} coordinates"
@@ -310,11 +312,3 @@ class _Truncated(Sampler):
             f"truncate: {size - missing} of {size} points were found in {_MOST_ROUNDS} rounds of "
             "draws: hardly any lies within the bounds"
         )
-
-
-def _size(size: Any) -> int:
-    if isinstance(size, bool) or not hasattr(size, "__index__"):
-        raise ArgumentTypeError(f"a number of points is a whole number, got {size!r:.60}")
-    if size < 0:
-        raise ArgumentValueError(f"a number of points is from 0 on, got {size!r}")
-    return operator.index(size)

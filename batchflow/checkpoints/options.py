@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import signal
 from typing import Any
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.records import Record
 
 USUAL_SECONDS = 60.0  # between two checkpoints, where nothing is said
-
-
-def _whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ArgumentTypeError(f"{name} is a whole number, got {value!r:.60}")
-    if operator.index(value) < 1:
-        raise ArgumentValueError(f"{name} must be at least 1, got {value!r}")
 
 
 def _positive(name: str, value: Any) -> float:
@@ -59,9 +52,9 @@ class Keep(Record):
     best: tuple[str, str, int] | None = None
 
     def __post_init__(self) -> None:
-        _whole("Keep: last", self.last)
+        checked_count("Keep: last", self.last)
         if self.every is not None:
-            _whole("Keep: every", self.every)
+            checked_count("Keep: every", self.every)
         if self.best is None:
             return
         best = self.best
@@ -71,7 +64,7 @@ class Keep(Record):
             )
         if best[1] not in ("min", "max"):
             raise ArgumentValueError(f'Keep: best is by "min" or "max", got {best[1]!r:.60}')
-        _whole("Keep: best, how many", best[2])
+        checked_count("Keep: best, how many", best[2])
 
 
 _KEEP = Keep()
@@ -121,7 +114,7 @@ class Checkpoint(Record):
                 f"Checkpoint: directory is the path of a folder, got {self.directory!r:.60}"
             )
         if self.every_n_batches is not None:
-            _whole("Checkpoint: every_n_batches", self.every_n_batches)
+            checked_count("Checkpoint: every_n_batches", self.every_n_batches)
         if self.every_seconds is not None:
             _positive("Checkpoint: every_seconds", self.every_seconds)
         if self.overhead is not None and _positive("Checkpoint: overhead", self.overhead) >= 1:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from batchflow.checkpoints.given import checked_tracker, saving_options
+from batchflow.counts import checked_count
 from batchflow.engine.orders import derived_seed, nested_shuffle, order_of, refuse_drawn_order
 from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
@@ -337,24 +337,12 @@ def _checked_executor(executor: Any) -> Any:
 
 
 def _count(name: str, value: Any, *, least: int) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"{name} must be a whole number, got {type(value).__name__} {value!r:.60}"
-        ) from None
-    if number < least:
-        raise ArgumentValueError(f"{name} must be at least {least}, got {number}")
-    return number
+    return None if value is None else checked_count(name, value, least=least)
 
 
 def checked_epoch(name: str, epoch: Any) -> int:
     """Check the number of an epoch."""
-    return _count(name, epoch, least=0) or 0
+    return 0 if epoch is None else checked_count(name, epoch, least=0)
 
 
 def _flag(name: str, value: Any) -> bool:

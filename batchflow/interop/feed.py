@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.arrays import column_array, exact_array, is_column
+from batchflow.counts import checked_count
 from batchflow.engine import Length, Program, Run, RunOptions
 from batchflow.engine.options import checked_epoch
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
@@ -266,10 +267,10 @@ class Feed:
             for x, y in feed.to_jax():
                 state = train_step(state, x, y)
         """
-        from batchflow.interop.jax_data import JaxFeed, checked_depth  # on use: JAX takes a second
+        from batchflow.interop.jax_data import JaxFeed  # on use: JAX takes a second
         from batchflow.interop.loops import Loops
 
-        depth = checked_depth(depth)
+        depth = checked_count("to_jax: depth", depth)
         return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
 
     def to_tf(self, signature: Any = None, *, first_epoch: int | None = None) -> Any:

@@ -156,12 +156,3 @@ def _refusal(what: str, reason: str) -> str:
         f"feed: {what} cannot become an array of JAX: {reason}. Make numbers of one shape of it in "
         "an action"
     )
-
-
-def checked_depth(depth: Any) -> int:
-    """Check how many batches are on the device."""
-    if isinstance(depth, bool) or not hasattr(depth, "__index__"):
-        raise ArgumentTypeError(f"to_jax: depth must be a whole number, got {depth!r:.60}")
-    if depth < 1:
-        raise ArgumentValueError(f"to_jax: depth must be at least 1, got {depth}")
-    return int(depth)
