@@ -36,13 +36,11 @@ class LazyValue:
         self._tensor = tensor
 
     def __float__(self) -> float:
-        try:
-            return self._value
-        except AttributeError:
-            tensor = self._tensor
-        # In this order: a second thread that reads at the same moment finds one of the two.
-        self._value: float = float(tensor)
-        self._tensor = None
+        tensor = self._tensor
+        if tensor is not None:
+            # In this order: a second thread that reads at the same moment finds one of the two.
+            self._value: float = float(tensor)
+            self._tensor = None
         return self._value
 
     def numpy(self) -> np.float64:

@@ -150,18 +150,11 @@ class TorchModel:
             )
         names = self._names(fetches, return_dict)
         place = self._place()
-        if place != self._drawn_at:
+        if place is not self._drawn_at:
             self._find(self._random.states)  # the module was moved
+        step = self._step, place, names, x, y, more, options
         try:
-            with trained(self.module, self._random):
-                outputs, targets, loss = self._forward(place, x, y, more, options)
-                if not loss.requires_grad:
-                    raise ArgumentValueError(
-                        f"the loss {title_of(self.loss)} depends on no parameter that can be "
-                        "trained: all are frozen, or it works on detached values"
-                    )
-                self.update(loss)
-                logs = self._logs(names, loss, outputs, targets)
+            logs = trained(self.module, self._random, *step)
         except Exception as error:
             self._note(error, "trained", x, y)
             raise
@@ -289,6 +282,17 @@ class TorchModel:
         return f"<TorchModel of {title_of(self.module)} with {optimizers}>"
 
     # ---- inside
+
+    def _step(self, place: Place, names: list[str], *given: Any) -> Any:
+        """Do a step on what `_forward` takes, and return the values of these names."""
+        outputs, targets, loss = self._forward(place, *given)
+        if not loss.requires_grad:
+            raise ArgumentValueError(
+                f"the loss {title_of(self.loss)} depends on no parameter that can be trained: all "
+                "are frozen, or it works on detached values"
+            )
+        self.update(loss)
+        return self._logs(names, loss, outputs, targets)
 
     def _outputs(self, x: Any, place: Place, **named: Any) -> Any:
         inputs = to_tensors(x, place)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,28 +21,38 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Place(NamedTuple):
-    """Where a module computes.
+    """Where a module computes. There is one for each device and dtype.
 
     Attributes:
         device: The device of its parameters; None: it has none.
         dtype: The dtype of its parameters of floats; None: it has none.
+        takes: The dtype of arrays that become tensors there by a copy alone; None: not known.
     """
 
     device: Any
     dtype: Any
+    takes: Any
 
-    @classmethod
-    def of(cls, module: Any) -> Place:
+    @staticmethod
+    def of(module: Any) -> Place:
         """Return the place of a module now: a module can be moved at any time."""
-        return cls.at(*first_parameter(module))
+        return Place.at(*first_parameter(module))
 
-    @classmethod
-    def at(cls, parameters: Mapping[str, Any], name: str) -> Place:
+    @staticmethod
+    def at(parameters: Mapping[str, Any], name: str) -> Place:
         """Return the place of a module by its `first_parameter`."""
         first = parameters.get(name)
-        if first is None:
-            return cls(None, None)
-        return cls(first.device, first.dtype if first.is_floating_point() else None)
+        return _place(None, None) if first is None else _place(first.device, first.dtype)
+
+
+@cache
+def _place(device: Any, dtype: Any) -> Place:
+    """Return the place of a parameter."""
+    if dtype is None or not dtype.is_floating_point:
+        return Place(device, None, None)
+    name = str(dtype).removeprefix("torch.")
+    is_near = device.type == "cpu" and name in ("float32", "float64")
+    return Place(device, dtype, np.dtype(name) if is_near else None)
 
 
 def first_parameter(module: Any) -> tuple[Mapping[str, Any], str]:
@@ -71,8 +82,8 @@ def to_tensors(data: Any, place: Place, are_targets: bool = False) -> Any:
         are_targets: Whether whole numbers become int64, which the losses of torch take. Otherwise
             they keep their dtype.
     """
-    if type(data) is np.ndarray:
-        return _to_tensor(data, place, are_targets)
+    if type(data) is np.ndarray and data.dtype == place.takes:
+        return sys.modules["torch"].from_numpy(data.copy())
     return map_nested(lambda value: _to_tensor(value, place, are_targets), data)
 
 

@@ -20,14 +20,17 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class _Turns:
     """Who uses one module: one that trains it, or any number that ask it."""
 
     def __init__(self) -> None:
-        self.free = threading.Condition()
+        self.lock = threading.RLock()
+        self.free = threading.Condition(self.lock)
         self.n_asking = 0
         self.in_training: list[Any] = []  # the parts that were, before they were asked
 
@@ -66,17 +69,18 @@ def asked(module: Any) -> Iterator[None]:
                 turns.free.notify_all()
 
 
-@contextmanager
-def trained(module: Any, random: RandomState) -> Iterator[None]:
-    """Let a module be trained: in training mode, with gradients, while nobody asks it.
+def trained(module: Any, random: RandomState, step: Callable[..., T], *args: Any) -> T:
+    """Do a step with a module in training mode, with gradients, while nobody asks it.
 
     Args:
         module: The module.
         random: The random state that all draws come from.
+        step: The step.
+        args: Its arguments.
     """
     torch, turns = sys.modules["torch"], _turns_of(module)
     # In this order: who waits for his turn to train holds no module that the other may ask.
-    with _one_trains, turns.free:
+    with _one_trains, turns.lock:
         while turns.n_asking:
             turns.free.wait()
         evaluating = []
@@ -88,9 +92,10 @@ def trained(module: Any, random: RandomState) -> Iterator[None]:
         try:
             if not has_gradients:
                 torch.set_grad_enabled(True)
-            yield
+            return step(*args)
         finally:
-            torch.set_grad_enabled(has_gradients)
+            if torch.is_grad_enabled() is not has_gradients:
+                torch.set_grad_enabled(has_gradients)
             random.swap()
             for part in evaluating:
                 part.training = False
