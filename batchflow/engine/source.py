@@ -6,14 +6,14 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
-from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
+from batchflow.counts import checked_count
+from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
@@ -229,12 +229,9 @@ class Schedule(NamedTuple):
             ArgumentTypeError: `number` is no whole number.
             ArgumentValueError: The run has no batch of this number.
         """
-        if isinstance(number, bool) or not hasattr(number, "__index__"):
-            raise ArgumentTypeError(f"a batch number is a whole number from 0 on, got {number!r}")
-        number, end = operator.index(number), self.end
-        if number < 0 or (end is not None and number >= end):
-            has = "its batches count from 0" if end is None else f"it has {end} batches"
-            has = f"its last one is {end - 1}" if end is not None and self.first else has
+        number, end = checked_count("the number of a batch", number, least=0), self.end
+        if end is not None and number >= end:
+            has = f"its last one is {end - 1}" if self.first else f"it has {end} batches"
             raise ArgumentValueError(f"the run has no batch {number}: {has}")
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size

@@ -19,6 +19,7 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.batch.directory import in_parallel
+from batchflow.counts import checked_count
 from batchflow.engine import Program, ReadyGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.prefix import Prefix
@@ -28,7 +29,6 @@ from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.engine.stream import NEVER
 from batchflow.errors import (
-    ArgumentTypeError,
     ArgumentValueError,
     BatchflowError,
     SkipBatch,
@@ -58,14 +58,11 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         seed: The seed of its randomness; None: a new one.
         made: The state of the pipeline itself, for the models that it has made.
     """
-    if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
-        raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
-    if n_items < 1:
-        raise ArgumentValueError(f"check: n_items must be at least 1, got {n_items}")
+    n_items = checked_count("check: n_items", n_items)
     if program.source is not None and not len(program.source):
         raise ArgumentValueError("check: the dataset has no items")
     program.state.share_models(made)
-    return _Check(program, int(n_items), seed).report()
+    return _Check(program, n_items, seed).report()
 
 
 class _Check:
