@@ -66,14 +66,14 @@ def without_epochs(
 def behind(made: Iterator[Item], epoch: int, number: int) -> Iterator[Item]:
     """Leave out the batches of an epoch up to one: they have been delivered before."""
     is_behind = False
-    for item in made:
-        if not is_behind and isinstance(item, Batch):
-            is_behind = item.epoch != epoch or (item.number or 0) > number
-        is_behind |= isinstance(item, EpochEnd)
-        passed = [item] if is_behind else []
-        del item
-        if passed:
-            yield passed.pop()
+
+    def is_new(item: Batch | EpochEnd) -> bool:
+        nonlocal is_behind
+        if isinstance(item, EpochEnd) or item.epoch != epoch or (item.number or 0) > number:
+            is_behind = True
+        return is_behind
+
+    return filter(is_new, made)  # which, other than a generator, keeps no batch
 
 
 # A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
@@ -89,11 +89,10 @@ def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]
         ActionResultError: No batch has come for an epoch or more.
     """
     n_empty, most = 0, max(ceil(_MOST_EMPTY / schedule.batches_per_epoch), 1)
-    for item in stream:
-        if isinstance(item, EpochEnd):
-            n_empty += 1
-        else:
-            n_empty = 0 if item._closes else -1
+
+    def checked(item: Item) -> Item:
+        nonlocal n_empty
+        n_empty = n_empty + 1 if isinstance(item, EpochEnd) else -(not item._closes)
         if n_empty > most - 1:
             raise ActionResultError(
                 f"no batch has come out of {n_empty} whole epochs in a row: the steps skip each of "
@@ -101,9 +100,9 @@ def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]
                 "keep nothing, or a rebatch that drops what is left may ask for more items than "
                 "an epoch has"
             )
-        passed = [item]
-        del item
-        yield passed.pop()
+        return item
+
+    return map(checked, stream)
 
 
 class Source(Protocol[BatchT_co]):
