@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.batch.directory import in_parallel
+from batchflow.batch.directory import hooked, in_parallel
 from batchflow.counts import checked_count
 from batchflow.engine import Program, ReadyGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
@@ -37,7 +37,7 @@ from batchflow.errors import (
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
 from batchflow.inspection.debugging import Inspector
-from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError
 from batchflow.inspection.page_faults import FaultWatch
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.adapters import harmed_in_threads
@@ -88,7 +88,7 @@ class _Check:
         program = self._program
         # What their definitions draw from global generators is drawn here, and not in the run.
         self._models.make_static(program.plan.models)
-        with self._generators, watched(self._copies):
+        with self._generators, hooked(self._copies.asked_for):
             self._set_up()
             found: Any = self._inspector.alone(self._checked)
         return found  # type: ignore[no-any-return]
