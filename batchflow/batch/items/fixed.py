@@ -62,7 +62,7 @@ _CHANGES = (
 
 def _refusing(base: type, parts: Callable[[Any], tuple[Any, ...]], **more: Any) -> Any:
     """Make a class of containers that cannot be changed; `parts` gives what a copy is made of."""
-    members = {name: _refused for name in _CHANGES if hasattr(base, name)}
+    members: dict[str, Any] = {name: _refused for name in _CHANGES if hasattr(base, name)}
     members |= {"copy": _plain, "__copy__": _plain, **more}
     members["__reduce__"] = lambda value: (base, parts(value))
     return type(base.__name__, (base,), {**members, "__slots__": ("place",)})

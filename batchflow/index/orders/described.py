@@ -120,7 +120,7 @@ class BlockedEpoch:
     ) -> None:
         self._make, self._block_at, self._first_of = make, block_at, first_of
         self._number = -1
-        self._block: Positions | Round = np.empty(0, np.int64)
+        self._block: Any = np.empty(0, np.int64)
 
     @classmethod
     def of_size(cls, size: int, make: Callable[[int], Positions | Round]) -> BlockedEpoch:
@@ -129,7 +129,7 @@ class BlockedEpoch:
 
     def part(self, start: int, stop: int) -> Positions:
         """Return the positions at places `start ... stop - 1`. Not for several threads at once."""
-        parts = []
+        parts: list[Positions] = []
         while start < stop:
             number = self._block_at(start)
             if number != self._number:
