@@ -10,8 +10,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchflow.errors import ArgumentTypeError
+
 # The attributes that tie a batch to the process that it is in.
 TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
+
+
+class Absent:
+    """Stands for what is not in this process: who asks it for anything gets an error.
+
+    Args:
+        what: What it is, in words.
+        why: The rest of the sentence, which says why it is not here.
+    """
+
+    def __init__(self, what: str, why: str) -> None:
+        self._what, self._why = what, why
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ArgumentTypeError(f"{self._what} {self._why}")
+
+    def __repr__(self) -> str:
+        return f"<{self._what}, which cannot travel>"
 
 
 def without_ties(state: Any) -> Any:

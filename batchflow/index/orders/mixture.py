@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.index.order import epoch_rng, make_order
+from batchflow.index.order import derived_seed, epoch_rng, make_order
 from batchflow.index.orders.blocks import Shuffle
 from batchflow.index.orders.described import BlockedEpoch, Bound, Round
 
@@ -147,7 +147,7 @@ class Mixture(NamedTuple):
         key = seed if given is None else given
         counts, window, walks = self.shares.counts(self.n_places).tolist(), 0, []
         for number, (dataset, n_shown) in enumerate(zip(self.datasets, counts, strict=True)):
-            n_items, own = len(dataset), _seed_of(key, number)
+            n_items, own = len(dataset), derived_seed(key, _SOURCE_KEY, number)
             order: Any = make_order(n_items, None if shuffle is None else own)
             if isinstance(shuffle, Shuffle):
                 order = Shuffle(shuffle.block, shuffle.window, seed=own).bound(dataset, 1, own)
@@ -203,9 +203,3 @@ def _walk(order: Any, n_items: int, n_rounds: int) -> Callable[[int], BlockedEpo
         return BlockedEpoch.of_size(n_items, lambda n: Round(order.epoch(first + n), n_items))
 
     return epoch
-
-
-def _seed_of(seed: int, number: int) -> int:
-    """Return the seed of the order of a source."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_SOURCE_KEY, number))
-    return int(sequence.generate_state(1, np.uint64)[0])
