@@ -44,14 +44,6 @@ def without_ties(state: Any) -> Any:
     return state and {name: value for name, value in state.items() if name not in TIES}
 
 
-def restore(batch: Any, state: Any) -> None:
-    """Give an empty batch the attributes that `without_ties` has left."""
-    held, slots = state if isinstance(state, tuple) else (state, None)
-    batch.__dict__.update(held or {})
-    for name, value in (slots or {}).items():
-        setattr(batch, name, value)
-
-
 def shallow_copy(batch: Any) -> Any:
     """Make what `copy.copy` makes by default, the ties included."""
     make, args, *rest = batch.__reduce_ex__(4)

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.batch import Batch
+from batchflow.batch.components import declare_added
 from batchflow.batch.directory import in_parallel
 from batchflow.batch.states import TIES
 from batchflow.engine.prefix import Prefix, Segment
@@ -96,7 +97,7 @@ class RemoteWork:
         names: list[str] = copyreg._slotnames(type(batch))  # type: ignore[attr-defined]
         slots = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
         make = copyreg.__newobj__  # type: ignore[attr-defined]
-        return make, (type(batch),), (state, slots), None, None, Batch.__setstate__
+        return make, (type(batch),), (state, slots), None, None, _set_attributes
 
     def __call__(self, item: tuple[Any, ...]) -> Any:
         """Do one piece of work. Return a batch, an `EpochEnd`, or None."""
@@ -133,6 +134,15 @@ def _arrive(*args: Any) -> RemoteWork:
 
 def _shared_object(name: str, place: int) -> Any:
     return (_arrived.works.get(name) or _sent[name]).shared[place]
+
+
+def _set_attributes(batch: Batch, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    held, slots = state
+    batch.__dict__.update(held)
+    if "components" in held:
+        declare_added(type(batch), held["components"])
+    for name, value in slots.items():
+        setattr(batch, name, value)
 
 
 def with_loop(batch: Batch, prefix: Prefix) -> Batch:
