@@ -22,7 +22,8 @@ import os
 import warnings
 from typing import Any
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.counts import checked_count
+from batchflow.errors import ArgumentValueError
 
 KEPT = 256 << 20
 MAX_BLOCK = 64 << 20  # more than a heap of a thread holds
@@ -53,7 +54,7 @@ def keep_memory(n_bytes: int | None = None) -> bool:
         ArgumentTypeError: `n_bytes` is not a whole number.
         ArgumentValueError: It is negative.
     """
-    n_bytes = _checked("keep_memory: n_bytes", KEPT if n_bytes is None else n_bytes)
+    n_bytes = checked_count("keep_memory: n_bytes", KEPT if n_bytes is None else n_bytes, least=0)
     malloc = _glibc()
     if malloc is None:
         warnings.warn(
@@ -85,14 +86,6 @@ def give_back() -> None:
     malloc = _glibc()
     if malloc is not None:
         malloc.malloc_trim(0)
-
-
-def _checked(name: str, n_bytes: Any) -> int:
-    if not hasattr(n_bytes, "__index__") or isinstance(n_bytes, bool):
-        raise ArgumentTypeError(f"{name} must be a whole number of bytes, got {n_bytes!r:.60}")
-    if n_bytes < 0:
-        raise ArgumentValueError(f"{name} must be 0 or more, got {n_bytes}")
-    return int(n_bytes)
 
 
 def glibc_version() -> str | None:

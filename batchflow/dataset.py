@@ -205,7 +205,8 @@ class Dataset(BaseDataset[BatchT_co]):
         known = batch_class.components or ("data",)
         specs = frames.specs_of(components, known, columns, "from_dataframe")
         frame, ids = frames.named_ids(frame, index)
-        return cls.from_arrays(batch_class, ids, **frames.components_of(frame, specs))
+        given = {name: frames.values_of(frame, spec) for name, spec in specs.items()}
+        return cls.from_arrays(batch_class, ids, **given)
 
     @classmethod
     def from_parquet(

@@ -61,7 +61,8 @@ def advice_on(error: BaseException) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRAS:
         return None
-    install = _command(_EXTRAS[package])
+    # Not by the name of this package: the registry has another project of that name.
+    install = f"pip install '.[{_EXTRAS[package]}]' in a checkout of batchflow"
     if package in _BACKENDS and _is_raised_by_keras(error):
         others = " or ".join(repr(name) for name in _BACKENDS if name != package)
         return (
@@ -69,11 +70,6 @@ def advice_on(error: BaseException) -> str | None:
             f"KERAS_BACKEND to {others} before Keras is imported"
         )
     return f"{package} is not installed: {install}"
-
-
-def _command(extra: str) -> str:
-    # Not by the name of this package: the registry has another project of that name.
-    return f"pip install '.[{extra}]' in a checkout of batchflow"
 
 
 def _is_raised_by_keras(error: BaseException) -> bool:

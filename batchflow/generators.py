@@ -11,12 +11,12 @@ Guarantees:
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
-from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -43,48 +43,22 @@ class GeneratorWatch:
     """
 
     def __init__(self) -> None:
-        self._restores: list[Callable[[], None]] = []
+        self._restores = ExitStack()
         self._n_seeds = 0  # that operations of TensorFlow have taken
 
     def __enter__(self) -> Self:
-        ours, numpys = random.getstate(), np.random.get_state()
-        self._restores += [lambda: random.setstate(ours), lambda: np.random.set_state(numpys)]
-        if torch := sys.modules.get("torch"):
-            torchs = torch.get_rng_state()
-            self._restores.append(lambda: torch.set_rng_state(torchs))
-            if torch.cuda.is_initialized():
-                devices = torch.cuda.get_rng_state_all()
-                self._restores.append(lambda: torch.cuda.set_rng_state_all(devices))
-        for variable in _variables().values():
-            self._restores.append(partial(variable.assign, variable.numpy()))
+        self._restores.callback(set_global_states, global_states())
         if seeds := sys.modules.get(_TF_SEEDS):
             self._count_seeds(seeds)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        while self._restores:
-            self._restores.pop()()
+    def __exit__(self, *raised: object) -> None:
+        self._restores.close()
 
     def states(self) -> dict[str, Any]:
-        """Return the states of all generators by their names."""
-        kind, keys, *rest = np.random.get_state()
-        found: dict[str, Any] = {
-            "random": random.getstate(),
-            "numpy.random": (kind, np.asarray(keys).tobytes(), *rest),
-            "tensorflow": (self._n_seeds,),
-        }
-        if torch := sys.modules.get("torch"):
-            found["torch"] = torch.get_rng_state().numpy().tobytes()
-            if torch.cuda.is_initialized():
-                devices = torch.cuda.get_rng_state_all()
-                found["torch.cuda"] = [state.cpu().numpy().tobytes() for state in devices]
-        for name, variable in _variables().items():
-            found[name] = (*found.get(name, ()), variable.numpy().tobytes())
+        """Return the states, packed, of all generators by their names."""
+        found: dict[str, Any] = {n: pickle.dumps(state) for n, state in global_states().items()}
+        found["tensorflow"] = self._n_seeds, found.get("tensorflow")
         return found
 
     def drawn(self, before: dict[str, Any]) -> list[str]:
@@ -100,7 +74,7 @@ class GeneratorWatch:
             return before.get(name)
         torch = sys.modules["torch"]  # loaded since then: its first state follows from its seed
         fresh = torch.Generator().manual_seed(torch.initial_seed())
-        return fresh.get_state().numpy().tobytes()
+        return pickle.dumps(fresh.get_state().numpy())
 
     def _count_seeds(self, module: Any) -> None:
         """Count the operations of TensorFlow that draw without their own generator."""
@@ -111,7 +85,7 @@ class GeneratorWatch:
             return plain(op_seed)
 
         module.get_seed = get_seed
-        self._restores.append(lambda: setattr(module, "get_seed", plain))
+        self._restores.callback(setattr, module, "get_seed", plain)
 
 
 def global_states() -> dict[str, Any]:

@@ -64,10 +64,10 @@ class InspectedChain(Chain[BatchT_co]):
         Returns:
             The batch as it comes to the ordered section; None if an action skips it or stops.
         """
-        from batchflow import inspection  # on use, for a light import
+        from batchflow.inspection import debugging  # on use, for a light import
 
         chosen = self._options(batch_size, options, endless=True)
-        batch: BatchT_co | None = inspection.replay(self._program(), chosen, number)
+        batch: BatchT_co | None = debugging.replay(self._program(), chosen, number)
         return batch
 
     @shows_options()
@@ -96,14 +96,14 @@ class InspectedChain(Chain[BatchT_co]):
             ArgumentValueError: One batch cannot be taken alone, as a step regroups them.
             Exception: Whatever an action raises, with notes that say where.
         """
-        from batchflow import inspection  # on use, for a light import
+        from batchflow.inspection import debugging  # on use, for a light import
 
         is_alone = batch_number is not None
-        chosen = inspection.serial_options(self._ahead, batch_size, options, endless=is_alone)
+        chosen = self._options(batch_size, options, endless=is_alone, is_serial=True)
         program = self._program()
         if batch_number is None:
-            return inspection.debug_run(lambda: open_run(program, chosen))
-        batch: BatchT_co | None = inspection.debug_batch(program, chosen, batch_number)
+            return debugging.debug_run(lambda: open_run(program, chosen))
+        batch: BatchT_co | None = debugging.debug_batch(program, chosen, batch_number)
         return batch
 
     def check(self, n_items: int = 2, *, seed: int | None = None) -> Report:
@@ -214,18 +214,28 @@ class InspectedChain(Chain[BatchT_co]):
         Raises:
             ArgumentValueError: A step regroups batches.
         """
-        from batchflow import inspection  # on use, for a light import
+        from batchflow.inspection import debugging  # on use, for a light import
 
-        return inspection.execute_for(self._program, batch, seed)
+        return debugging.execute_for(self._program, batch, seed)
 
     # ---- inside
 
     def _options(
-        self, batch_size: int | None, options: RunKeywords, *, endless: bool
+        self,
+        batch_size: int | None,
+        options: RunKeywords,
+        *,
+        endless: bool,
+        is_serial: bool = False,
     ) -> RunOptions:
         ahead_size, ahead_options = self._ahead or (None, {})
         size = ahead_size if batch_size is None else batch_size
-        return RunOptions.parse(size, {**ahead_options, **options}, endless=endless)
+        given: dict[str, Any] = {**ahead_options, **options}
+        if is_serial:  # whatever is said of where it works
+            places = ("target", "executor", "prefetch", "n_workers")
+            given = {n: value for n, value in given.items() if n not in places}
+            given["executor"] = "serial"
+        return RunOptions.parse(size, given, endless=endless)
 
     def _open(self, options: RunOptions) -> Run[BatchT_co]:
         return open_run(self._program(), options)

@@ -26,27 +26,32 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowErr
 __all__ = ["EarlyStopping", "KeepBest"]
 
 
-class _Best:
+class _Scored:
+    """Knows the best score so far."""
+
     def __init__(self, mode: str, min_delta: float = 0.0) -> None:
         if mode not in ("min", "max"):
             raise ArgumentValueError(f'mode is "min" or "max", got {mode!r:.60}')
-        self.score: float | None = None
+        self._best: float | None = None
         self._sign = 1.0 if mode == "min" else -1.0
         self._min_delta = abs(min_delta)
 
-    def improves(self, score: Any) -> bool:
+    @property
+    def best(self) -> float | None:
+        """The best score so far; None: there was none."""
+        return self._best
+
+    def _improves(self, score: Any) -> bool:
         """Record a score, and tell whether it is the best so far. NaN is none."""
         value = float(score)
-        if math.isnan(value):
-            return False
-        before = math.inf if self.score is None else self._sign * self.score
-        if self._sign * value < before - (0.0 if self.score is None else self._min_delta):
-            self.score = value
-            return True
-        return False
+        before = math.inf if self._best is None else self._sign * self._best - self._min_delta
+        is_better = self._sign * value < before  # NaN never is
+        if is_better:
+            self._best = value
+        return is_better
 
 
-class EarlyStopping:
+class EarlyStopping(_Scored):
     """Tells when a score has not become better for some epochs.
 
     Args:
@@ -63,28 +68,24 @@ class EarlyStopping:
 
     def __init__(self, patience: int, mode: str = "min", min_delta: float = 0.0) -> None:
         self.patience = checked_count("patience", patience)
-        self._best, self.n_waited = _Best(mode, min_delta), 0
-
-    @property
-    def best(self) -> float | None:
-        """The best score so far; None: there was none."""
-        return self._best.score
+        super().__init__(mode, min_delta)
+        self.n_waited = 0
 
     def is_over(self, score: Any) -> bool:
         """Record the score of an epoch, and tell whether it is time to stop."""
-        self.n_waited = 0 if self._best.improves(score) else self.n_waited + 1
+        self.n_waited = 0 if self._improves(score) else self.n_waited + 1
         return self.n_waited >= self.patience
 
     def get_state(self) -> dict[str, Any]:
         """Return what a run that goes on needs: it can be a variable or a model."""
-        return {"best": self._best.score, "n_waited": self.n_waited}
+        return {"best": self._best, "n_waited": self.n_waited}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self._best.score, self.n_waited = state["best"], state["n_waited"]
+        self._best, self.n_waited = state["best"], state["n_waited"]
 
 
-class KeepBest:
+class KeepBest(_Scored):
     """Keeps the states of models at the best score, and puts them back.
 
     Args:
@@ -99,13 +100,9 @@ class KeepBest:
     def __init__(self, pipeline: Any, *names: str, mode: str = "min") -> None:
         if not names or not all(isinstance(name, str) for name in names):
             raise ArgumentTypeError(f"KeepBest takes the names of models, got {names!r:.60}")
-        self._pipeline, self._names, self._best = pipeline, names, _Best(mode)
+        super().__init__(mode)
+        self._pipeline, self._names = pipeline, names
         self._kept: tuple[str, list[Any], dict[str, Any]] | None = None
-
-    @property
-    def best(self) -> float | None:
-        """The best score so far; None: there was none."""
-        return self._best.score
 
     def keep(self, score: Any) -> bool:
         """Record a score; if it is the best so far, keep the models as they are now.
@@ -113,7 +110,7 @@ class KeepBest:
         Returns:
             Whether it is.
         """
-        if not self._best.improves(score):
+        if not self._improves(score):
             return False
         from batchflow.models.states import Writing
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def mix(
     """
     from batchflow.batch.mixed import MixedRows  # on use, for a light import
     from batchflow.index.mixed import MixedIds, MixedIndex
-    from batchflow.index.orders.described import whole_number
     from batchflow.index.orders.mixture import Mixture
 
     parts = _checked_datasets(datasets)
@@ -68,7 +68,7 @@ def mix(
         raise ArgumentValueError(
             f"mix: stop={stop!r:.60} is not known.{did_you_mean(stop, _STOPS)}"
         )
-    number = None if n is None else whole_number(n, "mix: n")
+    number = None if n is None else checked_count("mix: n", n)
     ids = MixedIds([part.index for part in parts])
     mixed = cls(MixedIndex.of(ids), parts[0].batch_class)
     mixed._data = MixedRows(parts, ids)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from batchflow.engine import RunKeywords, shows_options, yields_to_actions
+from batchflow.engine import RunKeywords, shows_options
 from batchflow.errors import ArgumentValueError
 from batchflow.insight import checked_bar, open_run
 from batchflow.plan import Where
+from batchflow.plan.names import overridable_by_action
 
 _BATCH_SIZE = 256
 
 
-@yields_to_actions
+@overridable_by_action
 @shows_options()
 def to_arrays(
     pipeline: Any, *values: Any, batch_size: int | None = None, **options: Unpack[RunKeywords]
@@ -59,7 +60,7 @@ def to_arrays(
             "to_arrays: with checkpoint= or state= a run has the rest of its batches alone, and "
             "arrays are of all of them; leave it out"
         )
-    program = kept_values(pipeline._program(), values, Where.of_caller(1))
+    program = kept_values(pipeline._program(), values, Where.of_caller(2))
     checked_bar(program, chosen)
     schedule = chosen.counted_schedule(program.source)
     n_items = min(schedule.n_batches * chosen.batch_size, schedule.n_items * (chosen.n_epochs or 1))

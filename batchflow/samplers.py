@@ -24,6 +24,23 @@ __all__ = ["Constant", "Histogram", "Normal", "Sampler", "Uniform"]
 _MOST_ROUNDS = 1000  # of draws that a truncated sampler makes
 
 
+_Operator = Callable[["Sampler", Any], "Sampler"]
+
+
+def _operator(function: Callable[[Any, Any], Any]) -> tuple[_Operator, _Operator]:
+    """Return the method of an operator, and that of the operator with its sides swapped."""
+
+    def straight(self: Sampler, other: Any) -> Sampler:
+        if isinstance(other, Sampler):
+            return _Combined(self, other, function)
+        return self.apply(lambda points: function(points, np.asarray(other)))
+
+    def swapped(self: Sampler, other: Any) -> Sampler:
+        return self.apply(lambda points: function(np.asarray(other), points))
+
+    return straight, swapped
+
+
 class Sampler:
     """A distribution of points.
 
@@ -102,31 +119,10 @@ class Sampler:
             raise ArgumentValueError(f"the weight of a sampler must be above 0, got {weight!r}")
         return _Weighted(self, float(weight))
 
-    def _shifted(self, function: Callable[[Any, Any], Any], other: Any) -> Sampler:
-        if isinstance(other, Sampler):
-            return _Combined(self, other, function)
-        return self.apply(lambda points: function(points, np.asarray(other)))
-
-    def __add__(self, other: Any) -> Sampler:
-        return self._shifted(operator.add, other)
-
-    def __sub__(self, other: Any) -> Sampler:
-        return self._shifted(operator.sub, other)
-
-    def __mul__(self, other: Any) -> Sampler:
-        return self._shifted(operator.mul, other)
-
-    def __radd__(self, other: Any) -> Sampler:
-        return self.apply(lambda points: np.asarray(other) + points)
-
-    def __rsub__(self, other: Any) -> Sampler:
-        return self.apply(lambda points: np.asarray(other) - points)
-
-    def __rmul__(self, other: Any) -> Sampler:
-        return self.apply(lambda points: np.asarray(other) * points)
-
-    def __truediv__(self, other: Any) -> Sampler:
-        return self._shifted(operator.truediv, other)
+    __add__, __radd__ = _operator(operator.add)
+    __sub__, __rsub__ = _operator(operator.sub)
+    __mul__, __rmul__ = _operator(operator.mul)
+    __truediv__ = _operator(operator.truediv)[0]
 
 
 class Constant(Sampler):
@@ -153,9 +149,6 @@ class _Drawn(Sampler):
                 f"{type(self).__name__}: {len(both[0])} values for {self.dim} coordinates"
             )
 
-    def _shape(self, size: int) -> tuple[int, int]:
-        return size, self.dim
-
 
 class Uniform(_Drawn):
     """Points in a box.
@@ -178,7 +171,7 @@ class Uniform(_Drawn):
             raise ArgumentValueError(f"Uniform: low is above high: {low!r}, {high!r}")
 
     def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        return rng.uniform(self._one, self._other, self._shape(size))
+        return rng.uniform(self._one, self._other, (size, self.dim))
 
 
 class Normal(_Drawn):
@@ -190,7 +183,7 @@ class Normal(_Drawn):
             raise ArgumentValueError(f"Normal: a standard deviation is from 0 on, got {scale!r}")
 
     def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        return rng.normal(self._one, self._other, self._shape(size))
+        return rng.normal(self._one, self._other, (size, self.dim))
 
 
 class Histogram(Sampler):

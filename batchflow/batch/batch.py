@@ -25,7 +25,7 @@ from batchflow.batch.items.parallel import apply_to_items, check_per_item
 from batchflow.batch.load import load as load_batch
 from batchflow.batch.older import OlderWords, let_others_win
 from batchflow.batch.regroup import merge_batches, part
-from batchflow.batch.states import restore, shallow_copy, without_ties
+from batchflow.batch.states import shallow_copy, without_ties
 from batchflow.batch.writes import read_item, write_item
 from batchflow.errors import (
     ArgumentTypeError,
@@ -211,7 +211,10 @@ class Batch(OlderWords, BaseBatch):
         return without_ties(super().__getstate__())
 
     def __setstate__(self, state: Any) -> None:
-        restore(self, state)
+        held, slots = state if isinstance(state, tuple) else (state, None)
+        self.__dict__.update(held or {})
+        for name, value in (slots or {}).items():
+            setattr(self, name, value)
         if "components" in self.__dict__:
             declare_added(type(self), self.components)
 

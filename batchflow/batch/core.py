@@ -14,6 +14,7 @@ from batchflow.batch.item_streams import current_rng
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import by_label
+from batchflow.index.order import keyed_rng
 
 # The place of a batch in a run.
 PLACE = (
@@ -149,13 +150,9 @@ class BaseBatch:
         if of_item is not None:
             return of_item
         if self._rng is None:
-            if self._rng_key is None:
-                sequence = np.random.SeedSequence()
-            else:
-                seed, *path = self._rng_key
-                key = (_BATCH_KEY, *path, self.epoch or 0, self.number or 0)
-                sequence = np.random.SeedSequence(seed, spawn_key=key)
-            self._rng = np.random.Generator(np.random.PCG64(sequence))
+            seed, *path = self._rng_key or (None,)
+            key = (_BATCH_KEY, *path, self.epoch or 0, self.number or 0)
+            self._rng = keyed_rng(seed, *key)
         return self._rng
 
     @property

@@ -58,15 +58,19 @@ def looked_up(name: str, find: Callable[[str], Any]) -> Any:
     hook = lookup_hook.get()
     if hook is None:
         return find(name)
-    with without_hook():  # a definition may ask for models, and one directory asks another
+    with hooked(None):  # a definition may ask for models, and one directory asks another
         found = find(name)
     return hook(name, found)
 
 
 @contextmanager
-def without_hook() -> Iterator[None]:
-    """Let the code of this context get the models themselves for a while."""
-    token = lookup_hook.set(None)
+def hooked(hook: Callable[[str, Any], Any] | None) -> Iterator[None]:
+    """Let the code of this context that asks for models by name go by a hook for a while.
+
+    Whoever takes a model by `MyBatch.models["net"]`, `self.net()` or `pipeline.models["net"]` comes
+    through one of the two directories, which ask the hook.
+    """
+    token = lookup_hook.set(hook)
     try:
         yield
     finally:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from batchflow.index.order import keyed_rng
+
 # Spawn key word of the generators of items; orders use 0, batches 1.
 _ITEM_KEY = 2
 
@@ -80,7 +82,5 @@ def current_rng(batch: object) -> np.random.Generator | None:
     if item is None or item.streams.batch is not batch:
         return None
     if item.rng is None:
-        key = (_ITEM_KEY, item.position)
-        sequence = np.random.SeedSequence(item.streams.seed(), spawn_key=key)
-        item.rng = np.random.Generator(np.random.PCG64(sequence))
+        item.rng = keyed_rng(item.streams.seed(), _ITEM_KEY, item.position)
     return item.rng

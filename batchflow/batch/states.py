@@ -10,8 +10,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchflow.errors import ArgumentTypeError
+
 # The attributes that tie a batch to the process that it is in.
 TIES = frozenset({"dataset", "pipeline", "_labels", "_loop"})
+
+
+class Absent:
+    """Stands for what is not in this process: who asks it for anything gets an error.
+
+    Args:
+        what: What it is, in words.
+        why: The rest of the sentence, which says why it is not here.
+    """
+
+    def __init__(self, what: str, why: str) -> None:
+        self._what, self._why = what, why
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ArgumentTypeError(f"{self._what} {self._why}")
+
+    def __repr__(self) -> str:
+        return f"<{self._what}, which cannot travel>"
 
 
 def without_ties(state: Any) -> Any:
@@ -20,14 +42,6 @@ def without_ties(state: Any) -> Any:
         held, slots = state
         return without_ties(held), slots
     return state and {name: value for name, value in state.items() if name not in TIES}
-
-
-def restore(batch: Any, state: Any) -> None:
-    """Give an empty batch the attributes that `without_ties` has left."""
-    held, slots = state if isinstance(state, tuple) else (state, None)
-    batch.__dict__.update(held or {})
-    for name, value in (slots or {}).items():
-        setattr(batch, name, value)
 
 
 def shallow_copy(batch: Any) -> Any:

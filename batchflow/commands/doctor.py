@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,15 +92,14 @@ def _import_name() -> Finding:
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     text = f"{_version('batchflow') or 'not installed'}, imported from {folder}"
     files = [file for owner in owners for file in _metadata_of(owner)]
-    if len(files) < 2:
-        return Finding("batchflow", text)
-    several = " and ".join(files)
-    return Finding(
-        "batchflow",
-        text,
-        f"{several} both own the import name batchflow, and one has written over files of the "
-        "other: pip uninstall batchflow until none is left, then install this one again",
-    )
+    problem = None
+    if len(files) > 1:
+        problem = (
+            f"{' and '.join(files)} both own the import name batchflow, and one has written over "
+            "files of the other: pip uninstall batchflow until none is left, then install this "
+            "one again"
+        )
+    return Finding("batchflow", text, problem)
 
 
 def _metadata_of(owner: str) -> list[str]:
@@ -151,18 +150,15 @@ def _is_there(package: str) -> bool:
 def _cpus() -> Finding:
     """Tell how many CPUs there are, and how many of them this process may use."""
     usable, quota = cpu_count(), cpu_quota()
-    text = f"{os.cpu_count()}, of which this process may use {usable}"
-    if quota is None:
-        return Finding("CPUs", text)
-    text += f", and {quota:g} of them at a time (cgroup)"
-    if quota >= usable:
-        return Finding("CPUs", text)
-    return Finding(
-        "CPUs",
-        text,
-        f'executor="processes" starts {usable} workers by default, which share {quota:g}: give '
-        f"n_workers={max(1, round(quota))}",
-    )
+    text, problem = f"{os.cpu_count()}, of which this process may use {usable}", None
+    if quota is not None:
+        text += f", and {quota:g} of them at a time (cgroup)"
+    if quota is not None and quota < usable:
+        problem = (
+            f'executor="processes" starts {usable} workers by default, which share {quota:g}: '
+            f"give n_workers={max(1, round(quota))}"
+        )
+    return Finding("CPUs", text, problem)
 
 
 def cpu_quota(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float | None:
@@ -180,29 +176,19 @@ def cpu_quota(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float | None:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         paths |= {name: path.strip("/") or "." for name in controllers.split(",")}
-    limits = [*_limits(root, paths[""], _limit_v2), *_limits(root / "cpu", paths["cpu"], _limit_v1)]
-    return min(limits, default=None)
+    older = _limits(root / "cpu", paths["cpu"], "cpu.cfs_quota_us", "cpu.cfs_period_us")
+    return min([*_limits(root, paths[""], "cpu.max"), *older], default=None)
 
 
-def _limits(root: Path, path: str, limit: Callable[[Path], tuple[str, str]]) -> Iterator[float]:
-    """Return the limits of a group and of those that it is in."""
+def _limits(root: Path, path: str, *files: str) -> Iterator[float]:
+    """Return the limits of a group and of those that it is in: in `files`, the quota first."""
     group = root / path
     for folder in (group, *group.parents):
         if folder.is_relative_to(root):
             with contextlib.suppress(OSError, ValueError):
-                most, period = limit(folder)
+                most, period = " ".join((folder / file).read_text() for file in files).split()
                 if most not in ("max", "-1"):
                     yield int(most) / int(period)
-
-
-def _limit_v2(folder: Path) -> tuple[str, str]:
-    most, period = (folder / "cpu.max").read_text().split()
-    return most, period
-
-
-def _limit_v1(folder: Path) -> tuple[str, str]:
-    most = (folder / "cpu.cfs_quota_us").read_text().strip()
-    return most, (folder / "cpu.cfs_period_us").read_text().strip()
 
 
 def _shared_memory() -> Finding:
@@ -211,14 +197,13 @@ def _shared_memory() -> Finding:
         return Finding("shared memory", "as the system has it")
     usage = shutil.disk_usage(_SHARED)
     text = f"{_size(usage.free)} of {_size(usage.total)} free in {_SHARED}"
-    if usage.free > _LITTLE:
-        return Finding("shared memory", text)
-    return Finding(
-        "shared memory",
-        text,
-        "batches from worker processes lie there: give the container more (docker run "
-        "--shm-size=2g), or remove files that are left from killed programs",
-    )
+    problem = None
+    if usage.free <= _LITTLE:
+        problem = (
+            "batches from worker processes lie there: give the container more (docker run "
+            "--shm-size=2g), or remove files that are left from killed programs"
+        )
+    return Finding("shared memory", text, problem)
 
 
 def _start_method() -> Finding:

@@ -3,7 +3,7 @@
 from batchflow.engine.epochs import Epoch
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph
-from batchflow.engine.keywords import RunKeywords, shows_options, yields_to_actions
+from batchflow.engine.keywords import RunKeywords, shows_options
 from batchflow.engine.options import RunOptions
 from batchflow.engine.preparation.models import PipelineModels
 from batchflow.engine.program import Program
@@ -27,5 +27,4 @@ __all__ = [
     "Source",
     "is_source",
     "shows_options",
-    "yields_to_actions",
 ]

@@ -14,7 +14,6 @@ from typing import Any
 from batchflow.batch.directory import ModelSlot
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.options import RunOptions
-from batchflow.engine.orders import derived_seed
 from batchflow.engine.prefix import Prefix
 from batchflow.engine.preparation.notes import ReplayNotes
 from batchflow.engine.preparation.ready import needs_loop
@@ -31,7 +30,7 @@ from batchflow.engine.regrouping.start import Start, has_ended, refuse_ended
 from batchflow.engine.source import Schedule
 from batchflow.engine.state import PipelineState
 from batchflow.errors import ArgumentValueError, BatchflowError, StopPipeline, add_note_once
-from batchflow.index.order import drawn_seed
+from batchflow.index.order import derived_seed, drawn_seed
 from batchflow.plan import BoundRegrouping
 from batchflow.plan.several import joined_in
 

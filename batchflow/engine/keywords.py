@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from batchflow.engine.options import RunOptions
 from batchflow.plan.expressions import Expression
@@ -55,28 +54,6 @@ def _options() -> list[inspect.Parameter]:
 
 
 _OPTIONS = _options()
-
-
-class _Yielding:
-    """A method whose name an action of the batch class may have: see `yields_to_actions`."""
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
-
-    def __get__(self, pipeline: Any, cls: type) -> Any:
-        """Return the action of that name, chained, if there is one; else the method."""
-        name = self._method.__name__
-        if pipeline is None:
-            return self._method
-        if pipeline._has_action(name):
-            return pipeline.__getattr__(name)
-        return MethodType(self._method, pipeline)
-
-
-def yields_to_actions(method: Method) -> Method:
-    """Let a user's action with the name of a method of pipelines win over it."""
-    return cast("Method", _Yielding(method))
 
 
 def shows_options(**defaults: Any) -> Callable[[Method], Method]:

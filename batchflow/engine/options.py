@@ -9,11 +9,18 @@ import numpy as np
 
 from batchflow.checkpoints.given import checked_tracker, saving_options
 from batchflow.counts import checked_count
-from batchflow.engine.orders import derived_seed, nested_shuffle, order_of, refuse_drawn_order
+from batchflow.engine.orders import nested_shuffle, order_of, refuse_drawn_order
 from batchflow.engine.source import Schedule, Source
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.executors.item_threads import MAX_THREADS, cpu_count
-from batchflow.index.order import CustomOrder, DescribedOrder, drawn_seed, keeps_state, order_seed
+from batchflow.index.order import (
+    CustomOrder,
+    DescribedOrder,
+    derived_seed,
+    drawn_seed,
+    keeps_state,
+    order_seed,
+)
 from batchflow.old_words import old_word
 from batchflow.plan.expressions import Expression
 from batchflow.plan.values import Value

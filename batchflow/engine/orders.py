@@ -10,7 +10,7 @@ import numpy as np
 
 from batchflow.engine.source import Source
 from batchflow.errors import ArgumentValueError
-from batchflow.index.order import CustomOrder, DescribedOrder, Order, make_order
+from batchflow.index.order import CustomOrder, DescribedOrder, Order, derived_seed, make_order
 
 OptionsT = TypeVar("OptionsT", bound=Any)  # RunOptions, which are made of what is here
 
@@ -98,11 +98,6 @@ def nested_shuffle(shuffle: Any, number: int) -> Any:
         return derived_seed(shuffle, number)
     # What a function counts, it counts for this pipeline alone.
     return _copied(shuffle) if callable(shuffle) else shuffle
-
-
-def derived_seed(seed: int, path: int) -> int:
-    """Return the seed of a pipeline inside of another: the one of this number, from 0 on."""
-    return int(np.random.SeedSequence(seed, spawn_key=(path,)).generate_state(1, np.uint64)[0])
 
 
 def _fitting(order: DescribedOrder) -> DescribedOrder:

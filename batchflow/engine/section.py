@@ -12,7 +12,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,9 +48,9 @@ def in_order(
     free = map(partial(_freed, pipeline), batches)
     if not section and not rest:
         return free
-    return _one_by_one(
-        free, partial(finished, section=section, rest=rest, locks=locks, replay_note=replay_note)
-    )
+    finish = partial(finished, section=section, rest=rest, locks=locks, replay_note=replay_note)
+    # Other than a generator, these keep no batch.
+    return filter(lambda item: item is not None, map(finish, free))  # type: ignore[arg-type]
 
 
 def _freed(pipeline: Any, batch: Batch | EpochEnd) -> Batch | EpochEnd:
@@ -58,16 +58,6 @@ def _freed(pipeline: Any, batch: Batch | EpochEnd) -> Batch | EpochEnd:
     if batch.__class__ is not EpochEnd:
         batch.pipeline = pipeline  # type: ignore[union-attr]
     return batch
-
-
-def _one_by_one(
-    batches: Iterator[Batch | EpochEnd], finish: Callable[..., Batch | EpochEnd | None]
-) -> Generator[Batch | EpochEnd, None, None]:
-    for batch in batches:
-        done = [finish(batch)]
-        del batch  # what is given away is held by nothing here
-        if done[0] is not None:
-            yield done.pop()  # type: ignore[misc]
 
 
 def finished(

@@ -6,14 +6,14 @@ ticket a batch can be made at any time, in any thread, as often as needed.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from batchflow.batch import Batch
 from batchflow.batch.typevars import BatchT_co
-from batchflow.errors import ActionResultError, ArgumentTypeError, ArgumentValueError
+from batchflow.counts import checked_count
+from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.index.order import Order
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def without_epochs(
 def behind(made: Iterator[Item], epoch: int, number: int) -> Iterator[Item]:
     """Leave out the batches of an epoch up to one: they have been delivered before."""
     is_behind = False
-    for item in made:
-        if not is_behind and isinstance(item, Batch):
-            is_behind = item.epoch != epoch or (item.number or 0) > number
-        is_behind |= isinstance(item, EpochEnd)
-        passed = [item] if is_behind else []
-        del item
-        if passed:
-            yield passed.pop()
+
+    def is_new(item: Batch | EpochEnd) -> bool:
+        nonlocal is_behind
+        if isinstance(item, EpochEnd) or item.epoch != epoch or (item.number or 0) > number:
+            is_behind = True
+        return is_behind
+
+    return filter(is_new, made)  # which, other than a generator, keeps no batch
 
 
 # A run without end that gives nothing for so many batches, and a whole epoch, gives nothing at all.
@@ -89,11 +89,10 @@ def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]
         ActionResultError: No batch has come for an epoch or more.
     """
     n_empty, most = 0, max(ceil(_MOST_EMPTY / schedule.batches_per_epoch), 1)
-    for item in stream:
-        if isinstance(item, EpochEnd):
-            n_empty += 1
-        else:
-            n_empty = 0 if item._closes else -1
+
+    def checked(item: Item) -> Item:
+        nonlocal n_empty
+        n_empty = n_empty + 1 if isinstance(item, EpochEnd) else -(not item._closes)
         if n_empty > most - 1:
             raise ActionResultError(
                 f"no batch has come out of {n_empty} whole epochs in a row: the steps skip each of "
@@ -101,9 +100,9 @@ def refuse_nothing(stream: Iterator[Item], schedule: Schedule) -> Iterator[Item]
                 "keep nothing, or a rebatch that drops what is left may ask for more items than "
                 "an epoch has"
             )
-        passed = [item]
-        del item
-        yield passed.pop()
+        return item
+
+    return map(checked, stream)
 
 
 class Source(Protocol[BatchT_co]):
@@ -229,12 +228,9 @@ class Schedule(NamedTuple):
             ArgumentTypeError: `number` is no whole number.
             ArgumentValueError: The run has no batch of this number.
         """
-        if isinstance(number, bool) or not hasattr(number, "__index__"):
-            raise ArgumentTypeError(f"a batch number is a whole number from 0 on, got {number!r}")
-        number, end = operator.index(number), self.end
-        if number < 0 or (end is not None and number >= end):
-            has = "its batches count from 0" if end is None else f"it has {end} batches"
-            has = f"its last one is {end - 1}" if end is not None and self.first else has
+        number, end = checked_count("the number of a batch", number, least=0), self.end
+        if end is not None and number >= end:
+            has = f"its last one is {end - 1}" if self.first else f"it has {end} batches"
             raise ArgumentValueError(f"the run has no batch {number}: {has}")
         epoch, place = divmod(number, self.batches_per_epoch)
         start = place * self.batch_size

@@ -7,12 +7,13 @@ import itertools
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic, Protocol
 
 import numpy as np
 
 from batchflow.batch.directory import ModelSlot
+from batchflow.batch.states import Absent
 from batchflow.batch.typevars import BatchT_co
 from batchflow.engine.options import RunOptions
 from batchflow.errors import (
@@ -176,6 +177,9 @@ class PipelineState(Generic[BatchT_co]):
             ) from None
 
 
+_CANNOT_TRAVEL = "is not here: it cannot travel to another process"
+
+
 class PipelineView:
     """The `batch.pipeline` of parallel actions: a pipeline that they can only read.
 
@@ -188,7 +192,7 @@ class PipelineView:
 
     def __init__(self, pipeline: Any, values: dict[str, Any], written: Collection[str]) -> None:
         self._pipeline = pipeline
-        self._values = values
+        self.values = values
         self._written = written
 
     def v(self, name: str) -> Any:
@@ -197,8 +201,8 @@ class PipelineView:
         Raises:
             ArgumentValueError: Some step writes it.
         """
-        if name in self._values:
-            return self._values[name]
+        if name in self.values:
+            return self.values[name]
         if name in self._written:
             raise ArgumentValueError(
                 f"a parallel action cannot read the variable {name!r}, which a step of this "
@@ -216,26 +220,17 @@ class PipelineView:
 
     def without(self, names: Collection[str], settings: Collection[str]) -> PipelineView:
         """Give a view for a process where some variables and entries of the config are not."""
-        values = {name: value for name, value in self._values.items() if name not in names}
+        values = {name: value for name, value in self.values.items() if name not in names}
         away = _PipelineAway(self._pipeline)
         for name in settings:
-            away.config = away.config | {name: _NotHere(f"the entry {name!r} of the config")}
+            absent = Absent(f"the entry {name!r} of the config", _CANNOT_TRAVEL)
+            away.config = away.config | {name: absent}
         return PipelineView(away, values, self._written)
-
-    @property
-    def config(self) -> Any:
-        """The config of the pipeline."""
-        return self._pipeline.config
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        """The values of the variables that can be read."""
-        return self._values
 
     @property
     def names(self) -> frozenset[str]:
         """The names of the variables."""
-        return frozenset([*self._values, *self._written])
+        return frozenset([*self.values, *self._written])
 
     def set_variable(self, name: str, value: Any) -> None:  # noqa: ARG002  refused
         """Refuse."""
@@ -245,28 +240,13 @@ class PipelineView:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("dataset", "models", "m", "seed", "has_variable"):
+        if name in ("config", "dataset", "models", "m", "seed", "has_variable"):
             return getattr(self._pipeline, name)
         raise AttributeError(
             f"in a parallel action batch.pipeline only reads: it has v, get_variable, "
             f"has_variable, config, dataset, models and seed, not {name!r}. Mark the action "
             "@action(singleton=True) to do more"
         )
-
-
-class _NotHere:
-    """Stands for what could not travel to this process."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise ArgumentTypeError(f"{self._what} is not here: it cannot travel to another process")
-
-    def __repr__(self) -> str:
-        return f"<{self._what}, which cannot travel>"
 
 
 class _PipelineAway:

@@ -105,7 +105,18 @@ def epoch_key(seed: int, epoch: int, *path: int) -> np.random.SeedSequence:
 
 def epoch_rng(seed: int, epoch: int, *path: int) -> np.random.Generator:
     """Return the generator of the order of an epoch, or of a part of it."""
-    return np.random.Generator(np.random.PCG64(epoch_key(seed, epoch, *path)))
+    return keyed_rng(seed, _ORDER_KEY, epoch, *path)
+
+
+def keyed_rng(seed: int | None, *key: int) -> np.random.Generator:
+    """Return the generator of a seed and a key; None: the operating system seeds it."""
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return np.random.Generator(np.random.PCG64(sequence))
+
+
+def derived_seed(seed: int, *key: int) -> int:
+    """Return a seed that follows from another one and a key."""
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
 
 
 class SequentialOrder:

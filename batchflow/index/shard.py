@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.counts import checked_count
+from batchflow.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     from batchflow.index.order import EpochOrder, Order, Positions
@@ -33,11 +34,9 @@ class Shard(NamedTuple):
             ArgumentTypeError: The numbers are no whole numbers.
             ArgumentValueError: There is no such shard, or it has no items.
         """
-        for name, value in (("index", number), ("count", count)):
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ArgumentTypeError(f"shard: {name} must be a whole number, got {value!r:.60}")
-        shard = cls(int(number), int(count), n_items, bool(is_equal))
-        if shard.n_shards < 1 or not 0 <= shard.number < shard.n_shards:
+        number = checked_count("shard: index", number, least=0)
+        shard = cls(number, checked_count("shard: count", count), n_items, bool(is_equal))
+        if number >= shard.n_shards:
             raise ArgumentValueError(
                 f"shard({number}, {count}): there are shards 0 ... count - 1, and at least one"
             )

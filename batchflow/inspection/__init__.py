@@ -9,13 +9,3 @@
 
 `check` and what it needs are imported on use, for a light `import batchflow`.
 """
-
-from batchflow.inspection.debugging import (
-    debug_batch,
-    debug_run,
-    execute_for,
-    replay,
-    serial_options,
-)
-
-__all__ = ["debug_batch", "debug_run", "execute_for", "replay", "serial_options"]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from batchflow.batch import Batch
-from batchflow.batch.directory import in_parallel
+from batchflow.batch.directory import hooked, in_parallel
+from batchflow.counts import checked_count
 from batchflow.engine import Program, ReadyGraph, RunOptions
 from batchflow.engine.hooks import take_hooks
 from batchflow.engine.prefix import Prefix
@@ -28,7 +29,6 @@ from batchflow.engine.state import PipelineState
 from batchflow.engine.steps import run_steps
 from batchflow.engine.stream import NEVER
 from batchflow.errors import (
-    ArgumentTypeError,
     ArgumentValueError,
     BatchflowError,
     SkipBatch,
@@ -37,7 +37,7 @@ from batchflow.errors import (
 from batchflow.executors.loop import EventLoop
 from batchflow.generators import GeneratorWatch, noticed
 from batchflow.inspection.debugging import Inspector
-from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError, watched
+from batchflow.inspection.model_copies import CopiedModels, Copies, NoCopyError
 from batchflow.inspection.page_faults import FaultWatch
 from batchflow.inspection.report import Report, StepReport
 from batchflow.models.adapters import harmed_in_threads
@@ -58,14 +58,11 @@ def check_program(program: Program, n_items: int, seed: int | None, made: Pipeli
         seed: The seed of its randomness; None: a new one.
         made: The state of the pipeline itself, for the models that it has made.
     """
-    if not hasattr(n_items, "__index__") or isinstance(n_items, bool):
-        raise ArgumentTypeError(f"check: n_items must be a whole number, got {n_items!r:.60}")
-    if n_items < 1:
-        raise ArgumentValueError(f"check: n_items must be at least 1, got {n_items}")
+    n_items = checked_count("check: n_items", n_items)
     if program.source is not None and not len(program.source):
         raise ArgumentValueError("check: the dataset has no items")
     program.state.share_models(made)
-    return _Check(program, int(n_items), seed).report()
+    return _Check(program, n_items, seed).report()
 
 
 class _Check:
@@ -91,7 +88,7 @@ class _Check:
         program = self._program
         # What their definitions draw from global generators is drawn here, and not in the run.
         self._models.make_static(program.plan.models)
-        with self._generators, watched(self._copies):
+        with self._generators, hooked(self._copies.asked_for):
             self._set_up()
             found: Any = self._inspector.alone(self._checked)
         return found  # type: ignore[no-any-return]

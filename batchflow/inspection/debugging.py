@@ -75,25 +75,6 @@ def replay(program: Program, options: RunOptions, number: int) -> Any:
     return batch
 
 
-def serial_options(
-    ahead: tuple[int | None, Any] | None, batch_size: int | None, options: Any, *, endless: bool
-) -> RunOptions:
-    """Return the options of a run in this thread: as they are given, but for where it works.
-
-    Args:
-        ahead: The batch size and the options that `run_later` has set; None: none.
-        batch_size: The batch size; None: that of `ahead`.
-        options: The options, which go before those of `ahead`.
-        endless: Whether the run goes on for ever where the options do not say otherwise.
-    """
-    size, earlier = ahead or (None, {})
-    given = {**earlier, **options}
-    for name in ("target", "executor", "prefetch", "n_workers"):
-        given.pop(name, None)
-    size = size if batch_size is None else batch_size
-    return RunOptions.parse(size, {**given, "executor": "serial"}, endless=endless)
-
-
 def debug_run(open_run: Callable[[], Iterable[OtherT]]) -> OtherT | None:
     """Take all batches of a run through the steps; an error has its batch as `error.batch`.
 

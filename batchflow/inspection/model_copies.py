@@ -16,13 +16,13 @@ import hashlib
 import io
 import pickle
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from batchflow.batch.directory import lookup_hook, without_hook
+from batchflow.batch.directory import hooked
 from batchflow.engine.preparation.models import PipelineModels
 from batchflow.errors import SkipBatch
 
@@ -110,7 +110,7 @@ class CopiedModels(PipelineModels):
 
     def get(self, name: str, batch: Any = None) -> Any:
         """Return the copy of a model; the model itself if there is none."""
-        with without_hook():
+        with hooked(None):
             model = super().get(name, batch)
         try:
             return self._copies.of(name, model)
@@ -119,7 +119,7 @@ class CopiedModels(PipelineModels):
 
     def has_copy(self, name: str, batch: Any) -> bool:
         """Check whether there is a copy of a model, made now if it is not there yet."""
-        with without_hook():
+        with hooked(None):
             return super().get(name, batch) is not self.get(name, batch)
 
     def make_static(self, names: Iterable[str]) -> None:
@@ -127,20 +127,6 @@ class CopiedModels(PipelineModels):
         for name in names:
             if name not in self._declared and not self.is_dynamic(name):
                 super().get(name)
-
-
-@contextmanager
-def watched(copies: Copies) -> Iterator[None]:
-    """Let the code of this context that asks for models by name get copies, and note what it asks.
-
-    Whoever takes a model by `MyBatch.models["net"]`, `self.net()` or `pipeline.models["net"]` comes
-    through one of the two directories, which ask the hook.
-    """
-    token = lookup_hook.set(copies.asked_for)
-    try:
-        yield
-    finally:
-        lookup_hook.reset(token)
 
 
 # ---- copying

@@ -226,10 +226,9 @@ class Feed:
                 for x, y in loader:
                     ...
         """
-        from batchflow.interop.loops import Loops  # on use, for a light import
-        from batchflow.interop.torch_data import torch_data  # on use: torch takes seconds
+        from batchflow.interop.torch_data import dataset_class  # on use: torch takes seconds
 
-        return torch_data(Loops(self, "to_torch", first_epoch), keeps_others=keep_others)
+        return dataset_class()(self, first_epoch, keeps_others=keep_others)
 
     def to_jax(
         self,
@@ -268,10 +267,9 @@ class Feed:
                 state = train_step(state, x, y)
         """
         from batchflow.interop.jax_data import JaxFeed  # on use: JAX takes a second
-        from batchflow.interop.loops import Loops
 
         depth = checked_count("to_jax: depth", depth)
-        return JaxFeed(Loops(self, "to_jax", first_epoch), sharding, depth, narrow=narrow)
+        return JaxFeed(self, first_epoch, sharding, depth, narrow=narrow)
 
     def to_tf(self, signature: Any = None, *, first_epoch: int | None = None) -> Any:
         """Return a `tf.data.Dataset` of the same tuples, for `map`, `prefetch` and other loops.
@@ -299,11 +297,9 @@ class Feed:
             for x, y in feed.to_tf().prefetch(tf.data.AUTOTUNE):
                 ...
         """
-        from batchflow.interop.loops import Loops  # on use, as TensorFlow, which takes seconds
-        from batchflow.interop.tf_data import tf_dataset
+        from batchflow.interop.tf_data import tf_dataset  # on use: TensorFlow takes seconds
 
-        loops = Loops(self, "to_tf", first_epoch)
-        return tf_dataset(loops, self._program, loops.options, signature)
+        return tf_dataset(self, first_epoch, signature)
 
     def _of(self, options: RunOptions) -> Feed:
         """Return another feed of the same values, with other options."""

@@ -20,10 +20,8 @@ Guarantees:
 
 from __future__ import annotations
 
-import contextvars
 import copy
 import operator
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -32,13 +30,14 @@ from batchflow.batch import Batch
 from batchflow.engine import Program, Run, RunOptions
 from batchflow.engine.orders import with_drawn
 from batchflow.errors import ActionResultError, ArgumentValueError
-from batchflow.plan import BoundPlan, BoundRegrouping, Step
+from batchflow.interop.streamed import ReadFeed
+from batchflow.plan import BoundPlan, BoundRegrouping
 from batchflow.plan.builtin import discard_batch, filter_items
 
 _LOOKS = 2  # batches that Keras reads before the first epoch, to see what they are
 
 
-class IndexedFeed:
+class IndexedFeed(ReadFeed):
     """Reads the batches of one epoch after another by index.
 
     Args:
@@ -59,18 +58,14 @@ class IndexedFeed:
                 "to_keras: n_iters counts batches through all epochs; leave it out, and give "
                 "steps_per_epoch to fit"
             )
-        self._program, self._given = program, options
+        super().__init__(program, first_epoch)
+        self._given = options
         self._settle(options)
         source: Any = program.source
-        self._first_epoch = first_epoch
         self._n_batches = options.counted_schedule(source).batches_per_epoch
-        self._context = contextvars.copy_context()  # readers' threads have none of the user's
-        self._guard = threading.Lock()
-        self._n_begun = 0
         self._start = self._next_start = 0  # where the current epoch begins, and the next one
         self._read_in = 0  # how many epochs were begun at the latest read
         self._n_read = 0  # how many batches were read of the epoch of that read
-        self._run: Run | None = None
         self._is_closed = False  # since the last epoch was begun
         self._next: int | None = None  # the number of the batch that comes next in order
         self._looked_at: dict[int, tuple[Any, ...]] = {}  # read before an epoch was begun
@@ -124,12 +119,6 @@ class IndexedFeed:
         with self._runs(range(1)) as run:
             found: dict[str, Any] = run.state_dict()["fingerprint"]
         return found
-
-    @property
-    def given(self) -> Mapping[str, Any]:
-        """The expressions of the feed: `x`, `y` and `sample_weight`."""
-        step = self._program.plan.steps[-1].step
-        return step.kwargs if isinstance(step, Step) else {}
 
     def read(self, index: int) -> tuple[Any, ...]:
         """Return the values of a batch. For any thread.
@@ -212,11 +201,6 @@ class IndexedFeed:
         if self._next is None or self._is_closed:
             self._end()
         return values
-
-    def _end(self) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            run.close()
 
     def _runs(self, numbers: range) -> Run:
         """Make a run of some batches. Several are made ahead."""

@@ -24,7 +24,7 @@ import numpy as np
 from batchflow.arrays import is_sparse, is_table
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.extras import imported
-from batchflow.interop.loops import FeedData, Here, Loops
+from batchflow.interop.loops import FeedData, Here
 from batchflow.interop.order import has_order
 
 _NARROWER = {"f8": "f4", "c16": "c8", "i8": "i4", "u8": "u4"}
@@ -38,7 +38,8 @@ class JaxFeed(FeedData):
     """The batches of a feed on the devices of JAX. Made by `Feed.to_jax`.
 
     Args:
-        loops: The loops over the feed.
+        feed: The `Feed`.
+        first_epoch: The epoch at which the first loop begins; None: that of the feed's options.
         sharding: Where the arrays are put: a device or a sharding of JAX; None: JAX's default.
         depth: How many batches are on the device at most, the consumer's included.
         narrow: Whether floats of 64 bits are made narrower where JAX works in 32.
@@ -47,19 +48,20 @@ class JaxFeed(FeedData):
         MissingPackageError: JAX is not installed.
     """
 
-    def __init__(self, loops: Loops, sharding: Any, depth: int, *, narrow: bool) -> None:
-        super().__init__(loops)
+    def __init__(
+        self, feed: Any, first_epoch: int | None, sharding: Any, depth: int, *, narrow: bool
+    ) -> None:
+        super().__init__(feed, "to_jax", first_epoch)
         jax = imported("jax", "to_jax")
-        self._depth = 1 if has_order(loops.plan) else depth
-        self._here: Here | None = None  # of the batch in the consumer's hands
+        self._depth = 1 if has_order(self._plan) else depth
         self._put = functools.partial(_put, jax=jax, sharding=sharding, narrow=narrow)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Begin a loop: a run of the pipeline."""
-        self._here = None
-        return self._given(self._loops.begin(self._put))
+        self._forget()
+        return self._ahead(self._begin(self._put))
 
-    def _given(self, loop: Generator[Any, None, None]) -> Iterator[tuple[Any, ...]]:
+    def _ahead(self, loop: Generator[Any, None, None]) -> Iterator[tuple[Any, ...]]:
         """Yield the batches of a loop, with as many ahead as may be."""
         made: deque[tuple[Any, Here | None]] = deque()
         error: Exception | None = None
@@ -68,29 +70,22 @@ class JaxFeed(FeedData):
             while True:
                 while not is_over and len(made) < self._depth:
                     try:
-                        made.append((next(loop), self._loops.here))
+                        made.append((next(loop), self._here))
                     except StopIteration:
                         is_over = True
                     except Exception as late:  # noqa: BLE001  at its turn
                         is_over, error = True, late
                 if not made:
                     break
-                values, self._here = made.popleft()
+                values, self._consumer = made.popleft()
                 yield values
                 del values
-            self._here = None if error is None else self._here
             if error is not None:
                 raise error
+            self._forget()
         finally:
             error = None  # it would hold this frame, and this frame it
             loop.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the latest loop stands: behind the last batch that it gave."""
-        return self._loops.state_dict(self._here)
-
-    def _forget(self) -> None:
-        self._here = None
 
 
 def _put(value: Any, what: str, *, jax: Any, sharding: Any, narrow: bool) -> Any:

@@ -37,8 +37,8 @@ class Here(NamedTuple):
     cursor: Cursor
 
 
-class Loops:
-    """Loops over a copy of a feed, which has one seed, each value converted.
+class FeedData:
+    """The data that the loop of another framework goes through: a copy of a feed, with one seed.
 
     Args:
         feed: The `Feed`.
@@ -46,15 +46,16 @@ class Loops:
         first_epoch: The epoch at which the first loop begins; None: that of the feed's options.
 
     Attributes:
-        seed: The seed of everything random in the loops.
+        seed: The seed of everything random in the batches.
     """
 
     def __init__(self, feed: Any, user: str, first_epoch: int | None) -> None:
+        super().__init__()
         self._user = user
-        self._given: RunOptions = feed._options
+        self._asked: RunOptions = feed._options
         self._of: Callable[[RunOptions], Any] = feed._of
         self.seed: int
-        self.seed, self._shuffle = self._given.seeds()
+        self.seed, self._shuffle = self._asked.seeds()
         state = None if feed._state is None else feed.state_dict()
         if state is not None:
             self.seed = state["run"]["seed"]
@@ -63,15 +64,9 @@ class Loops:
         if first_epoch is not None:
             self._feed.epoch = first_epoch
 
-    def _settled(self) -> RunOptions:
-        """Return the options with the seeds of all loops."""
-        options: RunOptions = self._given._replace(seed=self.seed)
-        is_number = isinstance(self._shuffle, int) and not isinstance(self._shuffle, bool)
-        return options._replace(shuffle=self._shuffle) if is_number else options
-
     @property
     def epoch(self) -> int:
-        """The epoch at which the next loop begins. Beginning a loop moves it on."""
+        """The epoch at which the next loop begins. Beginning a loop moves it on; it can be set."""
         epoch: int = self._feed.epoch
         return epoch
 
@@ -79,115 +74,6 @@ class Loops:
     def epoch(self, epoch: int) -> None:
         if self._feed._state is None or epoch != self._feed.epoch:  # else it goes on within that
             self._feed.epoch = epoch
-
-    @property
-    def plan(self) -> Any:
-        """The steps of the pipeline."""
-        return self._feed._program.plan
-
-    @property
-    def options(self) -> RunOptions:
-        """The options of the next loop."""
-        return self._settled()._replace(first_epoch=self.epoch)
-
-    def begin(self, convert: Convert) -> Generator[tuple[Any, ...], None, None]:
-        """Begin a loop, and yield the values of each batch.
-
-        Args:
-            convert: Takes each value, and what to call it in a message.
-        """
-        return self._converted(iter(self._feed), convert)
-
-    def _converted(self, loop: Any, convert: Convert) -> Generator[tuple[Any, ...], None, None]:
-        given = self.plan.steps[-1].step.kwargs
-        try:
-            for values in loop:
-                held = converted(given, values, convert)
-                del values
-                yield held
-                del held
-        finally:
-            loop.close()
-
-    def __len__(self) -> int:
-        """Return the number of batches of a whole loop, skipped ones included.
-
-        Raises:
-            TypeError: The loop has no end, or the number is not known.
-        """
-        return len(self._feed)
-
-    @property
-    def here(self) -> Here | None:
-        """Where the latest loop stands; None: it is over, or none has begun."""
-        begun, run = self._feed._begun, self._feed._run
-        return None if run is None or begun is None else Here(begun[0], run, run._cursor())
-
-    def state_dict(self, here: Here | None = None) -> dict[str, Any]:
-        """Return where the latest loop stands: behind the last batch that it gave.
-
-        Args:
-            here: Where it stood, in place of where it stands.
-
-        Raises:
-            BatchflowError: Nobody can go on from here: see `Run.state_dict`.
-        """
-        shuffle = self._settled().shuffle
-        seeds = {"seed": self.seed, "shuffle": shuffle if isinstance(shuffle, int) else None}
-        if here is None:
-            return {**self._feed.state_dict(), **seeds}
-        return {"epoch": here.epoch, "run": state_of(here.cursor, here.run._graph)} | seeds
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next loop go on from a state: with what is left of its loop, if that had begun.
-
-        Args:
-            state: What `state_dict` has returned, here or in another process.
-
-        Raises:
-            ArgumentTypeError: It is no such mapping.
-            ArgumentValueError: The pipeline, its data or its options are others.
-        """
-        if not isinstance(state, Mapping) or {*state} != _KEYS:
-            raise ArgumentTypeError(
-                f"{self._user}: a state is what state_dict() returns, got {state!r:.60}"
-            )
-        given = self._given
-        if not given.draws_seed and given.seed != state["seed"]:
-            raise ArgumentValueError(
-                f"{self._user}: the state is of seed={state['seed']}, and the feed has "
-                f"seed={given.seed}"
-            )
-        self.seed, self._shuffle = state["seed"], state["shuffle"]
-        options = self._settled()
-        of_feed = {"epoch": state["epoch"], "run": state["run"]}
-        feed = self._of(options._replace(state=of_feed))
-        if state["run"] is not None:  # a run compares them
-            options = options._replace(first_epoch=state["epoch"], state=state["run"])
-            Run(feed._program, options).close()
-        self._feed = feed
-
-
-class FeedData:
-    """The data that the loop of another framework goes through: what all kinds have in common.
-
-    Args:
-        loops: The loops over the feed.
-    """
-
-    def __init__(self, loops: Loops) -> None:
-        super().__init__()
-        self._loops = loops
-
-    @property
-    def epoch(self) -> int:
-        """The epoch at which the next loop begins. Beginning a loop moves it on; it can be set."""
-        epoch: int = self._loops.epoch
-        return epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._loops.epoch = epoch
         self._forget()
 
     def set_epoch(self, epoch: int) -> None:
@@ -197,19 +83,13 @@ class FeedData:
         """
         self.epoch = epoch
 
-    @property
-    def seed(self) -> int:
-        """The seed of everything random in the batches."""
-        seed: int = self._loops.seed
-        return seed
-
     def __len__(self) -> int:
         """Return the number of batches of a whole loop, skipped ones included.
 
         Raises:
             TypeError: The loop has no end, or the number is not known.
         """
-        return len(self._loops)
+        return len(self._feed)
 
     def __bool__(self) -> bool:
         return True
@@ -223,7 +103,11 @@ class FeedData:
         Raises:
             BatchflowError: Nobody can go on from here: see `Run.state_dict`.
         """
-        return self._loops.state_dict()
+        shuffle, here = self._settled().shuffle, self._consumer
+        seeds = {"seed": self.seed, "shuffle": shuffle if isinstance(shuffle, int) else None}
+        if here is None:
+            return {**self._feed.state_dict(), **seeds}
+        return {"epoch": here.epoch, "run": state_of(here.cursor, here.run._graph)} | seeds
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next loop go on from a state, and those behind it in the epochs that follow.
@@ -232,14 +116,77 @@ class FeedData:
             ArgumentTypeError: It is not what `state_dict` has returned.
             ArgumentValueError: The pipeline, its data or its options are others.
         """
-        self._loops.load_state_dict(state)
+        if not isinstance(state, Mapping) or {*state} != _KEYS:
+            raise ArgumentTypeError(
+                f"{self._user}: a state is what state_dict() returns, got {state!r:.60}"
+            )
+        given = self._asked
+        if not given.draws_seed and given.seed != state["seed"]:
+            raise ArgumentValueError(
+                f"{self._user}: the state is of seed={state['seed']}, and the feed has "
+                f"seed={given.seed}"
+            )
+        self.seed, self._shuffle = state["seed"], state["shuffle"]
+        options = self._settled()
+        of_feed = {"epoch": state["epoch"], "run": state["run"]}
+        feed = self._of(options._replace(state=of_feed))
+        if state["run"] is not None:  # a run compares them
+            options = options._replace(first_epoch=state["epoch"], state=state["run"])
+            Run(feed._program, options).close()
+        self._feed = feed
         self._forget()
-
-    def _forget(self) -> None:
-        """Forget where the latest loop stood."""
 
     def __repr__(self) -> str:
         return f"<Data of a feed, next epoch {self.epoch}, seed {self.seed}>"
+
+    # ---- for loops
+
+    # Where the consumer stands, if that is not where the loop does, which may be ahead.
+    _consumer: Here | None = None
+
+    def _forget(self) -> None:
+        """Forget where the consumer of the latest loop stood."""
+        self._consumer = None
+
+    @property
+    def _plan(self) -> Any:
+        return self._feed._program.plan
+
+    @property
+    def _options(self) -> RunOptions:
+        """The options of the next loop."""
+        return self._settled()._replace(first_epoch=self.epoch)
+
+    def _settled(self) -> RunOptions:
+        """Return the options with the seeds of all loops."""
+        options: RunOptions = self._asked._replace(seed=self.seed)
+        is_number = isinstance(self._shuffle, int) and not isinstance(self._shuffle, bool)
+        return options._replace(shuffle=self._shuffle) if is_number else options
+
+    def _begin(self, convert: Convert) -> Generator[tuple[Any, ...], None, None]:
+        """Begin a loop, and yield the values of each batch.
+
+        Args:
+            convert: Takes each value, and what to call it in a message.
+        """
+        return self._converted(iter(self._feed), convert)
+
+    def _converted(self, loop: Any, convert: Convert) -> Generator[tuple[Any, ...], None, None]:
+        given = self._plan.steps[-1].step.kwargs
+        try:
+            for values in loop:
+                held = converted(given, values, convert)
+                del values
+                yield held
+                del held
+        finally:
+            loop.close()
+
+    @property
+    def _here(self) -> Here | None:
+        """Where the latest loop stands; None: it is over, or none has begun."""
+        begun, run = self._feed._begun, self._feed._run
+        return None if run is None or begun is None else Here(begun[0], run, run._cursor())
 
 
 def converted(given: Mapping[str, Any], values: tuple[Any, ...], convert: Convert) -> Any:

@@ -21,7 +21,35 @@ from batchflow.errors import ActionResultError, ArgumentValueError
 from batchflow.interop.order import has_order
 
 
-class StreamedFeed:
+class ReadFeed:
+    """Reads batches of a feed, in the threads of a reader.
+
+    Args:
+        program: The pipeline, whose last step is that of `feeding`.
+        first_epoch: The first epoch.
+    """
+
+    def __init__(self, program: Program, first_epoch: int) -> None:
+        self._program, self._first_epoch = program, first_epoch
+        self._context = contextvars.copy_context()  # readers' threads have none of the user's
+        self._guard = threading.Lock()
+        self._n_begun = 0
+        self._run: Run | None = None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The expressions of the feed: `x`, `y` and `sample_weight`."""
+        step: Any = self._program.plan.steps[-1].step
+        given: Mapping[str, Any] = step.kwargs
+        return given
+
+    def _end(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
+
+
+class StreamedFeed(ReadFeed):
     """Reads the batches of a feed in order, through its epochs.
 
     Args:
@@ -45,20 +73,8 @@ class StreamedFeed:
         source: Any = program.source
         settled = options.settled(self.seed, shuffle)._replace(n_epochs=None, n_iters=None)
         self._options = settled.with_kept_order(source)
-        self._program = program
-        self._first_epoch = first_epoch
-        self._context = contextvars.copy_context()  # readers' threads have none of the user's
-        self._guard = threading.Lock()
-        self._n_begun = 0
+        super().__init__(program, first_epoch)
         self._next = 0
-        self._run: Run | None = None
-
-    @property
-    def given(self) -> Mapping[str, Any]:
-        """The expressions of the feed: `x`, `y` and `sample_weight`."""
-        step: Any = self._program.plan.steps[-1].step
-        given: Mapping[str, Any] = step.kwargs
-        return given
 
     def begin_epoch(self) -> None:
         """Count an epoch of the reader."""
@@ -103,8 +119,3 @@ class StreamedFeed:
         """End the run that is under way, if there is one."""
         with self._guard:
             self._end()
-
-    def _end(self) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            run.close()

@@ -23,19 +23,18 @@ from batchflow.engine import PipelineState, Run, RunOptions
 from batchflow.engine.program import Program
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
-from batchflow.interop.loops import Loops, converted
+from batchflow.interop.loops import FeedData, converted
 from batchflow.interop.order import has_order
 
 _GIVE = "give signature=, such as (tf.TensorSpec((None, 8), tf.float32), ...)"
 
 
-def tf_dataset(loops: Loops, program: Program, options: RunOptions, signature: Any) -> Any:
+def tf_dataset(feed: Any, first_epoch: int | None, signature: Any) -> Any:
     """Make the dataset.
 
     Args:
-        loops: The loops over a feed.
-        program: The pipeline of that.
-        options: Those of its runs.
+        feed: The `Feed`.
+        first_epoch: The epoch at which the first loop begins; None: that of the feed's options.
         signature: Of a batch: `tf.TypeSpec`s in the structure of its values; None: found out.
 
     Raises:
@@ -44,10 +43,11 @@ def tf_dataset(loops: Loops, program: Program, options: RunOptions, signature: A
         Exception: Whatever an action raises, if it is found out.
     """
     tf = imported("tensorflow", "to_tf")
-    given = loops.plan.steps[-1].step.kwargs
+    data = FeedData(feed, "to_tf", first_epoch)
+    given = data._plan.steps[-1].step.kwargs
     convert = functools.partial(_tensor, tf=tf)
     if signature is None:
-        first = converted(given, _first_values(program, options), convert)
+        first = converted(given, _first_values(feed._program, data._options), convert)
         signature = tf.nest.map_structure(functools.partial(_spec, tf=tf), first)
     signature = _checked(signature, given, tf)
     failures: list[BaseException] = []
@@ -55,7 +55,7 @@ def tf_dataset(loops: Loops, program: Program, options: RunOptions, signature: A
     def generate() -> Iterator[Any]:
         failures.clear()
         try:
-            for values in loops.begin(convert):
+            for values in data._begin(convert):
                 yield _fitting(values, signature, given, tf)
                 del values
         except GeneratorExit:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from batchflow.arrays import is_sparse, is_table
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
 from batchflow.interop.loops import FeedData
-
-if TYPE_CHECKING:
-    from batchflow.interop.loops import Loops
 
 _WORKERS = (
     "to_torch: each worker process of a DataLoader would give all batches once more. Leave "
@@ -40,12 +37,13 @@ class TorchFeed(FeedData):
     """A `torch.utils.data.IterableDataset` of the batches of a feed. Made by `Feed.to_torch`.
 
     Args:
-        loops: The loops over the feed.
+        feed: The `Feed`.
+        first_epoch: The epoch at which the first loop begins; None: that of the feed's options.
         keeps_others: Whether values that no tensor can hold come as they are.
     """
 
-    def __init__(self, loops: Loops, *, keeps_others: bool) -> None:
-        super().__init__(loops)
+    def __init__(self, feed: Any, first_epoch: int | None, *, keeps_others: bool) -> None:
+        super().__init__(feed, "to_torch", first_epoch)
         self._keeps_others = keeps_others
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -61,24 +59,20 @@ class TorchFeed(FeedData):
         if caller.f_locals.get("auto_collation") and "torch" in caller.f_globals["__name__"]:
             raise ArgumentValueError(_COLLATING)
         convert = functools.partial(_tensor, torch=torch, keeps_others=self._keeps_others)
-        return self._loops.begin(convert)
+        return self._begin(convert)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to travel to the worker processes of a `DataLoader`."""
         raise ArgumentValueError(_WORKERS)
 
 
-def torch_data(loops: Loops, *, keeps_others: bool) -> TorchFeed:
-    """Make the data of torch.
+@functools.cache
+def dataset_class() -> type[TorchFeed]:
+    """Return the class of the data of torch.
 
     Raises:
         MissingPackageError: torch is not installed.
     """
-    return _dataset_class()(loops, keeps_others=keeps_others)
-
-
-@functools.cache
-def _dataset_class() -> type[TorchFeed]:
     data: Any = imported("torch.utils.data", "to_torch")
 
     class FeedDataset(TorchFeed, data.IterableDataset):  # type: ignore[misc]

@@ -110,11 +110,7 @@ class BoundRegrouping(Record):
     step: Step
     what: Regrouping
     batch_class: type[Batch] = Batch
-
-    @property
-    def leaves(self) -> tuple[BoundStep, ...]:
-        """The actions in it: none of this pipeline."""
-        return ()
+    leaves = ()  # it has no actions of this pipeline
 
 
 Bound = BoundStep | BoundChance | BoundRegrouping

@@ -166,11 +166,7 @@ class Expression:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self._parts())
-
-
-def _restore(kind: type[Expression], parts: tuple[Any, ...]) -> Expression:
-    return kind(*parts)
+        return type(self), self._parts()
 
 
 def freeze(expression: Expression, **values: Any) -> None:

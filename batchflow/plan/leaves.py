@@ -241,7 +241,7 @@ class L(_Wrapped):
         """Do nothing: `__new__` has set the fields, or made another expression."""
 
 
-class P(Expression):
+class P(_Wrapped):
     """`P(value)`: to each item of a per-item action its own value.
 
     `P(R.normal(0, 1))` draws for each item; `P("normal", 0, 1)` is short for it. Anything else is
@@ -257,8 +257,8 @@ class P(Expression):
         kwargs: The same.
     """
 
-    __slots__ = ("_value",)
-    _value: Any
+    __slots__ = ()
+    _has_late_parts = True
     _letter = "P"
 
     def __init__(self, value: Any, *args: Any, **kwargs: Any) -> None:
@@ -269,7 +269,7 @@ class P(Expression):
                 f"{self._letter}() takes one value; arguments go with the name of a distribution: "
                 f'{self._letter}("normal", 0, 1)'
             )
-        freeze(self, _value=value)
+        super().__init__(value)
 
     def _resolve(self, batch: Batch) -> Any:
         n_items = len(needed(batch, self))
@@ -299,12 +299,6 @@ class P(Expression):
             return False
         drawn = value._args[0]
         return isinstance(drawn, Operation) and isinstance(drawn._args[0], RandomValue)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return (self._value,)
-
-    def __repr__(self) -> Any:
-        return f"{self._letter}({shown(self._value)})"
 
 
 def _is_sampler(value: Any) -> bool:

@@ -7,12 +7,12 @@ cut the chain there.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.plan.expressions import Expression, freeze, shown
 from batchflow.records import Record
@@ -96,22 +96,14 @@ class Rebatch(Record):
     size: int
     function: MergeBatches | None
     drop_last: bool | None  # None: as the run
-
-    @property
-    def others(self) -> tuple[Nested, ...]:
-        """The pipelines that it reads from: none."""
-        return ()
+    others = ()  # it reads from no other pipeline
 
 
 class MixRows(Record):
     """The rows of `window` batches in a row are mixed; the batches keep their sizes."""
 
     window: int
-
-    @property
-    def others(self) -> tuple[Nested, ...]:
-        """The pipelines that it reads from: none."""
-        return ()
+    others = ()  # it reads from no other pipeline
 
 
 class Pack(Record):
@@ -134,11 +126,7 @@ class Pack(Record):
     position: str | None
     value: Any
     long: str
-
-    @property
-    def others(self) -> tuple[Nested, ...]:
-        """The pipelines that it reads from: none."""
-        return ()
+    others = ()  # it reads from no other pipeline
 
 
 Regrouping = Merge | Concat | Rebatch | MixRows | Pack
@@ -196,7 +184,7 @@ def rebatch(
             the batch class.
         drop_last: Whether a shorter last batch of an epoch is left out; None: as in the run.
     """
-    size = _whole("rebatch: batch_size", batch_size)
+    size = checked_count("rebatch: batch_size", batch_size)
     if drop_last is not None and not isinstance(drop_last, (bool, np.bool_)):
         raise ArgumentTypeError(f"rebatch: drop_last is True, False or None, got {drop_last!r:.60}")
     return Rebatch(size, _function("rebatch", fn), drop_last)
@@ -211,7 +199,7 @@ def mix_rows(window: int) -> MixRows:
     Args:
         window: How many batches are in memory for that.
     """
-    return MixRows(_whole("mix_rows: window", window))
+    return MixRows(checked_count("mix_rows: window", window))
 
 
 def pack(
@@ -256,19 +244,8 @@ def pack(
         raise ArgumentValueError(f"pack: the component {twice[0]!r} is named twice")
     if long not in ("error", "cut", "split"):
         raise ArgumentValueError(f'pack: long is "error", "cut" or "split", got {long!r:.60}')
-    size = None if batch_size is None else _whole("pack: batch_size", batch_size)
-    return Pack(_whole("pack: length", length), names, size, segment, position, value, long)
-
-
-def _whole(name: str, given: Any) -> int:
-    """Return a whole number from 1 on."""
-    try:
-        number = operator.index(given)
-    except TypeError:
-        raise ArgumentTypeError(f"{name} is a whole number, got {given!r:.60}") from None
-    if isinstance(given, bool) or number < 1:
-        raise ArgumentValueError(f"{name} must be at least 1, got {given!r}")
-    return number
+    size = None if batch_size is None else checked_count("pack: batch_size", batch_size)
+    return Pack(checked_count("pack: length", length), names, size, segment, position, value, long)
 
 
 def _function(name: str, function: Any) -> MergeBatches | None:

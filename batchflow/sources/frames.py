@@ -110,11 +110,6 @@ def _only_count(labels: Any) -> bool:
     return hasattr(labels, "step") and (labels.start, labels.step) == (0, 1)
 
 
-def components_of(table: Any, specs: Mapping[str, Spec]) -> dict[str, Any]:
-    """Return the components of a table: columns, arrays of several columns, what functions give."""
-    return {component: values_of(table, spec) for component, spec in specs.items()}
-
-
 def values_of(table: Any, spec: Spec) -> Any:
     """Return one component of a table; of a list of columns an array `(n_rows, n_columns)`."""
     if callable(spec):

@@ -6,7 +6,7 @@ from typing import Any
 
 from batchflow.extras import imported
 from batchflow.sources.hdf5_direct import direct
-from batchflow.sources.stored import StoredArrays
+from batchflow.sources.stored import Rows, StoredArrays
 
 
 class Hdf5Source(StoredArrays):
@@ -45,15 +45,8 @@ class Hdf5Source(StoredArrays):
         return names
 
 
-class _Texts:
+class _Texts(Rows):
     """An array of texts, which h5py gives as bytes."""
 
-    def __init__(self, array: Any) -> None:
-        self._array = array.asstr()
-        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
     def __getitem__(self, rows: Any) -> Any:
-        return self._array[rows]
+        return self._array.asstr()[rows]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchflow.extras import imported
+from batchflow.sources.stored import Rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,7 +54,7 @@ def _lies_plain(array: Any) -> bool:
     )
 
 
-class DirectRows:
+class DirectRows(Rows):
     """An array of an HDF5 file, whose rows are read directly.
 
     Args:
@@ -61,17 +62,13 @@ class DirectRows:
     """
 
     def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
+        super().__init__(array)
         # A handle of its own: closing the file does not take it from a thread that reads.
         self._file = os.dup(array.file.id.get_vfd_handle())
         weakref.finalize(self, os.close, self._file)
         self._n_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         self._in_a_piece = self.chunks[0] if self.chunks else self.shape[0]
         self._pieces = self._found_pieces()
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
 
     def __getitem__(self, rows: Positions | tuple[Any, ...]) -> npt.NDArray[Any]:
         """Return rows: a slice with step 1, increasing positions; or what else h5py takes."""

@@ -174,13 +174,10 @@ class ParquetSource:
         """Check whether a column has missing values anywhere, by the statistics of its groups."""
         found = list(_statistics(column, metadata))
         if any(one is None or not one.has_null_count for one in found):
-            return self._counts_nulls(column)
+            parquet = imported("pyarrow.parquet", "from_parquet")
+            files = dict.fromkeys(group.file.path for group in self._groups)
+            return any(has_nulls(parquet.read_table(f, columns=[column])[column]) for f in files)
         return any(one.null_count for one in found)
-
-    def _counts_nulls(self, column: str) -> bool:
-        parquet = imported("pyarrow.parquet", "from_parquet")
-        files = dict.fromkeys(group.file.path for group in self._groups)
-        return any(has_nulls(parquet.read_table(f, columns=[column])[column]) for f in files)
 
     def _rows(self, positions: npt.NDArray[np.int64]) -> Any:
         """Return the rows at some positions as an Arrow table."""

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
 
 
+class Rows:
+    """An array in a file whose rows are read in another way than its package does."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+
 class StoredArrays(ABC):
     """A `Source` of arrays in one file or folder.
 

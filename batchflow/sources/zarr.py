@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 
 from batchflow.errors import UnknownNameError
 from batchflow.extras import imported
-from batchflow.sources.stored import StoredArrays
+from batchflow.sources.stored import Rows, StoredArrays
 from batchflow.sources.unchanged import FileState, state_of
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
@@ -51,15 +51,8 @@ class ZarrSource(StoredArrays):
         return [name for name, found in opened.members(max_depth=None) if hasattr(found, "shape")]
 
 
-class _Rows:
+class _Rows(Rows):
     """An array whose rows are selected along the first axis alone."""
-
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> Any:
         return self._array.oindex[rows] if not isinstance(rows, slice) else self._array[rows]

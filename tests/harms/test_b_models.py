@@ -142,7 +142,7 @@ def test_b2_ctrl_c_at_any_moment_of_the_section_does_not_block_other_threads():
         p = Dataset(2, work).p.train()
         p.run(1)
         try:
-            sys.settrace(interrupt_at_call(number, inside="_one_by_one"))
+            sys.settrace(interrupt_at_call(number, inside="finished"))
             p.run(1)
             interrupted = False
         except KeyboardInterrupt:

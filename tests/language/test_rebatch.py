@@ -385,15 +385,15 @@ def test_a_function_that_returns_no_batch_is_told_what_it_returned(dataset, what
 # ---- arguments
 
 
-@pytest.mark.parametrize("wrong", [0, -1, True], ids=repr)
+@pytest.mark.parametrize("wrong", [0, -1], ids=repr)
 def test_impossible_sizes_are_refused_when_chained(dataset, wrong):
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         dataset.p.rebatch(wrong)
 
 
-@pytest.mark.parametrize("wrong", [2.0, "3", None, [3], np.array([1, 2])], ids=repr)
+@pytest.mark.parametrize("wrong", [2.0, "3", True, None, [3], np.array([1, 2])], ids=repr)
 def test_sizes_that_are_no_whole_numbers_are_refused_when_chained(dataset, wrong):
-    with pytest.raises(TypeError, match="batch_size is a whole number, got"):
+    with pytest.raises(TypeError, match="batch_size must be a whole number, got"):
         dataset.p.rebatch(wrong)
 
 

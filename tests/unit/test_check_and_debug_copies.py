@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from batchflow import Batch, model
-from batchflow.inspection.model_copies import Copies, NoCopyError, watched
+from batchflow.batch.directory import hooked
+from batchflow.inspection.model_copies import Copies, NoCopyError
 
 
 class Net:
@@ -72,7 +73,7 @@ def test_a_copy_is_noticed_to_change_once():
 
 def test_nothing_is_watched_afterwards():
     copies, net = Copies(), Rows.models["net"]
-    with pytest.raises(ArithmeticError), watched(copies):
+    with pytest.raises(ArithmeticError), hooked(copies.asked_for):
         assert Rows.models["net"] is copies.of("net", net)
         raise ArithmeticError
     assert Rows.models["net"] is net
@@ -81,7 +82,7 @@ def test_nothing_is_watched_afterwards():
 
 def test_another_thread_gets_the_model_itself_meanwhile():
     copies, net, seen = Copies(), Rows.models["net"], []
-    with watched(copies):
+    with hooked(copies.asked_for):
         thread = threading.Thread(target=lambda: seen.append(Rows.models["net"]))
         thread.start()
         thread.join()
@@ -91,9 +92,9 @@ def test_another_thread_gets_the_model_itself_meanwhile():
 
 def test_two_look_at_once_each_at_copies_of_its_own():
     one, other = Copies(), Copies()
-    with watched(one):
+    with hooked(one.asked_for):
         mine = Rows.models["net"]
-        with watched(other):
+        with hooked(other.asked_for):
             assert Rows.models["net"] is not mine
         assert Rows.models["net"] is mine
     assert (one.asked, other.asked) == (["net", "net"], ["net"])

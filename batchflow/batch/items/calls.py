@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batchflow.counts import checked_count
 from batchflow.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -63,10 +64,8 @@ class Target(Record):
                 f"{did_you_mean(kind, _KINDS, only_near=True)}"
             )
         object.__setattr__(self, "kind", known)
-        if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
-            raise ArgumentTypeError(f"n_workers is a whole number or None, got {number!r:.60}")
-        if number is not None and number < 1:
-            raise ArgumentValueError(f"n_workers must be at least 1, got {number}")
+        if number is not None:
+            checked_count("n_workers", number)
         if seconds is not None and isinstance(seconds, (str, bool)):
             raise ArgumentTypeError(f"timeout is a number of seconds or None, got {seconds!r:.60}")
         if seconds is not None and not seconds > 0:

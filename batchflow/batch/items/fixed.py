@@ -10,6 +10,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -49,180 +50,101 @@ def _shown(place: Any) -> str:
     return f"{place}{''.join(reversed(keys))}"
 
 
-class FixedList(list[Any]):
-    """A list that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refused
-    append = clear = extend = insert = pop = remove = reverse = sort = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return list, ([*self],)
+# What changes a container: each class refuses those of these methods that it has.
+_CHANGES = (
+    *("__delitem__", "__iadd__", "__iand__", "__imul__", "__ior__", "__isub__", "__ixor__"),
+    *("__setitem__", "add", "append", "appendleft", "clear", "difference_update", "discard"),
+    *("extend", "extendleft", "insert", "intersection_update", "move_to_end", "pop", "popitem"),
+    *("popleft", "remove", "reverse", "rotate", "setdefault", "sort", "subtract"),
+    *("symmetric_difference_update", "update"),
+)
 
 
-class _FixedDeque(deque[Any]):
-    """A deque that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refused
-    append = appendleft = clear = extend = extendleft = insert = _refused
-    pop = popleft = remove = reverse = rotate = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return deque, ([*self], self.maxlen)
+def _refusing(base: type, parts: Callable[[Any], tuple[Any, ...]], **more: Any) -> Any:
+    """Make a class of containers that cannot be changed; `parts` gives what a copy is made of."""
+    members: dict[str, Any] = {name: _refused for name in _CHANGES if hasattr(base, name)}
+    members |= {"copy": _plain, "__copy__": _plain, **more}
+    members["__reduce__"] = lambda value: (base, parts(value))
+    return type(base.__name__, (base,), {**members, "__slots__": ("place",)})
 
 
-class _FixedDict(dict[Any, Any]):
-    """A dict that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __ior__ = _refused
-    clear = pop = popitem = setdefault = update = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, ([*self.items()],)
-
-
-class _FixedOrderedDict(OrderedDict[Any, Any]):
-    """An ordered dict that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __ior__ = _refused
-    clear = move_to_end = pop = popitem = setdefault = update = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return OrderedDict, ([*self.items()],)
-
-
-class _FixedCounter(Counter[Any]):
-    """A counter that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __iadd__ = __isub__ = __ior__ = __iand__ = _refused
-    clear = pop = popitem = setdefault = subtract = update = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Counter, (dict(self),)
-
-
-class _FixedDefaultDict(defaultdict[Any, Any]):
-    """A dict with defaults that cannot be changed: a default is returned, and not kept."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __setitem__ = __delitem__ = __ior__ = _refused
-    clear = pop = popitem = setdefault = update = _refused
-
-    def __missing__(self, key: Any) -> Any:
-        if self.default_factory is None:
-            raise KeyError(key)
-        return fixed(self.default_factory(), (self.place, key))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return defaultdict, (self.default_factory, [*self.items()])
-
-
-class _FixedSet(set[Any]):
-    """A set that cannot be changed."""
-
-    __slots__ = ("place",)
-    place: Any
-    copy = __copy__ = _plain
-    __iand__ = __ior__ = __isub__ = __ixor__ = _refused
-    add = clear = discard = pop = remove = update = _refused
-    difference_update = intersection_update = symmetric_difference_update = _refused
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return set, ([*self],)
+def _default(value: Any, key: Any) -> Any:
+    """Return the default for a key, which is not kept."""
+    if value.default_factory is None:
+        raise KeyError(key)
+    return fixed(value.default_factory(), (value.place, key))
 
 
 _FIXED: dict[type, Any] = {
-    list: FixedList,
-    dict: _FixedDict,
-    set: _FixedSet,
-    deque: _FixedDeque,
-    OrderedDict: _FixedOrderedDict,
-    Counter: _FixedCounter,
-    defaultdict: _FixedDefaultDict,
+    list: _refusing(list, lambda value: ([*value],)),
+    set: _refusing(set, lambda value: ([*value],)),
+    deque: _refusing(deque, lambda value: ([*value], value.maxlen)),
+    dict: _refusing(dict, lambda value: ([*value.items()],)),
+    OrderedDict: _refusing(OrderedDict, lambda value: ([*value.items()],)),
+    Counter: _refusing(Counter, lambda value: (dict(value),)),
+    defaultdict: _refusing(
+        defaultdict,
+        lambda value: (value.default_factory, [*value.items()]),
+        __missing__=_default,
+    ),
 }
 
 
-def fixed_item(value: Any, place: str) -> FixedList:
+def fixed_item(value: Any, place: str) -> list[Any]:
     """Return what a component is that has one item: it refuses changes of containers."""
-    held = FixedList()
+    held: Any = _FIXED[list]()
     held.place = place
     list.append(held, fixed(value, place) if type(value) in _FIXED else value)
-    return held
+    return held  # type: ignore[no-any-return]
 
 
-def fixed(value: Any, place: Any) -> Any:
+def fixed(value: Any, place: Any, made: dict[int, Any] | None = None) -> Any:
     """Return a value that refuses to be changed, with the containers and arrays in it.
 
     Args:
         value: The value.
         place: What it is called.
+        made: What was made before, by the id of what it was made of: it stays one object.
     """
-    return _Fixing().of(value, place)
+    made = {} if made is None else made
+    kind = type(value)
+    if kind in _FIXED:
+        return made[id(value)] if id(value) in made else _container(value, place, made)
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            value = _objects(value, place, made)
+        value.flags.writeable = False
+    elif kind is tuple and value:
+        parts = [fixed(part, (place, key), made) for key, part in enumerate(value)]
+        is_same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if is_same else tuple(parts)
+    return value
 
 
-class _Fixing:
-    """Makes fixed values; what is there twice stays one object."""
+def _container(value: Any, place: Any, made: dict[int, Any]) -> Any:
+    base = type(value)
+    kind = _FIXED[base]
+    new = kind((), value.maxlen) if base is deque else kind.__new__(kind)
+    new.place = place
+    made[id(value)] = new
+    if base is set:
+        set.update(new, value)
+    elif base in (list, deque):
+        base.extend(new, [fixed(part, (place, key), made) for key, part in enumerate(value)])
+    else:
+        if base is defaultdict:
+            new.default_factory = value.default_factory
+        put = OrderedDict.__setitem__ if base is OrderedDict else dict.__setitem__
+        for key, part in value.items():
+            put(new, key, fixed(part, (place, key), made))
+    return new
 
-    def __init__(self) -> None:
-        self._made: dict[int, Any] = {}
 
-    def of(self, value: Any, place: Any) -> Any:
-        """Return the fixed value."""
-        kind = type(value)
-        if kind in _FIXED:
-            made = self._made.get(id(value))
-            return self._container(value, place) if made is None else made
-        if isinstance(value, np.ndarray):
-            if value.dtype == object:
-                value = self._objects(value, place)
-            value.flags.writeable = False
-        elif kind is tuple and value:
-            parts = [self.of(part, (place, key)) for key, part in enumerate(value)]
-            is_same = all(new is old for new, old in zip(parts, value, strict=True))
-            return value if is_same else tuple(parts)
-        return value
-
-    def _container(self, value: Any, place: Any) -> Any:
-        base = type(value)
-        is_deque = base is deque
-        kind: Any = _FIXED[base]
-        new = kind((), value.maxlen) if is_deque else kind.__new__(kind)
-        new.place = place
-        self._made[id(value)] = new
-        if base is set:
-            set.update(new, value)
-        elif base in (list, deque):
-            base.extend(new, [self.of(part, (place, key)) for key, part in enumerate(value)])
-        else:
-            if base is defaultdict:
-                new.default_factory = value.default_factory
-            put = OrderedDict.__setitem__ if base is OrderedDict else dict.__setitem__
-            for key, part in value.items():
-                put(new, key, self.of(part, (place, key)))
-        return new
-
-    def _objects(self, array: Any, place: Any) -> Any:
-        """Return an array of objects with fixed ones."""
-        parts = [self.of(part, (place, ...)) for part in array.flat]
-        if all(new is old for new, old in zip(parts, array.flat, strict=True)):
-            return array
-        array = array.copy()
-        for key, part in enumerate(parts):
-            array.flat[key] = part
+def _objects(array: Any, place: Any, made: dict[int, Any]) -> Any:
+    parts = [fixed(part, (place, ...), made) for part in array.flat]
+    if all(new is old for new, old in zip(parts, array.flat, strict=True)):
         return array
+    array = array.copy()
+    for key, part in enumerate(parts):
+        array.flat[key] = part
+    return array

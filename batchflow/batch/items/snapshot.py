@@ -27,6 +27,7 @@ from batchflow.batch.item import Item
 from batchflow.batch.items.calls import Failed
 from batchflow.batch.items.fixed import fixed, fixed_item, refuse_writing
 from batchflow.batch.items.reads import ITEM, NAME_TAKERS, Path, paths_read
+from batchflow.batch.states import Absent
 from batchflow.errors import (
     ArgumentTypeError,
     UnknownAttributeError,
@@ -309,7 +310,8 @@ class _PipelineSnapshot:
 def _without_data(value: Any) -> Any:
     """Return a dataset without its data, and its parts as well."""
     if isinstance(value, BatchData):
-        return _DataAtHome()
+        why = f"does not travel to worker processes for items. {_ADVICE}"
+        return Absent("the data of a dataset", why)
     if isinstance(value, Split):
         return Split(*map(_without_data, value))
     if not hasattr(value, "batch_class"):
@@ -317,14 +319,3 @@ def _without_data(value: Any) -> Any:
     twin = copy.copy(value)
     twin.__dict__.update({name: _without_data(part) for name, part in vars(twin).items()})
     return twin
-
-
-class _DataAtHome:
-    """Stands for the data of a dataset."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise ArgumentTypeError(
-            f"the data of a dataset does not travel to worker processes for items. {_ADVICE}"
-        )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from batchflow.errors import UnknownAttributeError
+from batchflow.index.order import keyed_rng
 
 # Spawn key word of these generators; orders use 0 and batches 1.
 _MOMENT_KEY = 2
@@ -39,11 +40,8 @@ class NoBatch:
     def rng(self) -> np.random.Generator:
         """A random generator: in a run, a function of its seed."""
         if self._rng is None:
-            sequence = np.random.SeedSequence()
-            if self._rng_key is not None:
-                seed, *path = self._rng_key
-                sequence = np.random.SeedSequence(seed, spawn_key=(_MOMENT_KEY, *path))
-            self.__dict__["_rng"] = np.random.Generator(np.random.PCG64(sequence))
+            seed, *path = self._rng_key or (None,)
+            self.__dict__["_rng"] = keyed_rng(seed, _MOMENT_KEY, *path)
         rng: Any = self._rng
         return rng  # type: ignore[no-any-return]
 

@@ -17,7 +17,6 @@ from batchflow.models.adapters import adapter_of, harmed_in_threads, models_in
 from batchflow.models.tf1 import initialize_sessions
 from batchflow.plan import Bound, BoundChance, BoundStep, Joined
 from batchflow.plan.builtin import call
-from batchflow.plan.expressions import Expression, freeze
 from batchflow.plan.model_steps import evaluate_model, predict_model
 
 if TYPE_CHECKING:
@@ -193,27 +192,16 @@ class ReadySteps:
         return value
 
 
-class _ReadyJoin(Expression):
-    """In the place of `Joined`: the batch that a function makes."""
+class _ReadyJoin(Joined):
+    """In the place of `Joined`: the batch that a function makes, a `JoinedTo`."""
 
-    __slots__ = ("_make",)
-    _has_late_parts = False
-    _make: JoinedTo
-
-    def __init__(self, make: JoinedTo) -> None:
-        freeze(self, _make=make)
+    __slots__ = ()
 
     def _resolve(self, batch: Batch) -> Any:
-        joined = self._make(batch)
+        joined = self._pipeline(batch)
         if joined is None:
             raise SkipBatch
         return joined
-
-    def _parts(self) -> tuple[Any, ...]:
-        return (self._make,)
-
-    def __repr__(self) -> Any:
-        return "the joined batch"
 
 
 def _measured(bound: BoundStep, timed: Timed) -> BoundStep:

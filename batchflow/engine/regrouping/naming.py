@@ -14,6 +14,7 @@ from batchflow.batch.regroup import merge_batches
 from batchflow.engine.source import EpochEnd
 from batchflow.engine.steps import ReplayNote
 from batchflow.errors import ActionResultError, SkipBatch, StopPipeline, add_note_once
+from batchflow.index.order import keyed_rng
 from batchflow.plan import Step
 
 # Spawn key word of the generators that mix rows; batches use 1, orders 0.
@@ -48,8 +49,7 @@ class Naming:
     def rng(self, epoch: int, number: int) -> np.random.Generator:
         """Return the generator of one choice among the batches of an epoch."""
         seed, *path = self._rng_key
-        sequence = np.random.SeedSequence(seed, spawn_key=(_MIX_KEY, *path, epoch, number))
-        return np.random.Generator(np.random.PCG64(sequence))
+        return keyed_rng(seed, _MIX_KEY, *path, epoch, number)
 
     def explain(self, error: BaseException, sources: Sequence[Batch]) -> None:
         """Add notes to an error of the function that merges batches."""

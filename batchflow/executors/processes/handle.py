@@ -194,10 +194,6 @@ class Handle:
         self.since = time.monotonic()
         self._errors.close()
 
-    def hang_up(self) -> None:
-        """Let the process end by itself."""
-        self.connection.close()
-
     def kill(self) -> None:
         """Kill the process. It is still to be ended."""
         self._is_killed = True

@@ -354,7 +354,7 @@ class Service(EventLoopThread):
     def _retire(self, worker: Handle) -> None:
         self._workers.remove(worker)
         self._selector.unregister(worker.connection)  # before it is closed
-        worker.hang_up()
+        worker.connection.close()  # then the process ends by itself
         self._leaving.append(worker)
 
     def _on_worker_death(self, worker: Handle, *, is_free: bool = False) -> None:

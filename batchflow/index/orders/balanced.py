@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.numbered import numbered
 from batchflow.index.order import epoch_key, epoch_rng
@@ -13,12 +14,12 @@ from batchflow.index.orders.described import (
     BlockedEpoch,
     Bound,
     Description,
+    Round,
     held_values,
     n_shown,
     shard_of,
-    whole_number,
 )
-from batchflow.index.permutation import DRAWN_UP_TO, Permutation, permutation
+from batchflow.index.permutation import DRAWN_UP_TO, permutation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +64,7 @@ class Balanced(Description):
                     "Balanced: batch is how many items of each class a batch has, such as (8, 4), "
                     f"got {batch!r:.60}"
                 )
-            batch = tuple(whole_number(number, "Balanced: a number in batch") for number in batch)
+            batch = tuple(checked_count("Balanced: a number in batch", number) for number in batch)
         labels = held_values(labels, "Balanced: labels")
         super().__init__(seed, labels=labels, batch=batch)
 
@@ -122,9 +123,7 @@ def _epoch(
     classes: list[Positions], numbers: tuple[int, ...], seed: int, epoch: int
 ) -> BlockedEpoch:
     """Return the order of an epoch: runs with so many of each class, each run mixed."""
-    shown = [
-        _Members(members, seed, epoch, number).epoch() for number, members in enumerate(classes)
-    ]
+    shown = [_rounds(members, seed, epoch, number) for number, members in enumerate(classes)]
     size = sum(numbers)
     n_together = max(_TOGETHER // size, _LEAST)
 
@@ -138,41 +137,21 @@ def _epoch(
         mixed: Positions = epoch_rng(seed, epoch, len(classes), block).permuted(rows, axis=1)
         return mixed.ravel()
 
-    return BlockedEpoch(n_together * size, runs)
+    return BlockedEpoch.of_size(n_together * size, runs)
 
 
-class _Round(NamedTuple):
-    """The items of a large class in a random order, of which parts are computed."""
-
-    members: Positions
-    order: Permutation
-
-    def __getitem__(self, places: Any) -> Any:
-        start, stop, _ = places.indices(len(self.members))
-        return self.members[self.order.part(start, stop)]
-
-
-class _Members(NamedTuple):
-    """The items of one class in an epoch without end, in rounds, each in a random order.
+def _rounds(members: Positions, *path: int) -> BlockedEpoch:
+    """Return the items of one class in an epoch without end, in rounds, each in a random order.
 
     Small rounds are drawn several at once.
     """
+    n_items, n_rounds = len(members), max(1024 // len(members), 1)
 
-    members: Positions
-    seed: int
-    epoch_number: int
-    number: int  # of the class
-
-    def epoch(self) -> BlockedEpoch:
-        """Return the items from the first round on."""
-        n_rounds = max(1024 // len(self.members), 1)
-        return BlockedEpoch(len(self.members) * n_rounds, self._rounds)
-
-    def _rounds(self, block: int) -> Positions:
-        members, path = self.members, (self.seed, self.epoch_number, self.number, block)
-        if len(members) > DRAWN_UP_TO:
-            return _Round(members, permutation(len(members), epoch_key(*path)))  # type: ignore[return-value]
-        n_rounds = max(1024 // len(members), 1)
+    def block(number: int) -> Positions | Round:
+        if n_items > DRAWN_UP_TO:
+            return Round(permutation(n_items, epoch_key(*path, number)), n_items, members)
         rounds = np.tile(members, (n_rounds, 1))
-        mixed: Positions = epoch_rng(*path).permuted(rounds, axis=1)
+        mixed: Positions = epoch_rng(*path, number).permuted(rounds, axis=1)
         return mixed.ravel()
+
+    return BlockedEpoch.of_size(n_items * n_rounds, block)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import epoch_key, epoch_rng
-from batchflow.index.orders.described import Bound, Description, whole_number
+from batchflow.index.orders.described import BlockedEpoch, Bound, Description
 from batchflow.index.permutation import permutation
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Shuffle(Description):
     ) -> None:
         if isinstance(block, str) and block != "source":
             raise ArgumentValueError(f'Shuffle: block is "source" or a number, got {block!r:.60}')
-        block = block if isinstance(block, str) else whole_number(block, "Shuffle: block")
-        super().__init__(seed, block=block, window=whole_number(window, "Shuffle: window"))
+        block = block if isinstance(block, str) else checked_count("Shuffle: block", block)
+        super().__init__(seed, block=block, window=checked_count("Shuffle: window", window))
 
     def __repr__(self) -> str:
         seed = "" if self.seed is None else f", seed={self.seed}"
@@ -61,10 +62,9 @@ class Shuffle(Description):
         blocks = self._prepared(source, lambda: _blocks(source, self.block))
         window = self.window if isinstance(self.block, str) else 0
 
-        def epoch(number: int) -> _Epoch:
-            return _Epoch(blocks, self.window, seed, number)
-
-        return Bound(epoch, len(source.index), False, window)
+        return Bound(
+            lambda epoch: blocks.drawn(seed, epoch, self.window), len(source.index), False, window
+        )
 
 
 class _Equal(NamedTuple):
@@ -73,7 +73,7 @@ class _Equal(NamedTuple):
     n_items: int
     size: int
 
-    def drawn(self, seed: int, epoch: int, window: int) -> _Drawn:
+    def drawn(self, seed: int, epoch: int, window: int) -> BlockedEpoch:
         """Draw the order of the blocks, in memory that does not grow with their number."""
         n_whole, n_rest = divmod(self.n_items, self.size)
         n_blocks = n_whole + (n_rest > 0)
@@ -102,7 +102,7 @@ class _Equal(NamedTuple):
                 found = np.concatenate([found, rest])
             return found
 
-        return _Drawn(first_place, group_at, items)
+        return BlockedEpoch(_mixed(items, seed, epoch), group_at, first_place)
 
 
 class _Listed(NamedTuple):
@@ -111,7 +111,7 @@ class _Listed(NamedTuple):
     bounds: Positions
     items: Positions | None  # None: the items lie in that order
 
-    def drawn(self, seed: int, epoch: int, window: int) -> _Drawn:
+    def drawn(self, seed: int, epoch: int, window: int) -> BlockedEpoch:
         """Draw the order of the blocks."""
         n_blocks = len(self.bounds) - 1
         order = permutation(n_blocks, epoch_key(seed, epoch)).part(0, n_blocks)
@@ -125,48 +125,16 @@ class _Listed(NamedTuple):
             found = np.concatenate(rows)
             return found if self.items is None else self.items[found]
 
-        return _Drawn(
-            lambda number: int(firsts[number]),
+        return BlockedEpoch(
+            _mixed(items, seed, epoch),
             lambda place: int(np.searchsorted(firsts, place, side="right")) - 1,
-            items,
+            lambda number: int(firsts[number]),
         )
 
 
-class _Drawn(NamedTuple):
-    """The order of the blocks in one epoch, in groups of `window`.
-
-    Attributes:
-        first_place: Returns the place of a group's first item; of the one behind the last, too.
-        group_at: Returns the group of the item at a place.
-        items: Returns the items of a group, unmixed.
-    """
-
-    first_place: Callable[[int], int]
-    group_at: Callable[[int], int]
-    items: Callable[[int], Positions]
-
-
-class _Epoch:
-    """The order of an epoch; the items of one group are held at once."""
-
-    def __init__(self, blocks: _Equal | _Listed, window: int, seed: int, epoch: int) -> None:
-        self._groups = blocks.drawn(seed, epoch, window)
-        self._path = seed, epoch
-        self._number = -1
-        self._items = np.empty(0, np.int64)
-
-    def part(self, start: int, stop: int) -> Positions:
-        """Return the positions at places `start ... stop - 1`. Not for several threads at once."""
-        parts = []
-        while start < stop:
-            number = self._groups.group_at(start)
-            if number != self._number:
-                mixed = epoch_rng(*self._path, 1, number).permutation(self._groups.items(number))
-                self._items, self._number = mixed, number
-            first = self._groups.first_place(number)
-            parts.append(self._items[start - first : stop - first])
-            start = first + len(self._items)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _mixed(items: Callable[[int], Positions], seed: int, epoch: int) -> Callable[[int], Positions]:
+    """Return what gives the items of a group of blocks in a random order."""
+    return lambda number: epoch_rng(seed, epoch, 1, number).permutation(items(number))
 
 
 def _blocks(source: Any, block: int | str) -> _Equal | _Listed:
@@ -179,7 +147,7 @@ def _blocks(source: Any, block: int | str) -> _Equal | _Listed:
         )
     rows, n_items = source._rows, len(source.index)
     is_array = np.ndim(found) > 0
-    size = 0 if is_array else whole_number(found, "Shuffle: the blocks of the source")
+    size = 0 if is_array else checked_count("Shuffle: the blocks of the source", found)
     if rows is None and not is_array:
         return _Equal(n_items, size)
     firsts = _checked(found) if is_array else np.empty(0, np.int64)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.index.order import epoch_key, epoch_rng
 from batchflow.index.orders.described import (
     Bound,
@@ -15,7 +16,6 @@ from batchflow.index.orders.described import (
     n_shown,
     number_values,
     shard_of,
-    whole_number,
 )
 from batchflow.index.permutation import ArrayOrder, permutation
 
@@ -52,7 +52,7 @@ class Bucketed(Description):
 
     def __init__(self, lengths: Any, window: int = 100, *, seed: Any = None) -> None:
         lengths = held_values(lengths, "Bucketed: lengths")
-        super().__init__(seed, lengths=lengths, window=whole_number(window, "Bucketed: window"))
+        super().__init__(seed, lengths=lengths, window=checked_count("Bucketed: window", window))
 
     def __repr__(self) -> str:
         return f"<Bucketed of {n_shown(self.lengths)}>"

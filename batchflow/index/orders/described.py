@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from batchflow.index.order import DescribedOrder, order_seed
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchflow.index.order import EpochOrder
     from batchflow.index.shard import Shard
 
     Positions = npt.NDArray[np.int64]
@@ -107,25 +107,58 @@ class BlockedEpoch:
     """The order of an epoch that is computed in blocks of places, the last of which is kept.
 
     Args:
-        size: The places of a block.
         make: Returns the positions in a block, by its number.
+        block_at: Returns the number of the block that a place is in.
+        first_of: Returns the first place of a block; of the one behind the last, too.
     """
 
-    def __init__(self, size: int, make: Callable[[int], Positions]) -> None:
-        self._size = size
-        self._make = make
+    def __init__(
+        self,
+        make: Callable[[int], Positions | Round],
+        block_at: Callable[[int], int],
+        first_of: Callable[[int], int],
+    ) -> None:
+        self._make, self._block_at, self._first_of = make, block_at, first_of
         self._number = -1
-        self._block = np.empty(0, np.int64)
+        self._block: Any = np.empty(0, np.int64)
+
+    @classmethod
+    def of_size(cls, size: int, make: Callable[[int], Positions | Round]) -> BlockedEpoch:
+        """Return such an order with blocks of one size."""
+        return cls(make, lambda place: place // size, lambda number: number * size)
 
     def part(self, start: int, stop: int) -> Positions:
         """Return the positions at places `start ... stop - 1`. Not for several threads at once."""
-        parts = []
-        for number in range(start // self._size, (stop - 1) // self._size + 1):
+        parts: list[Positions] = []
+        while start < stop:
+            number = self._block_at(start)
             if number != self._number:
                 self._block, self._number = self._make(number), number
-            first = number * self._size
-            parts.append(self._block[max(start - first, 0) : stop - first])
+            first = self._first_of(number)
+            parts.append(self._block[start - first : stop - first])
+            start = self._first_of(number + 1)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class Round(NamedTuple):
+    """Items in an order of which a part is computed when it is sliced.
+
+    Attributes:
+        order: Their order.
+        n_items: How many there are.
+        items: The positions that the numbers in the order stand for; None: these are positions.
+    """
+
+    order: EpochOrder
+    n_items: int
+    items: Positions | None = None
+
+    def __getitem__(self, places: Any) -> Any:
+        start, stop, _ = places.indices(self.n_items)
+        part = self.order.part(start, stop)
+        if self.items is not None:
+            return self.items[part]
+        return np.arange(start, stop) if isinstance(part, slice) else part
 
 
 def held_values(values: Any, shown: str) -> Any:
@@ -153,19 +186,6 @@ def held_values(values: Any, shown: str) -> Any:
 def n_shown(values: Any) -> str:
     """Return how many values there are, or their name, for a `repr`."""
     return repr(values) if isinstance(values, str) else str(len(values))
-
-
-def whole_number(value: Any, shown: str) -> int:
-    """Check a whole number from 1 on."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise ArgumentTypeError(f"{shown} must be a whole number, got {value!r:.60}")
-    if number < 1:
-        raise ArgumentValueError(f"{shown} must be at least 1, got {number}")
-    return number
 
 
 def number_values(source: Any, values: Any, shown: str) -> npt.NDArray[np.float64]:

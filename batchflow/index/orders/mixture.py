@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
-from batchflow.index.order import epoch_rng, make_order
+from batchflow.index.order import derived_seed, epoch_rng, make_order
 from batchflow.index.orders.blocks import Shuffle
-from batchflow.index.orders.described import BlockedEpoch, Bound
+from batchflow.index.orders.described import BlockedEpoch, Bound, Round
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -147,19 +147,19 @@ class Mixture(NamedTuple):
         key = seed if given is None else given
         counts, window, walks = self.shares.counts(self.n_places).tolist(), 0, []
         for number, (dataset, n_shown) in enumerate(zip(self.datasets, counts, strict=True)):
-            n_items, own = len(dataset), _seed_of(key, number)
+            n_items, own = len(dataset), derived_seed(key, _SOURCE_KEY, number)
             order: Any = make_order(n_items, None if shuffle is None else own)
             if isinstance(shuffle, Shuffle):
                 order = Shuffle(shuffle.block, shuffle.window, seed=own).bound(dataset, 1, own)
                 window = order.window
-            walks.append(_Walk(order, n_items, -(-n_shown // n_items)))
+            walks.append(_walk(order, n_items, -(-n_shown // n_items)))
         taken = None if shuffle is None else key
         starts = np.cumsum([0, *map(len, self.datasets)])
 
         def epoch(number: int) -> BlockedEpoch:
-            parts = [walk.epoch(number) for walk in walks]
+            parts = [walk(number) for walk in walks]
             drawn = _Epoch(self.shares, self.n_places, starts, parts, taken, number)
-            return BlockedEpoch(_BLOCK, drawn.block)
+            return BlockedEpoch.of_size(_BLOCK, drawn.block)
 
         return Bound(epoch, self.n_places, self.repeats, window)
 
@@ -195,51 +195,11 @@ class _Epoch(NamedTuple):
         return positions
 
 
-class _Walk(NamedTuple):
-    """The items of one source, round after round, each round in an order of its own.
+def _walk(order: Any, n_items: int, n_rounds: int) -> Callable[[int], BlockedEpoch]:
+    """Return what reads a source in an epoch: round after round, each in an order of its own."""
 
-    Attributes:
-        order: The order of each round.
-        n_items: The number of items.
-        n_rounds: How many rounds are begun in an epoch.
-    """
+    def epoch(number: int) -> BlockedEpoch:
+        first = number * n_rounds
+        return BlockedEpoch.of_size(n_items, lambda n: Round(order.epoch(first + n), n_items))
 
-    order: Any
-    n_items: int
-    n_rounds: int
-
-    def epoch(self, number: int) -> Any:
-        """Return the items in an epoch."""
-        first = number * self.n_rounds
-        return _Rounds(self, first)
-
-
-class _Rounds:
-    """The rounds of one source in one epoch, the last read of which is kept."""
-
-    def __init__(self, walk: _Walk, first: int) -> None:
-        self._walk = walk
-        self._first = first
-        self._latest: tuple[int, Any] | None = None
-
-    def part(self, start: int, stop: int) -> Positions:
-        """Return the positions at places `start ... stop - 1`. Not for several threads at once."""
-        n_items, parts = self._walk.n_items, []
-        while start < stop:
-            number, place = divmod(start, n_items)
-            end = min(place + stop - start, n_items)
-            found = self._round(number).part(place, end)
-            parts.append(np.arange(place, end) if isinstance(found, slice) else found)
-            start += end - place
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _round(self, number: int) -> Any:
-        if self._latest is None or self._latest[0] != number:
-            self._latest = number, self._walk.order.epoch(self._first + number)
-        return self._latest[1]
-
-
-def _seed_of(seed: int, number: int) -> int:
-    """Return the seed of the order of a source."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_SOURCE_KEY, number))
-    return int(sequence.generate_state(1, np.uint64)[0])
+    return epoch

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.index.order import epoch_key, epoch_rng
 from batchflow.index.orders.described import (
@@ -16,7 +17,6 @@ from batchflow.index.orders.described import (
     held_values,
     n_shown,
     number_values,
-    whole_number,
 )
 from batchflow.index.permutation import ArrayOrder, permutation
 
@@ -64,7 +64,7 @@ class Weighted(Description):
         super().__init__(
             seed,
             weights=held_values(weights, "Weighted: weights"),
-            n=None if n is None else whole_number(n, "Weighted: n"),
+            n=None if n is None else checked_count("Weighted: n", n),
             replacement=bool(replacement),
         )
 
@@ -144,7 +144,7 @@ class _AliasTable(NamedTuple):
             drawn.flags.writeable = False  # so that the ids of batches are no views of views
             return drawn
 
-        return BlockedEpoch(_BLOCK, block)
+        return BlockedEpoch.of_size(_BLOCK, block)
 
 
 class _Chosen:
