@@ -71,18 +71,9 @@ def windows(
     from batchflow.index.windows import Cut, WindowsIndex
 
     whole: Any = dataset
-    whole._refuse_shard("windows")
-    if isinstance(whole.index, WindowsIndex):  # a split would part windows that overlap
-        raise ArgumentTypeError(
-            "windows: these are windows already; cut their records another way, or windows into "
-            "pieces: crop(size, at=...)"
-        )
+    _refuse(whole, src)
     cut = Cut.checked(size, stride, partial)
-    if partial == "drop" and (mask is not None or type(value) is not int or value):
-        raise ArgumentValueError(
-            f'windows: value and mask are of what is filled up, partial="pad"; got {value=!r:.60}, '
-            f"{mask=!r:.60} without it"
-        )
+    padding = Padding.checked(cut.partial, value, mask)
     names = _names(lengths)
     known = _lengths_of(whole, names, len(cut.size)) if names else _numbers(whole, lengths)
     part: Any = object.__new__(type(whole))
@@ -90,18 +81,29 @@ def windows(
     part._set_parts(Split(None, None, None))
     part.index = WindowsIndex.made(whole.index, known, cut)
     part._reader = part._rows = None
-    if src is not None and whole._data is None:
-        raise ArgumentValueError(
-            "windows: src names components that are cut, and this dataset was given no data; cut "
-            "in an action, by batch.records and batch.starts"
-        )
     if whole._data is not None or mask is not None:
         src = names if names and src is None else src
         components = tuple(whole.batch_class.components) or ("data",)
         lengths = known.reshape(len(whole.index), -1)
-        padding = Padding(value, mask) if partial == "pad" else None
         part._data = Windowed(whole._data, whole._rows, components, lengths, src, padding)
     return part  # type: ignore[no-any-return]
+
+
+def _refuse(dataset: Any, src: Any) -> None:
+    """Refuse to cut what has been cut, or components that have no data."""
+    from batchflow.index.windows import WindowsIndex
+
+    dataset._refuse_shard("windows")
+    if isinstance(dataset.index, WindowsIndex):  # a split would part windows that overlap
+        raise ArgumentTypeError(
+            "windows: these are windows already; cut their records another way, or windows into "
+            "pieces: crop(size, at=...)"
+        )
+    if src is not None and dataset._data is None:
+        raise ArgumentValueError(
+            "windows: src names components that are cut, and this dataset was given no data; cut "
+            "in an action, by batch.records and batch.starts"
+        )
 
 
 def _numbers(dataset: Any, lengths: Any) -> Any:

@@ -36,8 +36,24 @@ class Padding(NamedTuple):
         mask: The component that tells where the record is; None: there is none.
     """
 
-    value: Any = 0
-    mask: str | None = None
+    value: Any
+    mask: str | None
+
+    @classmethod
+    def checked(cls, partial: str, value: Any, mask: Any) -> Padding | None:
+        """Return what a user has given; None: shorter windows are left out.
+
+        Raises:
+            ArgumentValueError: They are left out, and it is said what fills them up.
+        """
+        if partial == "pad":
+            return cls(value, mask)
+        if mask is not None or type(value) is not int or value:
+            raise ArgumentValueError(
+                f'windows: value and mask are of what is filled up, partial="pad"; got '
+                f"{value=!r:.60}, {mask=!r:.60} without it"
+            )
+        return None
 
 
 class _Cut(NamedTuple):

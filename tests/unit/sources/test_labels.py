@@ -287,7 +287,7 @@ def test_names_with_several_dots_have_no_path_in_common(tmp_path):
 
 def test_a_hint_names_an_id_that_has_a_value(root):
     labels = dict.fromkeys(IDS, 1.0) | {"cat/0.npy": np.nan}
-    with pytest.raises(ArgumentValueError, match="An id that has a value is 'cat/1.npy'"):
+    with pytest.raises(ArgumentValueError, match=r"An id that has a value is 'cat/1\.npy'"):
         of_files(labels)
 
 
