@@ -51,7 +51,7 @@ def assemble_windows(
         of `(record, array)`: each comes when the next record begins.
 
     Raises:
-        ArgumentTypeError: The iterable gives something else.
+        ArgumentTypeError: The iterable gives something else, or predictions are no numbers.
         ArgumentValueError: The shapes do not fit together, or a window lies outside of its record;
             or the windows of a record do not come in a row.
 
@@ -119,6 +119,8 @@ def _all_at_once(out: Any, records: Any, starts: Any, lengths: Any, weights: Any
             f"assemble_windows: predictions of shape {out.shape}, starts of shape {starts.shape} "
             f"and {len(records)} records do not fit together"
         )
+    if out.dtype.kind not in "biuf":
+        raise ArgumentTypeError(f"assemble_windows: predictions are real numbers, got {out.dtype}")
     size = out.shape[1 : 1 + n_axes]
     each = _weights(weights, size).reshape(*size, *[1] * (out.ndim - 1 - n_axes))
     names = _listed(records)
@@ -170,9 +172,13 @@ def _weights(weights: Any, size: tuple[int, ...]) -> Any:
         axes = [np.hanning(n + 2)[1:-1] for n in size]  # never 0: a border may lie in one window
         return np.prod(np.meshgrid(*axes, indexing="ij"), axis=0)
     array = np.asarray(weights, dtype=float)
-    if array.shape != size or not (array >= 0).all():
+    if array.shape != size:
         raise ArgumentValueError(
-            f"assemble_windows: weights are numbers from 0 on of the shape {size}, got the shape "
-            f"{array.shape}"
+            f"assemble_windows: weights have the shape of a window, {size}, got {array.shape}"
+        )
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
+        raise ArgumentValueError(
+            f"assemble_windows: weights are finite numbers from 0 on, and some above it, got "
+            f"{weights!r:.60}"
         )
     return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from batchflow import legacy, one_pass
+from batchflow import given_class, legacy, one_pass
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.engine import (
     PipelineModels,
@@ -54,6 +54,7 @@ class Pipeline(InspectedChain[BatchT_co]):
 
     __slots__ = ()
     to_arrays = one_pass.to_arrays
+    gives = given_class.gives
 
     if TYPE_CHECKING:  # older words, which `__getattr__` finds
         run_now = legacy.run_now

@@ -279,6 +279,8 @@ class _Truncated(Sampler):
     def __init__(self, of: Sampler, low: Any, high: Any, expr: Any, prob: float) -> None:
         if low is None and high is None:
             raise ArgumentValueError("truncate: give low, high or both")
+        if low is not None and high is not None and np.any(np.asarray(low) > np.asarray(high)):
+            raise ArgumentValueError(f"truncate: low is above high: {low!r:.60}, {high!r:.60}")
         if not 0 < prob <= 1:
             raise ArgumentValueError(f"truncate: prob is above 0, up to 1, got {prob!r}")
         self._of, self._bounds, self._expr, self._prob = of, (low, high), expr, prob

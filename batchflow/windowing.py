@@ -17,6 +17,8 @@ def windows(
     stride: int | tuple[int, ...] | None = None,
     partial: Literal["drop", "pad"] = "drop",
     *,
+    value: Any = 0,
+    mask: str | None = None,
     src: str | Sequence[str] | None = None,
 ) -> DatasetT:
     """Make the dataset of windows over the records that are the items of this one.
@@ -34,7 +36,9 @@ def windows(
         size: The size of a window: a number, or a tuple with one for each axis.
         stride: How far a window begins behind the one before it, alike; None: its size.
         partial: What becomes of a shorter window at the end of a record: `"drop"`: it is left out;
-            `"pad"`: it is there, and what is cut is filled up by zeros.
+            `"pad"`: it is there, and what is cut is filled up.
+        value: What stands behind the end of a record.
+        mask: A component that tells where records are: bools of shape `(n_windows, *size)`.
         src: The components that are cut, where lengths are numbers; None: those of which each item
             has the length of its record. Others have the rows of the records.
 
@@ -42,8 +46,9 @@ def windows(
         The dataset.
 
     Raises:
-        ArgumentTypeError: Sizes or lengths are no whole numbers.
-        ArgumentValueError: They do not fit the records, or none of these is as long as a window.
+        ArgumentTypeError: Sizes or lengths are no whole numbers, or the mask is no component.
+        ArgumentValueError: They do not fit the records, or none of these is as long as a window; or
+            `value` is none of a component that is cut.
 
     Warns:
         UserWarning: Some records are shorter than a window.
@@ -61,18 +66,14 @@ def windows(
         >>> batch.records.tolist(), batch.starts.tolist()
         ([0, 0, 0, 1], [0, 3, 6, 0])
     """
-    from batchflow.batch.windowed import Windowed
+    from batchflow.batch.windowed import Padding, Windowed
     from batchflow.index.split import Split
     from batchflow.index.windows import Cut, WindowsIndex
 
     whole: Any = dataset
-    whole._refuse_shard("windows")
-    if isinstance(whole.index, WindowsIndex):  # a split would part windows that overlap
-        raise ArgumentTypeError(
-            "windows: these are windows already; cut their records another way, or windows into "
-            "pieces: crop(size, at=...)"
-        )
+    _refuse(whole, src)
     cut = Cut.checked(size, stride, partial)
+    padding = Padding.checked(cut.partial, value, mask)
     names = _names(lengths)
     known = _lengths_of(whole, names, len(cut.size)) if names else _numbers(whole, lengths)
     part: Any = object.__new__(type(whole))
@@ -80,18 +81,29 @@ def windows(
     part._set_parts(Split(None, None, None))
     part.index = WindowsIndex.made(whole.index, known, cut)
     part._reader = part._rows = None
-    if whole._data is not None:
+    if whole._data is not None or mask is not None:
         src = names if names and src is None else src
         components = tuple(whole.batch_class.components) or ("data",)
         lengths = known.reshape(len(whole.index), -1)
-        fill = 0 if partial == "pad" else None
-        part._data = Windowed(whole._data, whole._rows, components, lengths, src, fill)
-    elif src is not None:
+        part._data = Windowed(whole._data, whole._rows, components, lengths, src, padding)
+    return part  # type: ignore[no-any-return]
+
+
+def _refuse(dataset: Any, src: Any) -> None:
+    """Refuse to cut what has been cut, or components that have no data."""
+    from batchflow.index.windows import WindowsIndex
+
+    dataset._refuse_shard("windows")
+    if isinstance(dataset.index, WindowsIndex):  # a split would part windows that overlap
+        raise ArgumentTypeError(
+            "windows: these are windows already; cut their records another way, or windows into "
+            "pieces: crop(size, at=...)"
+        )
+    if src is not None and dataset._data is None:
         raise ArgumentValueError(
             "windows: src names components that are cut, and this dataset was given no data; cut "
             "in an action, by batch.records and batch.starts"
         )
-    return part  # type: ignore[no-any-return]
 
 
 def _numbers(dataset: Any, lengths: Any) -> Any:

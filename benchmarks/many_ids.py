@@ -9,7 +9,8 @@
 - `folder`: files in 100 folders are found, made ids by their paths below the root, labelled by
   their folders and split by labels, against a sorted `glob`, `is_unique` and `get_indexer` of
   pandas over the same paths. Required: at most 2.
-- `split_seconds`: of as many items, by labels, by groups of 10, and by hashes.
+- `split_seconds`: of as many items, by labels, by groups of 10, by groups of 5 with labels, which
+  all differ, and by hashes.
 
     python benchmarks/many_ids.py [number of ids, 10**6] [number of files, 10**5]
 
@@ -106,7 +107,13 @@ def of_folder(n_files):
 
 def split_seconds(n):
     index, labels, groups = DatasetIndex(n), np.arange(n) % 50, np.arange(n) // 10
-    rules = {"labels": {"stratify": labels}, "groups": {"groups": groups}, "hash": {"by": "hash"}}
+    drawn = np.random.default_rng(2).integers(50, size=n)
+    rules = {
+        "labels": {"stratify": labels},
+        "groups": {"groups": groups},
+        "groups_with_labels": {"groups": np.arange(n) // 5, "stratify": drawn},
+        "hash": {"by": "hash"},
+    }
     seconds = {}
     for name, rule in rules.items():
         start = time.perf_counter()

@@ -54,7 +54,8 @@ def filled(n_rows: int, length: int, value: Any, like: Array, word: str, name: s
     """Return an array of shape `(n_rows, length, ...)` of a value, which is kept as it is."""
     array = np.empty((n_rows, length, *like.shape[1:]), like.dtype)
     try:
-        fill = np.full(like.shape[1:], value, dtype=like.dtype)
+        with np.errstate(invalid="ignore"):  # of NaN as an integer, which is refused here
+            fill = np.full(like.shape[1:], value, dtype=like.dtype)
         same = fill == value
         is_kept = bool(np.all(same | (fill != fill)))  # NaN is not equal to itself
     except (OverflowError, TypeError, ValueError):

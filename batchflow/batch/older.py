@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from batchflow.old_words import ClassWord, Word
 
 if TYPE_CHECKING:
     from batchflow.batch.core import BaseBatch
+
+Into = TypeVar("Into")
 
 
 def _windowed() -> Any:
@@ -76,6 +78,10 @@ class OlderWords:
         """
         return self._position(index)
 
+    @overload
+    def repeat(self: Any, counts: Any, into: type[Into], **components: Any) -> Into: ...
+    @overload
+    def repeat(self, counts: Any, into: None = None, **components: Any) -> Self: ...
     def repeat(self: Any, counts: Any, into: Any = None, **components: Any) -> Any:
         """Make the batch in which each item stands several times, as an expanding action gives it.
 

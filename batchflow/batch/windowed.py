@@ -3,17 +3,20 @@
 Guarantees:
     - Of an array in memory, a mapped file or an array of h5py or Zarr, only the windows are read.
     - What a batch gets is its own.
+    - Behind the end of a record stands the value that was asked for, or it is refused.
     - The dtype of a component never depends on which windows are in a batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batchflow.arrays import common_dtype
 from batchflow.batch.core import BatchData
+from batchflow.batch.filling import filled
 from batchflow.batch.preloaded import Preloaded, Rows, rows_at
 from batchflow.batch.rows import own, take_rows
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
@@ -25,6 +28,34 @@ if TYPE_CHECKING:
     from batchflow.index.order import Positions
 
 
+class Padding(NamedTuple):
+    """What stands behind the end of a record, in a window that goes beyond it.
+
+    Attributes:
+        value: The value.
+        mask: The component that tells where the record is; None: there is none.
+    """
+
+    value: Any
+    mask: str | None
+
+    @classmethod
+    def checked(cls, partial: str, value: Any, mask: Any) -> Padding | None:
+        """Return what a user has given; None: shorter windows are left out.
+
+        Raises:
+            ArgumentValueError: They are left out, and it is said what fills them up.
+        """
+        if partial == "pad":
+            return cls(value, mask)
+        if mask is not None or type(value) is not int or value:
+            raise ArgumentValueError(
+                f'windows: value and mask are of what is filled up, partial="pad"; got '
+                f"{value=!r:.60}, {mask=!r:.60} without it"
+            )
+        return None
+
+
 class _Cut(NamedTuple):
     """How a component is cut; without a dtype that is known with the records only."""
 
@@ -32,22 +63,34 @@ class _Cut(NamedTuple):
     dtype: Any = None
     tail: tuple[int, ...] = ()
 
+    def made(
+        self, n_windows: int, size: tuple[int, ...], padding: Padding | None, name: str
+    ) -> npt.NDArray[Any]:
+        """Return an array for windows, filled up where records may end in them."""
+        shape = (n_windows, *size, *self.tail)
+        if padding is None:
+            return np.empty(shape, self.dtype)
+        like = np.empty((0, *self.tail), self.dtype)
+        one = filled(1, 1, padding.value, like, "windows", name)[0, 0]
+        return np.full(shape, one, self.dtype)
+
 
 class Windowed(BatchData):
     """Components of windows: cut, or those of the whole record.
 
     Args:
-        data: The data of the records.
+        data: The data of the records; None: there are none, but a mask.
         rows: The rows of the records there; None: their positions.
         names: The components of the batch class, or `data`.
         lengths: The lengths of the records, shape `(n_records, n_axes)`.
         src: The components that are cut; None: those of which each item has the length of its
             record.
-        fill: What stands behind the end of a record; None: no window goes beyond it.
+        padding: What stands behind the end of a record; None: no window goes beyond it.
 
     Raises:
         ArgumentTypeError: `src` must be given, or a component cannot be cut.
-        ArgumentValueError: The items have other lengths.
+        ArgumentValueError: The items have other lengths; or the value of the padding is none of a
+            component, or its mask has data.
     """
 
     is_by_id = True
@@ -56,18 +99,18 @@ class Windowed(BatchData):
 
     def __init__(
         self,
-        data: Rows,
+        data: Rows | None,
         rows: Any,
         names: tuple[str, ...],
         lengths: npt.NDArray[np.int64],
         src: Any,
-        fill: Any,
+        padding: Padding | None,
     ) -> None:
         self._data: Any = data
-        self._rows, self._fill = rows, fill
+        self._rows, self._padding = rows, padding
         own_names = names if names != ("data",) else ("_data",)
         wanted = None if src is None else _names(src, names)
-        columns = columns_of(self._data)
+        columns = columns_of(data)
         if columns is None and wanted is None:
             raise ArgumentTypeError(
                 "windows: the data are read by a source, so nobody knows which components are to "
@@ -82,14 +125,21 @@ class Windowed(BatchData):
                 if wanted is not None:
                     raise ArgumentValueError(f"windows: src: the dataset has no data in {name!r}")
                 continue
-            cut = _cut_of(columns[name], rows, lengths, name.lstrip("_"), is_asked=bool(wanted))
+            shown = name.lstrip("_")
+            cut = _cut_of(columns[name], rows, lengths, shown, is_asked=bool(wanted))
             if cut is not None:
+                cut.made(0, (1,), padding, shown)  # its value fits, or it is refused now
                 self._cuts[name] = cut
+        self._mask = None if padding is None else padding.mask
+        if self._mask is not None:
+            _check_mask(self._mask, names, {**(columns or {}), **self._cuts})
+            self._lengths = lengths
 
     def copy_rows(self, rows: Positions, index: Any) -> dict[str, Any]:  # noqa: ARG002  by its ids
         """Return the components of the windows of an index."""
         which, starts = index.located()
-        places = rows_at(self._rows, index.windows.places(which))
+        records = index.windows.places(which)
+        places = rows_at(self._rows, records)
         columns = columns_of(self._data)
         if columns is None:
             columns, places = self._read(places)
@@ -97,11 +147,14 @@ class Windowed(BatchData):
         found = {}
         for name, column in columns.items():
             if name in self._cuts:
-                shown = f"windows: {name.lstrip('_')}"
+                shown = name.lstrip("_")
                 cut = self._cuts[name]
-                found[name] = _pieces(column, places, starts, size, cut, self._fill, shown)
+                found[name] = _pieces(column, places, starts, size, cut, self._padding, shown)
             else:
                 found[name] = own(take_rows(column, places, name))
+        if self._mask is not None:
+            _check_mask(self._mask, (self._mask,), found)  # a source may read anything
+            found[self._mask] = _inside(self._lengths[records] - starts, size)
         return found
 
     def _read(self, places: Any) -> tuple[dict[str, Any], Any]:
@@ -111,8 +164,10 @@ class Windowed(BatchData):
 
     def values(self, name: str, rows: Any, index: Any) -> Any:  # noqa: ARG002  by its ids
         """Return the values of all windows of an index; None if there are none."""
-        if name in self._cuts:
+        if name in self._cuts or name == self._mask:
             return self.copy_rows(slice(0, 0), index)[name]
+        if self._data is None:
+            return None
         places = index.windows.places(index.located()[0])
         n_records = int(places.max()) + 1
         of_records = self._data.values(name, rows_at(self._rows, slice(0, n_records)), index)
@@ -121,8 +176,8 @@ class Windowed(BatchData):
 
 def columns_of(data: Any) -> dict[str, Any] | None:
     """Return containers that are read by rows, by attribute; None: a source reads whole records."""
-    if isinstance(data, Preloaded):
-        return data.columns
+    if data is None or isinstance(data, Preloaded):
+        return {} if data is None else data.columns
     arrays = getattr(getattr(data, "_source", None), "arrays", None)
     if arrays is None:
         return None
@@ -201,26 +256,51 @@ def take_items(column: Any, rows: Any, n_records: int) -> list[Any]:
 
 
 def _pieces(
-    column: Any, rows: Any, starts: Any, size: tuple[int, ...], cut: _Cut, fill: Any, shown: str
+    column: Any,
+    rows: Any,
+    starts: Any,
+    size: tuple[int, ...],
+    cut: _Cut,
+    padding: Padding | None,
+    shown: str,
 ) -> npt.NDArray[Any]:
     """Return windows in one array."""
     n_axes = len(size)
-    dtype, tail = cut.dtype, cut.tail
-    if dtype is None:
+    if cut.dtype is None:
         items = [np.asarray(item) for item in column]
-        column, dtype = items, common_dtype(items)
-        tail = items[0].shape[n_axes:]
-    pieces = np.empty((len(rows), *size, *tail), dtype)
+        column = items
+        cut = cut._replace(dtype=common_dtype(items), tail=items[0].shape[n_axes:])
+    pieces = cut.made(len(rows), size, padding, shown)
     for place, (row, begin) in enumerate(zip(rows.tolist(), starts.tolist(), strict=True)):
         where = tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))
         piece = column[row][where] if cut.is_ragged else column[(row, *where)]
         found = piece.shape[:n_axes]
-        if found != size:
-            if fill is None:
-                raise ArgumentValueError(
-                    f"{shown}: the window at {begin} of a record has the shape {found}, and not "
-                    f"{size}: the record is shorter than lengths says"
-                )
-            pieces[place] = fill
+        if found != size and padding is None:
+            raise ArgumentValueError(
+                f"windows: {shown}: the window at {begin} of a record has the shape {found}, and "
+                f"not {size}: the record is shorter than lengths says"
+            )
         pieces[place][tuple(slice(0, n) for n in found)] = piece
     return pieces
+
+
+def _check_mask(mask: str, names: tuple[str, ...], taken: Mapping[str, Any]) -> None:
+    """Check that a mask has a component, and no data of the records there."""
+    if mask not in names or mask == "data":
+        raise ArgumentTypeError(
+            f"windows: mask={mask!r:.60} is to be a component of the batch class."
+            f"{did_you_mean(mask, names)}"
+        )
+    if mask in taken:
+        raise ArgumentValueError(
+            f"windows: the records have data in {mask!r}, so the mask needs another component"
+        )
+
+
+def _inside(lengths: npt.NDArray[np.int64], size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return where records are in windows, by what is left of them along each axis."""
+    mask = np.ones((len(lengths), *size), dtype=bool)
+    for axis, n in enumerate(size):
+        here = np.arange(n) < lengths[:, axis, None]
+        mask &= here.reshape(-1, *[1] * axis, n, *[1] * (len(size) - axis - 1))
+    return mask

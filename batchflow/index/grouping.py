@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from batchflow.index.numbered import Numbered
 
+_FEW = 1024  # groups that choose one by one
+_AT_ONCE = 64  # the part of the groups that are left which is dealt out at once
+
 
 def part_of_groups(
     groups: Numbered, labels: Numbered | None, sizes: Sequence[int], seed: int | None, where: str
@@ -25,7 +28,7 @@ def part_of_groups(
     Of groups that are alike each part gets its share, rounded down. Of the others the largest comes
     first. Each goes where it brings the parts nearest to what they should
     have of all items and of those with each label: the sum of squared differences, each divided by
-    what it should be, grows least.
+    what it should be, grows least. Of more than 2,048 such groups, most are dealt out many at once.
 
     Args:
         groups: The groups of the items.
@@ -71,11 +74,10 @@ def _label_counts(groups: Numbered, labels: Numbered | None) -> _Counts:
     if labels is not None:
         n_labels = len(labels.counts)
         pairs, each = np.unique(groups.codes * n_labels + labels.codes, return_counts=True)
-        group = np.concatenate([pairs // n_labels, group])
-        label = np.concatenate([pairs % n_labels, label + n_labels])
-        count, totals = np.concatenate([each, count]), np.append(labels.counts, totals)
-        order = np.argsort(group, kind="stable")
-        group, label, count = group[order], label[order], count[order]
+        owners, labels_of = np.divmod(pairs, n_labels)
+        ends = np.searchsorted(owners, group, side="right")
+        group, label = np.insert(owners, ends, group), np.insert(labels_of, ends, n_labels)
+        count, totals = np.insert(each, ends, count), np.append(labels.counts, totals)
     return _Counts(group, label, count, totals)
 
 
@@ -110,21 +112,91 @@ def _deal_out_rest(
     sizes: Sequence[int],
     asked: Sequence[int],
 ) -> None:
-    """Give each other group, the largest first, to the part that it fits best."""
-    wanted = np.outer(np.array(sizes) / sum(sizes), counts.totals)
-    is_dealt = part_of[counts.group] >= 0
-    missing = wanted.copy()
-    dealt = part_of[counts.group[is_dealt]], counts.label[is_dealt]
-    np.subtract.at(missing, dealt, counts.number[is_dealt])
-    wanted_of, missing_of = wanted.tolist(), missing.tolist()
-    borders = np.searchsorted(counts.group, np.arange(len(part_of) + 1)).tolist()
-    held = list(zip(counts.label.tolist(), counts.number.tolist(), strict=True))
-    for group in order[part_of[order] < 0].tolist():
-        own = held[borders[group] : borders[group + 1]]
-        part = min(asked, key=lambda p: _growth(own, wanted_of[p], missing_of[p]))
-        part_of[group] = part
-        for label, count in own:
-            missing_of[part][label] -= count
+    """Give each other group, the largest first, to the part that it fits best.
+
+    The first ones, which weigh most, and the last ones, which settle what is left, choose one after
+    the other. Those between are dealt out many at once: each time a part of those that are left, so
+    that these can make up for what it brings out of balance.
+    """
+    rest = order[part_of[order] < 0]
+    dealing = _Dealing(part_of, counts, sizes, asked)
+    first, last = _FEW, max(len(rest) - _FEW, _FEW)
+    dealing.one_by_one(rest[:first])
+    while first < last:
+        number = max((len(rest) - first) // _AT_ONCE, 1)
+        dealing.many(rest[first : min(first + number, last)])
+        first += number
+    dealing.one_by_one(rest[last:])
+
+
+class _Dealing:
+    """Groups are dealt out to parts, which have a number of items of each label in mind.
+
+    Args:
+        part_of: The part of each group; -1: none yet.
+        counts: The labels of the groups.
+        sizes: The numbers of items that the parts should have.
+        asked: The parts that get some.
+    """
+
+    def __init__(
+        self,
+        part_of: npt.NDArray[np.int64],
+        counts: _Counts,
+        sizes: Sequence[int],
+        asked: Sequence[int],
+    ) -> None:
+        self._part_of, self._counts, self._asked = part_of, counts, asked
+        self._borders = np.searchsorted(counts.group, np.arange(len(part_of) + 1))
+        self._wanted = np.outer(np.array(sizes) / sum(sizes), counts.totals)
+        self._missing = self._wanted.copy()
+        parts = part_of[counts.group]
+        self._deal(parts[parts >= 0], np.flatnonzero(parts >= 0))
+
+    def _deal(self, parts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
+        """Note that parts have got what some rows of the counts say."""
+        places = parts, self._counts.label[rows]
+        np.subtract.at(self._missing, places, self._counts.number[rows])
+
+    def one_by_one(self, groups: npt.NDArray[np.int64]) -> None:
+        """Give each group to the part that it fits best, before the next one is looked at."""
+        wanted, missing = self._wanted.tolist(), self._missing.tolist()
+        for group in groups.tolist():
+            rows = slice(self._borders[group], self._borders[group + 1])
+            labels, numbers = self._counts.label[rows].tolist(), self._counts.number[rows].tolist()
+            own = list(zip(labels, numbers, strict=True))
+            part = min(self._asked, key=lambda p: _growth(own, wanted[p], missing[p]))
+            self._part_of[group] = part
+            for label, count in own:
+                missing[part][label] -= count
+        self._missing = np.array(missing)
+
+    def many(self, groups: npt.NDArray[np.int64]) -> None:
+        """Give each part so many of some groups as it lacks items, of those that fit it best."""
+        n_rows = self._borders[groups + 1] - self._borders[groups]
+        ends = np.cumsum(n_rows)
+        rows = np.arange(ends[-1]) + np.repeat(self._borders[groups] - ends + n_rows, n_rows)
+        labels, numbers = self._counts.label[rows], self._counts.number[rows]
+        growth = {}
+        for part in self._asked:
+            lacking, wanted = self._missing[part, labels], self._wanted[part, labels]
+            each = numbers * (numbers - 2 * lacking) / wanted
+            growth[part] = np.add.reduceat(each, ends - n_rows)
+        left = np.maximum(self._missing[self._asked, -1], 0) + 1e-9  # no part may lack any
+        borders = np.rint(np.cumsum(left) / left.sum() * len(groups)).astype(np.int64)
+        shares = dict(zip(self._asked, np.diff(borders, prepend=0).tolist(), strict=True))
+        chosen = np.empty(len(groups), dtype=np.int64)
+        free, later = np.arange(len(groups)), sorted(self._asked, key=shares.__getitem__)
+        while later:  # the smallest share first: the last part takes what is left
+            part = later.pop(0)
+            taken = free
+            if later:
+                gain = growth[part][free] - np.min([growth[p][free] for p in later], axis=0)
+                taken = free[np.argsort(gain, kind="stable")[: shares[part]]]
+            chosen[taken] = part
+            free = np.setdiff1d(free, taken, assume_unique=True)
+        self._part_of[groups] = chosen
+        self._deal(np.repeat(chosen, n_rows), rows)
 
 
 def _growth(held: list[tuple[int, int]], wanted: list[float], missing: list[float]) -> float:

@@ -94,7 +94,7 @@ def cutter(no_ext: bool, ext: Any) -> Callable[[str], tuple[str, str]] | None:
     if ext is True:
         return None
     if ext is False:
-        return _cut_all
+        return without_endings
     if not isinstance(ext, str) or len(ext) < 2 or ext[0] != ".":
         raise ArgumentTypeError(
             f'FilesIndex: ext is True, False or an ending with its dot (".gz"), got {ext!r:.60}'
@@ -140,7 +140,7 @@ def _above(folders: Iterable[str]) -> str:
         return "..."
 
 
-def _cut_all(name: str) -> tuple[str, str]:
+def without_endings(name: str) -> tuple[str, str]:
     """Cut a name into the id and its extension, which may be of two parts."""
     stem, last = os.path.splitext(name)
     inner, second = os.path.splitext(stem)

@@ -15,12 +15,14 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
 from batchflow.arrays import column_array, column_names, exact_array, is_column, is_table
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.index.labels import has_labels
+from batchflow.index.scan import without_endings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -126,7 +128,7 @@ def values_by_id(ids: Sequence[Any], given: Any, name: str) -> list[Any]:
     elif isinstance(given, (str, os.PathLike)):
         pairs = _from_csv(os.fspath(given), ids, name)
     elif has_labels(given) and not is_table(given):
-        pairs = _unique(_as_ids(given.index.tolist(), ids), _plain(given), name)
+        pairs = _unique(_as_ids(given.index.tolist(), ids), _typed(given), name)
     elif hasattr(given, "collect"):
         raise ArgumentTypeError(
             f"{name}: expected a table in memory, got {type(given).__name__}: call .collect() on it"
@@ -180,8 +182,8 @@ def existing_paths(ids: Sequence[str], pattern: str, name: str) -> npt.NDArray[A
     missing = []
     for place, item in enumerate(ids):
         folder, slash, file = item.rpartition("/")
-        names = dict.fromkeys((item, folder + slash + os.path.splitext(file)[0]))
-        names |= dict.fromkeys([folder + slash + file.partition(".")[0]])
+        stems = os.path.splitext(file)[0], without_endings(file)[0]
+        names = dict.fromkeys([item, *(folder + slash + stem for stem in stems)])
         tried = [pattern.replace("{id}", one) for one in names]
         found = next((path for path in tried if path in files), None)
         if found is None:
@@ -260,7 +262,7 @@ def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
     columns |= {column: _plain(table[column]) for column in column_names(table)}
     as_ids = {column: _as_ids(values, ids) for column, values in columns.items()}
     key, label = _key_and_label(as_ids, ids, name, "the table")
-    return _unique(as_ids[key], columns[label], name)
+    return _unique(as_ids[key], _typed(table[label]), name)
 
 
 def _as_ids(keys: Iterable[Any], ids: Sequence[Any]) -> list[Any]:
@@ -310,19 +312,32 @@ def _plain(column: Any) -> list[Any]:
     return array.tolist() if array.dtype.kind not in "mM" else list(array)
 
 
+def _typed(column: Any) -> list[Any]:
+    """Return values that make an array of the same dtype again."""
+    array = column_array(column) if is_column(column) else np.asarray(column)
+    return list(array) if array.dtype.kind in "iuf" and array.dtype.itemsize < 8 else _plain(array)
+
+
 def _numbers_if_all(texts: list[str]) -> list[Any]:
-    """Return texts as numbers, if all are written as such: "7", not "007"."""
+    """Return texts as numbers, if all are written as such and none loses digits: "7", not "007"."""
     given = [text for text in texts if text]
     for kind in (int, float):
         try:
             values = [kind(text) for text in given]
         except ValueError:
             continue
-        if kind is int and list(map(str, values)) != given:
+        if any(not _is_kept(text, value) for text, value in zip(given, values, strict=True)):
             return [text or None for text in texts]
         numbers = iter(values)
         return [next(numbers) if text else None for text in texts]
     return [text or None for text in texts]
+
+
+def _is_kept(text: str, value: float) -> bool:
+    """Check that a text is how a number is written, and that a whole one lost no digits."""
+    if isinstance(value, int):
+        return str(value) == text
+    return "_" not in text and (not text.lstrip("+-").isdigit() or int(text) == value)
 
 
 def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:
@@ -344,7 +359,7 @@ def _check_all_there(ids: Sequence[Any], pairs: Mapping[Any, Any], name: str) ->
     if missing:
         raise ArgumentValueError(
             f"{name}: {len(missing)} of {len(ids)} items have no value: {_listed(missing)}."
-            f"{_hint(missing, pairs)}"
+            f"{_hint(missing, {key for key in pairs if not _is_missing(pairs[key])})}"
         )
     known = set(ids)
     if others := [key for key in pairs if key not in known]:
@@ -359,15 +374,18 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
-def _hint(missing: Sequence[Any], pairs: Mapping[Any, Any]) -> str:
-    """Return advice where ids and keys are the same but for extensions or folders."""
+def _hint(missing: Sequence[Any], known: set[Any]) -> str:
+    """Return advice where ids and known keys are the same but for extensions, folders, accents."""
     if not all(isinstance(item, str) for item in missing):
         return ""
-    if any(os.path.splitext(i)[0] in pairs or i.partition(".")[0] in pairs for i in missing):
+    if any(os.path.splitext(i)[0] in known or i.partition(".")[0] in known for i in missing):
         return " The ids that have values have no extension: ext=False cuts it from the others."
-    if any(item.rpartition("/")[2] in pairs for item in missing):
+    if any(item.rpartition("/")[2] in known for item in missing):
         return " The ids that have values are names without folders."
-    return f" An id that has a value is {next(iter(pairs))!r}." if pairs else ""
+    composed = {normalize("NFC", key) for key in known if isinstance(key, str)}
+    if any(normalize("NFC", item) in composed for item in missing):
+        return " Accents are written in another way, in the ids or beside the values (Unicode NFC)."
+    return f" An id that has a value is {min(known, key=repr)!r}." if known else ""
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -115,7 +115,30 @@ def test_windows_outside_of_their_record_are_not_put_together(starts, lengths, t
         assemble_windows(np.ones((2, 3)), [0, 0], starts, lengths)
 
 
-@pytest.mark.parametrize("make", [lambda: Uniform(2, 1), lambda: Normal(0, -1)])
+@pytest.mark.parametrize(
+    ("out", "weights", "told"),
+    [
+        (np.ones((1, 3)), np.zeros(3), "some above it"),
+        (np.ones((1, 3)), [1, np.inf, 1], "finite"),
+        (np.ones((1, 3)), [1, np.nan, 1], "finite"),
+        (np.ones((1, 3)), [1, 1], "the shape of a window"),
+        (np.array([[1j, 2, 3]]), None, "real numbers"),
+    ],
+)
+def test_predictions_and_weights_that_make_no_mean_are_refused(out, weights, told):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=told):
+        assemble_windows(out, [0], [0], weights=weights)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Uniform(2, 1),
+        lambda: Normal(0, -1),
+        lambda: Uniform().truncate(low=0.5, high=0.2),
+        lambda: Uniform(dim=2).truncate(low=[0, 0.5], high=0.2),
+    ],
+)
 def test_distributions_that_are_none_are_refused(make):
     with pytest.raises(ArgumentValueError):
         make()

@@ -84,27 +84,33 @@ AXES = st.integers(1, 3).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(AXES, st.sampled_from(["drop", "pad"]))
-def test_windows_are_those_of_the_definition(given_axes, partial):
+@settings(max_examples=300, deadline=None)
+@given(AXES, st.sampled_from(["drop", "pad"]), st.sampled_from([0, -1, 2**40]))
+def test_windows_are_those_of_the_definition(given_axes, partial, value):
     shapes, size, stride = given_axes
+    filling = {"value": value, "mask": "noise"} if partial == "pad" else {}
     wanted = list(expected(shapes, size, stride, partial))
     dataset = dataset_of(signals(shapes, len(size)))
     if not wanted:
         with pytest.raises(ArgumentValueError, match="as long as a window"):
             dataset.windows("signal", size, stride, partial)
         return
-    windows = dataset.windows("signal", size, stride, partial)
+    windows = dataset.windows("signal", size, stride, partial, **filling)
     assert windows.indices.tolist() == wanted
     assert windows.index.get_pos(list(windows.indices)).tolist() == list(range(len(wanted)))
     batch = windows.create_batch(windows.indices)
     for (record, start), piece in zip(wanted, batch.signal, strict=True):
         whole = dataset._data.columns["signal"][record]
         where = tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
-        padded = np.zeros(size)
+        padded = np.full(size, value)
         held = whole[where]
-        padded[tuple(slice(n) for n in held.shape)] = held
+        inside = tuple(slice(n) for n in held.shape)
+        padded[inside] = held
         assert (piece == padded).all()
+        if partial == "pad":
+            mask = batch.noise[windows.index.get_pos((record, start))]
+            assert mask[inside].all()
+            assert mask.sum() == held.size
     assert batch.label.tolist() == [record for record, _ in wanted]
 
 
@@ -119,7 +125,7 @@ RUNS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(3, 12), min_size=2, max_size=6),
     st.integers(1, 3),
@@ -155,7 +161,7 @@ def facts(batches):
     return [(b.number, b.epoch, *(getattr(b, n).tolist() for n in names)) for b in batches]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(1, 9), min_size=5, max_size=12),
     st.sampled_from([False, 1, 2]),
@@ -244,6 +250,29 @@ def test_stored_signals_are_cut_and_not_read_as_a_whole(tmp_path):
             assert batch.label.tolist() == batch.records.tolist()
 
 
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_mask_tells_where_records_are_of_any_data(executor):
+    class Masked(Batch):
+        components = "signal", "label", "inside"
+
+    lengths = [3, 7, 5]
+    given = Dataset.from_arrays(Masked, list("abc"), signal=signals(lengths)).take([2, 0])
+    read = Dataset(3, Masked, source=Reader()).take([2, 0])
+    bare = Dataset(3, Masked).take([2, 0])
+    options = {"executor": executor, "n_workers": 1} if executor == "processes" else {}
+    for dataset, some, src in (
+        (given, [5, 3], None),
+        (read, [10, 10], "signal"),
+        (bare, [5, 3], None),
+    ):
+        windows = dataset.windows(some, 4, 2, "pad", mask="inside", src=src)
+        (batch,) = windows.gen_batch(99, shuffle=1, **options)
+        lengths_of = dict(zip(dataset.indices.tolist(), some, strict=True))
+        left = [lengths_of[r] - s for r, s in zip(batch.records, batch.starts, strict=True)]
+        assert batch.inside.sum(1).tolist() == [min(n, 4) for n in left]
+        assert batch.inside[:, 0].all()
+
+
 class Reader:
     """A source that reads whole records."""
 
@@ -282,6 +311,14 @@ BAD = [
     ({"size": (2, 2), "stride": (1, 1)}, "fewer axes"),
     ({"size": 2, "stride": (1, 1)}, "size has 1 axes, stride 2"),
     ({"size": 2, "stride": 1, "partial": "keep"}, "partial"),
+    ({"size": 2, "stride": 1, "value": 1}, 'partial="pad"'),
+    ({"size": 2, "stride": 1, "value": False}, 'partial="pad"'),
+    ({"size": 2, "stride": 1, "mask": "noise"}, 'partial="pad"'),
+    ({"size": 2, "stride": 1, "partial": "pad", "value": 0.5}, "no value of 'signal'"),
+    ({"size": 2, "stride": 1, "partial": "pad", "value": np.nan}, "no value of 'signal'"),
+    ({"size": 2, "stride": 1, "partial": "pad", "mask": "nois"}, "noise"),
+    ({"size": 2, "stride": 1, "partial": "pad", "mask": "label"}, "have data in 'label'"),
+    ({"size": 2, "stride": 1, "partial": "pad", "mask": "signal"}, "have data in 'signal'"),
     ({"size": 2, "stride": 1, "lengths": [6]}, "3 records"),
     ({"size": 2, "stride": 1, "lengths": [6, -1, 6]}, "from 0 on"),
     ({"size": 2, "stride": 1, "lengths": [6.0, 6.0, 6.5]}, "whole numbers"),
@@ -328,7 +365,7 @@ def test_a_run_over_windows_goes_on_where_it_was_and_not_over_others():
         other.gen_batch(3, shuffle=1, state=state)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(AXES, st.integers(1, 5), st.sampled_from([None, "hann"]))
 def test_windows_are_put_together_again_at_once_and_record_by_record(axes, batch_size, weights):
     shapes, size, stride = axes

@@ -22,6 +22,12 @@ from batchflow import (
 )
 
 
+class Halves(ArrayBatch):
+    @action
+    def double(self) -> "Halves":
+        return self
+
+
 class Numbers(ArrayBatch):
     components = "x", "y"
 
@@ -37,15 +43,13 @@ class Numbers(ArrayBatch):
     def train(self, net: list[float], rate: float = 0.1) -> "Numbers":
         return self
 
-    @action(expands=2, gives=ArrayBatch)
-    def halves(self) -> ArrayBatch:
-        halves: ArrayBatch = self.repeat(2, ArrayBatch, data=self.x)
-        return halves
+    @action(expands=2, gives=Halves)
+    def halves(self) -> Halves:
+        return self.repeat(2, Halves, data=self.x)
 
     @action(expands=True)
     def some(self) -> "Numbers":
-        some: Numbers = self.repeat([1, 0])
-        return some
+        return self.repeat([1, 0])
 
     @apply_parallel(src="x", target="threads")
     def halve(self, number: float) -> float:
@@ -82,6 +86,13 @@ assert_type(numbers.p.before.call(print).main.scale(2), Pipeline[Numbers])
 assert_type(numbers.p.once.call(print).after.save_model("net", "net.npz"), Pipeline[Numbers])
 assert_type(numbers.p.load_model("net", path="net.npz").scale(2), Pipeline[Numbers])
 assert_type(numbers.p.reset("all"), Pipeline[Numbers])
+
+# ---- batches of another class
+
+assert_type(numbers.p.halves(), Pipeline[Numbers])  # no checker sees which step it is
+assert_type(numbers.p.halves().gives(Halves), Pipeline[Halves])
+assert_type(numbers.p.halves().gives(Halves).double().gen_batch(2), Run[Halves])
+assert_type(Numbers(4).halves(), Halves)
 
 # ---- options
 

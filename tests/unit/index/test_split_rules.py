@@ -190,6 +190,28 @@ def test_groups_with_labels_have_shares_of_both():
     assert np.abs(found - [0.7, 0.15, 0.15]).max() < 0.02
 
 
+@pytest.mark.parametrize("n_parts", [3, 5])
+def test_many_groups_that_all_differ_have_their_shares_of_each_label(n_parts):
+    rng = np.random.default_rng(4)
+    n_groups, n_labels = 20_000, 30
+    sizes = np.minimum(rng.lognormal(1, 0.8, n_groups).astype(int) + 2, 200)
+    groups = np.repeat(np.arange(n_groups), sizes)
+    labels = rng.integers(0, n_labels, len(groups))
+    index = DatasetIndex(len(groups))
+    rules = {"groups": groups, "stratify": labels, "shuffle": 3}
+    if n_parts == 3:
+        parts, shares = index.split(0.8, 0.1, **rules), [0.8, 0.1, 0.1]
+    else:
+        parts, shares = [fold.test for fold in index.kfold(5, **rules)], [0.2] * 5
+    owners = np.full(len(groups), -1)
+    for part, share in zip(parts, shares, strict=True):
+        owners[part.indices] = share_number = owners.max() + 1
+        found = np.bincount(labels[owners == share_number], minlength=n_labels)
+        assert abs(found - share * np.bincount(labels)).max() < 4
+        assert abs(len(part) - share * len(groups)) < 40
+    assert len(np.unique(groups * n_parts + owners)) == n_groups
+
+
 def test_a_large_group_is_trained_on():
     groups = ["small"] * 2 + ["large"] * 20 + ["other"] * 2
     split = DatasetIndex(24).split(0.8, 0.1, groups=groups)

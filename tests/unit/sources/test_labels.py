@@ -258,3 +258,40 @@ def test_a_csv_file_in_another_encoding_says_what_to_write(root):
     with pytest.raises(UnicodeDecodeError) as caught:
         of_files("labels.csv")
     assert "labels=pandas.read_csv('labels.csv', encoding=...)" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64", "float64", "bool"])
+def test_numbers_of_a_column_keep_their_dtype(root, dtype):
+    column = pd.Series([0, 1, 1, 0], index=IDS).astype(dtype)
+    for given in (column, pl.DataFrame({"file": IDS, "label": column.to_numpy()})):
+        labels = whole(of_files(given)).labels
+        assert (labels.dtype, labels.tolist()) == (np.dtype(dtype), column.tolist())
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "1_0"])
+def test_a_column_in_which_a_number_would_be_another_has_texts(root, number):
+    lines = [f"{item},{number if place else 0.5}" for place, item in enumerate(IDS)]
+    (root / "labels.csv").write_text("\n".join(["file,label", *lines]))
+    assert of_files("labels.csv").classes == tuple(sorted(["0.5", number]))
+
+
+def test_names_with_several_dots_have_no_path_in_common(tmp_path):
+    for name in ("scan.1.npy", "scan.2.npy", "a.nii.gz", "scan.png", "a.png"):
+        (tmp_path / name).touch()
+    masks = f"{tmp_path}/{{id}}.png"
+    with pytest.raises(ArgumentValueError, match="2 of 2 files are not there"):
+        Dataset.from_files(f"{tmp_path}/*.npy", Pictures, masks=masks)
+    packed = Dataset.from_files(f"{tmp_path}/*.gz", Pictures, masks=masks)
+    assert packed.next_batch(1).masks.tolist() == [f"{tmp_path}/a.png"]
+
+
+def test_a_hint_names_an_id_that_has_a_value(root):
+    labels = dict.fromkeys(IDS, 1.0) | {"cat/0.npy": np.nan}
+    with pytest.raises(ArgumentValueError, match=r"An id that has a value is 'cat/1\.npy'"):
+        of_files(labels)
+
+
+def test_accents_that_are_written_in_another_way_are_told(root):
+    (root / "root" / "cat" / "\u00e9.npy").touch()
+    with pytest.raises(ArgumentValueError, match="Unicode NFC"):
+        of_files(dict.fromkeys([*IDS, "cat/e\u0301.npy"], 1))
