@@ -6,6 +6,7 @@
     copies.py   copies of a state in memory, until they are written
     contents.py what is in a checkpoint of ours, taken and written
     store.py    one directory of checkpoints: written, checked, found, thrown away
+    ranks.py    several of them, of runs that share an epoch
     lock.py     one writer at a time
 
 Knows nothing of batches, pipelines or models: what is in a checkpoint is files.

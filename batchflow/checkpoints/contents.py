@@ -46,6 +46,7 @@ def save(
     Raises:
         Exception: That of `state_of`; or what has gone wrong with the checkpoint before.
     """
+    store.wait(most=1)  # no more copies than that are in memory
     folder, _ = copies.taken(store.directory, partial(_take, state_of, trust))
     try:
         store.save(step, partial(_move, folder), {**facts(), "versions": _versions()})

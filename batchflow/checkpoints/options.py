@@ -82,7 +82,7 @@ class Checkpoint(Record):
         every_n_batches: Save behind every so many batches.
         every_seconds: Save when so many seconds have passed since the last time.
         overhead: The share of the run's time that saving may take: 0.01 waits 100 times as long as
-            the last saving has held the run up.
+            the last saving took: what it has held the run up, and the CPU's time for writing it.
         keep: Which checkpoints stay.
         signals: The names of signals at which the run is saved when its batch is done, and ended by
             `Preempted`. Only in the main thread.
@@ -141,11 +141,22 @@ class Checkpoint(Record):
         return all(value is None for value in given)
 
     @property
-    def seconds(self) -> float:
+    def _seconds(self) -> float:
         """How many seconds lie between two checkpoints; infinite: these are not counted."""
         if self.every_seconds is not None:
             return float(self.every_seconds)
         return USUAL_SECONDS if self.at_epoch_ends else math.inf
+
+    def is_time(self, passed: float, cost: float) -> bool:
+        """Check whether it is time for the next checkpoint.
+
+        Args:
+            passed: The seconds since the last one.
+            cost: The seconds that the last one has taken; infinite: it is not known yet.
+        """
+        if self.overhead is not None and passed * self.overhead >= cost:
+            return True
+        return passed >= self._seconds
 
 
 def checked_checkpoint(given: Any) -> Checkpoint | None:

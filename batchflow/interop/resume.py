@@ -24,8 +24,6 @@ import uuid
 import weakref
 from typing import Any, Self
 
-import numpy as np
-
 from batchflow.checkpoints import Checkpoint, contents
 from batchflow.checkpoints.options import checked_checkpoint
 from batchflow.checkpoints.store import Store, newest
@@ -183,9 +181,8 @@ class Resume:
         every = checkpoint.every_n_batches
         if every is not None and self._step - self._last_step >= every:
             return True
-        if checkpoint.overhead is not None and passed * checkpoint.overhead >= self._cost:
-            return True
-        return passed >= checkpoint.seconds
+        cost = self._cost + self._store.cost if self._store is not None else 0.0
+        return checkpoint.is_time(passed, cost)
 
     def _save(self) -> None:
         start = time.monotonic()
@@ -210,24 +207,20 @@ class Resume:
     def _state(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
-        model = self.model
-        metrics = [np.array(variable) for variable in model.metrics_variables]
         return {
-            "model": Writing(folder, encode).write(model, "model", "the model"),
-            "metrics": encode(metrics if self._at[1] else [], "the metrics"),
+            "model": Writing(folder, encode).write(self.model, "model", "the model"),
             "generators": encode(global_states(), "the global random generators"),
         }
 
     def _put_back(self) -> None:
+        from batchflow.models import keras_metrics
         from batchflow.models.states import Reading
 
         state, decode = contents.read(self._saved or "")
-        model, values = self.model, decode(state["metrics"])
-        if len(model.metrics_variables) != len(values) and values:  # they are made on first use
-            model._symbolic_build(data_batch=self._feeds[0].indexed.read(self._at[1]))
-        Reading(self._saved or "", decode).put(model, state["model"], "model", "the model")
-        for variable, value in zip(model.metrics_variables, values, strict=False):
-            variable.assign(value)
+        if self._at[1]:  # inside of an epoch the metrics go on, which are made on first use
+            self.model._symbolic_build(data_batch=self._feeds[0].indexed.read(self._at[1]))
+        Reading(self._saved or "", decode).put(self.model, state["model"], "model", "the model")
+        keras_metrics.waiting.pop(self.model, None)  # at the border of an epoch Keras resets them
         set_global_states(decode(state["generators"]))
 
 

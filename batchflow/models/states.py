@@ -135,14 +135,17 @@ class Writing(NamedTuple):
 
     def _beside(self, model: Any, where: str) -> dict[str, Any]:
         """Return what the file of a model leaves out."""
-        keras = sys.modules.get("tf_keras")
-        if keras is None or not isinstance(model, keras.Model):
-            return {}
-        from batchflow.models import tf_keras_state  # on use
+        if _is_of("keras", model):
+            from batchflow.models import keras_metrics  # on use
 
-        tf_keras_state.warn_of_random_layers(model, where)
-        states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
-        return {"random": self.encode(states, where)}
+            return {"metrics": self.encode(keras_metrics.values_of(model), where)}
+        if _is_of("tf_keras", model):
+            from batchflow.models import tf_keras_state
+
+            tf_keras_state.warn_of_random_layers(model, where)
+            states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
+            return {"random": self.encode(states, where)}
+        return {}
 
 
 class Reading(NamedTuple):
@@ -172,6 +175,10 @@ class Reading(NamedTuple):
 
                 states = tf_keras_state.random_states(model)
                 _assign(states, self.decode(entry["random"]), where)
+            if "metrics" in entry:
+                from batchflow.models import keras_metrics
+
+                keras_metrics.put(model, self.decode(entry["metrics"]))
         elif kind == "estimator":
             model.load(os.path.join(self.folder, f"{name}.state"))
         elif kind == "torch":
@@ -222,6 +229,11 @@ class Reading(NamedTuple):
                 vars(model)[key] = self.decode(entry["state"])
             else:
                 raise _misfit(told, f"a state of the kind {entry['kind']!r}", "no such attribute")
+
+
+def _is_of(framework: str, model: Any) -> bool:
+    keras = sys.modules.get(framework)
+    return keras is not None and isinstance(model, keras.Model)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:
