@@ -93,7 +93,7 @@ def encoded(value: Any, arrays: Arrays, where: str, *, trust: bool = False) -> A
 
     Args:
         value: The value.
-        arrays: Gets the arrays in it, by names that are not taken.
+        arrays: Gets the arrays in it, by names that are not taken. They are copies.
         where: What the value is, for messages: `the variable 'loss'`.
         trust: Whether a value that has no other way is pickled.
 

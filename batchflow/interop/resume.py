@@ -93,7 +93,8 @@ class Resume:
         self._run_id = uuid.uuid4().hex
         self._at = 0, 0  # the epoch of Keras, and how many of its batches were trained on
         self._n_left_out = 0
-        self._last_time, self._cost, self._logs = time.monotonic(), 0.0, None
+        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
+        self._logs: Any = None
         self._open()
         saved = newest(self._directory)
         self._saved = None if saved is None else saved.folder
@@ -182,7 +183,7 @@ class Resume:
         if every is not None and self._step - self._last_step >= every:
             return True
         cost = self._cost + self._store.cost if self._store is not None else 0.0
-        return checkpoint.is_time(passed, cost)
+        return checkpoint.is_time(passed, cost, is_second=self._n_saved == 1)
 
     def _save(self) -> None:
         start = time.monotonic()
@@ -190,6 +191,7 @@ class Resume:
             contents.save(self._store, self._step, self._state, self._facts)
         self._last_step, self._last_time = self._step, time.monotonic()
         self._cost = self._last_time - start
+        self._n_saved += 1
 
     def _facts(self) -> dict[str, Any]:
         epoch, n_done = self._at
@@ -204,12 +206,12 @@ class Resume:
         values = {name: float(value) for name, value in logs.items()}
         return {"run_id": self._run_id, "fit": place, "values": values}
 
-    def _state(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
+    def _state(self, taking: contents.Taking) -> dict[str, Any]:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
         return {
-            "model": Writing(folder, encode).write(self.model, "model", "the model"),
-            "generators": encode(global_states(), "the global random generators"),
+            "model": Writing(*taking).write(self.model, "model", "the model"),
+            "generators": taking.encode(global_states(), "the global random generators"),
         }
 
     def _put_back(self) -> None:

@@ -30,6 +30,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.models import checkpoint
+from batchflow.models.adapters import adapter_of
 from batchflow.models.state_kinds import (
     METHODS,
     Kind,
@@ -50,10 +51,12 @@ class Writing(NamedTuple):
     Attributes:
         folder: The folder of their files.
         encode: Makes data of a value; `where` is what it is, for messages.
+        later: Gets what writes files into a folder later, of copies; None: that is done at once.
     """
 
     folder: str
     encode: Encode
+    later: Callable[[Callable[[str], None]], object] | None = None
 
     def write(self, model: Any, name: str, where: str) -> dict[str, Any]:
         """Write the state of a model.
@@ -72,7 +75,7 @@ class Writing(NamedTuple):
         kind = kind_of(model)
         entry: dict[str, Any] = {"kind": kind}
         if kind == "file":
-            checkpoint.save(model, os.path.join(self.folder, f"{name}.state"))
+            self._write_file(model, f"{name}.state")
             entry |= self._beside(model, where)
         elif kind == "estimator":
             model.snapshot(os.path.join(self.folder, f"{name}.state"))
@@ -83,7 +86,7 @@ class Writing(NamedTuple):
             file = os.path.join(self.folder, f"{name}.pt")
             sys.modules["torch"].save(state.plain(values, where), file)
         elif kind == "variables":
-            values = [np.array(variable.numpy()) for variable in variables_of(model) or ()]
+            values = [variable.numpy() for variable in variables_of(model) or ()]
             entry["state"] = self.encode(values, where)
         elif kind == "session":
             from batchflow.models import tf1_state
@@ -99,6 +102,14 @@ class Writing(NamedTuple):
         elif kind == "attributes":
             entry["parts"] = self._attributes(model, name, where)
         return entry
+
+    def _write_file(self, model: Any, file: str) -> None:
+        snapshot = adapter_of(model).snapshot()
+        if snapshot is None:
+            checkpoint.save(model, os.path.join(self.folder, file))
+        else:
+            later = self.later or (lambda write: write(self.folder))
+            later(lambda folder: snapshot(os.path.join(folder, file)))
 
     def _parts(self, model: Any, name: str, where: str) -> list[dict[str, Any]]:
         entries = []

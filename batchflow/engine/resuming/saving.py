@@ -1,9 +1,8 @@
 """A run that is saved, and goes on where it was killed.
 
     consumer's thread                              another thread
-    a batch is done -> take: copies of variables   -> the files go to disk, are checked and named,
-                       and models, in files that      and what is not kept any more is thrown away
-                       are in memory
+    a batch is done -> take: copies of variables   -> they go to files on the disk, which get their
+                       and models in memory           name, and what is not kept is thrown away
 
 Guarantees:
     - What is saved is the state behind the batch in the consumer's hands: cursor, variables,
@@ -89,7 +88,7 @@ class Saver:
         self._state = state
         self.cursor = None if state is None else Cursor.from_json(state)
         self._last_step = _step_at(self.cursor) if self.cursor else 0
-        self._last_time, self._cost = time.monotonic(), 0.0
+        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
         self._is_rank = shard is not None
         self._graph: Any = None
         self._signals: SignalWatch | None = None
@@ -276,7 +275,9 @@ class Saver:
         if self._is_rank and not _is_round(self._step, n_new):
             return False
         cost = self._cost + self._store.cost if self._store is not None else 0.0
-        return checkpoint.is_time(time.monotonic() - self._last_time, cost)
+        return checkpoint.is_time(
+            time.monotonic() - self._last_time, cost, is_second=self._n_saved == 1
+        )
 
     def save(self, *, waits: bool = False) -> None:
         """Save the state of the batch in the consumer's hands.
@@ -304,11 +305,12 @@ class Saver:
             contents.save(self._store, step, self._taken, self._facts, trust=trust)
             self._last_step, self._last_time = step, time.monotonic()
             self._cost = self._last_time - start
+            self._n_saved += 1
         if waits:
             self._store.wait()
 
-    def _taken(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
-        return StatesToSave(self._graph, folder, encode).taken()
+    def _taken(self, taking: contents.Taking) -> dict[str, Any]:
+        return StatesToSave(self._graph, taking).taken()
 
     def _facts(self) -> dict[str, Any]:
         return {
