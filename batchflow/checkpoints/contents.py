@@ -21,7 +21,7 @@ import numpy as np
 from batchflow.checkpoints import copies
 from batchflow.checkpoints.npz import write_npz
 from batchflow.checkpoints.store import Store
-from batchflow.checkpoints.values import decoded, encoded
+from batchflow.checkpoints.values import Decoder, Encoder
 
 Write = Callable[[str], object]  # writes files into a folder
 
@@ -80,17 +80,13 @@ def read(folder: str, *, trust: bool = False) -> tuple[Any, Callable[[Any], Any]
         state = json.load(stream)
     with np.load(os.path.join(folder, _ARRAYS), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    return state, partial(decoded, arrays=arrays, trust=trust)
+    return state, Decoder(state, arrays, trust=trust)
 
 
 def _take(state_of: Callable[[Taking], Any], trust: bool, folder: str) -> list[Write]:
     arrays: dict[str, Any] = {}
     writes: list[Write] = []
-
-    def encode(value: Any, where: str) -> Any:
-        return encoded(value, arrays, where, trust=trust)
-
-    state = state_of(Taking(folder, encode, writes.append))
+    state = state_of(Taking(folder, Encoder(arrays, trust=trust), writes.append))
 
     def write(folder: str) -> None:
         with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:

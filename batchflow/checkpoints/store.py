@@ -71,14 +71,17 @@ def checked(folder: str) -> dict[str, Any]:
         ArgumentValueError: It is not; the message names the file.
     """
     manifest = _manifest_of(folder)
+    named = _NAME.fullmatch(os.path.basename(folder))
+    if named is not None and manifest.get("step") != int(named[1]):
+        raise ArgumentValueError(f"{folder} is of the step {manifest.get('step')!r:.20}")
     for name, facts in manifest["files"].items():
         file = os.path.join(folder, name)
         if os.path.isabs(name) or ".." in name.split("/"):
             raise ArgumentValueError(f"{folder}: {name!r} is no path inside of it")
         try:
             status = _lstat_inside(folder, name)
-        except OSError as error:
-            raise ArgumentValueError(f"{file} cannot be read: {error}") from None
+        except (OSError, ValueError) as error:  # some names are none of a file
+            raise ArgumentValueError(f"{file!r:.200} cannot be read: {error}") from None
         if not stat.S_ISREG(status.st_mode):
             raise ArgumentValueError(f"{file} is no file of its own: links are not followed")
         if status.st_size != facts["size"] or _sha256(file) != facts["sha256"]:
@@ -304,9 +307,10 @@ def _manifest_of(folder: str) -> dict[str, Any]:
         version = manifest["format"]
         files = manifest["files"].items()
         is_whole = all(isinstance(f["size"], int) and f["sha256"] for _, f in files)
+        is_whole = is_whole and isinstance(manifest["run_id"], str)
     except OSError as error:
         raise ArgumentValueError(f"{file} cannot be read: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ArgumentValueError):
             raise
         raise ArgumentValueError(f"{file} is damaged: {error}") from None
