@@ -33,7 +33,17 @@ class Preempted(SystemExit):
         self.add_note(message)
 
 
-class Keep(Record):
+class _Options(Record):
+    """A record that is equal to another with equal fields: `next_batch` compares its arguments."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+class Keep(_Options):
     """Which checkpoints stay: the others are thrown away when a new one is there.
 
     Args:
@@ -70,7 +80,7 @@ class Keep(Record):
 _KEEP = Keep()
 
 
-class Checkpoint(Record):
+class Checkpoint(_Options):
     """Where and when a run is saved: `run(..., checkpoint=Checkpoint("runs/a", every_seconds=30))`.
 
     If none of the `every_...` and no `overhead` is given, a run is saved every 60 seconds and at

@@ -61,7 +61,8 @@ def killed(framework, folder, n_kills, executors, *, progresses):
         own, every = folder / str(len(ends)), rng.choice([1, 2, 5])
         while True:
             last = {"seconds": None if kills == n_kills else whole.took * rng.uniform(0.02, 1.0)}
-            one = ran(own, framework, rng.choice(executors), every, **last, progresses=progresses)
+            gets_on = progresses or rng.random() < 0.5
+            one = ran(own, framework, rng.choice(executors), every, **last, progresses=gets_on)
             if one.trained is not None:
                 break
             kills += 1

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from batchflow import Keep
@@ -158,6 +159,24 @@ def test_another_run_of_another_number_is_not_gone_back_to(tmp_path):
     for rank in range(3):
         Rank(tmp_path, rank, 3, anew=True, run="new").saves(20).ends()
     assert Rank(tmp_path, 0, 3).at == 20
+
+
+def test_ranks_of_one_speed_save_by_time_at_steps_that_both_have():
+    from batchflow.engine.resuming.saving import _is_round
+
+    def saved(rng):
+        steps, last = set(), 0
+        for step in range(1, 20_000):
+            if step - last >= rng.integers(990, 1010) and _is_round(step, step - last):
+                steps.add(step)
+                last = step
+        return sorted(steps)
+
+    one, other = (saved(np.random.default_rng(seed)) for seed in range(2))
+    both = sorted({*one} & {*other})
+    gaps = np.diff([0, *both])
+    assert gaps.max() <= 4096
+    assert np.diff([0, *one]).max() <= 2048
 
 
 HOLDER = """
