@@ -54,11 +54,13 @@ def replacing(file: str | os.PathLike[str], suffix: str = "") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def making_folder(folder: str) -> Iterator[str]:
+def making_folder(folder: str, away: str | None = None) -> Iterator[str]:
     """Make a folder as a whole: yield the path of one beside it, and give that its name.
 
     Args:
-        folder: The path. Nothing is there yet. A crash may leave `temp-<name>` beside it.
+        folder: The path. A crash may leave `temp-<name>` beside it.
+        away: Where a folder that is there already is moved to, when the new one is on the disk.
+            None: nothing is there yet.
     """
     parent, name = os.path.split(os.path.abspath(folder))
     temporary = os.path.join(parent, f"temp-{name}")
@@ -68,7 +70,14 @@ def making_folder(folder: str) -> Iterator[str]:
             for file in files:
                 _flush(os.path.join(inner, file), os.O_RDWR)
             _flush_folder(inner)
-        os.rename(temporary, folder)
+        if away is not None and os.path.isdir(folder):
+            os.rename(folder, away)
+        try:
+            os.rename(temporary, folder)
+        except BaseException:
+            if away is not None and os.path.isdir(away):
+                os.rename(away, folder)
+            raise
     except BaseException:
         import shutil  # on use: it brings all kinds of compression
 

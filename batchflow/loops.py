@@ -16,10 +16,9 @@ import os
 import shutil
 import tempfile
 import weakref
-from functools import partial
 from typing import Any
 
-from batchflow.checkpoints.values import decoded, encoded
+from batchflow.checkpoints.values import Decoder, Encoder
 from batchflow.counts import checked_count
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 
@@ -116,7 +115,7 @@ class KeepBest(_Scored):
 
         folder, arrays = tempfile.mkdtemp(prefix="batchflow-best-"), {}  # type: ignore[var-annotated]
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        writing = Writing(folder, lambda value, where: encoded(value, arrays, where))
+        writing = Writing(folder, Encoder(arrays))
         entries = [
             writing.write(self._pipeline.m(name), f"model{place}", f"the model {name!r}")
             for place, name in enumerate(self._names)
@@ -137,7 +136,8 @@ class KeepBest(_Scored):
         from batchflow.models.states import Reading
 
         folder, entries, arrays = self._kept
-        reading = Reading(folder, partial(decoded, arrays=arrays))
+        copies = {name: array.copy() for name, array in arrays.items()}
+        reading = Reading(folder, Decoder(entries, copies))
         for place, (name, entry) in enumerate(zip(self._names, entries, strict=True)):
             model = self._pipeline.m(name)
             reading.put(model, entry, f"model{place}", f"the model {name!r}")

@@ -3,9 +3,11 @@
     given.py    the options of a run, checked
     options.py  Checkpoint and Keep: when to save, and what to keep
     values.py   values of Python as JSON and arrays
+    npz.py      arrays in files, beside other threads
     copies.py   copies of a state in memory, until they are written
     contents.py what is in a checkpoint of ours, taken and written
     store.py    one directory of checkpoints: written, checked, found, thrown away
+    ranks.py    several of them, of runs that share an epoch
     lock.py     one writer at a time
 
 Knows nothing of batches, pipelines or models: what is in a checkpoint is files.

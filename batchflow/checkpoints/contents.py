@@ -1,6 +1,9 @@
 """What is in a checkpoint of ours: `state.json`, the arrays of `arrays.npz`, and files of models.
 
-take: a folder in memory, with copies ---> another thread: move, into the checkpoint
+take: copies in memory ---> another thread: write them into the checkpoint
+
+Arrays are copied as such. What only writes files itself does that in a folder in memory, whose
+files are moved.
 """
 
 from __future__ import annotations
@@ -11,15 +14,31 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from batchflow.checkpoints import copies
+from batchflow.checkpoints.npz import write_npz
 from batchflow.checkpoints.store import Store
-from batchflow.checkpoints.values import decoded, encoded
+from batchflow.checkpoints.values import Decoder, Encoder
 
-Encode = Callable[[Any, str], Any]
+Write = Callable[[str], object]  # writes files into a folder
+
+
+class Taking(NamedTuple):
+    """Where copies of a state are taken to.
+
+    Attributes:
+        folder: A folder for files that have to be written at once.
+        encode: Makes data of a value, as JSON has it; the second argument is what the value is.
+        later: Gets what writes more files, in another thread; it holds copies.
+    """
+
+    folder: str
+    encode: Callable[[Any, str], Any]
+    later: Callable[[Write], object]
+
 
 _STATE, _ARRAYS = "state.json", "arrays.npz"
 _FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "sklearn")
@@ -28,7 +47,7 @@ _FRAMEWORKS = ("numpy", "tensorflow", "keras", "tf_keras", "torch", "jax", "skle
 def save(
     store: Store,
     step: int,
-    state_of: Callable[[str, Encode], Any],
+    state_of: Callable[[Taking], Any],
     facts: Callable[[], Mapping[str, Any]],
     *,
     trust: bool = False,
@@ -38,17 +57,18 @@ def save(
     Args:
         store: The directory.
         step: Behind how many batches.
-        state_of: Gets a folder for files, and what makes data of a value; returns the rest of the
-            state as data. It is called again, with another folder, if that one has no room.
+        state_of: Takes the copies; returns the rest of the state as data. It is called again, with
+            another folder, if that one has no room.
         facts: Gives more entries of the manifest, when the state is taken.
         trust: Whether what is no data may be pickled.
 
     Raises:
         Exception: That of `state_of`; or what has gone wrong with the checkpoint before.
     """
-    folder, _ = copies.taken(store.directory, partial(_take, state_of, trust))
+    store.wait(most=1)  # no more copies than that are in memory
+    folder, writes = copies.taken(store.directory, partial(_take, state_of, trust))
     try:
-        store.save(step, partial(_move, folder), {**facts(), "versions": _versions()})
+        store.save(step, partial(_fill, folder, writes), {**facts(), "versions": _versions()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -60,25 +80,28 @@ def read(folder: str, *, trust: bool = False) -> tuple[Any, Callable[[Any], Any]
         state = json.load(stream)
     with np.load(os.path.join(folder, _ARRAYS), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    return state, partial(decoded, arrays=arrays, trust=trust)
+    return state, Decoder(state, arrays, trust=trust)
 
 
-def _take(state_of: Callable[[str, Encode], Any], trust: bool, folder: str) -> None:
+def _take(state_of: Callable[[Taking], Any], trust: bool, folder: str) -> list[Write]:
     arrays: dict[str, Any] = {}
+    writes: list[Write] = []
+    state = state_of(Taking(folder, Encoder(arrays, trust=trust), writes.append))
 
-    def encode(value: Any, where: str) -> Any:
-        return encoded(value, arrays, where, trust=trust)
+    def write(folder: str) -> None:
+        with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:
+            json.dump(state, stream)
+        write_npz(os.path.join(folder, _ARRAYS), arrays)
 
-    state = state_of(folder, encode)
-    with open(os.path.join(folder, _STATE), "x", encoding="utf-8") as stream:
-        json.dump(state, stream)
-    np.savez(os.path.join(folder, _ARRAYS), **arrays)
+    return [*writes, write]
 
 
-def _move(source: str, folder: str) -> None:
-    """Move the files of a folder into another, on another disk."""
+def _fill(source: str, writes: list[Write], folder: str) -> None:
+    """Write the copies, and move the files of a folder, which may be on another disk."""
     try:
         shutil.copytree(source, folder, dirs_exist_ok=True)
+        while writes:  # each lets its copies go
+            writes.pop()(folder)
     finally:
         shutil.rmtree(source, ignore_errors=True)
 

@@ -33,7 +33,17 @@ class Preempted(SystemExit):
         self.add_note(message)
 
 
-class Keep(Record):
+class _Options(Record):
+    """A record that is equal to another with equal fields: `next_batch` compares its arguments."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+class Keep(_Options):
     """Which checkpoints stay: the others are thrown away when a new one is there.
 
     Args:
@@ -70,7 +80,7 @@ class Keep(Record):
 _KEEP = Keep()
 
 
-class Checkpoint(Record):
+class Checkpoint(_Options):
     """Where and when a run is saved: `run(..., checkpoint=Checkpoint("runs/a", every_seconds=30))`.
 
     If none of the `every_...` and no `overhead` is given, a run is saved every 60 seconds and at
@@ -82,7 +92,7 @@ class Checkpoint(Record):
         every_n_batches: Save behind every so many batches.
         every_seconds: Save when so many seconds have passed since the last time.
         overhead: The share of the run's time that saving may take: 0.01 waits 100 times as long as
-            the last saving has held the run up.
+            the last saving took: what it has held the run up, and the CPU's time for writing it.
         keep: Which checkpoints stay.
         signals: The names of signals at which the run is saved when its batch is done, and ended by
             `Preempted`. Only in the main thread.
@@ -141,11 +151,24 @@ class Checkpoint(Record):
         return all(value is None for value in given)
 
     @property
-    def seconds(self) -> float:
+    def _seconds(self) -> float:
         """How many seconds lie between two checkpoints; infinite: these are not counted."""
         if self.every_seconds is not None:
             return float(self.every_seconds)
         return USUAL_SECONDS if self.at_epoch_ends else math.inf
+
+    def is_time(self, passed: float, cost: float, *, is_second: bool) -> bool:
+        """Check whether it is time for the next checkpoint.
+
+        Args:
+            passed: The seconds since the last one.
+            cost: The seconds that the last one has taken; infinite: it is not known yet.
+            is_second: Whether the last one was the first of this process. That is taken at once, to
+                see what it costs: the next one waits for that, too, and for the one at the end.
+        """
+        if self.overhead is not None and passed * self.overhead >= cost * (3 if is_second else 1):
+            return True
+        return passed >= self._seconds
 
 
 def checked_checkpoint(given: Any) -> Checkpoint | None:

@@ -15,15 +15,18 @@ Guarantees:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import stat
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from batchflow.checkpoints import copies
@@ -35,7 +38,7 @@ from batchflow.files import making_folder
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{12})")
-_LEFT = re.compile(r"(temp-step-\d{12}|old-step-\d{12}-[0-9a-f]+)")
+_LEFT = re.compile(r"temp-step-\d{12}|old-step-\d{12}-[0-9a-f]+|\.began\.json\.[0-9a-f]+\.tmp")
 
 
 class Saved(NamedTuple):
@@ -68,14 +71,17 @@ def checked(folder: str) -> dict[str, Any]:
         ArgumentValueError: It is not; the message names the file.
     """
     manifest = _manifest_of(folder)
+    named = _NAME.fullmatch(os.path.basename(folder))
+    if named is not None and manifest.get("step") != int(named[1]):
+        raise ArgumentValueError(f"{folder} is of the step {manifest.get('step')!r:.20}")
     for name, facts in manifest["files"].items():
         file = os.path.join(folder, name)
         if os.path.isabs(name) or ".." in name.split("/"):
             raise ArgumentValueError(f"{folder}: {name!r} is no path inside of it")
         try:
             status = _lstat_inside(folder, name)
-        except OSError as error:
-            raise ArgumentValueError(f"{file} cannot be read: {error}") from None
+        except (OSError, ValueError) as error:  # some names are none of a file
+            raise ArgumentValueError(f"{file!r:.200} cannot be read: {error}") from None
         if not stat.S_ISREG(status.st_mode):
             raise ArgumentValueError(f"{file} is no file of its own: links are not followed")
         if status.st_size != facts["size"] or _sha256(file) != facts["sha256"]:
@@ -93,49 +99,25 @@ def newest(directory: str) -> Saved | None:
     return None
 
 
-_RANK = re.compile(r"rank_(\d+)_of_(\d+)")
-
-
-def rank_folder(directory: str, rank: int, n_ranks: int) -> str:
-    """Return the folder of one of several runs that share an epoch, inside of their directory."""
-    return os.path.join(directory, f"rank_{rank}_of_{n_ranks}")
-
-
-def newest_of_ranks(directory: str, rank: int, n_ranks: int) -> Saved | None:
-    """Return the newest checkpoint of a rank that all ranks have, and have whole.
-
-    If as many ranks have saved nothing, that of another number of them is found.
-    """
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    counts = {int(match[2]) for name in names if (match := _RANK.fullmatch(name))}
-    for count in sorted(counts, key=lambda count: (count != n_ranks, -count)):
-        folders = [rank_folder(directory, other, count) for other in range(count)]
-        steps = [{step for step, _ in found(folder)} for folder in folders]
-        for step in sorted(set.intersection(*steps), reverse=True):
-            try:
-                every = [os.path.join(folder, f"step-{step:012d}") for folder in folders]
-                manifests = [checked(folder) for folder in every]
-                return Saved(step, every[rank % count], manifests[rank % count])
-            except ArgumentValueError as error:
-                warnings.warn(f"a checkpoint is left out: {error}", stacklevel=2)
-    return None
-
-
 class Store:
     """The directory of a run that saves.
 
     Args:
         directory: Its path. It is made if need be, and locked.
         keep: Which checkpoints stay.
+        others: The directories of runs that go on from a step which all of them have: the newest
+            such step stays, too.
 
     Raises:
         ArgumentValueError: The path is no folder, or cannot be written to.
         BatchflowError: Another run writes to it.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], keep: Keep) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], keep: Keep, others: Sequence[str] = ()
+    ) -> None:
         self.directory = os.path.abspath(directory)
-        self._keep = keep
+        self._keep, self._others = keep, others
         try:
             os.makedirs(self.directory, exist_ok=True)
             self._lock = DirectoryLock(self.directory)
@@ -145,12 +127,10 @@ class Store:
             raise ArgumentValueError(
                 f"checkpoints cannot be written to {self.directory}: {error}"
             ) from error
-        for name in os.listdir(self.directory):  # of a run that was killed while it wrote
-            if _LEFT.fullmatch(name):
-                shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
-        copies.clear(self.directory)
-        self._writing: threading.Thread | None = None
+        _clear(self.directory)
+        self._writing: list[threading.Thread] = []  # the first one writes, the second one waits
         self._error: BaseException | None = None
+        self._cost = 0.0
 
     def close(self) -> None:
         """Wait for what is being written, and let others have the directory.
@@ -163,15 +143,20 @@ class Store:
         finally:
             self._lock.close()
 
-    def wait(self) -> None:
-        """Wait for what is being written.
+    @property
+    def cost(self) -> float:
+        """The seconds of a CPU that the last writing has taken; infinite while one goes on."""
+        return math.inf if any(thread.is_alive() for thread in self._writing) else self._cost
+
+    def wait(self, most: int = 0) -> None:
+        """Wait until no more than so many checkpoints are being written, or wait for that.
 
         Raises:
-            Exception: What has gone wrong with it.
+            Exception: What has gone wrong with one.
         """
-        if self._writing is not None:
-            self._writing.join()
-            self._writing = None
+        self._writing = [thread for thread in self._writing if thread.is_alive()]
+        while len(self._writing) > most:
+            self._writing.pop(0).join()
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -180,7 +165,7 @@ class Store:
                 del error
 
     def save(self, step: int, fill: Callable[[str], None], facts: Mapping[str, Any]) -> None:
-        """Let a thread write a checkpoint; wait first for the one before it.
+        """Let a thread write a checkpoint, behind the one that is being written.
 
         Args:
             step: Behind how many batches.
@@ -188,35 +173,42 @@ class Store:
             facts: More entries of the manifest, for JSON.
 
         Raises:
-            Exception: What has gone wrong with the one before it.
+            Exception: What has gone wrong with one before it.
         """
-        self.wait()
+        self.wait(most=1)
+        ahead = list(self._writing)
 
         def write() -> None:
+            for thread in ahead:
+                thread.join()
             try:
                 self._write(step, fill, facts)
             except BaseException as error:  # noqa: BLE001  raised at the next save, or at the end
                 error.add_note(f"while the checkpoint of step {step} was written")
                 self._error = error
+            self._cost = time.thread_time()
 
-        self._writing = threading.Thread(target=write, name="batchflow-checkpoint")
-        self._writing.start()
+        self._writing.append(threading.Thread(target=write, name="batchflow-checkpoint"))
+        self._writing[-1].start()
+
+    def forget_behind(self, step: int) -> None:
+        """Throw away the checkpoints of later steps: the run goes on from this one."""
+        for other, folder in found(self.directory):
+            if other > step:
+                self._throw_away(folder)
 
     def _write(self, step: int, fill: Callable[[str], None], facts: Mapping[str, Any]) -> None:
         folder = os.path.join(self.directory, f"step-{step:012d}")
-        if os.path.isdir(folder):
-            if _is_of_run(folder, facts.get("run_id")):
-                return  # it is this one
-            self._throw_away(folder)
-        with making_folder(folder) as temporary:
+        away = _away(folder)
+        with making_folder(folder, away) as temporary:
             shutil.rmtree(temporary, ignore_errors=True)
             os.mkdir(temporary)
             fill(temporary)
-            files = {
-                os.path.relpath(os.path.join(inner, name), temporary): name
+            names = [
+                os.path.relpath(os.path.join(inner, name), temporary)
                 for inner, _, names in os.walk(temporary)
                 for name in names
-            }
+            ]
             manifest = {
                 "format": FORMAT,
                 "step": step,
@@ -226,11 +218,12 @@ class Store:
                         "size": os.path.getsize(os.path.join(temporary, name)),
                         "sha256": _sha256(os.path.join(temporary, name)),
                     }
-                    for name in sorted(files)
+                    for name in sorted(names)
                 },
             }
             with open(os.path.join(temporary, _MANIFEST), "x", encoding="utf-8") as stream:
                 json.dump(manifest, stream, indent=1)
+        shutil.rmtree(away, ignore_errors=True)
         self._prune(step, manifest)
 
     def _prune(self, newest_step: int, manifest: Mapping[str, Any]) -> None:
@@ -243,15 +236,47 @@ class Store:
                 manifests[step] = {}
         own = {s: m for s, m in manifests.items() if m.get("run_id") == manifest.get("run_id")}
         kept = {newest_step, *_kept(own, self._keep)}
+        if self._others:
+            kept.update(sorted(steps_of_all(self._others) & own.keys())[-1:])
         for step in manifests.keys() - kept:
             self._throw_away(os.path.join(self.directory, f"step-{step:012d}"))
 
     def _throw_away(self, folder: str) -> None:
         """Remove a checkpoint: it loses its name first, so that no half of it is found."""
-        parent, name = os.path.split(folder)
-        away = os.path.join(parent, f"old-{name}-{os.urandom(4).hex()}")
+        away = _away(folder)
         os.rename(folder, away)
         shutil.rmtree(away, ignore_errors=True)
+
+
+def steps_of_all(directories: Sequence[str]) -> set[int]:
+    """Return the steps that each of several directories has."""
+    return set[int].intersection(*({step for step, _ in found(folder)} for folder in directories))
+
+
+def _clear(directory: str) -> None:
+    """Clear up behind a run that was killed while it wrote.
+
+    One that is whole, and has lost its place to it already, gets its name.
+    """
+    for name in sorted(os.listdir(directory), reverse=True):  # `temp-` before `old-`
+        if not _LEFT.fullmatch(name):
+            continue
+        path, folder = os.path.join(directory, name), os.path.join(directory, name[5:])
+        if name.startswith("temp-") and not os.path.exists(folder):
+            with contextlib.suppress(ArgumentValueError, OSError):
+                checked(path)
+                os.rename(path, folder)
+                continue
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    copies.clear(directory)
+
+
+def _away(folder: str) -> str:
+    parent, name = os.path.split(folder)
+    return os.path.join(parent, f"old-{name}-{os.urandom(4).hex()}")
 
 
 def _kept(manifests: Mapping[int, Mapping[str, Any]], keep: Keep) -> set[int]:
@@ -272,13 +297,6 @@ def _kept(manifests: Mapping[int, Mapping[str, Any]], keep: Keep) -> set[int]:
     return kept
 
 
-def _is_of_run(folder: str, run_id: Any) -> bool:
-    try:
-        return run_id is not None and checked(folder).get("run_id") == run_id
-    except ArgumentValueError:
-        return False
-
-
 def _manifest_of(folder: str) -> dict[str, Any]:
     file = os.path.join(folder, _MANIFEST)
     try:
@@ -289,9 +307,10 @@ def _manifest_of(folder: str) -> dict[str, Any]:
         version = manifest["format"]
         files = manifest["files"].items()
         is_whole = all(isinstance(f["size"], int) and f["sha256"] for _, f in files)
+        is_whole = is_whole and isinstance(manifest["run_id"], str)
     except OSError as error:
         raise ArgumentValueError(f"{file} cannot be read: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ArgumentValueError):
             raise
         raise ArgumentValueError(f"{file} is damaged: {error}") from None

@@ -1,10 +1,14 @@
 """Values of Python as JSON and arrays, and back: of the same kinds, and without executing code.
 
 What JSON has is itself; everything else is a mapping `{"~": kind, "v": ...}`. Arrays, and long
-lists of numbers, stand in a file of arrays, and have their names there.
+lists of numbers, stand in a file of arrays, and have their names there. What is met again is
+`{"~": "same", "v": number}`; where it stood first it has that number: `"id"`, or, in a list, a first
+element `{"~": "id", "v": number}`.
 
 Guarantees:
     - A value that comes back is equal to what was written, and of its kind, NaN and -0.0 included.
+    - One object at several places, whose changes are seen at all of them, is one object again.
+      (Not so a view of another array: it becomes an array of its own.)
     - A value of any other kind is refused by its place, unless pickles are trusted.
 """
 
@@ -15,8 +19,9 @@ import collections
 import datetime
 import decimal
 import fractions
+import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +29,7 @@ import numpy as np
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 Arrays = dict[str, Any]
-_TAG, _VALUE = "~", "v"
+_TAG, _VALUE, _ID = "~", "v", "id"
 _LONG = 64  # numbers in a row that are written as an array
 _LAZY = "batchflow.models.lazy"  # numbers that stay on their device until they are read
 _INT64 = range(-(2**63), 2**63)
@@ -86,68 +91,113 @@ _TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     ),
 }
 _BY_CLASS = {kind: (name, write) for name, (kind, write, _) in _TAGGED.items()}
+_CHANGING = {
+    list, dict, set, np.ndarray, collections.OrderedDict, collections.Counter, collections.deque,
+    np.random.Generator, np.random.RandomState,
+}  # fmt: skip
+
+
+class Encoder:
+    """Makes data of values: of all those that are written together.
+
+    Args:
+        arrays: Gets the arrays in them, by names that are not taken. They are copies.
+        trust: Whether a value that has no other way is pickled.
+    """
+
+    def __init__(self, arrays: Arrays, *, trust: bool = False) -> None:
+        self._arrays, self._trust = arrays, trust
+        # What can change, by `id`: the object (so that it keeps its id), what stands for it (None:
+        # that is being made), and its number, if it was met again.
+        self._met: dict[int, list[Any]] = {}
+        self._n_shared = 0
+
+    def __call__(self, value: Any, where: str) -> Any:
+        """Return a value as what JSON can hold.
+
+        Args:
+            value: The value.
+            where: What it is, for messages: `the variable 'loss'`.
+
+        Raises:
+            ArgumentTypeError: It has no other way, and pickles are not trusted.
+        """
+        try:
+            return self._encoded(value, where)
+        except RecursionError:
+            raise _too_deep(where) from None
+
+    def _encoded(self, value: Any, where: str) -> Any:
+        if type(value) not in _CHANGING:
+            return self._data(value, where)
+        met = self._met.get(id(value))
+        if met is None:
+            met = self._met[id(value)] = [value, None, None]
+            met[1] = self._data(value, where)
+            return met[1]
+        _, data, number = met
+        if data is None:
+            raise _too_deep(where)
+        if number is None:
+            number = met[2] = self._n_shared
+            self._n_shared += 1
+            if isinstance(data, list):
+                data.insert(0, _tagged(_ID, number))
+            else:
+                data[_ID] = number
+        return _tagged("same", number)
+
+    def _data(self, value: Any, where: str) -> Any:
+        arrays, kind = self._arrays, type(value)
+        if kind in _PLAIN:
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else _tagged("float", repr(value))
+        if kind is list:
+            if (numbers := _numbers(value)) is not None:
+                is_plain = not isinstance(value[0], np.generic)
+                return _tagged("numbers" if is_plain else "scalars", _stored(numbers, arrays))
+            return [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value)]
+        if _is_of_ml_dtypes(value):
+            plain = np.array(value).view(f"u{value.dtype.itemsize}")
+            return _tagged("ml_dtypes", [value.dtype.name, kind is np.ndarray, _stored(plain, arrays)])
+        if kind is np.ndarray and not value.dtype.hasobject:
+            return _tagged("array", _stored(value.copy(), arrays))
+        if kind is np.ndarray and value.dtype == object:
+            parts = [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value.flat)]
+            return _tagged("objects", [list(value.shape), parts])
+        if isinstance(value, np.generic) and not value.dtype.hasobject:
+            return _tagged("scalar", _stored(np.asarray(value), arrays))
+        if kind is dict:
+            pairs = [
+                [self._encoded(key, f"a key of {where}"),
+                 self._encoded(part, f"{where}[{key!r:.40}]")]
+                for key, part in value.items()
+            ]  # fmt: skip
+            return _tagged("dict", pairs)
+        if kind in _BY_CLASS:
+            name, write = _BY_CLASS[kind]
+            return _tagged(name, self._encoded(write(value), where))
+        if kind.__module__ == _LAZY:
+            return float(value)  # it is one, wherever it is saved
+        if not self._trust:
+            raise ArgumentTypeError(
+                f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: numbers, "
+                "texts, dates, arrays, and lists, tuples, sets and mappings of these are. Let it hold "
+                "these, or allow a pickle: Checkpoint(..., trust=True)"
+            )
+        import dill  # type: ignore[import-untyped]  # on use
+
+        return _tagged("pickle", _base64(dill.dumps(value)))
+
+
+def _too_deep(where: str) -> ArgumentTypeError:
+    return ArgumentTypeError(f"{where} contains itself, or is too deep to be saved as data")
 
 
 def encoded(value: Any, arrays: Arrays, where: str, *, trust: bool = False) -> Any:
-    """Return a value as what JSON can hold.
-
-    Args:
-        value: The value.
-        arrays: Gets the arrays in it, by names that are not taken.
-        where: What the value is, for messages: `the variable 'loss'`.
-        trust: Whether a value that has no other way is pickled.
-
-    Raises:
-        ArgumentTypeError: It has no other way, and pickles are not trusted.
-    """
-    try:
-        return _encoded(value, arrays, where, trust)
-    except RecursionError:
-        raise ArgumentTypeError(
-            f"{where} contains itself, or is too deep to be saved as data"
-        ) from None
-
-
-def _encoded(value: Any, arrays: Arrays, where: str, trust: bool) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else _tagged("float", repr(value))
-    if kind is list:
-        if (numbers := _numbers(value)) is not None:
-            return _tagged("numbers", _stored(numbers, arrays))
-        return [_encoded(part, arrays, f"{where}[{i}]", trust) for i, part in enumerate(value)]
-    if kind is np.ndarray and not value.dtype.hasobject:
-        return _tagged("array", _stored(value.copy(), arrays))
-    if kind is np.ndarray and value.dtype == object:
-        parts = [
-            _encoded(part, arrays, f"{where}[{i}]", trust) for i, part in enumerate(value.flat)
-        ]
-        return _tagged("objects", [list(value.shape), parts])
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
-        return _tagged("scalar", _stored(np.asarray(value), arrays))
-    if kind is dict:
-        pairs = [
-            [_encoded(key, arrays, f"a key of {where}", trust),
-             _encoded(part, arrays, f"{where}[{key!r:.40}]", trust)]
-            for key, part in value.items()
-        ]  # fmt: skip
-        return _tagged("dict", pairs)
-    if kind in _BY_CLASS:
-        name, write = _BY_CLASS[kind]
-        return _tagged(name, _encoded(write(value), arrays, where, trust))
-    if kind.__module__ == _LAZY:
-        return float(value)  # it is one, wherever it is saved
-    if not trust:
-        raise ArgumentTypeError(
-            f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: numbers, "
-            "texts, dates, arrays, and lists, tuples, sets and mappings of these are. Let it hold "
-            "these, or allow a pickle: Checkpoint(..., trust=True)"
-        )
-    import dill  # type: ignore[import-untyped]  # on use
-
-    return _tagged("pickle", _base64(dill.dumps(value)))
+    """Return a single value as what JSON can hold: see `Encoder`."""
+    return Encoder(arrays, trust=trust)(value, where)
 
 
 def is_known(value: Any) -> bool:
@@ -160,36 +210,90 @@ def is_known(value: Any) -> bool:
     )
 
 
-def decoded(value: Any, arrays: Mapping[str, Any], *, trust: bool = False) -> Any:
-    """Return the value that `encoded` has written.
+class Decoder:
+    """Makes values of data again: of all that were written together.
 
-    Raises:
-        ArgumentValueError: It is no such value, or a pickle that is not trusted.
+    Args:
+        data: All of it.
+        arrays: The arrays in it. They become parts of the values.
+        trust: Whether pickles are read.
     """
-    if isinstance(value, list):
-        return [decoded(part, arrays, trust=trust) for part in value]
-    if not isinstance(value, dict):
-        return value
-    try:
+
+    def __init__(self, data: Any, arrays: Mapping[str, Any], *, trust: bool = False) -> None:
+        self._arrays, self._trust = arrays, trust
+        self._data = dict(_numbered(data))
+        self._made: dict[int, Any] = {}  # by number
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value that an `Encoder` has written.
+
+        Raises:
+            ArgumentValueError: It is no such value, or a pickle that is not trusted.
+        """
+        if not isinstance(value, (list, dict)):
+            return value
+        try:
+            number = _number_of(value)
+            if isinstance(value, dict) and value[_TAG] == "same":
+                number = value[_VALUE]
+                value = self._data[number]
+            if number is None:
+                return self._value(value)
+            if number not in self._made:
+                self._made[number] = self._value(value)
+            return self._made[number]
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, (ArgumentValueError, ArgumentTypeError)):
+                raise
+            raise ArgumentValueError(f"this is no value that was saved: {value!r:.60}") from error
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self(part) for part in (value if _number_of(value) is None else value[1:])]
         kind, inner = value[_TAG], value[_VALUE]
         if kind == "float":
             return float(inner)
         if kind in ("numbers", "array", "scalar"):
-            array = arrays[inner]
+            array = self._arrays[inner]
             return array.tolist() if kind == "numbers" else array[()] if kind == "scalar" else array
+        if kind == "scalars":
+            return list(self._arrays[inner])
         if kind == "objects":
             shape, parts = inner
             array = np.empty(len(parts), dtype=object)
             for place, part in enumerate(parts):
-                array[place] = decoded(part, arrays, trust=trust)
+                array[place] = self(part)
             return array.reshape(shape)
+        if kind == "ml_dtypes":
+            return _of_ml_dtypes(*inner[:2], self._arrays[inner[2]])
         if kind == "pickle":
-            return _unpickled(inner, trust)
-        return _TAGGED[kind][2](decoded(inner, arrays, trust=trust))
-    except (LookupError, TypeError, ValueError) as error:
-        if isinstance(error, (ArgumentValueError, ArgumentTypeError)):
-            raise
-        raise ArgumentValueError(f"this is no value that was saved: {value!r:.60}") from error
+            return _unpickled(inner, self._trust)
+        return _TAGGED[kind][2](self(inner))
+
+
+def _number_of(value: Any) -> int | None:
+    """Return the number of what several places share; None: it stands at one place."""
+    if isinstance(value, dict):
+        number = value.get(_ID) if _TAG in value else None
+    else:
+        first = value[0] if value else None
+        number = first[_VALUE] if isinstance(first, dict) and first.get(_TAG) == _ID else None
+    return number if isinstance(number, int) else None
+
+
+def _numbered(data: Any) -> Iterator[tuple[int, Any]]:
+    rest = [data]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, (list, dict)):
+            if (number := _number_of(value)) is not None:
+                yield number, value
+            rest += value.values() if isinstance(value, dict) else value
+
+
+def decoded(value: Any, arrays: Mapping[str, Any], *, trust: bool = False) -> Any:
+    """Return the single value that `encoded` has written: see `Decoder`."""
+    return Decoder(value, arrays, trust=trust)(value)
 
 
 def _unpickled(text: str, trust: bool) -> Any:
@@ -201,6 +305,19 @@ def _unpickled(text: str, trust: bool) -> Any:
     import dill
 
     return dill.loads(base64.b64decode(text))
+
+
+def _is_of_ml_dtypes(value: Any) -> bool:
+    """Check whether values are of a kind such as bfloat16, which files of NumPy do not name."""
+    kind = getattr(getattr(value, "dtype", None), "type", None)
+    is_own = kind is not None and kind.__module__.partition(".")[0] == "ml_dtypes"
+    return is_own and isinstance(value, (np.ndarray, np.generic))
+
+
+def _of_ml_dtypes(name: str, is_array: bool, plain: Any) -> Any:
+    dtype = np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+    array = plain.view(dtype)
+    return array if is_array else array[()]
 
 
 def _tagged(kind: str, value: Any) -> dict[str, Any]:
@@ -222,6 +339,8 @@ def _numbers(values: list[Any]) -> Any:
         return np.array(values)
     if kinds == {int} and min(values) in _INT64 and max(values) in _INT64:
         return np.array(values, dtype=np.int64)
+    if len(kinds) == 1 and issubclass(kind := kinds.pop(), (np.inexact, np.integer, np.bool_)):
+        return None if kind is np.timedelta64 else np.array(values, dtype=kind)
     return None
 
 

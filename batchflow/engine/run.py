@@ -232,15 +232,18 @@ class Run(Generic[BatchT_co]):
     def checkpoint(self) -> None:
         """Save the run now: behind the batch in your hands, in the directory of `checkpoint=`.
 
+        It is on the disk when this returns.
+
         Raises:
             BatchflowError: It has no such directory, has ended, or cannot be resumed here.
+            Exception: What has gone wrong with it, or with the one before it.
         """
         if self._saver is None or self._end is not None:
             raise BatchflowError(
                 "only a run that goes on, and has a directory for it, can be saved: "
                 "gen_batch(..., checkpoint=directory)"
             )
-        self._saver.save()
+        self._saver.save(waits=True)
 
     @property
     def n_batches(self) -> int | None:

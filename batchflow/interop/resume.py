@@ -24,8 +24,6 @@ import uuid
 import weakref
 from typing import Any, Self
 
-import numpy as np
-
 from batchflow.checkpoints import Checkpoint, contents
 from batchflow.checkpoints.options import checked_checkpoint
 from batchflow.checkpoints.store import Store, newest
@@ -95,7 +93,8 @@ class Resume:
         self._run_id = uuid.uuid4().hex
         self._at = 0, 0  # the epoch of Keras, and how many of its batches were trained on
         self._n_left_out = 0
-        self._last_time, self._cost, self._logs = time.monotonic(), 0.0, None
+        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
+        self._logs: Any = None
         self._open()
         saved = newest(self._directory)
         self._saved = None if saved is None else saved.folder
@@ -183,9 +182,8 @@ class Resume:
         every = checkpoint.every_n_batches
         if every is not None and self._step - self._last_step >= every:
             return True
-        if checkpoint.overhead is not None and passed * checkpoint.overhead >= self._cost:
-            return True
-        return passed >= checkpoint.seconds
+        cost = self._cost + self._store.cost if self._store is not None else 0.0
+        return checkpoint.is_time(passed, cost, is_second=self._n_saved == 1)
 
     def _save(self) -> None:
         start = time.monotonic()
@@ -193,6 +191,7 @@ class Resume:
             contents.save(self._store, self._step, self._state, self._facts)
         self._last_step, self._last_time = self._step, time.monotonic()
         self._cost = self._last_time - start
+        self._n_saved += 1
 
     def _facts(self) -> dict[str, Any]:
         epoch, n_done = self._at
@@ -207,27 +206,23 @@ class Resume:
         values = {name: float(value) for name, value in logs.items()}
         return {"run_id": self._run_id, "fit": place, "values": values}
 
-    def _state(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
+    def _state(self, taking: contents.Taking) -> dict[str, Any]:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
-        model = self.model
-        metrics = [np.array(variable) for variable in model.metrics_variables]
         return {
-            "model": Writing(folder, encode).write(model, "model", "the model"),
-            "metrics": encode(metrics if self._at[1] else [], "the metrics"),
-            "generators": encode(global_states(), "the global random generators"),
+            "model": Writing(*taking).write(self.model, "model", "the model"),
+            "generators": taking.encode(global_states(), "the global random generators"),
         }
 
     def _put_back(self) -> None:
+        from batchflow.models import keras_metrics
         from batchflow.models.states import Reading
 
         state, decode = contents.read(self._saved or "")
-        model, values = self.model, decode(state["metrics"])
-        if len(model.metrics_variables) != len(values) and values:  # they are made on first use
-            model._symbolic_build(data_batch=self._feeds[0].indexed.read(self._at[1]))
-        Reading(self._saved or "", decode).put(model, state["model"], "model", "the model")
-        for variable, value in zip(model.metrics_variables, values, strict=False):
-            variable.assign(value)
+        if self._at[1]:  # inside of an epoch the metrics go on, which are made on first use
+            self.model._symbolic_build(data_batch=self._feeds[0].indexed.read(self._at[1]))
+        Reading(self._saved or "", decode).put(self.model, state["model"], "model", "the model")
+        keras_metrics.waiting.pop(self.model, None)  # at the border of an epoch Keras resets them
         set_global_states(decode(state["generators"]))
 
 

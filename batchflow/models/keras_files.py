@@ -26,16 +26,16 @@ from batchflow.models.state_file import (
 )
 
 
-def save_state(file: str, variables: Mapping[str, Any], shapes: Mapping[str, Any] | None) -> None:
+def save_state(file: str, arrays: Arrays, shapes: Mapping[str, Any] | None) -> None:
     """Save the values of variables.
 
     Args:
         file: The file.
-        variables: The variables by name.
+        arrays: The values, by the names of the variables.
         shapes: The shapes of the model's inputs, or None.
     """
     with replacing(file) as temporary, zipfile.ZipFile(temporary, "x") as archive:
-        write_arrays(archive, state_arrays(variables), shapes)
+        write_arrays(archive, arrays, shapes)
 
 
 def read_state(file: str, model: Any, variables: Mapping[str, Any]) -> Arrays:

@@ -142,12 +142,18 @@ def build_for(model: Any, shapes: Mapping[str, Any]) -> None:
         ) from error
 
 
-def state_arrays(variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def state_arrays(
+    variables: Mapping[str, Any], *, copies: bool = False
+) -> dict[str, NDArray[Any]]:
     """Return the values of Keras variables, by the same names.
 
-    An array may be a view of its variable. Copy it if it must outlive the next change of the model.
+    Args:
+        variables: The variables by name.
+        copies: Whether the arrays have to outlive the next change of the model. Otherwise one may
+            be a view of its variable.
     """
-    return {name: np.asarray(variable) for name, variable in variables.items()}
+    array = np.array if copies else np.asarray
+    return {name: array(variable) for name, variable in variables.items()}
 
 
 def assign_state(

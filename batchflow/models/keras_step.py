@@ -37,6 +37,7 @@ from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
 from batchflow.errors import ArgumentTypeError, ModelDefinitionError
+from batchflow.models import keras_metrics
 from batchflow.models.step import Data, Logs, Step, lazy_logs, shape_of
 
 
@@ -87,6 +88,8 @@ def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         ModelDefinitionError: The model is not compiled.
     """
     step = _step_of(model)
+    if model in keras_metrics.waiting:
+        _put_metrics(model, args, kwargs)
     if step is not None:
         asked = _Asked.by(args, kwargs)
         if asked.is_compiled:
@@ -118,6 +121,8 @@ def train_on_batches(
         ModelDefinitionError: The model is not compiled.
     """
     step = _step_of(model)
+    if calls and model in keras_metrics.waiting:
+        _put_metrics(model, *calls[0])
     if step is not None and len(calls) > 1 and n_per_call in (None, len(calls)):
         asked = [_Asked.by(*call) for call in calls]
         first, *others = [one.data for one in asked]
@@ -147,6 +152,8 @@ def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         ModelDefinitionError: The model is not compiled.
     """
     step = _step_of(model, "test")
+    if model in keras_metrics.waiting:
+        _put_metrics(model, args, kwargs)
     asked = _Asked.by(args, kwargs)
     if not asked.is_compiled:
         raise ArgumentTypeError("class_weight is for training; a test takes sample_weight")
@@ -154,6 +161,15 @@ def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return step.one(asked.data, True)
     with _metrics_going_on(model, not asked.reset_metrics):
         return lazy_logs(model.test_on_batch(*asked.data, return_dict=True))
+
+
+def _put_metrics(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Put the values of metrics that wait for a step into the model; nothing where it resets."""
+    if kwargs.get("reset_metrics", True) and len(args) < len(_Asked._fields):
+        del keras_metrics.waiting[model]
+    else:
+        known = {name: value for name, value in kwargs.items() if name in _Asked._fields}
+        keras_metrics.put_waiting(model, _Asked.by(args, known).data)
 
 
 def _by_keras(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from batchflow.checkpoints.npz import write_npy
 from batchflow.errors import ArgumentValueError, BatchflowError
 
 Arrays = dict[str, NDArray[Any]]
@@ -42,7 +43,7 @@ def write_arrays(
         plain = np.asarray(array, order="C")
         entry = zipfile.ZipInfo(f"{name}.npy")
         with archive.open(entry, "w", force_zip64=True) as stream:
-            npy.write_array(stream, plain.view(_plain(plain.dtype)), (1, 0), allow_pickle=False)
+            write_npy(stream, plain.view(_plain(plain.dtype)))
     if shapes is not None:
         archive.writestr(zipfile.ZipInfo(_SHAPES), json.dumps(shapes, sort_keys=True))
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.models import checkpoint
+from batchflow.models.adapters import adapter_of
 from batchflow.models.state_kinds import (
     METHODS,
     Kind,
@@ -50,10 +51,12 @@ class Writing(NamedTuple):
     Attributes:
         folder: The folder of their files.
         encode: Makes data of a value; `where` is what it is, for messages.
+        later: Gets what writes files into a folder later, of copies; None: that is done at once.
     """
 
     folder: str
     encode: Encode
+    later: Callable[[Callable[[str], None]], object] | None = None
 
     def write(self, model: Any, name: str, where: str) -> dict[str, Any]:
         """Write the state of a model.
@@ -72,7 +75,7 @@ class Writing(NamedTuple):
         kind = kind_of(model)
         entry: dict[str, Any] = {"kind": kind}
         if kind == "file":
-            checkpoint.save(model, os.path.join(self.folder, f"{name}.state"))
+            self._write_file(model, f"{name}.state")
             entry |= self._beside(model, where)
         elif kind == "estimator":
             model.snapshot(os.path.join(self.folder, f"{name}.state"))
@@ -83,7 +86,7 @@ class Writing(NamedTuple):
             file = os.path.join(self.folder, f"{name}.pt")
             sys.modules["torch"].save(state.plain(values, where), file)
         elif kind == "variables":
-            values = [np.array(variable.numpy()) for variable in variables_of(model) or ()]
+            values = [variable.numpy() for variable in variables_of(model) or ()]
             entry["state"] = self.encode(values, where)
         elif kind == "session":
             from batchflow.models import tf1_state
@@ -99,6 +102,14 @@ class Writing(NamedTuple):
         elif kind == "attributes":
             entry["parts"] = self._attributes(model, name, where)
         return entry
+
+    def _write_file(self, model: Any, file: str) -> None:
+        snapshot = adapter_of(model).snapshot()
+        if snapshot is None:
+            checkpoint.save(model, os.path.join(self.folder, file))
+        else:
+            later = self.later or (lambda write: write(self.folder))
+            later(lambda folder: snapshot(os.path.join(folder, file)))
 
     def _parts(self, model: Any, name: str, where: str) -> list[dict[str, Any]]:
         entries = []
@@ -135,14 +146,17 @@ class Writing(NamedTuple):
 
     def _beside(self, model: Any, where: str) -> dict[str, Any]:
         """Return what the file of a model leaves out."""
-        keras = sys.modules.get("tf_keras")
-        if keras is None or not isinstance(model, keras.Model):
-            return {}
-        from batchflow.models import tf_keras_state  # on use
+        if _is_of("keras", model):
+            from batchflow.models import keras_metrics  # on use
 
-        tf_keras_state.warn_of_random_layers(model, where)
-        states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
-        return {"random": self.encode(states, where)}
+            return {"metrics": self.encode(keras_metrics.values_of(model), where)}
+        if _is_of("tf_keras", model):
+            from batchflow.models import tf_keras_state
+
+            tf_keras_state.warn_of_random_layers(model, where)
+            states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
+            return {"random": self.encode(states, where)}
+        return {}
 
 
 class Reading(NamedTuple):
@@ -172,6 +186,10 @@ class Reading(NamedTuple):
 
                 states = tf_keras_state.random_states(model)
                 _assign(states, self.decode(entry["random"]), where)
+            if "metrics" in entry:
+                from batchflow.models import keras_metrics
+
+                keras_metrics.put(model, self.decode(entry["metrics"]))
         elif kind == "estimator":
             model.load(os.path.join(self.folder, f"{name}.state"))
         elif kind == "torch":
@@ -222,6 +240,11 @@ class Reading(NamedTuple):
                 vars(model)[key] = self.decode(entry["state"])
             else:
                 raise _misfit(told, f"a state of the kind {entry['kind']!r}", "no such attribute")
+
+
+def _is_of(framework: str, model: Any) -> bool:
+    keras = sys.modules.get(framework)
+    return keras is not None and isinstance(model, keras.Model)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:

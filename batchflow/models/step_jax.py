@@ -173,6 +173,7 @@ class JaxStep(Step):
         """Create the variables that are missing, and list all of them, once per `compile()`."""
         model = self.model
         model._symbolic_build(data_batch=tuple(data))
+        going_on = [self._copy(variable.value) for variable in model.metrics_variables]
         model.reset_metrics()
         groups = [
             list(model.trainable_variables),
@@ -190,4 +191,6 @@ class JaxStep(Step):
         ]
         # Copies: the step of Keras donates the arrays of the variables.
         self._fresh = [self._copy(variable.value) for variable in self._metrics]
+        for variable, value in zip(self._metrics, going_on, strict=True):
+            variable.assign(value)
         self._groups = groups

@@ -52,7 +52,6 @@ class TensorFlowStep(Step):
         self._compile()
 
     def _compile(self) -> None:
-        self.model.reset_metrics()
         self._functions = {
             resets: self._function(self._resetting if resets else self._going_on)
             for resets in (True, False)

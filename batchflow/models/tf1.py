@@ -77,9 +77,12 @@ def _initialize(session: Any, tf1: Any) -> None:
 
 
 def is_session(value: Any) -> bool:
-    """Check whether a value is a session of `tf.compat.v1`."""
+    """Check whether a value is a session of `tf.compat.v1`, or one with hooks around it."""
     tf1 = _tf1()
-    return tf1 is not None and isinstance(value, (tf1.Session, tf1.InteractiveSession))
+    if tf1 is None:
+        return False
+    with_hooks = tf1.train.MonitoredSession, tf1.train.SingularMonitoredSession
+    return isinstance(value, (tf1.Session, tf1.InteractiveSession, *with_hooks))
 
 
 def is_of_graph(value: Any) -> bool:

@@ -1,11 +1,13 @@
-"""The state of a session of TensorFlow 1: the values of the variables of its graph.
+"""The state of a session of TensorFlow 1: what a saver of its graph would save.
 
-The graph is not added to. What random operations keep of their own is in the session's kernels,
-where nobody can read it: these operations are named.
+Those are the values of its variables, local ones included, and of what a graph lists as saveable
+(tables). They are read without adding to the graph. What random operations, queues and iterators
+keep is in the session's kernels, where nobody can read it: these operations are named.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,31 +18,38 @@ import numpy as np
 from batchflow.errors import ArgumentValueError
 
 _MOST = 3  # names in a warning
+# Operations that hold things: by their types, as far as they have no attribute for a seed.
+_HOLDERS = re.compile(
+    r".*(Queue|Accumulator|Barrier|Stage|Reader)(V2)?|(Iterator|OneShotIterator|MultiDeviceIterator)(V2)?"
+)
 
 
 def values_of(session: Any) -> dict[str, Any]:
-    """Return the values of all variables that have one, by their names."""
-    tf = sys.modules["tensorflow"]
-    variables = _variables(session)
+    """Return what variables and saveable objects hold, by their names."""
+    tf, session = sys.modules["tensorflow"], plain(session)
+    tensors = _variables_in(session.graph)
     try:
-        return dict(zip(variables, session.run([*variables.values()]), strict=True))
+        values = dict(zip(tensors, session.run([*tensors.values()]), strict=True))
     except tf.errors.FailedPreconditionError:  # some are not initialised
         values = {}
-        for name, variable in variables.items():
+        for name, variable in tensors.items():
             try:
                 values[name] = session.run(variable)
             except tf.errors.FailedPreconditionError:
                 continue
-        return values
+    saveables = _saveables_in(session.graph).items()
+    held = {name: session.run([spec.tensor for spec in one.specs]) for name, one in saveables}
+    return {"variables": values, "saveables": held}
 
 
-def put_values(session: Any, values: Mapping[str, Any], where: str) -> None:
-    """Put values into the variables of a session.
+def put_values(session: Any, state: Mapping[str, Any], where: str) -> None:
+    """Put values into the variables and saveable objects of a session.
 
     Raises:
         ArgumentValueError: (a `ValueError`) Its graph has no variable of a name, or of a shape.
     """
-    variables = _variables(session)
+    session = plain(session)
+    values, variables = state["variables"], _variables_in(session.graph)
     for name, value in values.items():
         variable = variables.get(name)
         if variable is None or not variable.shape.is_compatible_with(np.shape(value)):
@@ -49,22 +58,53 @@ def put_values(session: Any, values: Mapping[str, Any], where: str) -> None:
                 f"{where}: the variable {name!r} of the shape {np.shape(value)} was saved, and is "
                 f"{what} now"
             )
-    starts = [variables[name].initializer for name in values]
-    session.run(starts, {one.inputs[1]: values[n] for one, n in zip(starts, values, strict=True)})
+    rest = dict(values)
+    while rest:  # variables that begin with one tensor take their values one after the other
+        round_ = {variables[name].initializer.inputs[1].ref(): name for name in rest}
+        feeds = {tensor.deref(): rest.pop(name) for tensor, name in round_.items()}
+        session.run([variables[name].initializer for name in round_.values()], feeds)
+    _put_saveables(session, state["saveables"], where)
+
+
+def _put_saveables(session: Any, held: Mapping[str, Any], where: str) -> None:
+    tf1, saveables = sys.modules["tensorflow"].compat.v1, _saveables_in(session.graph)
+    for name, values in held.items():
+        if name not in saveables:
+            raise ArgumentValueError(f"{where}: {name!r} was saved, and is not there now")
+        with session.graph.as_default(), session.graph.control_dependencies(None):
+            tensors = [tf1.constant(value) for value in values]
+            session.run(saveables[name].restore(tensors, None))
+
+
+def plain(session: Any) -> Any:
+    """Return the session itself, where hooks stand around it."""
+    inner = getattr(session, "_tf_sess", None)
+    return session if inner is None else inner()
 
 
 def warn_of_random_operations(session: Any, where: str) -> None:
-    """Warn of operations of a graph that draw from a random state of their own."""
+    """Warn of operations of a graph whose states are in the session, random ones and others."""
+    holders = [one.name for one in session.graph.get_operations() if _HOLDERS.fullmatch(one.type)]
+    if holders:
+        warnings.warn(
+            f"{where}: what {_listed(holders)} of its graph hold cannot be saved: a resumed run "
+            "begins with them anew. Feed the graph what the pipeline has read",
+            stacklevel=2,
+        )
     names = random_operations(session.graph)
     if names:
-        more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
         warnings.warn(
-            f"{where}: the operations {', '.join(map(repr, names[:_MOST]))}{more} of its graph "
+            f"{where}: the operations {_listed(names)} of its graph "
             "draw random numbers from a state that cannot be saved: a resumed run goes on with "
             "other ones. Let the graph draw by tf.random.stateless_uniform and its like, with a "
             "seed that counts the steps, or feed it what is random",
             stacklevel=2,
         )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"{', '.join(map(repr, names[:_MOST]))}{more}"
 
 
 def random_operations(graph: Any) -> list[str]:
@@ -102,8 +142,9 @@ def _behind(operation: Any) -> set[Any]:
     return found
 
 
-def _variables(session: Any) -> dict[str, Any]:
-    return _variables_in(session.graph)
+def _saveables_in(graph: Any) -> dict[str, Any]:
+    tf1 = sys.modules["tensorflow"].compat.v1
+    return {one.name: one for one in graph.get_collection(tf1.GraphKeys.SAVEABLE_OBJECTS)}
 
 
 def _variables_in(graph: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Rows(ArrayBatch):
                 layers.Dense(1),
             ]
         )
-        net.compile(keras.optimizers.Adam(1e-2), "mse")
+        net.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
         return net
 
     @model(mode="dynamic")
@@ -84,6 +84,45 @@ def test_within_a_group_it_waits_for_the_end_of_the_group(tmp_path):
     again = grouped()
     again.run(**OPTIONS, checkpoint=tmp_path)
     assert outcome(again) == expected
+
+
+def told(**how):
+    """Return a pipeline whose steps report all metrics, and what reads these."""
+    Rows.models.reset("net")
+    p = rows().p.init_variable("told", init=list)
+    more = {"return_dict": True, "save_to": V("told", "a"), **how}
+    return p.train_model("net", B.x, B.y[:, None], reset_metrics=False, **more)
+
+
+def read(pipeline):
+    return [{name: float(value) for name, value in one.items()} for one in pipeline.v("told")]
+
+
+@pytest.mark.parametrize("how", [{}, {"steps_per_call": 3}], ids=str)
+def test_metrics_that_are_not_reset_go_on(tmp_path, how):
+    whole = read(told(**how).run(**OPTIONS))
+    assert {"loss", "mean_absolute_error"} & {*whole[0]}
+    with told(**how).gen_batch(**OPTIONS, checkpoint=tmp_path) as run:
+        for _ in range(9):
+            next(run)
+    with told(**how).gen_batch(**OPTIONS, checkpoint=tmp_path) as run:  # saved again at once
+        run.checkpoint()
+    again = told(**how)
+    again.run(**OPTIONS, checkpoint=tmp_path)
+    assert read(again) == whole
+
+
+def test_metrics_are_dropped_where_something_else_has_made_them_since():
+    from batchflow.models import keras_metrics
+    from batchflow.models.keras_step import train_on_batch
+
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+    Rows.models.reset("net")
+    net = Rows.models["net"]
+    keras_metrics.put(net, [np.float32(value) for value in (1e6, 1, 1e6, 1)])
+    net.train_on_batch(x, y)
+    told = train_on_batch(net, (x, y), {"reset_metrics": False})
+    assert float(told["mae"]) < 9
 
 
 def test_layers_in_a_dictionary_go_on(tmp_path):

@@ -130,6 +130,75 @@ def test_random_operations_of_a_graph_are_named(tmp_path, tf1):
         make("").run(**OPTIONS, checkpoint=tmp_path)
 
 
+@pytest.fixture
+def graph(tf1):
+    with tf1.Graph().as_default() as graph:
+        yield graph
+
+
+def moved(tf1, make, change):
+    """Return the state of a graph after a change, and the session of another that it was put into."""
+    from batchflow.models import tf1_state
+
+    sessions = []
+    for _ in range(2):
+        with tf1.Graph().as_default() as graph:
+            operations = make()
+            sessions.append((tf1.Session(graph=graph), operations))
+            sessions[-1][0].run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+    (one, operations), (other, others) = sessions
+    one.run(operations[change])
+    tf1_state.put_values(other, tf1_state.values_of(one), "session 0")
+    return other, others
+
+
+def test_variables_that_begin_with_one_tensor_get_a_value_each(tf1):
+    def make():
+        start = tf1.zeros(3)
+        one, other = tf1.Variable(start), tf1.Variable(start)
+        return {"both": (one, other), "change": (one.assign([1, 2, 3]), other.assign([4, 5, 6]))}
+
+    session, operations = moved(tf1, make, "change")
+    assert [v.tolist() for v in session.run(operations["both"])] == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_table_that_a_saver_would_save_goes_on(tf1):
+    import tensorflow as tf
+
+    def make():
+        table = tf.lookup.experimental.MutableHashTable("int64", "int64", -1)
+        keys = tf1.constant([1, 2], "int64")
+        return {"read": table.lookup(keys), "change": table.insert(keys, keys * 10)}
+
+    session, operations = moved(tf1, make, "change")
+    assert session.run(operations["read"]).tolist() == [10, 20]
+
+
+def test_what_queues_and_iterators_hold_is_named(graph, tf1):
+    from batchflow.models.tf1_state import warn_of_random_operations
+
+    tf1.FIFOQueue(3, "int32", name="waiting")
+    tf1.data.make_one_shot_iterator(tf1.data.Dataset.range(3)).get_next(name="next")
+    with pytest.warns(UserWarning, match="session 0: what 'waiting', 'OneShotIterator' of its graph"):
+        warn_of_random_operations(tf1.Session(graph=graph), "session 0")
+
+
+def test_a_session_with_hooks_goes_on(tmp_path, tf1):
+    make_plain = graphs(tf1, draws=False, session_in_model=False)
+
+    def make(name):
+        pipeline = make_plain(name)
+        line = pipeline.dataset.batch_class.models["line"]
+        with line[0].graph.as_default():
+            session = tf1.train.MonitoredSession()
+        p = pipeline.dataset.p.init_variable("losses", init=list)
+        return p.fit(session=session).update(V("losses", "a"), B.loss)
+
+    expected, again = goes_on(make, lambda p: p.v("losses"), tmp_path, 4)
+    assert again == expected
+    assert len(set(expected)) == 10
+
+
 class Averaging:
     """An object with a model, containers of models, a generator, and data among its attributes."""
 

@@ -424,7 +424,7 @@ def test_shards_save_each_in_a_folder_and_go_on_together(tmp_path):
     for run, whole in zip(runs, expected, strict=True):
         with run:
             assert read(run) == whole[3:]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rank_0_of_2", "rank_1_of_2"]
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"rank_0_of_2", "rank_1_of_2"}
     third = rows().shard(0, 3)
     with chained(AHEAD["noise"], third).gen_batch(**options, checkpoint=tmp_path) as run:
         assert read(run) == []  # behind the end, which is a border

@@ -20,10 +20,11 @@ from batchflow.index import DatasetIndex
 from batchflow.index.order import CustomOrder, DescribedOrder
 from batchflow.index.ranges import Ranges
 from batchflow.plan import Chance, Step
-from batchflow.plan.expressions import shown
+from batchflow.plan.expressions import Expression, shown
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ARRAY = 16  # characters of a hash
+_LONG = 60  # characters of a text that are shown
 
 
 def fingerprint_of(graph: RunGraph) -> dict[str, Any]:
@@ -45,7 +46,9 @@ def _fingerprint(graph: RunGraph) -> dict[str, Any]:
     source: Any = graph.program.source
     shard = source.shard_spec
     mixture = getattr(source, "_mixture", None)
-    mixed = {} if mixture is None else {"weights": [*mixture.shares.of_rest], "n": len(source)}
+    mixed: dict[str, Any] = {}
+    if mixture is not None:
+        mixed = {"weights": _short(repr([*mixture.shares.of_rest])), "n": len(source)}
     return {
         "batch_size": options.batch_size,
         "drop_last": options.drop_last,
@@ -131,8 +134,15 @@ def _text(value: Any) -> str:
         return f"{value.name}({', '.join([*map(_text, value.args), *named])})"
     if isinstance(value, types.FunctionType):
         return f"function {value.__qualname__}"
-    text = _ADDRESS.sub("", shown(value))
-    return text if isinstance(value, (str, int, float, bool)) else f"{type(value).__name__} {text}"
+    if isinstance(value, Expression):
+        parts = ", ".join([type(value).__name__, *map(_text, value._parts())])
+        return f"{_ADDRESS.sub('', shown(value))} {_short(parts)}"
+    if isinstance(value, (set, frozenset)):
+        return f"{type(value).__name__}({', '.join(sorted(map(_text, value)))})"
+    if isinstance(value, (str, bytes, int, float, bool)):
+        text = repr(value)
+        return text if len(text) <= _LONG else f"{text[:_LONG]}... {_short(text)}"
+    return f"{type(value).__name__} {_ADDRESS.sub('', shown(value))}"
 
 
 def _code(function: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from batchflow.batch import Batch
+from batchflow.checkpoints.contents import Taking
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.stream import NEVER
@@ -52,12 +53,11 @@ class StatesToSave:
 
     Args:
         graph: The run.
-        folder: The folder of files.
-        encode: Makes data of a value; the second argument says what it is.
+        taking: Where the copies go.
     """
 
-    def __init__(self, graph: RunGraph, folder: str, encode: Callable[[Any, str], Any]) -> None:
-        self._graph, self._folder, self._encode = graph, folder, encode
+    def __init__(self, graph: RunGraph, taking: Taking) -> None:
+        self._graph, self._taking, self._encode = graph, taking, taking.encode
 
     def taken(self) -> dict[str, Any]:
         """Return everything as data for JSON; files are written beside it."""
@@ -80,7 +80,7 @@ class StatesToSave:
     def _models(self) -> list[dict[str, Any]]:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
-        writing = Writing(self._folder, self._encode)
+        writing = Writing(*self._taking)
         known: dict[int, int] = {}
         entries: list[dict[str, Any]] = []
         for model in _models_in(self._graph):

@@ -1,9 +1,8 @@
 """A run that is saved, and goes on where it was killed.
 
     consumer's thread                              another thread
-    a batch is done -> take: copies of variables   -> the files go to disk, are checked and named,
-                       and models, in files that      and what is not kept any more is thrown away
-                       are in memory
+    a batch is done -> take: copies of variables   -> they go to files on the disk, which get their
+                       and models in memory           name, and what is not kept is thrown away
 
 Guarantees:
     - What is saved is the state behind the batch in the consumer's hands: cursor, variables,
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.checkpoints import contents
 from batchflow.checkpoints.options import Checkpoint
-from batchflow.checkpoints.store import Saved, Store, newest, newest_of_ranks, rank_folder
+from batchflow.checkpoints.store import Saved, Store, newest
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.options import RunOptions
@@ -71,12 +70,8 @@ class Saver:
         self.run_id = uuid.uuid4().hex
         state: Mapping[str, Any] | None = options.state
         if self._checkpoint is not None:
-            whole = os.path.abspath(self._checkpoint.directory)
-            own = () if shard is None else (whole, shard.number, shard.n_shards)
-            directory = rank_folder(*own) if own else whole
-            self._store = Store(directory, self._checkpoint.keep)
-            if options.resume != "never":
-                self._saved = newest_of_ranks(*own) if own else newest(directory)
+            self._store, self._saved = _opened(self._checkpoint, shard, options.resume == "never")
+            directory = self._store.directory
             if self._saved is None and options.resume == "must":
                 self._store.close()
                 raise ArgumentValueError(
@@ -92,8 +87,9 @@ class Saver:
                 state = self._saved.manifest["cursor"]
         self._state = state
         self.cursor = None if state is None else Cursor.from_json(state)
-        self._last_step = self.cursor.step if self.cursor else 0
-        self._last_time, self._cost = time.monotonic(), 0.0
+        self._last_step = _step_at(self.cursor) if self.cursor else 0
+        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
+        self._is_rank = shard is not None
         self._graph: Any = None
         self._signals: SignalWatch | None = None
         self._place: Place | None = None  # of the last of the batches that the cursor lacks
@@ -122,6 +118,8 @@ class Saver:
         self._compare(graph, self.cursor.epoch)
         self.cursor.begin(graph)
         if self._saved is not None:
+            if self._is_rank and self._store is not None:
+                self._store.forget_behind(self._saved.step)
             print(  # noqa: T201  who starts a run again wants to know
                 f"resumed at step {self.cursor.step} of run {self.run_id[:8]}, from "
                 f"{self._saved.folder}",
@@ -267,24 +265,30 @@ class Saver:
             self._signals.follow(where)
 
     def _is_due(self, checkpoint: Checkpoint) -> bool:
-        passed, every = time.monotonic() - self._last_time, checkpoint.every_n_batches
-        if every is not None and self._step - self._last_step >= every:
-            return True
-        if checkpoint.overhead is not None and passed * checkpoint.overhead >= self._cost:
+        n_new, every = self._step - self._last_step, checkpoint.every_n_batches
+        if every is not None and n_new >= every:
             return True
         if checkpoint.at_epoch_ends:
             place = self._place
             if self._here.number is None if place is None else ends_epoch(place, self._graph):
                 return True
-        return passed >= checkpoint.seconds
+        if self._is_rank and not _is_round(self._step, n_new):
+            return False
+        cost = self._cost + self._store.cost if self._store is not None else 0.0
+        return checkpoint.is_time(
+            time.monotonic() - self._last_time, cost, is_second=self._n_saved == 1
+        )
 
-    def save(self) -> None:
+    def save(self, *, waits: bool = False) -> None:
         """Save the state of the batch in the consumer's hands.
+
+        Args:
+            waits: Whether to wait until it is on the disk.
 
         Raises:
             BatchflowError: The run has no `checkpoint=`, or cannot be resumed here.
             ArgumentTypeError: A variable or a model cannot be saved.
-            Exception: What has gone wrong with the checkpoint before this one.
+            Exception: What has gone wrong with a checkpoint before this one.
         """
         if self._store is None or self._checkpoint is None:
             raise BatchflowError(
@@ -292,17 +296,21 @@ class Saver:
             )
         here = self._here
         here.refuse_problem()
-        step = here.step + here.stopped  # some steps of one batch more have been taken
+        step = _step_at(here)
         if step == self._last_step:
+            waits = True
+        else:
+            start = time.monotonic()
+            trust = self._checkpoint.trust
+            contents.save(self._store, step, self._taken, self._facts, trust=trust)
+            self._last_step, self._last_time = step, time.monotonic()
+            self._cost = self._last_time - start
+            self._n_saved += 1
+        if waits:
             self._store.wait()
-            return
-        start = time.monotonic()
-        contents.save(self._store, step, self._taken, self._facts, trust=self._checkpoint.trust)
-        self._last_step, self._last_time = step, time.monotonic()
-        self._cost = self._last_time - start
 
-    def _taken(self, folder: str, encode: contents.Encode) -> dict[str, Any]:
-        return StatesToSave(self._graph, folder, encode).taken()
+    def _taken(self, taking: contents.Taking) -> dict[str, Any]:
+        return StatesToSave(self._graph, taking).taken()
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -330,12 +338,41 @@ class Saver:
         here, store = None if self.cursor is None else self._here, self._store
         try:
             is_here = saves and here is not None and here.problem is None
-            if is_here and here is not None and (here.step > self._last_step or here.stopped):
+            if is_here and here is not None and _step_at(here) > self._last_step:
                 self.save()
         finally:
             store.close()
         if saves:
             self._follow_signal()
+
+
+def _opened(
+    checkpoint: Checkpoint, shard: Shard | None, anew: bool
+) -> tuple[Store, Saved | None]:
+    """Open the directory of a run, and find the checkpoint that it goes on from."""
+    directory = os.path.abspath(checkpoint.directory)
+    if shard is not None:
+        from batchflow.checkpoints import ranks  # on use
+
+        own = shard.number, shard.n_shards
+        return ranks.opened(directory, *own, checkpoint.keep, anew=anew)
+    store = Store(directory, checkpoint.keep)
+    return store, None if anew else newest(directory)
+
+
+def _step_at(cursor: Cursor) -> int:
+    """Return the step of a checkpoint: of a run that was stopped some steps of a batch more."""
+    return cursor.step + cursor.stopped
+
+
+def _is_round(step: int, n_new: int) -> bool:
+    """Check whether the time of a checkpoint may have come at other ranks, too.
+
+    Clocks differ between ranks, and they go on from a step that all of them have. So a rank waits
+    for a multiple of the greatest power of 2 that is no more than the batches since its last one:
+    ranks of about one speed meet at each second one at the latest.
+    """
+    return step % (1 << (n_new.bit_length() - 1)) == 0
 
 
 def state_of(cursor: Cursor, graph: RunGraph) -> dict[str, Any]:

@@ -76,6 +76,15 @@ class Adapter(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file: see `batchflow.models.checkpoint.save`."""
 
+    def snapshot(self) -> Callable[[str], None] | None:
+        """Take a copy of the state.
+
+        Returns:
+            What writes it to a file as `save` does, later and in any thread; None: the model only
+            saves itself.
+        """
+        return None
+
     @abstractmethod
     def load(self, path: str | os.PathLike[str], trust: bool) -> Any:
         """Load a file into the model: see `batchflow.models.checkpoint.load`.

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ from batchflow.models.keras_state import (
     build_for,
     input_shapes,
     named_outputs,
+    state_arrays,
     state_variables,
 )
 from batchflow.models.keras_step import test_on_batch, train_on_batch, train_on_batches
@@ -83,7 +84,14 @@ class KerasAdapter(Adapter):
         if file.endswith(".keras"):
             keras_files.save_whole(file, self.model)
         else:
-            keras_files.save_state(file, state_variables(self.model), input_shapes(self.model))
+            arrays = state_arrays(state_variables(self.model))
+            keras_files.save_state(file, arrays, input_shapes(self.model))
+
+    def snapshot(self) -> Callable[[str], None]:
+        """Copy the state."""
+        arrays = state_arrays(state_variables(self.model), copies=True)
+        shapes = input_shapes(self.model)
+        return lambda file: keras_files.save_state(file, arrays, shapes)
 
     def load(self, path: str | os.PathLike[str], trust: bool) -> Any:  # noqa: ARG002  no code there
         """Load a state, also that of a whole model in a `.keras` file."""

@@ -7,14 +7,14 @@ without the states of random layers, which `tf_keras` does not give away.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import ArgumentValueError, ModelDefinitionError
 from batchflow.files import checked_path
 from batchflow.models import keras_files
 from batchflow.models.adapters.base import Adapter, Fetches
-from batchflow.models.keras_state import assign_state, named_outputs
+from batchflow.models.keras_state import assign_state, named_outputs, state_arrays
 from batchflow.models.tf_keras_state import state_variables
 
 _WHOLE = (".keras", ".h5", ".hdf5")
@@ -56,7 +56,12 @@ class TfKerasAdapter(Adapter):
         """Save the state."""
         file = checked_path(path)
         self._check_file(file)
-        keras_files.save_state(file, state_variables(self.model), None)
+        keras_files.save_state(file, state_arrays(state_variables(self.model)), None)
+
+    def snapshot(self) -> Callable[[str], None]:
+        """Copy the state."""
+        arrays = state_arrays(state_variables(self.model), copies=True)
+        return lambda file: keras_files.save_state(file, arrays, None)
 
     def load(self, path: str | os.PathLike[str], trust: bool) -> Any:  # noqa: ARG002  no code there
         """Load a state."""

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from batchflow import Checkpoint, Keep
 from batchflow.checkpoints import copies
 from batchflow.checkpoints import store as store_module
-from batchflow.checkpoints.store import Store, checked, found, newest, newest_of_ranks, rank_folder
+from batchflow.checkpoints.store import Store, checked, found, newest
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, BatchflowError
 
 RUN = {"run_id": "r"}
@@ -161,20 +162,48 @@ def run_cut(directory, monkeypatch, at, error):
 
 
 @pytest.mark.parametrize("error", [Cut, OSError])
-def test_wherever_a_save_is_cut_there_is_a_whole_one_and_leftovers_go(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("before", [10, 20])
+def test_wherever_a_save_is_cut_there_is_a_whole_one_and_leftovers_go(
+    tmp_path, monkeypatch, error, before
+):
     n_cuts = 0
     for at in range(1, 100):
         directory = tmp_path / str(at)
-        saved(directory, 10)
+        saved(directory, before, run_id="other")  # of another run, and maybe of the same step
         if not run_cut(directory, monkeypatch, at, error):
             break
         n_cuts += 1
+        Store(directory, Keep()).close()  # the next start, which clears up
         last = newest(str(directory))
-        assert last.step in (10, 20)
+        assert last.step in (before, 20)
         assert Path(last.folder, "b.txt").read_text() == f"step {last.step}"
         saved(directory, 30, keep=Keep(last=1))
         assert sorted(os.listdir(directory)) == ["lock", "step-000000000030"]
     assert n_cuts > 8
+
+
+def test_the_one_before_is_written_while_the_next_is_taken(tmp_path):
+    may_go_on, began = threading.Event(), []
+
+    def slow(folder):
+        began.append(folder)
+        assert may_go_on.wait(30)
+        fill()(folder)
+
+    store = Store(tmp_path, Keep())
+    store.save(1, slow, RUN)
+    store.save(2, fill(), RUN)  # it waits for its turn, and nobody waits for it
+    assert steps_in(tmp_path) == []
+    assert store.cost == float("inf")
+    third = threading.Thread(target=store.save, args=(3, fill(), RUN))
+    third.start()
+    third.join(0.2)
+    assert third.is_alive()  # more than one does not wait
+    may_go_on.set()
+    third.join()
+    store.close()
+    assert steps_in(tmp_path) == [3, 2, 1]
+    assert 0 < store.cost < 30
 
 
 def test_an_error_of_a_save_is_raised_at_the_next_or_at_the_end(tmp_path):
@@ -183,6 +212,7 @@ def test_an_error_of_a_save_is_raised_at_the_next_or_at_the_end(tmp_path):
 
     store = Store(tmp_path, Keep())
     store.save(1, failing, RUN)
+    store._writing[0].join()
     with pytest.raises(OSError, match="no space") as e:
         store.save(2, fill(), RUN)
     assert "while the checkpoint of step 1 was written" in e.value.__notes__
@@ -228,19 +258,6 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentValueError, match="cannot be written to"):
         Store(tmp_path / "file", Keep())
-
-
-def test_ranks_go_on_from_a_step_that_all_have_whole(tmp_path):
-    directory = str(tmp_path)
-    for rank, steps in enumerate([(4, 8, 12), (4, 8)]):
-        saved(rank_folder(directory, rank, 2), *steps)
-    assert newest_of_ranks(directory, 0, 2).step == 8
-    damage(os.path.join(rank_folder(directory, 1, 2), "step-000000000008"), "missing")
-    with pytest.warns(UserWarning, match="rank_1_of_2"):
-        assert newest_of_ranks(directory, 0, 2).step == 4
-    with pytest.warns(UserWarning, match="rank_1_of_2"):
-        assert "rank_0_of_2" in newest_of_ranks(directory, 2, 4).folder
-    assert newest_of_ranks(str(tmp_path / "none"), 0, 2) is None
 
 
 @pytest.mark.parametrize(

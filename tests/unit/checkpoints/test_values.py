@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchflow.checkpoints.values import decoded, encoded
+from batchflow.checkpoints.values import Decoder, Encoder, decoded, encoded
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 
@@ -71,6 +71,51 @@ NESTED = st.recursive(
 @given(NESTED)
 def test_whatever_is_nested_comes_back(value):
     assert same(there_and_back(value), value)
+
+
+def test_one_object_at_several_places_is_one_again():
+    array, inner, rng = np.arange(3), [1], np.random.default_rng(1)
+    back = there_and_back({"a": [array, inner, rng], "b": (array, [inner]), "c": {"d": rng}, "e": 1})
+    array, inner, rng = back["a"]
+    assert back["b"][0] is array
+    assert back["b"][1][0] is inner == [1]
+    assert back["c"]["d"] is rng
+    assert back["e"] == 1
+
+
+def test_what_several_values_share_is_one_whichever_is_read_first():
+    arrays, shared = {}, [1, 2]
+    encode = Encoder(arrays)
+    data = {"id": encode(shared, "it"), "other": encode({"in": shared}, "it")}
+    decode = Decoder(json.loads(json.dumps(data)), arrays)
+    assert decode(data["other"])["in"] is decode(data["id"])
+
+
+def test_objects_that_come_and_go_while_others_are_written_share_nothing():
+    value = [collections.deque([n]) for n in range(50)]
+    assert same(there_and_back(value), value)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int8, np.complex64, np.bool_, np.float64])
+def test_long_lists_of_numbers_of_numpy_are_one_array(kind):
+    arrays, value = {}, [kind(n % 2) for n in range(100)]
+    data = encoded(value, arrays, "it")
+    assert len(arrays) == 1
+    assert same(decoded(data, arrays), value)
+
+
+def test_lists_of_spans_of_time_keep_their_units():
+    value = [np.timedelta64(n, "s") for n in range(50)] + [np.timedelta64(1, "D")] * 50
+    assert same(there_and_back(value), value)
+
+
+def test_short_floats_come_back():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    value = np.array([1.5, -2], ml_dtypes.bfloat16)
+    back = there_and_back([value, value[0]])
+    assert back[0].dtype == value.dtype
+    assert back[0].tolist() == [1.5, -2]
+    assert type(back[1]) is ml_dtypes.bfloat16
 
 
 def test_generators_go_on_where_they_were():

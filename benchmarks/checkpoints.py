@@ -1,0 +1,97 @@
+"""What does it cost to save a run?
+
+A model of 50 MB (arrays) is trained: a millisecond of arithmetic for each batch.
+
+    python benchmarks/checkpoints.py
+
+- `every_100_batches: held_to_copies`: the seconds for which training stands still at a save, of
+  those that a copy of the arrays takes, the checkpoint on the disk included in neither. Both are
+  CPU time of the thread that trains: on a busy machine it compares, and clocks do not.
+- `overhead_0.01: share`: the CPU time that saving takes, on all threads, of that of the run: of
+  pairs of runs with and without. Required: at most 0.01 (a run of `SECONDS` or more).
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+
+import numpy as np
+from measure import report, spread
+
+from batchflow import ArrayBatch, Checkpoint, Dataset, action, model
+
+PARTS, SIDE = 8, 1280  # 8 arrays of 1280 x 1280 float32: 52 MB
+N_SAVES, ROUNDS = 7, 3
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+
+
+class Rows(ArrayBatch):
+    @model()
+    def net():
+        rng = np.random.default_rng(0)
+        return {f"w{part}": rng.random((SIDE, SIDE), np.float32) for part in range(PARTS)}
+
+    @action(model="net", singleton=True)
+    def train(self, net):
+        end = time.thread_time() + 0.001
+        row = self.number % SIDE
+        while time.thread_time() < end:
+            for w in net.values():
+                w[row] *= 0.999
+        return self
+
+
+def training():
+    return Dataset(1000, Rows).p.train()
+
+
+def held():
+    """Return what each save holds training up, and what a copy of the arrays takes."""
+    saving, seconds, copies = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        state = Checkpoint(folder, every_n_batches=100)
+        options = {"n_epochs": None, "n_iters": 100 * N_SAVES + 2, "checkpoint": state}
+        with training().gen_batch(1, **options) as run:
+            began = time.thread_time()
+            for place, _ in enumerate(run):
+                took = time.thread_time() - began
+                (saving if place and place % 100 == 0 else seconds).append(took)
+                if place % 100 == 50:
+                    began = time.thread_time()
+                    copied = [w.copy() for w in Rows.models["net"].values()]
+                    copies.append(time.thread_time() - began)
+                    del copied
+                began = time.thread_time()
+    plain = statistics.median(seconds)
+    return [(save - plain) / copy for save, copy in zip(saving, copies, strict=False)], copies
+
+
+def cpu(n_batches, **saving):
+    began = time.process_time()
+    training().run(1, n_epochs=None, n_iters=n_batches, **saving)
+    return time.process_time() - began
+
+
+def share(n_batches):
+    """Return the share of a run's CPU time that saving takes."""
+    plain = cpu(n_batches)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = cpu(n_batches, checkpoint=Checkpoint(folder, overhead=0.01))
+    return saved / plain - 1
+
+
+if __name__ == "__main__":
+    ratio, copies = held()
+    per_batch = cpu(1000) / 1000
+    shares = [share(int(SECONDS / per_batch)) for _ in range(ROUNDS)]
+    report(
+        "checkpoints",
+        **{
+            "every_100_batches": {
+                "held_to_copies": spread(ratio),
+                "milliseconds_of_a_copy": round(statistics.median(copies) * 1e3, 1),
+            },
+            "overhead_0.01": {"share": spread(shares)},
+        },
+    )

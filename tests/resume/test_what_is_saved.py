@@ -1,0 +1,167 @@
+"""What a checkpoint holds, and what is noticed where a run goes on: corners that were wrong once."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from own_process import run_alone
+
+from batchflow import ArrayBatch, B, Dataset, action, model
+from batchflow.checkpoints.store import newest
+from batchflow.errors import ArgumentValueError
+
+
+class Momentum:
+    """Changes the arrays of a model in place, and so has to hold the same ones."""
+
+    def __init__(self, arrays):
+        self.arrays, self.speeds = arrays, [np.zeros_like(one) for one in arrays]
+
+    def step(self, slope):
+        for array, speed in zip(self.arrays, self.speeds, strict=True):
+            speed *= 0.9
+            speed += slope
+            array -= speed
+
+
+class Rows(ArrayBatch):
+    components = "x"
+
+    @model()
+    def line():
+        arrays = [np.zeros(3), np.ones(2)]
+        return {"arrays": arrays, "first": arrays[0], "by": Momentum(arrays)}
+
+    @action
+    def noise(self, *args, **kwargs):
+        self.x = self.x + self.rng.normal(size=len(self))
+        return self
+
+    @action(model="line", singleton=True)
+    def train(self, line):
+        line["by"].step(self.x.mean())
+        return self
+
+    @action(singleton=True)
+    def tell(self):
+        self.pipeline.v("told").append(float(self.x[0]))
+        return self
+
+
+def rows(n=24):
+    return Dataset.from_arrays(Rows, x=np.arange(float(n)))
+
+
+def goes_on(make, outcome, folder):
+    """Check that a run which is left behind its second batch ends as a whole one does."""
+    whole = make()
+    whole.run(4, seed=1)
+    expected = outcome(whole)
+    with make().gen_batch(4, seed=1, checkpoint=folder) as run:
+        for _ in range(2):
+            next(run)
+    again = make()
+    again.run(4, seed=1, checkpoint=folder)
+    assert outcome(again) == expected
+
+
+def test_an_optimizer_goes_on_with_the_arrays_of_its_model(tmp_path):
+    def make():
+        Rows.models.reset("line")
+        return rows().p.noise().train()
+
+    def outcome(pipeline):
+        line = pipeline.m("line")
+        assert line["first"] is line["arrays"][0] is line["by"].arrays[0]
+        return [one.tolist() for one in (*line["arrays"], *line["by"].speeds)]
+
+    goes_on(make, outcome, tmp_path)
+
+
+def test_variables_that_are_one_object_are_one_again(tmp_path):
+    def make():
+        shared = []
+        p = rows().p.init_variable("told", init=lambda: shared)
+        return p.init_variable("same", init=lambda: shared).noise().tell()
+
+    goes_on(make, lambda p: (p.v("told"), p.v("same")), tmp_path)
+
+
+def long(last):
+    return (B.x * 1 + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9 + 10 + 11 + 12 + 13 + 14 + 15 + 16) * last
+
+
+CHANGES = {
+    "a long text": ("x" * 200 + "a", "x" * 200 + "b"),
+    "a long expression": (long(2), long(3)),
+    "an array in an expression": (B.x[0] + np.arange(5), B.x[0] + np.arange(5)[::-1]),
+    "a set": ({"a", "b"}, {"a", "c"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_arguments_are_compared_to_their_ends(tmp_path, change):
+    one, other = CHANGES[change]
+    with rows().p.noise(one).gen_batch(4, checkpoint=tmp_path) as run:
+        next(run)
+    rows().p.noise(one).gen_batch(4, checkpoint=tmp_path).close()
+    with pytest.raises(ArgumentValueError, match="steps or their arguments are others"):
+        rows().p.noise(other).gen_batch(4, checkpoint=tmp_path)
+
+
+def test_a_set_is_the_same_in_every_process(tmp_path):
+    program = (
+        "import sys; from batchflow import Dataset\n"
+        "p = Dataset(8).p.call(print, {'a', 'b', 'c', 'd'})\n"
+        "with p.gen_batch(4, checkpoint=sys.argv[1]) as run: next(run)"
+    )
+    for seed in "12":
+        run_alone(program, tmp_path, env={"PYTHONHASHSEED": seed})
+
+
+def test_the_position_is_small_however_many_datasets_are_mixed():
+    run = Dataset.mix([rows(9) for _ in range(200)], [1 + n / 3 for n in range(200)]).p.gen_batch(4, shuffle=True, seed=1)
+    next(run)
+    assert len(json.dumps(run.state_dict())) < 1024
+
+
+def test_what_is_saved_now_is_on_the_disk(tmp_path):
+    with rows().p.noise().gen_batch(4, checkpoint=tmp_path) as run:
+        next(run)
+        run.checkpoint()
+        assert newest(str(tmp_path)).step == 1
+
+
+def test_next_batch_is_saved_and_goes_on(tmp_path):
+    def numbers(n):
+        p = rows().p.noise()
+        found = [p.next_batch(4, seed=1, checkpoint=tmp_path).number for _ in range(n)]
+        p.reset("iter")
+        return found
+
+    assert numbers(3) + numbers(2) == [0, 1, 2, 3, 4]
+
+
+HOSTILE = {
+    "deep": "[" * 200_000,
+    "a name with NUL": {"files": {"a\0b": {"size": 1, "sha256": "x"}}},
+    "a name that is no text": {"files": {"\ud800": {"size": 1, "sha256": "x"}}},
+    "a long name": {"files": {"a" * 5000: {"size": 1, "sha256": "x"}}},
+    "no files": {},
+    "another step": {"files": {}, "step": 3},
+    "no run": {"files": {}, "run_id": None},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_manifest_is_left_out(tmp_path, name):
+    with rows().p.gen_batch(4, checkpoint=tmp_path) as run:
+        next(run)
+    folder, content = tmp_path / "step-000000000099", HOSTILE[name]
+    os.mkdir(folder)
+    if isinstance(content, dict):
+        content = json.dumps({"format": 1, "step": 99, "run_id": "a"} | content)
+    (folder / "manifest.json").write_text(content)
+    with pytest.warns(UserWarning, match="a checkpoint is left out"):
+        assert newest(str(tmp_path)).step == 1
