@@ -37,8 +37,9 @@ _IDLE = 1.0  # seconds without work behind which the thread ends
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 # Calls that take a lock: of threads, and of files.
 _TAKES = "acquire", "__enter__", "flock", "lockf"
-# Where locks wait that are made of others: those of processes, and queues.
-_LOCKS = tuple(os.sep + name for name in ("synchronize.py", "queue.py"))
+# Where locks wait that are made of others: of threads, of processes, queues; and what is called.
+_LOCKS = tuple(os.sep + name for name in ("threading.py", "synchronize.py", "queue.py"))
+_WAYS_IN = "__enter__", "get", "put"
 
 
 class Working(Protocol):
@@ -153,21 +154,23 @@ class WaitWatch:
 
 def waits_for_lock(frame: FrameType) -> bool:
     """Check whether a thread of a user's action waits for a lock."""
-    if _takes_lock(frame.f_code, frame.f_lasti):
-        return not frame.f_code.co_filename.startswith(_PACKAGE)
+    if _is_of(frame.f_code, _PACKAGE):
+        return False  # the work for items is waited for
+    if not frame.f_code.co_filename.endswith(_LOCKS) and _takes_lock(frame.f_code, frame.f_lasti):
+        return True
     outer = frame.f_back
-    while outer is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
-        if _is_of_lock(frame.f_code) and not outer.f_code.co_filename.startswith(_PACKAGE):
-            return True  # an action itself may be called `acquire`
+    while outer is not None and not _is_of(outer.f_code, _PACKAGE):  # an action has any name
+        name = frame.f_code.co_name
+        if name == "acquire" or (
+            name in _WAYS_IN and frame.f_code.co_filename.endswith(_LOCKS)
+        ):
+            return True
         frame, outer = outer, outer.f_back
     return False
 
 
-def _is_of_lock(code: CodeType) -> bool:
-    """Check for the functions of locks that are made of others: of processes, files, pools."""
-    return code.co_name == "acquire" or (
-        code.co_name in ("__enter__", "get") and code.co_filename.endswith(_LOCKS)
-    )
+def _is_of(code: CodeType, folder: str) -> bool:
+    return code.co_filename.startswith(folder)
 
 
 @functools.lru_cache(maxsize=512)
