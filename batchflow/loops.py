@@ -32,11 +32,11 @@ class _Best:
             raise ArgumentValueError(f'mode is "min" or "max", got {mode!r:.60}')
         self.score: float | None = None
         self._sign = 1.0 if mode == "min" else -1.0
-        self._min_delta = abs(min_delta)
+        self._min_delta = abs(_number("min_delta", min_delta))
 
     def improves(self, score: Any) -> bool:
         """Record a score, and tell whether it is the best so far. NaN is none."""
-        value = float(score)
+        value = _number("a score", score)
         if math.isnan(value):
             return False
         before = math.inf if self.score is None else self._sign * self.score
@@ -44,6 +44,13 @@ class _Best:
             self.score = value
             return True
         return False
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} is a number, got {value!r:.60}") from None
 
 
 class EarlyStopping:

@@ -112,7 +112,8 @@ class WaitWatch:
     def close(self) -> None:
         """End the thread; none begins any more."""
         self._over.set()
-        if (thread := self._thread) is not None:
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
             thread.join(1.0)
 
     def taken(self) -> Looks:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.counts import checked_count
 from batchflow.engine.timing import Call, CallKey, ItemCalls, Recorder
 from batchflow.engine.usage import peak_memory, run_delay
 from batchflow.errors import ArgumentTypeError
@@ -33,6 +34,7 @@ def profiled(
     pipeline: Any, n_batches: int, batch_size: int | None, options: Mapping[str, Any]
 ) -> Profile:
     """Run a pipeline for some batches, and return where the time went."""
+    n_batches = checked_count("n_batches", n_batches)
     for name in ("n_iters", "profile"):
         if name in options:
             raise ArgumentTypeError(f"profile() takes n_batches, and no {name}")
