@@ -24,6 +24,7 @@ import numpy as np
 
 from batchflow.batch import Batch
 from batchflow.counts import checked_count
+from batchflow.errors import ArgumentValueError
 
 __all__ = ["JsonLines", "TensorBoard"]
 
@@ -39,11 +40,13 @@ class JsonLines:
 
     Raises:
         ArgumentTypeError: `every` is no whole number.
-        ArgumentValueError: It is below 1.
+        ArgumentValueError: It is below 1; or the path is that of a folder.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self.path = os.fspath(path)
+        if os.path.isdir(self.path):
+            raise ArgumentValueError(f"{self.path} is a folder: give the path of a file")
         self._every = checked_count("every", every)
         self._stream: Any = None
 
@@ -176,7 +179,8 @@ def numbers_in(state: Any) -> dict[str, float]:
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value[()]
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            found[name] = float(value)
+            with contextlib.suppress(OverflowError):  # a whole number that no float can hold
+                found[name] = float(value)
     return found
 
 

@@ -16,6 +16,7 @@ from batchflow.engine import (
     RunOptions,
     shows_options,
 )
+from batchflow.errors import ArgumentTypeError
 from batchflow.insight import open_run
 from batchflow.plan import HookName, Plan
 from batchflow.plan.names import overridable_by_action
@@ -256,6 +257,12 @@ class InspectedChain(Chain[BatchT_co]):
 
 def _shares(plan: Any, profile: Profile) -> dict[int, float]:
     """Return the share of each step, by its place in the chain, out of a profile."""
+    from batchflow.insight.profile import Profile  # on use, for a light import
+
+    if not isinstance(profile, Profile):
+        raise ArgumentTypeError(
+            f"to_mermaid: profile is what pipeline.profile(...) returns, got {profile!r:.60}"
+        )
     by_name: dict[str, list[float]] = {}
     for step in profile.to_dict()["steps"]:
         by_name.setdefault(step["name"], []).append(step["share"])

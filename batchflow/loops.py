@@ -33,7 +33,7 @@ class _Scored:
             raise ArgumentValueError(f'mode is "min" or "max", got {mode!r:.60}')
         self._best: float | None = None
         self._sign = 1.0 if mode == "min" else -1.0
-        self._min_delta = abs(min_delta)
+        self._min_delta = abs(_number("min_delta", min_delta))
 
     @property
     def best(self) -> float | None:
@@ -42,12 +42,19 @@ class _Scored:
 
     def _improves(self, score: Any) -> bool:
         """Record a score, and tell whether it is the best so far. NaN is none."""
-        value = float(score)
+        value = _number("a score", score)
         before = math.inf if self._best is None else self._sign * self._best - self._min_delta
         is_better = self._sign * value < before  # NaN never is
         if is_better:
             self._best = value
         return is_better
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} is a number, got {value!r:.60}") from None
 
 
 class EarlyStopping(_Scored):

@@ -145,14 +145,21 @@ def _table(rows: Iterable[Iterable[Any]]) -> Raw:
 def _kind(value: Any) -> str:
     if value is None:
         return "None"
-    shape = getattr(value, "shape", None)
-    if shape is None:
-        return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else ""
-    return f"{getattr(value, 'dtype', type(value).__name__)} {tuple(shape)}"
+    name = type(value).__name__
+    try:
+        shape = getattr(value, "shape", None)
+        if shape is None:
+            return f"{name} of {len(value)}" if hasattr(value, "__len__") else name
+        return f"{getattr(value, 'dtype', name)} {tuple(shape)}"
+    except Exception:  # noqa: BLE001  of the user's
+        return name
 
 
 def _bytes(value: Any) -> str:
-    n_bytes = getattr(value, "nbytes", None)
+    try:
+        n_bytes = getattr(value, "nbytes", None)
+    except Exception:  # noqa: BLE001  of the user's
+        n_bytes = None
     if not isinstance(n_bytes, int):
         return ""
     for unit in ("B", "KB", "MB"):
@@ -182,7 +189,8 @@ def png(image: Any) -> bytes:
     finite = small[np.isfinite(small)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     is_bytes = image.dtype == np.uint8
-    scaled = small if is_bytes else (small - low) / ((high - low) or 1.0) * 255
+    with np.errstate(all="ignore"):  # of numbers that are far apart nothing can be seen
+        scaled = small if is_bytes else (small - low) / ((high - low) or 1.0) * 255
     pixels = np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     height, width = pixels.shape[:2]

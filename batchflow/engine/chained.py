@@ -34,7 +34,7 @@ class Observer(Protocol):
         """Record a batch that goes to the consumer."""
 
     def closed(self) -> None:
-        """Record the end."""
+        """Record the end: once, also where nobody holds the run any more. For any thread."""
 
 
 class Course:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections import deque
 from collections.abc import Generator
 from functools import cached_property
@@ -95,6 +96,8 @@ class Run(Generic[BatchT_co]):
             self._graph, self._workers, self._loop, observer, numbers, self._course, self._saver
         )
         self._stream = cast("Generator[BatchT_co | EpochEnd, None, None]", stream)
+        # A run that nobody holds ends, too: a loop that was left.
+        self._close_observer = observer and weakref.finalize(self, observer.closed)
 
     @property
     def seed(self) -> int:
@@ -356,8 +359,8 @@ class Run(Generic[BatchT_co]):
             try:
                 self._stream.close()
             finally:
-                if self._observer is not None:
-                    self._observer.closed()
+                if self._close_observer is not None:
+                    self._close_observer()
                 if self._loop is not None:
                     self._loop.close(CLOSE_GRACE)
                 self._workers.join(CLOSE_GRACE)

@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from math import ceil
 from threading import get_ident
 from time import perf_counter
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from batchflow.batch import Batch
-from batchflow.engine.usage import bytes_of, peak_memory, run_delay, usage
+from batchflow.batch.items.watching import ItemTimer, cost_of_timing, watched_calls
+from batchflow.engine.usage import Reading, bytes_of, peak_memory, reading
+from batchflow.engine.waiting import Looks, WaitWatch
 
-BUDGET = 0.008  # of the time; caches that it makes cold come on top
-_WINDOW = 0.01  # seconds after which the share that measuring takes is looked at
+BUDGET = 0.005  # of the time; caches that it makes cold come on top
+_WINDOW = 0.004  # seconds after which the share that measuring takes is looked at
+_GAP = 1e-4  # seconds between calls in which a thread has done something else, or nothing
+_FIRST = 100  # calls that are measured, whatever that costs
 _DEAREST = 1 << 12  # at least one batch of so many is measured
-_ITEMS = 8  # one of so many items is timed
-_SIZES = 4  # the size of one of so many batches is looked at
+_SIZES = 16  # of one of so many measured calls the size of the batch is looked at
 
 
 class CallKey(NamedTuple):
@@ -95,46 +98,44 @@ class Sent(NamedTuple):
     made: Any
     calls: list[Call]
     items: list[ItemCalls]
-    skipped: list[CallKey]
+    skipped: list[tuple[CallKey, int]]
+    looks: Looks
     n_bytes_peak: int
 
 
 class Recorder:
     """Measures calls of one run in one process.
 
+    Args:
+        name: Tells it from the recorders of other runs; None: a new one.
+
     Attributes:
         calls: What was measured and has not been taken.
         items: The same of calls for items.
-        skipped: What was called and not measured.
+        spent: The seconds that measuring has taken lately.
         peaks: The most memory that each other process has had, in bytes.
         active: By thread, the innermost call that is measured now.
         newest: By pipeline, the number of the source batch that was begun last.
+        watch: Looks what the threads of this process wait for.
+        is_watched: Whether there are threads that may wait for each other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str | None = None) -> None:
         self.calls: deque[Call] = deque()
         self.items: deque[ItemCalls] = deque()
-        self.skipped: deque[CallKey] = deque()
         self.peaks: dict[int, int] = {}
-        self.active: dict[int, list[Any]] = {}
+        self.active: dict[int, Frame] = {}
         self.newest: dict[int, int] = {}
-        self._stride = 1
-        self._since, self._n_new = perf_counter(), 0
-        self.cost = self._own_cost()
-        self._item_cost = _cost_of_timing()
+        self.watch, self.is_watched = WaitWatch(self.active), False
+        self._skipped: dict[CallKey, _Tally] = {}
+        self._elsewhere: deque[tuple[CallKey, int]] = deque()
+        self._name, self._process = name or os.urandom(8).hex(), os.getpid()
+        self._item_cost = cost_of_timing()
+        self._stride, self._n_measured = 1, 0
+        self.spent, self._since = 0.0, perf_counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Recorder, ()  # in a worker process it begins empty
-
-    def _own_cost(self) -> float:
-        """Return the seconds that it takes to measure one call."""
-        key, costs = CallKey("work", ""), []
-        for _ in range(16):
-            start = perf_counter()
-            self._measured(key, 0, int, ())
-            costs.append(perf_counter() - start)
-        self.calls.clear()
-        return min(costs)  # the others may have been interrupted
+        return _in_worker, (self._name,)  # there it begins empty
 
     # ---- what is measured
 
@@ -154,12 +155,12 @@ class Recorder:
 
         Their first argument is a batch, or several, or a ticket.
         """
-        skipped = self.skipped
+        skip = self._tally(key)
 
         def timed(subject: Any, *args: Any) -> Any:
             number = subject.number or 0 if isinstance(subject, Batch) else 0
             if number % self._stride:
-                skipped.append(key)
+                skip()
                 return call(subject, *args)
             return self._measured(key, number, call, (subject, *args))
 
@@ -168,11 +169,12 @@ class Recorder:
     def reading(self, read: Callable[..., Any], graph: int) -> Callable[..., Any]:
         """Measure what makes batches of positions and facts."""
         key = CallKey("source", "source", graph=graph)
+        skip = self._tally(key)
 
         def timed(positions: Any, facts: dict[str, Any]) -> Any:
             number = facts["number"] or 0
             if number % self._stride:
-                self.skipped.append(key)
+                skip()
                 return read(positions, facts)
             return self._measured(key, number, read, (positions, facts))
 
@@ -181,11 +183,12 @@ class Recorder:
     def working(self, work: Callable[..., Any], graph: int) -> Callable[..., Any]:
         """Measure the work on tickets, or on regrouped batches."""
         key = CallKey("work", "work", graph=graph)
+        skip = self._tally(key)
 
         def timed(item: Any, halt: Any) -> Any:
-            number = (item.number or 0) if isinstance(item, Batch) else _number(item)
+            number = item[0] if isinstance(item, tuple) else getattr(item, "number", None) or 0
             if number % self._stride:
-                self.skipped.append(key)
+                skip()
                 return work(item, halt)
             return self._measured(key, number, work, (item, halt))
 
@@ -208,10 +211,11 @@ class Recorder:
 
     def _iterating(self, key: CallKey, items: Iterator[Any]) -> Generator[Any, None, None]:
         """Measure what the items of an iterator take to come."""
+        skip = self._tally(key)
         try:
             for turn in itertools.count():
                 if turn % self._stride:
-                    self.skipped.append(key)
+                    skip()
                     made = [next(items, None)]
                 else:
                     made = [self._measured(key, turn, next, (items, None))]
@@ -223,61 +227,54 @@ class Recorder:
             if close is not None:
                 close()
 
+    def _tally(self, key: CallKey) -> Callable[[], int]:
+        return self._skipped.setdefault(key, _Tally()).add
+
     def _measured(
         self, key: CallKey, number: int, call: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
-        active, thread, is_work = self.active, get_ident(), key.kind == "work"
-        outer = active.get(thread)
-        is_ahead = is_work or (outer is not None and outer[4])
-        frame: list[Any] = [key, 0.0, 0.0, 0, is_ahead, 0.0]
-        active[thread] = frame
-        n_bytes, delay, (cpu, faults), start = -1, run_delay(), usage(), perf_counter()
+        entered, thread, made = perf_counter(), get_ident(), None
+        outer = self.active.get(thread)
+        frame = self.active[thread] = Frame(key, outer)
+        token = watched_calls.set(frame.watched) if key.kind == "step" else None
+        frame.begun = begun = reading() if outer is None or outer.last is None else outer.then()
         try:
-            made = call(*args) if key.kind != "step" else self._with_items(key, call, args)
-            if number % _SIZES == 0 and not is_work and isinstance(made, Batch):
-                n_bytes = bytes_of(made)
+            made = call(*args)
             return made
         finally:
-            whole, (cpu_after, faults_after) = perf_counter() - start, usage()
-            cpu, faults, delay = cpu_after - cpu, faults_after - faults, run_delay() - delay
+            left = perf_counter()
+            ended = reading() if frame.last is None else frame.last
             if outer is None:
-                active.pop(thread, None)
+                del self.active[thread]
             else:
-                active[thread] = outer
-                outer[1] += whole
-                outer[2] += cpu
-                outer[3] += faults
-                outer[5] += delay
-            at, delay = (os.getpid(), thread), delay - frame[5]
-            wall, cpu, faults = whole - frame[1], cpu - frame[2], faults - frame[3]
-            self.calls.append(
-                Call(key, number, start, whole, wall, cpu, faults, n_bytes, is_ahead, at, delay)
-            )
+                self.active[thread] = outer
+                outer.add(begun, ended)
+            if token is not None:
+                watched_calls.reset(token)
+            is_sized = number % (_SIZES * self._stride) == 0 and isinstance(made, Batch)
+            n_bytes = bytes_of(made) if is_sized and key.kind != "work" else -1
+            self.calls.append(frame.call(number, ended, n_bytes, (self._process, thread)))
+            if frame.timer is not None and frame.timer.times:
+                self.items.append(ItemCalls(key, *frame.timer.summed(self._item_cost)))
+            if self.is_watched or frame.timer is not None:
+                self.watch.begin()
+            self._n_measured += 1
+            if outer is None and ended[0] - self._since > _WINDOW and self._n_measured > _FIRST:
+                self._adapt(ended[0])
+            self.spent += perf_counter() - left + begun[0] - entered
 
-    def _with_items(self, key: CallKey, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        """Make a call, and measure some of those that it makes for the items of the batch."""
-        from batchflow.batch.items.watching import watched_calls  # on use, for a light import
-
-        timer = _ItemTimer()
-        token = watched_calls.set(timer.watched)
-        try:
-            return call(*args)
-        finally:
-            watched_calls.reset(token)
-            if timer.times:
-                n_items, middle = next(timer.count), len(timer.times) // 2
-                wall, cpu = (sorted(part)[middle] for part in zip(*timer.times, strict=True))
-                wall, cpu = max(wall - self._item_cost[0], 0.0), max(cpu - self._item_cost[1], 0.0)
-                self.items.append(ItemCalls(key, n_items, wall, cpu))
+    def _adapt(self, now: float) -> None:
+        """Measure more or fewer batches, as measuring has taken less or more than its share."""
+        wanted = ceil(self._stride * self.spent / (now - self._since) / BUDGET)
+        self._stride = max(min(wanted, _DEAREST), self._stride // 2, 1)
+        self._since, self.spent = now, 0.0
 
     # ---- on its way
 
     def sent(self, made: Any) -> Sent:
         """Return a result with what was measured, for another process."""
-        calls, items = _taken(self.calls), _taken(self.items)
-        skipped = _taken(self.skipped)
-        self.adapt(len(calls))
-        return Sent(made, calls, items, skipped, peak_memory())
+        parts = _taken(self.calls), _taken(self.items), self.skips()
+        return Sent(made, *parts, self.watch.taken(), peak_memory())
 
     def received(self, sent: Any) -> Any:
         """Take what was measured elsewhere; return the result."""
@@ -285,60 +282,99 @@ class Recorder:
             return sent
         self.calls.extend(sent.calls)
         self.items.extend(sent.items)
-        self.skipped.extend(sent.skipped)
+        self._elsewhere.extend(sent.skipped)
+        self.watch.looks.add(sent.looks)
         if sent.calls:
             self.peaks[sent.calls[0].thread[0]] = sent.n_bytes_peak
         return sent.made
 
-    def adapt(self, n_calls: int) -> None:
-        """Measure more or fewer batches, after `n_calls` more measured calls."""
-        self._n_new += n_calls
-        elapsed = perf_counter() - self._since
-        if elapsed < _WINDOW:
-            return
-        share = self._n_new * self.cost / elapsed
-        wanted = ceil(self._stride * share / BUDGET)
-        self._stride = max(min(wanted, _DEAREST), self._stride // 2, 1)
-        self._since, self._n_new = perf_counter(), 0
+    def skips(self) -> list[tuple[CallKey, int]]:
+        """Return what was called and not measured since the last time, and how often."""
+        own = [(key, tally.taken()) for key, tally in [*self._skipped.items()]]
+        return [(key, n) for key, n in own if n] + _taken(self._elsewhere)
 
 
-class _ItemTimer:
-    """Times some of the calls for the items of a batch."""
+class _Tally:
+    """Counts calls of any number of threads."""
 
     def __init__(self) -> None:
-        self.count = itertools.count()
-        self.times: deque[tuple[float, float]] = deque()
+        count = itertools.count()
+        self.add: Callable[[], int] = count.__next__  # nothing is quicker
+        self._n_taken = 0
+
+    def taken(self) -> int:
+        """Return how many there were since the last time."""
+        before, self._n_taken = self._n_taken, self.add() + 1
+        return self._n_taken - before - 1
+
+
+class Frame:
+    """A call that is measured now, and what the calls inside of it have cost so far.
+
+    Args:
+        key: What is called.
+        outer: The call that it is inside of, or None.
+
+    Attributes:
+        begun: Where it began.
+        last: Work is a row of calls: where the last of them has ended. None: it is no such row,
+            or has none.
+        is_ahead: Whether it is part of the work ahead of the ordered section.
+        timer: Times the calls for items; None: there are none.
+    """
+
+    __slots__ = ("_cpu", "_delay", "_faults", "_wall", "begun", "is_ahead", "key", "last", "timer")
+
+    def __init__(self, key: CallKey, outer: Frame | None) -> None:
+        self.key = key
+        self.is_ahead = key.kind == "work" or (outer is not None and outer.is_ahead)
+        self._wall = self._cpu = self._delay = 0.0
+        self._faults = 0
+        self.begun = self.last = self.timer = None
+
+    def then(self) -> Reading:
+        """Return where the next call in a row begins: with what was used where the last ended."""
+        wall, cpu, faults, delay = self.last
+        now = perf_counter()
+        if now - wall > _GAP:
+            return reading()
+        return now, cpu + (now - wall), faults, delay
+
+    def add(self, begun: Reading, ended: Reading) -> None:
+        """Count a call inside of it."""
+        self._wall += ended[0] - begun[0]
+        self._cpu += ended[1] - begun[1]
+        self._faults += ended[2] - begun[2]
+        self._delay += ended[3] - begun[3]
+        if self.key.kind == "work":
+            self.last = ended
+
+    def call(self, number: int, ended: Reading, n_bytes: int, thread: tuple[int, int]) -> Call:
+        """Return what was measured, without the calls inside."""
+        start, cpu, faults, delay = self.begun
+        whole = ended[0] - start
+        wall, cpu = whole - self._wall, ended[1] - cpu - self._cpu
+        faults, delay = ended[2] - faults - self._faults, ended[3] - delay - self._delay
+        return Call(
+            self.key, number, start, whole, wall, cpu, faults, n_bytes, self.is_ahead, thread, delay
+        )
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, with every eighth call timed."""
-        count, times = self.count, self.times
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            if next(count) % _ITEMS:
-                return function(*args, **kwargs)
-            start, cpu = perf_counter(), time.thread_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                times.append((perf_counter() - start, time.thread_time() - cpu))
-
-        return timed
-
-
-def _cost_of_timing() -> tuple[float, float]:
-    """Return what the timing of a call for an item adds to it: wall and CPU seconds."""
-    timer = _ItemTimer()
-    call = timer.watched(int)
-    for _ in range(8 * _ITEMS):
-        call()
-    walls, cpus = zip(*timer.times, strict=True)
-    return min(walls), min(cpus)
-
-
-def _number(item: Any) -> int:
-    return int(item[0]) if isinstance(item, tuple) else 0  # of a ticket; or the end of an epoch
+        """Return the function of calls for items, with some of them timed."""
+        self.timer = self.timer or ItemTimer()
+        return self.timer.watched(function)
 
 
 def _taken(queue: deque[Any]) -> list[Any]:
     """Take what is in a queue, while other threads may append."""
     return [queue.popleft() for _ in range(len(queue))]
+
+
+_in_this_process: WeakValueDictionary[str, Recorder] = WeakValueDictionary()
+
+
+def _in_worker(name: str) -> Recorder:
+    """Return the recorder of a run in a worker process: its threads have one in common."""
+    recorder = _in_this_process.setdefault(name, Recorder(name))
+    recorder.is_watched = True
+    return recorder

@@ -74,6 +74,11 @@ _at_work: set[int] = set()  # the threads that work on items
 _is_worker = False
 
 
+def threads_at_work() -> set[int]:
+    """Return the threads that work on items now."""
+    return set(_at_work)
+
+
 def mark_worker() -> None:
     """Mark this process as a worker."""
     global _is_worker

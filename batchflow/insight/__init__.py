@@ -2,7 +2,6 @@
 
 progress.py    the progress bar; opens the runs of pipelines
 profiling.py   watches a run, and sums up what its steps cost
-waiting.py     looks at the threads of a run: who waits for a lock, or for the interpreter
 costs.py       what was measured, as figures
 verdict.py     names the bottleneck
 profile.py     `Profile`: what is found, as a table, a dictionary, HTML

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchflow.batch import Batch
+from batchflow.counts import checked_count
 from batchflow.engine.timing import Call, CallKey, ItemCalls, Recorder
 from batchflow.engine.usage import peak_memory, run_delay
 from batchflow.errors import ArgumentTypeError
 from batchflow.insight.costs import StepCost, Totals
 from batchflow.insight.profile import Profile
-from batchflow.insight.waiting import WaitWatch
 
 if TYPE_CHECKING:
     from batchflow.engine import Run, RunOptions
@@ -25,6 +25,8 @@ T = TypeVar("T")
 _KEPT = 2048  # calls of each step, for the middle and the 95th percentile
 _TRACED = 20_000  # calls for the trace
 _TOGETHER = 256  # calls that are summed up at once
+_NAMES = "wall", "cpu", "faults", "delay", "is_ahead", "n_bytes", "thread"
+_WALL, _CPU, _FAULTS, _DELAY, _AHEAD, _BYTES, _THREAD = map(Call._fields.index, _NAMES)
 _FEW = 3  # batches that are not enough to leave the first one out
 
 
@@ -32,6 +34,7 @@ def profiled(
     pipeline: Any, n_batches: int, batch_size: int | None, options: Mapping[str, Any]
 ) -> Profile:
     """Run a pipeline for some batches, and return where the time went."""
+    n_batches = checked_count("n_batches", n_batches)
     for name in ("n_iters", "profile"):
         if name in options:
             raise ArgumentTypeError(f"profile() takes n_batches, and no {name}")
@@ -56,19 +59,20 @@ class _Sum:
         self.items: deque[ItemCalls] = deque(maxlen=_KEPT)
         self.threads: dict[tuple[int, int], None] = {}
 
-    def add(self, call: Call) -> None:
-        self.n_calls += 1
-        self.n_measured += 1
-        self.wall += call.wall
-        self.cpu += call.cpu
-        self.delay += call.delay
-        if call.n_bytes >= 0:
-            self.n_bytes += call.n_bytes
-            self.n_sizes += 1
-        self.n_faults += call.faults
-        self.n_ahead += call.is_ahead
-        self.calls.append(call)
-        self.threads[call.thread] = None
+    def add(self, calls: list[Call]) -> None:
+        columns = [*zip(*calls, strict=True)]
+        self.n_calls += len(calls)
+        self.n_measured += len(calls)
+        self.wall += sum(columns[_WALL])
+        self.cpu += sum(columns[_CPU])
+        self.n_faults += sum(columns[_FAULTS])
+        self.delay += sum(columns[_DELAY])
+        self.n_ahead += sum(columns[_AHEAD])
+        sizes = [n_bytes for n_bytes in columns[_BYTES] if n_bytes >= 0]
+        self.n_bytes += sum(sizes)
+        self.n_sizes += len(sizes)
+        self.calls.extend(calls)
+        self.threads.update(dict.fromkeys(columns[_THREAD]))
 
 
 class Profiler:
@@ -80,11 +84,11 @@ class Profiler:
 
     def __init__(self, options: RunOptions) -> None:
         self.recorder = Recorder()
+        self.recorder.is_watched = bool(options.prefetch) and not options.is_far
         self._options = options
         self._sums: defaultdict[CallKey, _Sum] = defaultdict(_Sum)
         self._traced: deque[Call] = deque(maxlen=_TRACED)
         self._consumed: deque[tuple[float, float]] = deque(maxlen=_TRACED)
-        self._watch: WaitWatch | None = None
         self._consumer = (os.getpid(), threading.get_ident())
         self._main = 0  # the seed of the run: that of the outermost pipeline
         self._n_batches = self._n_live = 0
@@ -102,27 +106,27 @@ class Profiler:
 
     def watch(self, made: Iterator[T]) -> Iterator[T]:
         """Pass batches on, and measure how long each was waited for."""
-        threads = self._options.prefetch and not self._options.is_far
-        if threads and self._watch is None:
-            self._watch = WaitWatch(self.recorder)
-        self._begun = self._begun or time.perf_counter()
+        clock = time.perf_counter
+        self._begun = self._begun or clock()
         self._consumer = (os.getpid(), threading.get_ident())
         while True:
-            start = time.perf_counter()
-            self._consumer_was_busy(start)
+            start = clock()
+            if self._given_at is not None:
+                self._consumer_was_busy(start)
             held = [next(made, None)]
-            self._waited += time.perf_counter() - start
-            if held[0] is None:
+            self._waited += clock() - start
+            batch = held[0]
+            if batch is None:
                 return
-            if isinstance(held[0], Batch):
-                self._count_live(held[0])
+            newest = self.recorder.newest.get(self._main, -1)
+            if isinstance(batch, Batch):
+                number = batch.number or 0
+                if batch._sources is not None:
+                    number = max(batch.source_numbers, default=newest)
+                if newest - number >= self._n_live:
+                    self._n_live = newest - number + 1
+            del batch
             yield held.pop()  # type: ignore[misc]
-
-    def _count_live(self, batch: Batch) -> None:
-        newest = self.recorder.newest.get(self._main)
-        numbers = batch.source_numbers if batch._sources is not None else [batch.number or 0]
-        if newest is not None and len(numbers):
-            self._n_live = max(self._n_live, newest - max(numbers) + 1)
 
     def _consumer_was_busy(self, now: float) -> None:
         if self._given_at is not None:
@@ -132,19 +136,21 @@ class Profiler:
 
     def delivered(self, batch: Batch) -> None:  # noqa: ARG002  as every observer
         """Record a batch that goes to the consumer."""
-        self._consumer_was_busy(time.perf_counter())
+        now = time.perf_counter()
+        if self._given_at is not None:
+            self._consumer_was_busy(now)
         self._n_batches += 1
-        if len(self.recorder.calls) + len(self.recorder.skipped) > _TOGETHER:
+        if len(self.recorder.calls) > _TOGETHER:
             self._take()
+        if self._n_batches % 16 == 1:
+            self._delay = run_delay()
         self._now = self._given_at = time.perf_counter()
-        self._delay = run_delay() if self._n_batches % 16 == 1 else self._delay
         if self._first is None:
             self._first = self._now, self._waited, self._delay
 
     def closed(self) -> None:
         """Record the end."""
-        if self._watch is not None:
-            self._watch.close()
+        self.recorder.watch.close()
         self._now = time.perf_counter()
         if threading.get_ident() == self._consumer[1]:
             self._delay = run_delay()
@@ -155,20 +161,20 @@ class Profiler:
 
     def _take(self) -> None:
         """Sum up what was measured since the last time."""
-        recorder, sums = self.recorder, self._sums
-        n_calls = len(recorder.calls)
-        for _ in range(n_calls):
-            call = recorder.calls.popleft()
-            sums[call.key].add(call)
-            self._traced.append(call)
-        skipped = [recorder.skipped.popleft() for _ in range(len(recorder.skipped))]
-        keys = {id(key): key for key in skipped}
-        for own, n in Counter(map(id, skipped)).items():  # to hash a key takes longer
-            sums[keys[own]].n_calls += n
+        start, recorder, sums = time.perf_counter(), self.recorder, self._sums
+        calls = [recorder.calls.popleft() for _ in range(len(recorder.calls))]
+        by_key: defaultdict[CallKey, list[Call]] = defaultdict(list)
+        for call in calls:
+            by_key[call[0]].append(call)
+        for key, own in by_key.items():
+            sums[key].add(own)
+        self._traced.extend(calls)
+        for key, n in recorder.skips():
+            sums[key].n_calls += n
         for _ in range(len(recorder.items)):
             items = recorder.items.popleft()
             sums[items.key].items.append(items)
-        recorder.adapt(n_calls)
+        recorder.spent += time.perf_counter() - start
 
     @property
     def profile(self) -> Profile:
@@ -192,7 +198,7 @@ class Profiler:
             n_workers=self._options.n_workers,
             is_far=bool(self._options.prefetch) and self._options.is_far,
             consumer_thread=self._consumer,
-            share_late=0.0 if self._watch is None else self._watch.share_late,
+            share_late=self.recorder.watch.looks.share_late,
         )
         keys = [key for key in self._sums if key.kind != "outside"]
         costs = [self._cost(key, self._sums[key]) for key in keys]
@@ -230,7 +236,7 @@ class Profiler:
             of_items=items[len(items) // 2],
             waiting_items=sum(p.wall > 3 * p.cpu + 2e-5 for p in own.items) * 2 > len(own.items),
             n_of_items=len(own.items),
-            share_locked=0.0 if self._watch is None else self._watch.share_locked(key),
+            share_locked=self.recorder.watch.looks.share_locked(key),
             first=latest[0].start if latest else 0.0,
             in_turn=sum(c.thread == self._consumer for c in latest) / max(len(latest), 1),
         )

@@ -18,7 +18,7 @@ from batchflow.insight.costs import StepCost, Totals
 _FEW = 3  # batches that tell nothing
 _WAITS = 0.15  # less is no waiting to speak of
 _IDLE = 0.6  # workers that work less are kept from it
-_FAULTS = 0.25  # of the time of the work ahead
+_FAULTS = 0.4  # of a step whose page faults are its bottleneck, as one call makes an end of them
 _SMALL = 2e-4  # seconds of steps for a batch that may cost less than its way
 _TINY = 5e-5  # the same: that does
 _BIG = 200_000  # bytes of a batch whose way costs more than handing over
@@ -80,13 +80,21 @@ class _Judge:
 
     @cached_property
     def busy(self) -> float:
-        """Which share of the time the workers were at work."""
+        """Which share of the time the workers were at work, without waiting for a CPU."""
         n = sum(cost.n_calls for cost in self.work) or 1
         busy = sum(cost.busy * cost.n_calls for cost in self.work) / n
+        busy *= (1 - self.delay) / max(1 - self.delay * busy, 1e-9)
         if self.totals.is_far:
             return busy
         seen = len({thread for cost in self.work for thread in cost.threads})
         return busy * min(seen / self.totals.n_workers, 1.0)
+
+    @cached_property
+    def delay(self) -> float:
+        """Which share of the time of the work ahead it waited for a CPU."""
+        parts = [*self.work, *self.ahead]
+        whole = sum(cost.mean * cost.n_calls for cost in parts)
+        return sum(cost.delay * cost.n_calls for cost in parts) / whole if whole else 0.0
 
     def share(self, cost: StepCost) -> float:
         """Return which share of the work ahead a step takes."""
@@ -174,13 +182,16 @@ class _Judge:
         cpu = sum(cost.cpu * cost.n_calls for cost in parts)
         wall = sum((cost.mean - cost.delay) * cost.n_calls for cost in parts)
         blocked = 1 - cpu / wall if wall > 0 else 0.0
-        n_threads = len({thread for cost in self.work for thread in cost.threads})
-        if self.totals.is_far or n_threads < 2 or self.totals.share_late < 0.5 or blocked < 0.2:
+        if self.totals.share_late < 0.5 or blocked < 0.2:
             return None
+        advice = 'executor="processes" works side by side'
+        if top.n_of_items:
+            advice = 'target="processes" works side by side, and target="for" waits for nobody'
+        elif self.totals.is_far:
+            advice = "give each worker process of the cluster one thread"
         return "gil", (
             f"the threads wait {blocked:.0%} of their time for the interpreter (the GIL), most of "
-            f"all in {top.name}: it runs Python, which one thread at a time can do. "
-            'executor="processes" works side by side'
+            f"all in {top.name}: it runs Python, which one thread at a time can do. {advice}"
         )
 
     def _idle(self, _: StepCost) -> Found | None:
@@ -214,7 +225,7 @@ class _Judge:
 
     def _faulting(self, top: StepCost) -> Found | None:
         share = self.share_of_faults
-        if share < _FAULTS or self.totals.is_far:
+        if share < _FAULTS * self.share(top):
             return None
         return "faults", (
             f"page faults take about {share:.0%} of the work, most of all in {top.name}: the "
@@ -225,7 +236,7 @@ class _Judge:
     def share_of_faults(self) -> float:
         """Which share of the work ahead page faults take."""
         n_faults = sum(self.by_batch(cost, cost.middle_faults) for cost in self.ahead)
-        if n_faults < 64 or not self.making:  # 256 KiB: no big arrays
+        if n_faults < 64 or not self.making or self.totals.is_far:  # 256 KiB: no big arrays
             return 0.0
         return min(n_faults * seconds_of_a_fault() / self.making, 0.99)
 
@@ -267,13 +278,10 @@ class _Judge:
 
     def _remarks(self, name: str | None) -> str:
         words = ""
-        if name != "faults" and self.share_of_faults >= 0.1 and not self.totals.is_far:
+        if name != "faults" and self.share_of_faults >= 0.1:
             words += f". Page faults take {self.share_of_faults:.0%} of the work: keep_memory()"
-        parts = [*self.work, *self.ahead]
-        whole = sum(cost.mean * cost.n_calls for cost in parts)
-        delay = sum(cost.delay * cost.n_calls for cost in parts) / whole if whole else 0.0
-        if delay > 0.2:
-            words += f". The machine is busy: {delay:.0%} of the work's time waits for a CPU"
+        if self.delay > 0.2:
+            words += f". The machine is busy: {self.delay:.0%} of the work's time waits for a CPU"
         return words
 
 

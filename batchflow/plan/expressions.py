@@ -281,5 +281,8 @@ def shown(value: Any) -> Any:
         return f"<array {value.shape} {value.dtype}>"
     if not isinstance(value, Expression) and callable(value) and hasattr(value, "__qualname__"):
         return value.__qualname__
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001  of the user's; what is shown may be an error
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,5 +1,6 @@
 """Boards: what of a run is written, and what of one that goes on."""
 
+import gc
 import json
 import math
 
@@ -71,6 +72,67 @@ def test_anything_with_log_and_close_is_a_board_also_beside_a_bar(capsys):
     assert "3/3" in capsys.readouterr().err
 
 
+class Board:
+    def __init__(self, breaks=""):
+        self.steps, self.n_closed, self._breaks = [], 0, breaks
+
+    def log(self, step, values):
+        self.steps.append(step)
+        if self._breaks == "log" and step == 2:
+            raise OSError("disk full")
+
+    def close(self):
+        self.n_closed += 1
+        if self._breaks == "close":
+            raise OSError("gone")
+
+
+def failing(error):
+    def fail(batch):
+        if batch.number == 2:
+            raise error
+
+    return training().call(fail, B())
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("error", [LookupError("gone"), KeyboardInterrupt()])
+def test_a_board_is_closed_once_where_an_action_fails(error, prefetch):
+    board = Board()
+    with pytest.raises(type(error)):
+        failing(error).run(3, track=board, prefetch=prefetch)
+    assert (board.steps, board.n_closed) == ([1, 2], 1)
+
+
+@pytest.mark.parametrize("profile", [False, True])
+def test_a_board_is_closed_where_a_loop_is_left(profile):
+    board = Board()
+    for _ in training().gen_batch(3, track=board, profile=profile):
+        break
+    gc.collect()
+    assert (board.steps, board.n_closed) == ([1], 1)
+    board, run = Board(), training().gen_batch(3, n_epochs=2, track=(one := Board()))
+    for epoch in run.epochs():
+        next(epoch)
+    run.close()
+    run.close()
+    assert (one.steps, one.n_closed, board.n_closed) == ([1, 2], 1, 0)
+
+
+@pytest.mark.parametrize("breaks", ["log", "close"])
+def test_what_a_board_raises_arrives_and_it_is_closed(breaks):
+    board = Board(breaks)
+    with pytest.raises(OSError, match="disk full|gone"):
+        training().run(3, track=board)
+    assert board.n_closed == 1
+
+
+def test_numbers_that_no_float_can_hold_are_left_out(tmp_path):
+    huge = training().init_variable("huge", 10**400).init_variable("one", np.float32(1))
+    huge.run(12, track=tmp_path / "a.jsonl")
+    assert lines(tmp_path / "a.jsonl") == [{"step": 1, "losses": 66.0, "n": 1.0, "one": 1.0}]
+
+
 def test_tensorboard_reads_its_file(tmp_path):
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
     training().run(4, track=TensorBoard(tmp_path))
@@ -88,6 +150,7 @@ def test_tensorboard_reads_its_file(tmp_path):
         (lambda: training().run(4, track=JsonLines), ArgumentTypeError),
         (lambda: JsonLines("a", every=0), ArgumentValueError),
         (lambda: JsonLines("a", every=1.5), ArgumentTypeError),
+        (lambda: training().gen_batch(4, track="."), ArgumentValueError),
     ],
 )
 def test_wrong_boards_are_refused(make, error):

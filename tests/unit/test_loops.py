@@ -50,12 +50,32 @@ def test_the_best_models_are_kept_and_put_back_into_the_same_objects():
     assert (best.best, weights["n"], weights["w"].tolist()) == (1.0, 4, [4, 4])
 
 
+def test_epochs_end_when_nothing_has_become_better_and_the_best_is_put_back():
+    Learning.models.reset("weights")
+    pipeline = rows(4, cls=Learning).p.learn()
+    stopping, best = EarlyStopping(2), KeepBest(pipeline, "weights")
+    scores, numbers = iter([3, 2, 2.5, 2.6, 0]), []
+    with pipeline.gen_batch(2, n_epochs=None, prefetch=3) as run:
+        for epoch in run.epochs():
+            deque(epoch, maxlen=0)
+            numbers.append(epoch.number)
+            score = next(scores)
+            best.keep(score)
+            if stopping.is_over(score):
+                break
+    best.restore()
+    assert (numbers, Learning.models["weights"]["n"], best.best) == ([0, 1, 2, 3], 4, 2.0)
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
         (lambda: EarlyStopping(0), ArgumentValueError),
         (lambda: EarlyStopping(1.5), ArgumentTypeError),
         (lambda: EarlyStopping(1, "less"), ArgumentValueError),
+        (lambda: EarlyStopping(1, min_delta="a"), ArgumentTypeError),
+        (lambda: EarlyStopping(1).is_over(None), ArgumentTypeError),
+        (lambda: EarlyStopping(1).is_over([1, 2]), ArgumentTypeError),
         (lambda: KeepBest(rows(2).p), ArgumentTypeError),
         (lambda: KeepBest(rows(2).p, "a").restore(), BatchflowError),
     ],

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from batchflow import ArrayBatch, B, Dataset, V, action, model
+from batchflow import ArrayBatch, B, Batch, Dataset, DatasetIndex, V, action, model
 from batchflow.errors import ArgumentTypeError
 from batchflow.pictures import png
 
@@ -85,6 +85,52 @@ def test_ragged_and_missing_components_are_shown():
     assert "object (3,)" in checked(batch)
 
 
+class Hostile:
+    """What users have in batches may be anything."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    def __len__(self):
+        raise RuntimeError("no length")
+
+    shape = nbytes = property(__repr__)
+
+
+def test_values_that_cannot_be_looked_at_are_shown_by_their_class():
+    batch = Batch(DatasetIndex(3))
+    batch.data = Hostile()
+    assert "Hostile" in checked(batch)
+    pipeline = images().p.scale(Hostile())
+    assert "scale(&lt;Hostile&gt;)" in checked(pipeline)
+    assert "Hostile" in pipeline.to_mermaid()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros((3, 0, 5)),
+        np.full((3, 8, 8), np.nan),
+        np.array([[[1e308, -1e308] * 4] * 8] * 3),
+        np.zeros((3, 8, 8, 3), "c8"),
+        np.ma.masked_all((3, 8, 8)),
+        np.zeros(3, [("a", "i4")]),
+        np.array(5.0),
+        "text",
+    ],
+)
+def test_odd_arrays_are_shown(value):
+    batch = Batch(DatasetIndex(3))
+    batch.data = value
+    checked(batch)
+
+
+def test_a_class_with_an_evil_name_is_escaped():
+    evil = Dataset.from_arrays(type(EVIL, (Images,), {}), images=np.zeros((3, 6, 8)), names=[1] * 3)
+    for thing in (evil, evil.next_batch(2), evil.p.scale(1), evil.p.gen_batch(2)):
+        checked(thing)
+
+
 def test_a_diagram_has_steps_section_regroupings_models_and_nothing_of_users_ends_it():
     pipeline = images().p.scale(f'{EVIL}"];').rebatch(3).train().update(V("n"), B.names)
     pipeline = pipeline.init_variable("n", 0).merge(images())
@@ -104,6 +150,8 @@ def test_a_diagram_has_steps_section_regroupings_models_and_nothing_of_users_end
 
 def test_a_profile_colours_the_steps():
     pipeline = images().p.scale(1).do_nothing()
+    with pytest.raises(ArgumentTypeError, match="profile is what"):
+        pipeline.to_mermaid(True)
     text = pipeline.to_mermaid(pipeline.profile(3, 4))
     assert len(re.findall(r"style s[01] fill:#ff[0-9a-f]{4}", text)) == 2
 

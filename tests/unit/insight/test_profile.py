@@ -11,6 +11,7 @@ import pytest
 
 from batchflow import (
     ArgumentTypeError,
+    ArgumentValueError,
     ArrayBatch,
     B,
     Dataset,
@@ -20,6 +21,7 @@ from batchflow import (
     apply_parallel,
     keep_memory,
 )
+from batchflow.testing import nothing_left
 
 LOCK = threading.Lock()
 
@@ -263,6 +265,29 @@ def test_an_error_arrives_and_leaves_a_profile_and_no_thread():
     assert threading.active_count() <= before
 
 
+def test_a_loop_that_is_left_leaves_no_thread():
+    pipeline = over(400).wait(0.001)
+    with nothing_left():
+        for batch in pipeline.gen_batch(4, prefetch=2, n_epochs=None, profile=True):
+            if batch.number == 3:
+                break
+        del batch
+        gc.collect()
+        assert not [t for t in threading.enumerate() if t.name == "batchflow-profile"]
+    assert pipeline.last_profile.to_dict()["n_batches"] == 3
+
+
+def test_a_profiled_run_in_an_action_is_part_of_the_action():
+    class Outer(Rows):
+        @action
+        def inner(self):
+            over(40).wait(0.002).run(8, profile=True)
+            return self
+
+    profile = Dataset.from_arrays(Outer, x=np.ones((40, 2))).p.inner().profile(5, 4)
+    assert profile.to_dict()["steps"][1]["mean"] > 0.01
+
+
 def test_a_profile_holds_no_batch():
     seen = []
 
@@ -345,3 +370,9 @@ def test_an_action_called_profile_wins():
 def test_options_that_it_sets_itself_are_refused(name):
     with pytest.raises(ArgumentTypeError, match=name):
         over().profile(5, 4, **{name: 1})
+
+
+@pytest.mark.parametrize("n_batches", [None, 0, -1, 1.5, "3", True])
+def test_a_number_of_batches_is_a_whole_number_from_1_on(n_batches):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match="n_batches must be"):
+        over().profile(n_batches, 4)
