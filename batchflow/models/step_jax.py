@@ -45,9 +45,7 @@ def _on_top(*parts: Any) -> Any:
     return (np if type(parts[0]) is np.ndarray else sys.modules["jax"].numpy).stack(parts)
 
 
-def _kept(value: Any) -> Any:
-    # A step reads the memory of large arrays where it lies, and may not have begun when its call
-    # returns: what the batch writes there afterwards would be trained on.
+def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -116,7 +114,7 @@ class JaxStep(Step):
     def one(self, data: Data, resets: bool) -> Logs:
         """Do a step on one batch."""
         state, metrics = self._take(data, resets)
-        logs, state, metrics = self._one(state, metrics, self._map(_kept, data))
+        logs, state, metrics = self._one(state, metrics, self._kept(data))
         self._put(state, metrics)
         return self._values(logs)
 
@@ -143,11 +141,23 @@ class JaxStep(Step):
         try:
             for number, data in enumerate(batches):
                 given = self._fresh if number and others_reset else metrics
-                logs, state, metrics = self._one(state, given, self._map(_kept, data))
+                logs, state, metrics = self._one(state, given, self._kept(data))
                 several.append(logs)
         finally:
             self._put(state, metrics)
         return [self._values(logs) for logs in several]
+
+    def _kept(self, data: Data) -> Data:
+        """Return data whose arrays are the step's own.
+
+        A step reads the memory of large arrays where it lies, and may not have begun when its call
+        returns: what the batch writes there afterwards would be trained on.
+        """
+        return Data(*(None if part is None else self._owned(part) for part in data))
+
+    def _owned(self, part: Any) -> Any:
+        # A tree of JAX, even of one array, costs 10 us.
+        return part.copy() if type(part) is np.ndarray else self._map(_copied, part)
 
     def _stacked(self, batches: Sequence[Data]) -> Data:
         """Stack the arrays of several batches."""
