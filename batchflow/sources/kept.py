@@ -43,10 +43,13 @@ class _Equal(NamedTuple):
         """Return the numbers of the blocks that some rows are in."""
         return positions // self.size
 
-    def bounds(self, block: Any) -> tuple[Any, Any]:
-        """Return the first row of a block, and the one behind its last; or those of several."""
-        first = block * self.size
-        return first, np.minimum(first + self.size, self.n_rows)
+    def within(self, positions: Positions, blocks: Positions) -> Positions:
+        """Return the places of rows in their blocks."""
+        return positions - blocks * self.size
+
+    def bounds(self, block: int) -> slice:
+        """Return the rows of a block."""
+        return slice(block * self.size, min((block + 1) * self.size, self.n_rows))
 
 
 class _Listed(NamedTuple):
@@ -68,8 +71,11 @@ class _Listed(NamedTuple):
     def of(self, positions: Positions) -> Positions:
         return np.searchsorted(self.borders, positions, side="right") - 1
 
-    def bounds(self, block: Any) -> tuple[Any, Any]:
-        return self.borders[block], self.borders[block + 1]
+    def within(self, positions: Positions, blocks: Positions) -> Positions:
+        return positions - self.borders[blocks]
+
+    def bounds(self, block: int) -> slice:
+        return slice(int(self.borders[block]), int(self.borders[block + 1]))
 
 
 def with_kept_blocks(source: Source, n_kept: int) -> Source:
@@ -110,8 +116,9 @@ class KeptBlocks:
         self._sort()
 
     def _sort(self) -> None:
-        self._order = np.argsort(self._numbers)
-        self._sorted = self._numbers[self._order]
+        order = np.argsort(self._numbers)
+        # At the end stands what no block is equal to, for those behind all that are kept.
+        self._order, self._sorted = np.append(order, -1), np.append(self._numbers[order], -1)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -127,8 +134,10 @@ class KeptBlocks:
 
     def _slots_of(self, blocks: Positions) -> Positions:
         """Return the slots that some blocks are kept in; -1: it is not kept."""
-        places = np.minimum(np.searchsorted(self._sorted, blocks), self._n_kept - 1)
-        return np.where(self._sorted[places] == blocks, self._order[places], -1)
+        places = self._sorted[:-1].searchsorted(blocks)
+        slots: Positions = self._order[places]
+        slots[self._sorted[places] != blocks] = -1
+        return slots
 
     def _found(self, positions: Positions) -> dict[str, npt.NDArray[Any]] | None:
         """Return rows out of blocks that are kept, now or before; None where they cannot be."""
@@ -149,7 +158,7 @@ class KeptBlocks:
         if self._rows is None:
             return None
         self._used[slots] = self._n_reads
-        places = slots * self._blocks.size + positions - self._blocks.bounds(blocks)[0]
+        places = slots * self._blocks.size + self._blocks.within(positions, blocks)
         return {name: rows.take(places, axis=0) for name, rows in self._rows.items()}
 
     def _found_in_two(
@@ -178,14 +187,19 @@ class KeptBlocks:
                 some, blocks = blocks[:number], blocks[number:]
                 slots = np.argpartition(self._used, len(some) - 1)[: len(some)]
                 self._numbers[slots], self._used[slots] = -1, self._n_reads
-                runs = [slice(*map(int, self._blocks.bounds(block))) for block in some]
+                runs = [self._blocks.bounds(block) for block in some]
                 if number == 1 or not read_into(runs, self._places(slots, runs)):  # type: ignore[misc]
                     for slot, run in zip(slots.tolist(), runs, strict=True):
-                        self._keep(slot, self._source.read(np.arange(run.start, run.stop)))
+                        self._keep(slot, self._source.read(self._positions(run)))
                 if self._is_plain:
                     self._numbers[slots] = some
         finally:  # what was given up is not found, also behind an error
             self._sort()
+
+    def _positions(self, run: slice) -> Any:
+        """Return the positions of a run of rows, as the source takes them."""
+        takes_slices = getattr(self._source, "reads_slices", False)
+        return run if takes_slices else np.arange(run.start, run.stop)
 
     def _places(self, slots: Positions, runs: list[slice]) -> list[dict[str, npt.NDArray[Any]]]:
         """Return where the rows of blocks go, by component."""
