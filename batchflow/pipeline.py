@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
-from batchflow import given_class, legacy, one_pass
+from batchflow import legacy, one_pass
+from batchflow.batch.preloaded import check_batch_class
 from batchflow.batch.typevars import BatchT_co, OtherT
 from batchflow.engine import (
     PipelineModels,
@@ -15,10 +16,12 @@ from batchflow.engine import (
     is_source,
     shows_options,
 )
+from batchflow.errors import ArgumentTypeError
 from batchflow.insight import checked_bar, open_run
 from batchflow.inspected import InspectedChain
 from batchflow.old_words import knows_old_options
 from batchflow.plan import B, Where
+from batchflow.plan.names import overridable_by_action
 
 if TYPE_CHECKING:
     from batchflow.interop import Feed
@@ -54,7 +57,6 @@ class Pipeline(InspectedChain[BatchT_co]):
 
     __slots__ = ()
     to_arrays = one_pass.to_arrays
-    gives = given_class.gives
 
     if TYPE_CHECKING:  # older words, which `__getattr__` finds
         run_now = legacy.run_now
@@ -86,6 +88,42 @@ class Pipeline(InspectedChain[BatchT_co]):
     def __rrshift__(self, config: Mapping[str, Any]) -> Self:
         """Return this chain with a config: `config >> pipeline`."""
         return self << config if isinstance(config, Mapping) else NotImplemented
+
+    @overridable_by_action
+    def gives(self, batch_class: type[OtherT]) -> Pipeline[OtherT]:
+        """Tell type checkers the class of the batches behind a step with `@action(gives=...)`.
+
+        They know the class of a dataset's batches, and no step by its name: what is chained is
+        taken for a step of that class. This adds no step, and is checked.
+
+        Args:
+            batch_class: The class of the batches.
+
+        Returns:
+            This pipeline.
+
+        Raises:
+            ArgumentTypeError: The steps give batches of another class.
+
+        Example:
+            >>> from batchflow import ArrayBatch, Dataset, Pipeline, action
+            >>> class Patches(ArrayBatch):
+            ...     pass
+            >>> class Images(ArrayBatch):
+            ...     @action(expands=2, gives=Patches)
+            ...     def patches(self) -> Patches:
+            ...         return self.repeat(2, Patches)
+            >>> images = Dataset.from_arrays(Images, data=[1, 2])
+            >>> pipeline: Pipeline[Patches] = images.p.patches().gives(Patches)
+        """
+        check_batch_class(batch_class)
+        found = batch_class if self._source is None else self._names().batch_class
+        if not issubclass(found, batch_class):
+            raise ArgumentTypeError(
+                f"gives({batch_class.__name__}): the batches here are of {found.__name__}; a step "
+                "that gives others says so, @action(gives=...)"
+            )
+        return cast("Pipeline[OtherT]", self)
 
     # ---- running
 

@@ -5,6 +5,8 @@ import os
 import statistics
 import sys
 import time
+import tracemalloc
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +51,39 @@ def report(name, **figures):
     """Print the figures of one benchmark as JSON."""
     json.dump({"benchmark": name, **figures}, sys.stdout, indent=2)
     print()
+
+
+class Living:
+    """Counts the batches that live: `living.count(batch)` in the constructor of their class."""
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    def count(self, batch):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        weakref.finalize(batch, self._left)
+
+    def _left(self):
+        self.now -= 1
+
+
+def held(make, living):
+    """Go through the batches of `make()` twice.
+
+    Returns:
+        The most bytes that Python and NumPy hold in the second round, beyond those at its begin,
+        and the most batches that live.
+    """
+    for _ in make():
+        pass
+    tracemalloc.start()
+    living.most = living.now
+    for _ in make():
+        pass
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most, living.most
 
 
 def children():

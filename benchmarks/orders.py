@@ -9,6 +9,10 @@
   `Shuffle`: required at least 0.9; seconds of random rows over them: at least 10.
 - `held`: the most memory that Python and NumPy hold in such an epoch, over that of the window and
   four batches. Required: at most 1.1.
+- `mixed_held`: the same of two such HDF5 files that are mixed two to one, by `Shuffle(window=16)`
+  for each, over that of both windows and the batches alive; and how many batches live at most,
+  without and with four ahead. Required: at most 1.1, and no more than 1.5 with four ahead, each of
+  which is put together of two reads; no more batches alive than three and those ahead.
 - `padded`: what `Bucketed` pads of 510 to 51,000 texts, over what a shuffle pads.
   Required: at most 0.6.
 
@@ -16,13 +20,12 @@
 """
 
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import h5py
 import numpy as np
 import zarr
-from measure import interleaved, ratios, report, spread
+from measure import Living, held, interleaved, ratios, report, spread
 
 from batchflow import ArrayBatch, Bucketed, Dataset, Shuffle, Weighted
 
@@ -30,8 +33,19 @@ N, SIZE, BATCH, WINDOW = 20_000, 3072, 64, 32
 N_WEIGHTS, N_BATCHES = 10**7, 1000
 
 
+living = Living()
+
+
 class Rows(ArrayBatch):
     components = "x"
+
+
+class Counted(ArrayBatch):
+    components = "x"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        living.count(self)
 
 
 def read(dataset, **options):
@@ -111,14 +125,25 @@ def by_blocks(dataset, array):
     return ratios(seconds, "blocks")
 
 
-def held(dataset):
-    run = read(dataset, shuffle=Shuffle(window=WINDOW), seed=1)
-    run()
-    tracemalloc.start()
-    run()
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+def held_of(dataset):
+    order = Shuffle(window=WINDOW)
+    most, _ = held(lambda: dataset.gen_batch(BATCH, shuffle=order, seed=1), living)
     return round(most / ((WINDOW + 4) * BATCH * SIZE), 2)
+
+
+def mixed_held(folder, values):
+    datasets = []
+    for name in "ab":
+        (folder / name).mkdir()
+        make_hdf5(folder / name, values)
+        datasets.append(Dataset.from_hdf5(folder / name / "rows.h5", Counted, x="x"))
+    mixed, figures = Dataset.mix(datasets, [2, 1]), {}
+    for prefetch in (0, 4):
+        options = {"shuffle": Shuffle(window=WINDOW // 2), "seed": 1, "prefetch": prefetch}
+        most, alive = held(lambda o=options: mixed.gen_batch(BATCH, **o), living)
+        blocks = round(most / ((WINDOW + alive) * BATCH * SIZE), 2)
+        figures[f"prefetch={prefetch}"] = {"held": blocks, "alive": alive}
+    return figures
 
 
 def main():
@@ -126,12 +151,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         stored = {"hdf5": make_hdf5(Path(name), values), "zarr": make_zarr(Path(name), values)}
         seconds = {kind: by_blocks(*made) for kind, made in stored.items()}
-        memory = {kind: held(dataset) for kind, (dataset, _) in stored.items()}
+        memory = {kind: held_of(dataset) for kind, (dataset, _) in stored.items()}
+        of_mixture = mixed_held(Path(name), values)
     report(
         "orders",
         us_more=in_memory(),
         seconds_over_blocks=seconds,
         held=memory,
+        mixed_held=of_mixture,
         padded={n_texts: padded(n_texts) for n_texts in (510, 5100, 51_000)},
     )
 

@@ -177,23 +177,21 @@ class _Dealing:
         ends = np.cumsum(n_rows)
         rows = np.arange(ends[-1]) + np.repeat(self._borders[groups] - ends + n_rows, n_rows)
         labels, numbers = self._counts.label[rows], self._counts.number[rows]
-        growth = {}
-        for part in self._asked:
-            lacking, wanted = self._missing[part, labels], self._wanted[part, labels]
-            each = numbers * (numbers - 2 * lacking) / wanted
-            growth[part] = np.add.reduceat(each, ends - n_rows)
         left = np.maximum(self._missing[self._asked, -1], 0) + 1e-9  # no part may lack any
         borders = np.rint(np.cumsum(left) / left.sum() * len(groups)).astype(np.int64)
         shares = dict(zip(self._asked, np.diff(borders, prepend=0).tolist(), strict=True))
-        chosen = np.empty(len(groups), dtype=np.int64)
-        free, later = np.arange(len(groups)), sorted(self._asked, key=shares.__getitem__)
-        while later:  # the smallest share first: the last part takes what is left
-            part = later.pop(0)
-            taken = free
-            if later:
-                gain = growth[part][free] - np.min([growth[p][free] for p in later], axis=0)
-                taken = free[np.argsort(gain, kind="stable")[: shares[part]]]
-            chosen[taken] = part
+        parts = sorted(self._asked, key=shares.__getitem__, reverse=True)
+        growth = []
+        for part in parts:
+            lacking, wanted = self._missing[part, labels], self._wanted[part, labels]
+            each = numbers * (numbers - 2 * lacking) / wanted
+            growth.append(np.add.reduceat(each, ends - n_rows))
+        least = np.minimum.accumulate(growth)
+        chosen, free = np.full(len(groups), parts[0]), np.arange(len(groups))
+        for place in range(len(parts) - 1, 0, -1):  # the smallest share first; the rest is left
+            gain = growth[place][free] - least[place - 1][free]
+            taken = free[np.argsort(gain, kind="stable")[: shares[parts[place]]]]
+            chosen[taken] = parts[place]
             free = np.setdiff1d(free, taken, assume_unique=True)
         self._part_of[groups] = chosen
         self._deal(np.repeat(chosen, n_rows), rows)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Positions = npt.NDArray[np.int64]
 
+_TOGETHER = 3  # blocks that are read at once, by a source that can do that
+
 # Such objects can be handed out again; others, such as lists, a batch may change in place.
 _VALUES = {str, bytes, bool, int, float, complex, type(None)}
 
@@ -41,10 +43,13 @@ class _Equal(NamedTuple):
         """Return the numbers of the blocks that some rows are in."""
         return positions // self.size
 
-    def bounds(self, block: Any) -> tuple[Any, Any]:
-        """Return the first row of a block, and the one behind its last; or those of several."""
-        first = block * self.size
-        return first, np.minimum(first + self.size, self.n_rows)
+    def within(self, positions: Positions, blocks: Positions) -> Positions:
+        """Return the places of rows in their blocks."""
+        return positions - blocks * self.size
+
+    def bounds(self, block: int) -> slice:
+        """Return the rows of a block."""
+        return slice(block * self.size, min((block + 1) * self.size, self.n_rows))
 
 
 class _Listed(NamedTuple):
@@ -66,8 +71,11 @@ class _Listed(NamedTuple):
     def of(self, positions: Positions) -> Positions:
         return np.searchsorted(self.borders, positions, side="right") - 1
 
-    def bounds(self, block: Any) -> tuple[Any, Any]:
-        return self.borders[block], self.borders[block + 1]
+    def within(self, positions: Positions, blocks: Positions) -> Positions:
+        return positions - self.borders[blocks]
+
+    def bounds(self, block: int) -> slice:
+        return slice(int(self.borders[block]), int(self.borders[block + 1]))
 
 
 def with_kept_blocks(source: Source, n_kept: int) -> Source:
@@ -95,9 +103,22 @@ class KeptBlocks:
         self._blocks = blocks
         self._n_kept = min(n_kept, blocks.number)
         self._guard = threading.Lock()
-        self._slots: dict[int, int] = {}  # by block, those that were used last at the end
-        self._kept: dict[str, npt.NDArray[Any]] | None = None
+        self._rows: dict[str, npt.NDArray[Any]] | None = None
         self._is_plain = True  # whether rows come in arrays of one kind
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep no block any more."""
+        self._rows = None
+        self._numbers = np.full(self._n_kept, -1)  # of the blocks that are kept, by slot
+        self._used = np.zeros(self._n_kept, np.int64)  # when: the number of the read
+        self._n_reads = 0
+        self._sort()
+
+    def _sort(self) -> None:
+        order = np.argsort(self._numbers)
+        # At the end stands what no block is equal to, for those behind all that are kept.
+        self._order, self._sorted = np.append(order, -1), np.append(self._numbers[order], -1)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -111,31 +132,44 @@ class KeptBlocks:
     def __repr__(self) -> str:
         return repr(self._source)
 
+    def _slots_of(self, blocks: Positions) -> Positions:
+        """Return the slots that some blocks are kept in; -1: it is not kept."""
+        places = self._sorted[:-1].searchsorted(blocks)
+        slots: Positions = self._order[places]
+        slots[self._sorted[places] != blocks] = -1
+        return slots
+
     def _found(self, positions: Positions) -> dict[str, npt.NDArray[Any]] | None:
         """Return rows out of blocks that are kept, now or before; None where they cannot be."""
         if not self._is_plain:
             return None
         blocks = self._blocks.of(positions)
-        wanted, of_block = np.unique(blocks, return_inverse=True)
-        if len(wanted) > self._n_kept:
-            return self._found_in_two(positions, blocks)
-        self._load(wanted.tolist())
-        if self._kept is None:
+        slots = self._slots_of(blocks)
+        self._n_reads += 1
+        if slots.min() < 0:
+            missing = np.unique(blocks[slots < 0])
+            # What is wanted now is not given up.
+            kept = np.unique(slots[slots >= 0])
+            if len(missing) + len(kept) > self._n_kept:
+                return self._found_in_two(positions, slots >= 0, len(missing))
+            self._used[kept] = self._n_reads
+            self._load(missing.tolist())
+            slots = self._slots_of(blocks)
+        if self._rows is None:
             return None
-        slots = np.array([self._slots[block] for block in wanted.tolist()])
-        places = slots[of_block] * self._blocks.size + positions - self._blocks.bounds(blocks)[0]
-        return {name: rows.take(places, axis=0) for name, rows in self._kept.items()}
+        self._used[slots] = self._n_reads
+        places = slots * self._blocks.size + self._blocks.within(positions, blocks)
+        return {name: rows.take(places, axis=0) for name, rows in self._rows.items()}
 
     def _found_in_two(
-        self, positions: Positions, blocks: Positions
+        self, positions: Positions, are_kept: npt.NDArray[np.bool_], n_missing: int
     ) -> dict[str, npt.NDArray[Any]] | None:
         """Return the rows of a batch at the end of a window, which has rows of the next, too.
 
         Those that are kept come first.
         """
-        are_kept = np.isin(blocks, list(self._slots))
         parts = [np.flatnonzero(are_kept), np.flatnonzero(~are_kept)]
-        if not len(parts[0]) or len(np.unique(blocks[parts[1]])) > self._n_kept:
+        if not len(parts[0]) or n_missing > self._n_kept:
             return None  # not worth it
         kept = self._found(positions[parts[0]])
         others = self._found(positions[parts[1]])
@@ -145,29 +179,45 @@ class KeptBlocks:
         return {name: np.concatenate([kept[name], others[name]])[order] for name in kept}
 
     def _load(self, blocks: list[int]) -> None:
-        """Read those that are not kept, in the place of those that were used longest ago."""
-        for block in blocks:  # what is wanted now is not given up
-            if block in self._slots:
-                self._slots[block] = self._slots.pop(block)
-        for block in blocks:
-            if block in self._slots:
-                continue
-            read = self._source.read(np.arange(*self._blocks.bounds(block)))
-            slot = len(self._slots)
-            if slot == self._n_kept:
-                slot = self._slots.pop(next(iter(self._slots)))
-            if not self._keep(slot, read):
-                return
-            self._slots[block] = slot
+        """Read some blocks in the place of those that were used longest ago."""
+        read_into = getattr(self._source, "read_into", None)
+        try:
+            while blocks and self._is_plain:
+                number = _TOGETHER if read_into is not None and self._rows is not None else 1
+                some, blocks = blocks[:number], blocks[number:]
+                slots = np.argpartition(self._used, len(some) - 1)[: len(some)]
+                self._numbers[slots], self._used[slots] = -1, self._n_reads
+                runs = [self._blocks.bounds(block) for block in some]
+                if number == 1 or not read_into(runs, self._places(slots, runs)):  # type: ignore[misc]
+                    for slot, run in zip(slots.tolist(), runs, strict=True):
+                        self._keep(slot, self._source.read(self._positions(run)))
+                if self._is_plain:
+                    self._numbers[slots] = some
+        finally:  # what was given up is not found, also behind an error
+            self._sort()
 
-    def _keep(self, slot: int, read: Mapping[str, Any]) -> bool:
+    def _positions(self, run: slice) -> Any:
+        """Return the positions of a run of rows, as the source takes them."""
+        takes_slices = getattr(self._source, "reads_slices", False)
+        return run if takes_slices else np.arange(run.start, run.stop)
+
+    def _places(self, slots: Positions, runs: list[slice]) -> list[dict[str, npt.NDArray[Any]]]:
+        """Return where the rows of blocks go, by component."""
+        firsts = (slots * self._blocks.size).tolist()
+        kept = self._rows or {}
+        return [
+            {name: rows[first : first + run.stop - run.start] for name, rows in kept.items()}
+            for first, run in zip(firsts, runs, strict=True)
+        ]
+
+    def _keep(self, slot: int, read: Mapping[str, Any]) -> None:
         """Keep the rows of a block, if all are arrays of the kind that the others had."""
-        if self._kept is None and all(map(_are_values, read.values())):
+        if self._rows is None and all(map(_are_values, read.values())):
             n_rows = self._n_kept * self._blocks.size
-            self._kept = {
+            self._rows = {
                 name: np.empty((n_rows, *rows.shape[1:]), rows.dtype) for name, rows in read.items()
             }
-        kept = self._kept
+        kept = self._rows
         self._is_plain = (
             kept is not None
             and kept.keys() == read.keys()
@@ -179,12 +229,11 @@ class KeptBlocks:
             )
         )
         if kept is None or not self._is_plain:
-            self._kept, self._slots = None, {}
-            return False
+            self._forget()
+            return
         first = slot * self._blocks.size
         for name, rows in read.items():
             kept[name][first : first + len(rows)] = rows
-        return True
 
 
 def _are_values(rows: Any) -> bool:

@@ -49,7 +49,7 @@ class StoredArrays(ABC):
         FileNotFoundError: There is no such file.
         UnknownNameError: (a `KeyError`) There is no such array in it.
         ArgumentTypeError: What has that name is no array with rows.
-        ArgumentValueError: The arrays have different numbers of rows.
+        ArgumentValueError: The arrays have different numbers of rows, or none.
     """
 
     reads_slices = True
@@ -77,6 +77,9 @@ class StoredArrays(ABC):
             found = ", ".join(f"{self._names[c]!r} has {n}" for c, n in lengths.items())
             raise ArgumentValueError(f"{self._path!r}: the arrays differ in rows: {found}")
         self._length = next(iter(lengths.values()))
+        if not self._length:
+            shown = ", ".join(map(repr, names.values()))
+            raise ArgumentValueError(f"{self._path!r}: the arrays have no rows: {shown}")
         chunks = [array.chunks[0] for array in arrays.values() if array.chunks]
         self.blocks: int | None = max(chunks, default=None)
         self.fingerprint = fingerprint(self._states)

@@ -297,3 +297,24 @@ def test_a_class_with_a_name_of_its_own_for_repeat_keeps_it():
 
     dataset = Dataset.from_arrays(Mine, x=[1, 2], repeat=[5, 6])
     assert dataset.p.twice().next_batch(2).repeat.tolist() == [5, 5, 6, 6]
+
+
+def test_the_class_of_the_batches_is_told_and_checked_and_adds_no_step():
+    dataset = images()
+    pipeline = dataset.p.patches()
+    assert pipeline.gives(Patches) is pipeline
+    assert dataset.p.gives(ArrayBatch) == dataset.p
+    with pytest.raises(ArgumentTypeError, match=r"gives\(Images\): .* are of Patches"):
+        pipeline.gives(Images)
+    with pytest.raises(ArgumentTypeError, match="subclass of Batch"):
+        pipeline.gives(list)
+
+
+def test_an_action_called_gives_comes_first():
+    class Own(ArrayBatch):
+        @action
+        def gives(self, factor):
+            self.data = self.data * factor
+            return self
+
+    assert Dataset.from_arrays(Own, data=[1, 2]).p.gives(3).next_batch(2).data.tolist() == [3, 6]

@@ -126,13 +126,16 @@ def test_any_combination_has_one_answer(case, number):
     dataset, chain, size, options = case
     pipeline = dataset >> chain
     whole = read(pipeline, size, n_epochs=2, **options)
-    assert read(pipeline, size, n_epochs=2, prefetch=1 + number % 3, **options) == whole
+    if number % 3 == 0:
+        assert read(pipeline, size, n_epochs=2, prefetch=3, **options) == whole
     assert read(pipeline, size, first_epoch=1, **options) == [b for b in whole if b[1] == 1]
-    raw = read(dataset.p.jitter(), size, n_epochs=2, **options)
-    number %= len(raw)
+    raw = read(dataset.p.jitter(), size, **options)
+    way, number = number % 3, number % len(raw)
     assert facts(dataset.p.jitter().replay(number, size, **options)) == raw[number]
     again = pipeline.replay(number, size, **options)
     assert again is None or again.source_numbers == (number,)
+    if way != 1:
+        return
     run = pipeline.gen_batch(size, n_epochs=2, **options)
     for _ in range(number % (len(whole) + 1)):
         next(run)

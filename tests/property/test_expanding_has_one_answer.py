@@ -61,7 +61,7 @@ def read(pipeline, size, **options):
         yield batch.number, batch.epoch, batch.x.tolist(), batch.y.tolist(), batch.source_numbers
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(cases(), st.integers(0, 10**6))
 def test_a_chain_with_expanding_steps_has_one_answer(case, number):
     dataset, chain, size, options = case
@@ -120,7 +120,7 @@ def read_rows(pipeline, size, **options):
         yield batch.epoch, batch.tokens.tolist(), batch.source_ids.tolist(), texts
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(packings(), st.integers(0, 3))
 def test_packed_rows_have_one_answer_and_every_element_once(case, prefetch):
     texts, packed, size, options, row = case

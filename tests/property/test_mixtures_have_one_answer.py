@@ -94,7 +94,7 @@ def test_a_mixture_has_one_answer(case, number):
         assert fed == whole[:half]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_an_epoch_has_its_shares_and_no_item_too_often(data):
     sizes = data.draw(st.lists(st.integers(1, 200), min_size=2, max_size=5))

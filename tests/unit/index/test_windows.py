@@ -40,7 +40,7 @@ def by_hand(lengths, size, stride, partial):
     return found
 
 
-@settings(max_examples=200)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(0, 20), min_size=1, max_size=8),
     st.integers(1, 6),
@@ -66,7 +66,7 @@ def test_the_windows_are_those_by_hand_and_each_is_found(lengths, size, stride, 
     assert part.index.get_pos(expected[chosen[-1]]) == len(chosen) - 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=5),
     st.tuples(st.integers(1, 3), st.integers(1, 3)),
@@ -121,7 +121,7 @@ def test_records_that_are_too_short_are_counted_in_a_warning():
     assert windows.index.n_too_short == 2
 
 
-@settings(max_examples=50)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(8, 30), st.integers(0, 99), st.booleans())
 def test_no_record_is_in_two_parts(n, seed, has_groups):
     lengths = np.random.default_rng(seed).integers(4, 30, n)

@@ -16,7 +16,7 @@ def make_hdf5(path):
         file.create_dataset("deep/x", data=VALUES, chunks=(4, 3))
         file["y"] = np.arange(20)
         file["ids"] = [f"k{k}" for k in range(20)]
-        file["short"] = np.arange(3)
+        file["short"], file["empty"] = np.arange(3), np.arange(0)
         file["scalar"] = 1
     return Dataset.from_hdf5
 
@@ -26,6 +26,7 @@ def make_zarr(path):
     group.create_array("deep/x", data=VALUES, chunks=(4, 3))
     group.create_array("y", data=np.arange(20))
     group.create_array("short", data=np.arange(3))
+    group.create_array("empty", data=np.arange(0))
     return Dataset.from_zarr
 
 
@@ -72,6 +73,13 @@ def test_a_name_that_is_not_there_is_refused_with_a_near_one(tmp_path, make):
         read(tmp_path / "data", Rows, x="dep/x")
     with pytest.raises((UnknownNameError, ArgumentTypeError), match=r"'deep'|has no array"):
         read(tmp_path / "data", Rows, x="deep")
+
+
+@kinds
+def test_arrays_without_rows_are_refused(tmp_path, make):
+    read = make(tmp_path / "data")
+    with pytest.raises(ArgumentValueError, match="data': the arrays have no rows: 'empty'"):
+        read(tmp_path / "data", Rows, x="empty")
 
 
 @kinds
