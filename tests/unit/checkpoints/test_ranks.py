@@ -99,15 +99,24 @@ def test_what_all_have_stays_however_far_one_is_ahead(tmp_path):
     keep = Keep(last=1)
     ranks = [Rank(tmp_path, rank, keep=keep).saves(10) for rank in range(2)]
     ranks[0].saves(20, 30, 40, 50)
-    assert steps_in(tmp_path, 0) == [50, 10]
+    assert steps_in(tmp_path, 0) == [50, 20, 10]
     ranks[1].saves(20, 30)
-    assert steps_in(tmp_path, 1) == [30, 10]
+    assert steps_in(tmp_path, 1) == [30, 20]
     ranks[1].saves(40, 50)
     ranks[0].saves(60)
     assert steps_in(tmp_path, 0) == [60, 50]
     for rank in ranks:
         rank.ends()
     assert newest_of_ranks(str(tmp_path), 0, 2)[0].step == 50
+
+
+def test_one_that_is_far_ahead_waits_with_its_first_step_for_the_others(tmp_path):
+    first, late = (Rank(tmp_path, rank, keep=Keep(last=1)) for rank in range(2))
+    first.saves(10, 20, 30, 40)
+    late.saves(5, 10)
+    first.ends()
+    late.ends()
+    assert [Rank(tmp_path, rank).at for rank in range(2)] == [10, 10]
 
 
 def test_ranks_that_start_at_once_begin_together(tmp_path):
