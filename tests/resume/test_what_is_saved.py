@@ -143,6 +143,16 @@ def test_next_batch_is_saved_and_goes_on(tmp_path):
     assert numbers(3) + numbers(2) == [0, 1, 2, 3, 4]
 
 
+def test_a_manifest_tells_the_variables_that_are_numbers(tmp_path):
+    values = {"a": 1.5, "b": [1, 2], "c": 10**400, "d": "3", "e": np.ones(2), "f": np.array(4), "g": ()}
+    p = rows().p
+    for name, value in values.items():
+        p = p.init_variable(name, value)
+    with p.gen_batch(4, checkpoint=tmp_path) as run:
+        next(run)
+    assert newest(str(tmp_path)).manifest["values"] == {"a": 1.5, "b": 2.0, "f": 4.0}
+
+
 HOSTILE = {
     "deep": "[" * 200_000,
     "a name with NUL": {"files": {"a\0b": {"size": 1, "sha256": "x"}}},
