@@ -76,7 +76,9 @@ def opened(
                 store.close()
                 raise
     except OSError as error:
-        raise ArgumentValueError(f"checkpoints cannot be written to {directory}: {error}") from error
+        raise ArgumentValueError(
+            f"checkpoints cannot be written to {directory}: {error}"
+        ) from error
 
 
 def _begun(store: Store, directory: str, rank: int, n_ranks: int, *, anew: bool) -> Saved | None:

@@ -137,7 +137,7 @@ def graph(tf1):
 
 
 def moved(tf1, make, change):
-    """Return the state of a graph after a change, and the session of another that it was put into."""
+    """Change the state of a graph, and put it into the session of another; return that."""
     from batchflow.models import tf1_state
 
     sessions = []
@@ -179,7 +179,9 @@ def test_what_queues_and_iterators_hold_is_named(graph, tf1):
 
     tf1.FIFOQueue(3, "int32", name="waiting")
     tf1.data.make_one_shot_iterator(tf1.data.Dataset.range(3)).get_next(name="next")
-    with pytest.warns(UserWarning, match="session 0: what 'waiting', 'OneShotIterator' of its graph"):
+    with pytest.warns(
+        UserWarning, match="session 0: what 'waiting', 'OneShotIterator' of its graph"
+    ):
         warn_of_random_operations(tf1.Session(graph=graph), "session 0")
 
 

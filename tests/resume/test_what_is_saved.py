@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and what is noticed where a run goes on: corners that were wrong once."""
+"""What a checkpoint holds, and what is noticed where a run goes on: corners, wrong once."""
 
 import json
 import os
@@ -121,7 +121,9 @@ def test_a_set_is_the_same_in_every_process(tmp_path):
 
 
 def test_the_position_is_small_however_many_datasets_are_mixed():
-    run = Dataset.mix([rows(9) for _ in range(200)], [1 + n / 3 for n in range(200)]).p.gen_batch(4, shuffle=True, seed=1)
+    run = Dataset.mix([rows(9) for _ in range(200)], [1 + n / 3 for n in range(200)]).p.gen_batch(
+        4, shuffle=True, seed=1
+    )
     next(run)
     assert len(json.dumps(run.state_dict())) < 1024
 
@@ -144,7 +146,15 @@ def test_next_batch_is_saved_and_goes_on(tmp_path):
 
 
 def test_a_manifest_tells_the_variables_that_are_numbers(tmp_path):
-    values = {"a": 1.5, "b": [1, 2], "c": 10**400, "d": "3", "e": np.ones(2), "f": np.array(4), "g": ()}
+    values = {
+        "a": 1.5,
+        "b": [1, 2],
+        "c": 10**400,
+        "d": "3",
+        "e": np.ones(2),
+        "f": np.array(4),
+        "g": (),
+    }
     p = rows().p
     for name, value in values.items():
         p = p.init_variable(name, value)

@@ -106,7 +106,7 @@ def numbers_in(graph: RunGraph) -> dict[str, float]:
         value = graph.program.state.get(name)
         if isinstance(value, (list, tuple, deque)) and value:
             value = value[-1]
-        if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0):
+        if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0) != 0:
             continue
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             found[name] = float(value)

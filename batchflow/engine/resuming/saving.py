@@ -339,9 +339,7 @@ class Saver:
             self._follow_signal()
 
 
-def _opened(
-    checkpoint: Checkpoint, shard: Shard | None, anew: bool
-) -> tuple[Store, Saved | None]:
+def _opened(checkpoint: Checkpoint, shard: Shard | None, anew: bool) -> tuple[Store, Saved | None]:
     """Open the directory of a run, and find the checkpoint that it goes on from."""
     directory = os.path.abspath(checkpoint.directory)
     if shard is not None:

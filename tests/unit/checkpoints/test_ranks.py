@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,13 @@ class Rank:
 
     def saves(self, *steps):
         for step in steps:
-            self.store.save(step, lambda folder: Path(folder, "a").write_text(f"{step}"), self.facts)
+            self.store.save(step, partial(self.fill, f"step {step}"), self.facts)
             self.store.wait()
         return self
+
+    @staticmethod
+    def fill(text, folder):
+        Path(folder, "a").write_text(text)
 
     def ends(self):
         self.store.close()
@@ -147,7 +152,9 @@ def test_one_that_lacks_the_step_of_those_that_run_is_refused(tmp_path):
     both(tmp_path, 10)
     running = Rank(tmp_path, 0)
     Path(rank_folders(str(tmp_path), 2)[1], "step-000000000010", "a").write_text("other")
-    with pytest.raises(BatchflowError, match=r"have begun at step 10, and rank 1 cannot: .*damaged"):
+    with pytest.raises(
+        BatchflowError, match=r"have begun at step 10, and rank 1 cannot: .*damaged"
+    ):
         Rank(tmp_path, 1)
     running.ends()
     with pytest.warns(UserWarning, match="damaged"):
@@ -204,7 +211,9 @@ def test_a_child_that_its_holder_has_forked_does_not_keep_a_lock(tmp_path):
     from batchflow.checkpoints.lock import DirectoryLock, is_held
 
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout.readline() == b"holds\n"
