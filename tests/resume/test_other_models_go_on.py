@@ -201,6 +201,25 @@ def test_a_session_with_hooks_goes_on(tmp_path, tf1):
     assert len(set(expected)) == 10
 
 
+def test_random_operations_of_tensorflow_that_have_a_global_seed_go_on(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+
+    class Rows(ArrayBatch):
+        components = "x"
+
+        @action(singleton=True)
+        def draw(self):
+            self.pipeline.v("drawn").append(tf.random.normal((2,)).numpy().tolist())
+            return self
+
+    def make(_):
+        tf.random.set_seed(3)
+        return Dataset.from_arrays(Rows, x=X).p.init_variable("drawn", init=list).draw()
+
+    expected, again = goes_on(make, lambda p: p.v("drawn"), tmp_path, 4)
+    assert again == expected
+
+
 class Averaging:
     """An object with a model, containers of models, a generator, and data among its attributes."""
 
