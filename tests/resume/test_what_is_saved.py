@@ -1,5 +1,6 @@
 """What a checkpoint holds, and what is noticed where a run goes on: corners, wrong once."""
 
+import functools
 import json
 import os
 
@@ -9,7 +10,7 @@ from own_process import run_alone
 
 from batchflow import ArrayBatch, B, Dataset, action, model
 from batchflow.checkpoints.store import newest
-from batchflow.errors import ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Momentum:
@@ -77,6 +78,79 @@ def test_an_optimizer_goes_on_with_the_arrays_of_its_model(tmp_path):
         return [one.tolist() for one in (*line["arrays"], *line["by"].speeds)]
 
     goes_on(make, outcome, tmp_path)
+
+
+class Adding:
+    def __init__(self):
+        self.sum, self.by = 0.0, np.add  # a function among the attributes is a constant
+
+    def add(self, value):
+        self.sum = float(self.by(self.sum, value))
+        return self.sum
+
+
+def counting():
+    sums = [0.0]
+
+    def add(value):
+        sums[0] += value
+        return sums[0]
+
+    return add
+
+
+def calling_each_other():
+    def even(n):
+        return n == 0 or odd(n - 1)
+
+    def odd(n):
+        return n != 0 and even(n - 1)
+
+    return lambda value: float(even(int(value)))
+
+
+FUNCTIONS = {
+    "a closure": counting,
+    "a method": lambda: Adding().add,
+    "a partial": lambda: functools.partial(Adding.add, Adding()),
+    "a function with a default": lambda: lambda value, held=Adding(): held.add(value),  # noqa: B008
+    "functions that call each other": calling_each_other,
+}
+
+
+def calls(make):
+    class Calling(Rows):
+        @model()
+        def step():
+            return make()
+
+        @action(model="step", singleton=True)
+        def take(self, step):
+            self.pipeline.v("told").append(step(abs(float(self.x[0]))))
+            return self
+
+    dataset = Dataset.from_arrays(Calling, x=np.arange(24.0))
+    return dataset.p.init_variable("told", init=list).noise().take()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_holds_goes_on(tmp_path, name):
+    goes_on(lambda: calls(FUNCTIONS[name]), lambda p: p.v("told"), tmp_path)
+
+
+def test_a_function_that_changes_its_own_variables_is_refused(tmp_path):
+    def make():
+        total = 0.0
+
+        def add(value):
+            nonlocal total
+            total += value
+            return total
+
+        return add
+
+    with pytest.raises(ArgumentTypeError, match="the model 'step' is a function that assigns to total"):
+        calls(make).run(4, checkpoint=tmp_path)
 
 
 def test_variables_that_are_one_object_are_one_again(tmp_path):
