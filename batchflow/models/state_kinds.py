@@ -152,8 +152,9 @@ def _holds_something(value: Any, seen: frozenset[int] = frozenset()) -> bool:
 
 
 def variables_of(model: Any) -> list[Any] | None:
-    """Return the variables of a layer, an optimizer or the like; None if it is none of these."""
-    several = [model] if _is_variable(model) else getattr(model, "variables", None)
+    """Return the variables of a layer, an optimizer, a generator; None if it is none of these."""
+    state = model if _is_variable(model) else getattr(model, "state", None)  # of a generator
+    several = [state] if _is_variable(state) else getattr(model, "variables", None)
     if isinstance(several, (list, tuple)) and several and all(map(_is_variable, several)):
         return list(several)
     return None

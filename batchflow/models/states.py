@@ -264,8 +264,8 @@ def _is_of(framework: str, model: Any) -> bool:
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:
     shapes = [tuple(variable.shape) for variable in variables]
-    if shapes != [value.shape for value in values]:
-        saved = [value.shape for value in values]
+    saved = [np.shape(value) for value in values]
+    if shapes != saved:
         raise _misfit(where, f"variables of the shapes {saved}", f"{shapes}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

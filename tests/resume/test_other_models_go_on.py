@@ -201,6 +201,31 @@ def test_a_session_with_hooks_goes_on(tmp_path, tf1):
     assert len(set(expected)) == 10
 
 
+def test_variables_and_generators_of_tensorflow_go_on(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+
+    class Rows(ArrayBatch):
+        components = "x"
+
+        @model()
+        def parts():
+            return tf.Variable(1, dtype="bfloat16"), tf.Variable("a"), tf.random.Generator.from_seed(1)
+
+        @action(model="parts", singleton=True)
+        def change(self, parts):
+            number, text, generator = parts
+            told = float(number.assign_add(1)), text.assign(text.numpy() + b"b").numpy()
+            self.pipeline.v("told").append((*told, float(generator.normal(()))))
+            return self
+
+    def make(_):
+        Rows.models.reset("parts")
+        return Dataset.from_arrays(Rows, x=X).p.init_variable("told", init=list).change()
+
+    expected, again = goes_on(make, lambda p: p.v("told"), tmp_path, 4)
+    assert again == expected
+
+
 def test_random_operations_of_tensorflow_that_have_a_global_seed_go_on(tmp_path):
     tf = pytest.importorskip("tensorflow")
 
