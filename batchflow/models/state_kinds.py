@@ -34,6 +34,7 @@ Kind = Literal[
 ]
 METHODS: dict[str, str] = {"set_state": "get_state", "load_state_dict": "state_dict"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, frozenset, np.generic)
+_KINDS_OF_NUMBERS = ("dtype", "DType", "device")  # of NumPy, torch, TensorFlow
 _CODE = (types.BuiltinFunctionType, types.MethodType, types.ModuleType, np.ufunc)
 _GENERATORS = (np.random.Generator, np.random.RandomState)
 # Data that change in place, and so are put into the object that is there.
@@ -170,7 +171,7 @@ def _is_of_torch(model: Any) -> bool:
     if torch is None:
         return False
     is_own = type(model).__module__.partition(".")[0] == "torch" and hasattr(model, "state_dict")
-    return bool(torch.is_tensor(model)) or is_own
+    return bool(torch.is_tensor(model)) or is_own or isinstance(model, torch.Generator)
 
 
 def is_constant(model: Any) -> bool:
@@ -181,4 +182,5 @@ def is_constant(model: Any) -> bool:
     is_code = hasattr(model, "__code__") or isinstance(model, (*_CODE, functools.partial))
     if (is_code or _compiled_from(model) is not None) and not _holds_something(model):
         return True
-    return isinstance(model, (*_PLAIN, type)) or is_of_graph(model)
+    is_kind = type(model).__name__ in _KINDS_OF_NUMBERS and not hasattr(model, "__dict__")
+    return is_kind or isinstance(model, (*_PLAIN, type)) or is_of_graph(model)

@@ -79,7 +79,9 @@ class Writing(NamedTuple):
         try:
             return self._written(model, name, where)
         except RecursionError:
-            raise ArgumentTypeError(f"{where} contains itself, or is too deep to be saved") from None
+            raise ArgumentTypeError(
+                f"{where} contains itself, or is too deep to be saved"
+            ) from None
 
     def _written(self, model: Any, name: str, where: str) -> dict[str, Any]:
         kind = kind_of(model)
@@ -92,7 +94,9 @@ class Writing(NamedTuple):
         elif kind == "torch":
             from batchflow.models.torch_model import state  # on use: torch is loaded
 
-            values = model.state_dict() if hasattr(model, "state_dict") else model
+            # The second one is that of generators; tensors have neither.
+            read = getattr(model, "state_dict", None) or getattr(model, "get_state", None)
+            values = model if read is None else read()
             file = os.path.join(self.folder, f"{name}.pt")
             sys.modules["torch"].save(state.plain(values, where), file)
         elif kind == "variables":
@@ -228,6 +232,8 @@ class Reading(NamedTuple):
         state = sys.modules["torch"].load(file, map_location="cpu", weights_only=True)
         if hasattr(model, "load_state_dict"):
             model.load_state_dict(state)
+        elif hasattr(model, "set_state"):  # a generator
+            model.set_state(state)
         else:
             model.data.copy_(state)
 

@@ -209,7 +209,11 @@ def test_variables_and_generators_of_tensorflow_go_on(tmp_path):
 
         @model()
         def parts():
-            return tf.Variable(1, dtype="bfloat16"), tf.Variable("a"), tf.random.Generator.from_seed(1)
+            return (
+                tf.Variable(1, dtype="bfloat16"),
+                tf.Variable("a"),
+                tf.random.Generator.from_seed(1),
+            )
 
         @action(model="parts", singleton=True)
         def change(self, parts):

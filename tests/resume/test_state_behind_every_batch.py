@@ -201,7 +201,9 @@ def test_states_give_the_tail_in_a_new_process(tmp_path):
         parallelism = {"prefetch": 2 * (place % 3)}
         if place % 5 == 4:
             parallelism = {"executor": "processes", "n_workers": 1}
-        cases.append([chain, order, {**options, **parallelism}, came, end, states[:: 4 + place % 3]])
+        cases.append(
+            [chain, order, {**options, **parallelism}, came, end, states[:: 4 + place % 3]]
+        )
     file = tmp_path / "states.json"
     file.write_text(json.dumps(cases))
     here = Path(__file__)

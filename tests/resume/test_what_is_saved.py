@@ -149,7 +149,9 @@ def test_a_function_that_changes_its_own_variables_is_refused(tmp_path):
 
         return add
 
-    with pytest.raises(ArgumentTypeError, match="the model 'step' is a function that assigns to total"):
+    with pytest.raises(
+        ArgumentTypeError, match="the model 'step' is a function that assigns to total"
+    ):
         calls(make).run(4, checkpoint=tmp_path)
 
 
