@@ -100,7 +100,7 @@ def holds_models(value: Any) -> bool:
 
 
 def parts_of(model: Any) -> list[tuple[Any, Any]]:
-    """Return the parts of a list, tuple or dictionary, with their keys; or what a function holds."""
+    """Return the parts of a list, tuple or dictionary, with keys; or what a function holds."""
     if isinstance(model, dict):
         return list(model.items())
     return list(enumerate(model if isinstance(model, (list, tuple)) else _held_by(model)))
