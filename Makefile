@@ -182,8 +182,9 @@ types: $(VENV)/dev-installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The same checks, more of them and longer.
-soak: $(VENV)/dev-installed
+soak: $(VENV)/dev-installed $(VENV)-torch/installed
 	$(BIN)/python -m pytest tests -m soak --timeout=3600
+	KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest tests/resume -m 'soak and torch' --timeout=3600
 
 bench: $(VENV)/demo-installed
 	$(BIN)/python benchmarks/run_all.py

@@ -26,6 +26,8 @@ noticed: ContextVar[set[str] | None] = ContextVar("noticed", default=None)
 
 _TF_SEEDS = "tensorflow.python.framework.random_seed"
 _TF_GENERATORS = "tensorflow.python.ops.stateful_random_ops"
+_TF_CONTEXT = "tensorflow.python.eager.context"
+_TF_DRAWN = "tensorflow.seeds"  # of its operations, which are drawn from a global seed
 _KERAS_STATE = "keras.src.backend.common.global_state"
 
 
@@ -101,6 +103,9 @@ def global_states() -> dict[str, Any]:
             found["torch.cuda"] = [one.cpu().numpy() for one in torch.cuda.get_rng_state_all()]
     for name, variable in _variables().items():
         found[name] = np.array(variable.numpy() if hasattr(variable, "numpy") else variable)
+    context = getattr(sys.modules.get(_TF_CONTEXT), "_context", None)
+    if context is not None and context._seed is not None:  # by `tf.random.set_seed`
+        found[_TF_DRAWN] = int(context._seed), context._rng.getstate()
     return found
 
 
@@ -114,6 +119,11 @@ def set_global_states(states: Mapping[str, Any]) -> None:
         if "torch.cuda" in states and torch.cuda.is_available():
             devices = [torch.from_numpy(one.copy()) for one in states["torch.cuda"]]
             torch.cuda.set_rng_state_all(devices[: torch.cuda.device_count()])
+    if _TF_DRAWN in states and (module := sys.modules.get(_TF_CONTEXT)):
+        seed, drawn = states[_TF_DRAWN]
+        context = module.context()
+        context._set_global_seed(seed)
+        context._rng.setstate(drawn)
     for name, variable in _variables(set(states)).items():
         if name in states:
             variable.assign(states[name])

@@ -34,6 +34,7 @@ SCRIPTS = (
     "processes",
     "process_pipelines",
     "behind_section",
+    "checkpoints",
 )
 
 if find_spec("torch") is not None:  # an extra

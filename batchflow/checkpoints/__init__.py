@@ -2,6 +2,7 @@
 
     given.py    the options of a run, checked
     options.py  Checkpoint and Keep: when to save, and what to keep
+    timer.py    when the next one is due
     values.py   values of Python as JSON and arrays
     npz.py      arrays in files, beside other threads
     copies.py   copies of a state in memory, until they are written

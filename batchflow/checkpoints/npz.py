@@ -31,4 +31,4 @@ def write_npy(stream: IO[bytes], array: NDArray[Any]) -> None:
         npy.write_array(stream, array, allow_pickle=False)
         return
     npy.write_array_header_1_0(stream, npy.header_data_from_array_1_0(array))
-    stream.write(memoryview(array.reshape(-1).view(np.uint8)))
+    stream.write(array.reshape(-1).view(np.uint8).data)

@@ -151,24 +151,11 @@ class Checkpoint(_Options):
         return all(value is None for value in given)
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
         """How many seconds lie between two checkpoints; infinite: these are not counted."""
         if self.every_seconds is not None:
             return float(self.every_seconds)
         return USUAL_SECONDS if self.at_epoch_ends else math.inf
-
-    def is_time(self, passed: float, cost: float, *, is_second: bool) -> bool:
-        """Check whether it is time for the next checkpoint.
-
-        Args:
-            passed: The seconds since the last one.
-            cost: The seconds that the last one has taken; infinite: it is not known yet.
-            is_second: Whether the last one was the first of this process. That is taken at once, to
-                see what it costs: the next one waits for that, too, and for the one at the end.
-        """
-        if self.overhead is not None and passed * self.overhead >= cost * (3 if is_second else 1):
-            return True
-        return passed >= self._seconds
 
 
 def checked_checkpoint(given: Any) -> Checkpoint | None:

@@ -10,7 +10,8 @@ A *start* is when the first rank begins, and others join it while one of them ru
 Guarantees:
     - All ranks of a start begin at one step: the newest one that all of them had whole, when the
       first of them began. A later one cannot take a newer step, whatever was saved since then.
-    - The newest step that all ranks have is never thrown away, however far one of them is ahead.
+    - The newest step that all ranks have, and the next one of each, are never thrown away, however
+      far one of them is ahead.
     - A step is of one order, which all ranks share.
 """
 
@@ -75,7 +76,9 @@ def opened(
                 store.close()
                 raise
     except OSError as error:
-        raise ArgumentValueError(f"checkpoints cannot be written to {directory}: {error}") from error
+        raise ArgumentValueError(
+            f"checkpoints cannot be written to {directory}: {error}"
+        ) from error
 
 
 def _begun(store: Store, directory: str, rank: int, n_ranks: int, *, anew: bool) -> Saved | None:

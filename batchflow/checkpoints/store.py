@@ -105,8 +105,9 @@ class Store:
     Args:
         directory: Its path. It is made if need be, and locked.
         keep: Which checkpoints stay.
-        others: The directories of runs that go on from a step which all of them have: the newest
-            such step stays, too.
+        others: The directories of runs that go on from a step which all of them have, this one's
+            included: the newest such step stays, too, and the one behind it, which those that are
+            late will have next.
 
     Raises:
         ArgumentValueError: The path is no folder, or cannot be written to.
@@ -237,7 +238,8 @@ class Store:
         own = {s: m for s, m in manifests.items() if m.get("run_id") == manifest.get("run_id")}
         kept = {newest_step, *_kept(own, self._keep)}
         if self._others:
-            kept.update(sorted(steps_of_all(self._others) & own.keys())[-1:])
+            shared = max(steps_of_all(self._others) & own.keys(), default=-1)
+            kept.update(sorted(step for step in own if step >= shared)[: 1 + (shared >= 0)])
         for step in manifests.keys() - kept:
             self._throw_away(os.path.join(self.directory, f"step-{step:012d}"))
 

@@ -2,8 +2,8 @@
 
 What JSON has is itself; everything else is a mapping `{"~": kind, "v": ...}`. Arrays, and long
 lists of numbers, stand in a file of arrays, and have their names there. What is met again is
-`{"~": "same", "v": number}`; where it stood first it has that number: `"id"`, or, in a list, a first
-element `{"~": "id", "v": number}`.
+`{"~": "same", "v": number}`; where it stood first it has that number: `"id"`, or, in a list, a
+first element `{"~": "id", "v": number}`.
 
 Guarantees:
     - A value that comes back is equal to what was written, and of its kind, NaN and -0.0 included.
@@ -158,16 +158,8 @@ class Encoder:
                 is_plain = not isinstance(value[0], np.generic)
                 return _tagged("numbers" if is_plain else "scalars", _stored(numbers, arrays))
             return [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value)]
-        if _is_of_ml_dtypes(value):
-            plain = np.array(value).view(f"u{value.dtype.itemsize}")
-            return _tagged("ml_dtypes", [value.dtype.name, kind is np.ndarray, _stored(plain, arrays)])
-        if kind is np.ndarray and not value.dtype.hasobject:
-            return _tagged("array", _stored(value.copy(), arrays))
-        if kind is np.ndarray and value.dtype == object:
-            parts = [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value.flat)]
-            return _tagged("objects", [list(value.shape), parts])
-        if isinstance(value, np.generic) and not value.dtype.hasobject:
-            return _tagged("scalar", _stored(np.asarray(value), arrays))
+        if isinstance(value, (np.ndarray, np.generic)) and (found := self._of_numpy(value, where)):
+            return found
         if kind is dict:
             pairs = [
                 [self._encoded(key, f"a key of {where}"),
@@ -182,13 +174,30 @@ class Encoder:
             return float(value)  # it is one, wherever it is saved
         if not self._trust:
             raise ArgumentTypeError(
-                f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: numbers, "
-                "texts, dates, arrays, and lists, tuples, sets and mappings of these are. Let it hold "
-                "these, or allow a pickle: Checkpoint(..., trust=True)"
+                f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: "
+                "numbers, texts, dates, arrays, and lists, tuples, sets and mappings of these are. "
+                "Let it hold these, or allow a pickle: Checkpoint(..., trust=True)"
             )
         import dill  # type: ignore[import-untyped]  # on use
 
         return _tagged("pickle", _base64(dill.dumps(value)))
+
+    def _of_numpy(self, value: Any, where: str) -> Any:
+        """Return an array or a scalar of NumPy; None: it is of another class, or of objects."""
+        arrays, kind, dtype = self._arrays, type(value), value.dtype
+        is_array = kind is np.ndarray
+        if not is_array and isinstance(value, np.ndarray):
+            return None
+        if _is_of_ml_dtypes(dtype):
+            plain = np.array(value).view(f"u{dtype.itemsize}")
+            return _tagged("ml_dtypes", [dtype.name, is_array, _stored(plain, arrays)])
+        if not dtype.hasobject:
+            data = value.copy() if is_array else np.asarray(value)
+            return _tagged("array" if is_array else "scalar", _stored(data, arrays))
+        if is_array and dtype.kind == "O":
+            parts = [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value.flat)]
+            return _tagged("objects", [list(value.shape), parts])
+        return None
 
 
 def _too_deep(where: str) -> ArgumentTypeError:
@@ -265,7 +274,8 @@ class Decoder:
                 array[place] = self(part)
             return array.reshape(shape)
         if kind == "ml_dtypes":
-            return _of_ml_dtypes(*inner[:2], self._arrays[inner[2]])
+            name, is_array, place = inner
+            return _of_ml_dtypes(name, is_array, self._arrays[place])
         if kind == "pickle":
             return _unpickled(inner, self._trust)
         return _TAGGED[kind][2](self(inner))
@@ -307,11 +317,9 @@ def _unpickled(text: str, trust: bool) -> Any:
     return dill.loads(base64.b64decode(text))
 
 
-def _is_of_ml_dtypes(value: Any) -> bool:
+def _is_of_ml_dtypes(dtype: Any) -> bool:
     """Check whether values are of a kind such as bfloat16, which files of NumPy do not name."""
-    kind = getattr(getattr(value, "dtype", None), "type", None)
-    is_own = kind is not None and kind.__module__.partition(".")[0] == "ml_dtypes"
-    return is_own and isinstance(value, (np.ndarray, np.generic))
+    return bool(dtype.type.__module__.partition(".")[0] == "ml_dtypes")
 
 
 def _of_ml_dtypes(name: str, is_array: bool, plain: Any) -> Any:
@@ -340,7 +348,7 @@ def _numbers(values: list[Any]) -> Any:
     if kinds == {int} and min(values) in _INT64 and max(values) in _INT64:
         return np.array(values, dtype=np.int64)
     if len(kinds) == 1 and issubclass(kind := kinds.pop(), (np.inexact, np.integer, np.bool_)):
-        return None if kind is np.timedelta64 else np.array(values, dtype=kind)
+        return None if issubclass(kind, np.timedelta64) else np.array(values, dtype=kind)
     return None
 
 

@@ -27,6 +27,7 @@ from typing import Any, Self
 from batchflow.checkpoints import Checkpoint, contents
 from batchflow.checkpoints.options import checked_checkpoint
 from batchflow.checkpoints.store import Store, newest
+from batchflow.checkpoints.timer import Timer
 from batchflow.engine.resuming.fingerprint import differences
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
@@ -93,8 +94,7 @@ class Resume:
         self._run_id = uuid.uuid4().hex
         self._at = 0, 0  # the epoch of Keras, and how many of its batches were trained on
         self._n_left_out = 0
-        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
-        self._logs: Any = None
+        self._timer, self._logs = Timer(self._checkpoint), None
         self._open()
         saved = newest(self._directory)
         self._saved = None if saved is None else saved.folder
@@ -178,20 +178,16 @@ class Resume:
             store.close()
 
     def _is_due(self) -> bool:
-        checkpoint, passed = self._checkpoint, time.monotonic() - self._last_time
-        every = checkpoint.every_n_batches
-        if every is not None and self._step - self._last_step >= every:
-            return True
-        cost = self._cost + self._store.cost if self._store is not None else 0.0
-        return checkpoint.is_time(passed, cost, is_second=self._n_saved == 1)
+        if self._store is None:
+            return False
+        return self._timer.is_due(self._step - self._last_step) or self._timer.is_time(self._store)
 
     def _save(self) -> None:
         start = time.monotonic()
         if self._store is not None:
             contents.save(self._store, self._step, self._state, self._facts)
-        self._last_step, self._last_time = self._step, time.monotonic()
-        self._cost = self._last_time - start
-        self._n_saved += 1
+        self._last_step = self._step
+        self._timer.saved(time.monotonic() - start)
 
     def _facts(self) -> dict[str, Any]:
         epoch, n_done = self._at

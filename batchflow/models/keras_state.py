@@ -142,9 +142,7 @@ def build_for(model: Any, shapes: Mapping[str, Any]) -> None:
         ) from error
 
 
-def state_arrays(
-    variables: Mapping[str, Any], *, copies: bool = False
-) -> dict[str, NDArray[Any]]:
+def state_arrays(variables: Mapping[str, Any], *, copies: bool = False) -> dict[str, NDArray[Any]]:
     """Return the values of Keras variables, by the same names.
 
     Args:

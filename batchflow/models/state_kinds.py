@@ -6,7 +6,11 @@ Nothing is imported: a model of a framework exists only where that was imported 
 from __future__ import annotations
 
 import collections
+import contextlib
+import dis
+import functools
 import sys
+import types
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +34,8 @@ Kind = Literal[
 ]
 METHODS: dict[str, str] = {"set_state": "get_state", "load_state_dict": "state_dict"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, frozenset, np.generic)
+_KINDS_OF_NUMBERS = ("dtype", "DType", "device")  # of NumPy, torch, TensorFlow
+_CODE = (types.BuiltinFunctionType, types.MethodType, types.ModuleType, np.ufunc)
 _GENERATORS = (np.random.Generator, np.random.RandomState)
 # Data that change in place, and so are put into the object that is there.
 _FILLED = (list, dict, set, collections.deque, np.ndarray, *_GENERATORS)
@@ -47,7 +53,8 @@ def kind_of(model: Any) -> Kind:
         return "constant"
     if (kind := _own_kind(model)) is not None:
         return kind
-    if isinstance(model, tuple) or (isinstance(model, (list, dict)) and not is_data(model)):
+    is_container = isinstance(model, (list, dict)) and not is_data(model)
+    if isinstance(model, tuple) or is_container or _holds_something(model):
         return "parts"
     return "content" if isinstance(model, _FILLED) else "attributes"
 
@@ -80,7 +87,7 @@ def is_data(value: Any) -> bool:
 
 def is_replaced(part: Any, owner: Any) -> bool:
     """Check whether a part of something is data that takes the place of what is there."""
-    if isinstance(owner, tuple) or isinstance(part, _GENERATORS):
+    if not isinstance(owner, (list, dict)) or isinstance(part, _GENERATORS):
         return False
     return is_data(part)
 
@@ -93,13 +100,62 @@ def holds_models(value: Any) -> bool:
 
 
 def parts_of(model: Any) -> list[tuple[Any, Any]]:
-    """Return the parts of a list, tuple or dictionary, with their keys."""
-    return list(model.items() if isinstance(model, dict) else enumerate(model))
+    """Return the parts of a list, tuple or dictionary, with keys; or what a function holds."""
+    if isinstance(model, dict):
+        return list(model.items())
+    return list(enumerate(model if isinstance(model, (list, tuple)) else _held_by(model)))
+
+
+def _held_by(value: Any) -> list[Any]:
+    """Return what a function, a method of an object or a `partial` has beside its code."""
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType):
+        return [value.__self__]
+    if (inner := _compiled_from(value)) is not None:
+        return [inner]
+    if not isinstance(value, types.FunctionType):
+        return []
+    held = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    for cell in value.__closure__ or ():
+        with contextlib.suppress(ValueError):  # there is nothing in it yet
+            held.append(cell.cell_contents)
+    return held
+
+
+def _compiled_from(value: Any) -> Any:
+    """Return the function that TensorFlow or JAX has compiled; None: it is no such thing."""
+    if type(value).__module__.partition(".")[0] not in ("tensorflow", "jax", "jaxlib"):
+        return None
+    inner = getattr(value, "python_function", getattr(value, "__wrapped__", None))
+    return inner if callable(inner) else None
+
+
+def assigned_in(value: Any) -> list[str]:
+    """Return the names outside of a function to which it assigns: `nonlocal`."""
+    code = getattr(value, "__code__", None)
+    if not isinstance(code, types.CodeType) or not code.co_freevars:
+        return []
+    stores = (one.argval for one in dis.get_instructions(code) if one.opname == "STORE_DEREF")
+    return sorted(set(code.co_freevars) & set(stores))
+
+
+def _holds_something(value: Any, seen: frozenset[int] = frozenset()) -> bool:
+    """Check whether a function holds more than constants, and functions that hold no more."""
+    if assigned_in(value):
+        return True
+    seen |= {id(value)}  # functions that call each other hold each other
+    return any(
+        _holds_something(part, seen) if _held_by(part) else not is_constant(part)
+        for part in _held_by(value)
+        if id(part) not in seen
+    )
 
 
 def variables_of(model: Any) -> list[Any] | None:
-    """Return the variables of a layer, an optimizer or the like; None if it is none of these."""
-    several = [model] if _is_variable(model) else getattr(model, "variables", None)
+    """Return the variables of a layer, an optimizer, a generator; None if it is none of these."""
+    state = model if _is_variable(model) else getattr(model, "state", None)  # of a generator
+    several = [state] if _is_variable(state) else getattr(model, "variables", None)
     if isinstance(several, (list, tuple)) and several and all(map(_is_variable, several)):
         return list(several)
     return None
@@ -115,7 +171,7 @@ def _is_of_torch(model: Any) -> bool:
     if torch is None:
         return False
     is_own = type(model).__module__.partition(".")[0] == "torch" and hasattr(model, "state_dict")
-    return bool(torch.is_tensor(model)) or is_own
+    return bool(torch.is_tensor(model)) or is_own or isinstance(model, torch.Generator)
 
 
 def is_constant(model: Any) -> bool:
@@ -123,4 +179,8 @@ def is_constant(model: Any) -> bool:
 
     What a graph of TensorFlow 1 computes with is in its session.
     """
-    return isinstance(model, (*_PLAIN, type)) or hasattr(model, "__code__") or is_of_graph(model)
+    is_code = hasattr(model, "__code__") or isinstance(model, (*_CODE, functools.partial))
+    if (is_code or _compiled_from(model) is not None) and not _holds_something(model):
+        return True
+    is_kind = type(model).__name__ in _KINDS_OF_NUMBERS and not hasattr(model, "__dict__")
+    return is_kind or isinstance(model, (*_PLAIN, type)) or is_of_graph(model)

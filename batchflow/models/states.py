@@ -8,6 +8,7 @@
     a session of TensorFlow 1                the values of the variables of its graph
     with `get_state` and `set_state`, or
     `state_dict` and `load_state_dict`       what these give, as data
+    a function, method, partial              what it holds beside its code
     a list, tuple, dictionary, set, array    what is in it, as data, or as models of their own
     any other object                         its attributes, as data or as models of these kinds;
                                              or it is refused by name
@@ -28,13 +29,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from batchflow.checkpoints.values import is_known
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, add_note_once
 from batchflow.models import checkpoint
 from batchflow.models.adapters import adapter_of
 from batchflow.models.state_kinds import (
     METHODS,
     Kind,
+    assigned_in,
     holds_models,
+    is_constant,
     is_replaced,
     kind_of,
     parts_of,
@@ -72,6 +76,14 @@ class Writing(NamedTuple):
         Raises:
             ArgumentTypeError: (a `TypeError`) It cannot be saved as data.
         """
+        try:
+            return self._written(model, name, where)
+        except RecursionError:
+            raise ArgumentTypeError(
+                f"{where} contains itself, or is too deep to be saved"
+            ) from None
+
+    def _written(self, model: Any, name: str, where: str) -> dict[str, Any]:
         kind = kind_of(model)
         entry: dict[str, Any] = {"kind": kind}
         if kind == "file":
@@ -82,7 +94,9 @@ class Writing(NamedTuple):
         elif kind == "torch":
             from batchflow.models.torch_model import state  # on use: torch is loaded
 
-            values = model.state_dict() if hasattr(model, "state_dict") else model
+            # The second one is that of generators; tensors have neither.
+            read = getattr(model, "state_dict", None) or getattr(model, "get_state", None)
+            values = model if read is None else read()
             file = os.path.join(self.folder, f"{name}.pt")
             sys.modules["torch"].save(state.plain(values, where), file)
         elif kind == "variables":
@@ -112,6 +126,11 @@ class Writing(NamedTuple):
             later(lambda folder: snapshot(os.path.join(folder, file)))
 
     def _parts(self, model: Any, name: str, where: str) -> list[dict[str, Any]]:
+        if names := assigned_in(model):
+            raise ArgumentTypeError(
+                f"{where} is a function that assigns to {', '.join(names)} outside of it, which "
+                "cannot be saved: let it change an object that the model holds, too"
+            )
         entries = []
         for place, (key, part) in enumerate(parts_of(model)):
             told = f"{where}[{key!r}]"
@@ -130,7 +149,7 @@ class Writing(NamedTuple):
                 raise ArgumentTypeError(f"{where} is a {type(model).__name__}, with __slots__")
             for place, (key, part) in enumerate(vars(model).items()):
                 told = f"the attribute {key!r} of {where}"
-                if holds_models(part):
+                if holds_models(part) or (is_constant(part) and not is_known(part)):
                     entries[key] = self.write(part, f"{name}.{place}", told)
                     entries[key]["file"] = f"{name}.{place}"
                 else:
@@ -213,6 +232,8 @@ class Reading(NamedTuple):
         state = sys.modules["torch"].load(file, map_location="cpu", weights_only=True)
         if hasattr(model, "load_state_dict"):
             model.load_state_dict(state)
+        elif hasattr(model, "set_state"):  # a generator
+            model.set_state(state)
         else:
             model.data.copy_(state)
 
@@ -249,8 +270,8 @@ def _is_of(framework: str, model: Any) -> bool:
 
 def _assign(variables: Sequence[Any], values: Sequence[Any], where: str) -> None:
     shapes = [tuple(variable.shape) for variable in variables]
-    if shapes != [value.shape for value in values]:
-        saved = [value.shape for value in values]
+    saved = [np.shape(value) for value in values]
+    if shapes != saved:
         raise _misfit(where, f"variables of the shapes {saved}", f"{shapes}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -110,8 +110,9 @@ def main():
         import torch  # noqa: F401
     else:
         import keras  # noqa: F401
-    print("begun", flush=True)
-    print(json.dumps(job(framework, folder, executor, int(every))))
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
+    sys.stdout.write(json.dumps(job(framework, folder, executor, int(every))))
 
 
 if __name__ == "__main__":

@@ -82,11 +82,12 @@ SOAK = {"keras": 40, "torch": 10, "estimator": 10}
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("framework", ["keras", pytest.param("torch", marks=pytest.mark.torch), "estimator"])
+@pytest.mark.parametrize(
+    "framework", ["keras", pytest.param("torch", marks=pytest.mark.torch), "estimator"]
+)
 def test_killed_at_any_time_it_ends_in_the_same_bits(tmp_path, framework):
     if find_spec("torch" if framework == "torch" else "tensorflow") is None:
         pytest.skip("it is not installed here")
     both = ["threads", "processes"]
     n_ends, n_resumed = killed(framework, tmp_path, SOAK[framework], both, progresses=False)
-    print(f"{framework}: {SOAK[framework]} kills, {n_ends} trainings, {n_resumed} resumed")
-    assert n_resumed
+    assert 0 < n_resumed <= n_ends

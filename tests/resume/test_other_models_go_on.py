@@ -137,7 +137,7 @@ def graph(tf1):
 
 
 def moved(tf1, make, change):
-    """Return the state of a graph after a change, and the session of another that it was put into."""
+    """Change the state of a graph, and put it into the session of another; return that."""
     from batchflow.models import tf1_state
 
     sessions = []
@@ -179,7 +179,9 @@ def test_what_queues_and_iterators_hold_is_named(graph, tf1):
 
     tf1.FIFOQueue(3, "int32", name="waiting")
     tf1.data.make_one_shot_iterator(tf1.data.Dataset.range(3)).get_next(name="next")
-    with pytest.warns(UserWarning, match="session 0: what 'waiting', 'OneShotIterator' of its graph"):
+    with pytest.warns(
+        UserWarning, match="session 0: what 'waiting', 'OneShotIterator' of its graph"
+    ):
         warn_of_random_operations(tf1.Session(graph=graph), "session 0")
 
 
@@ -197,6 +199,54 @@ def test_a_session_with_hooks_goes_on(tmp_path, tf1):
     expected, again = goes_on(make, lambda p: p.v("losses"), tmp_path, 4)
     assert again == expected
     assert len(set(expected)) == 10
+
+
+def test_variables_and_generators_of_tensorflow_go_on(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+
+    class Rows(ArrayBatch):
+        components = "x"
+
+        @model()
+        def parts():
+            return (
+                tf.Variable(1, dtype="bfloat16"),
+                tf.Variable("a"),
+                tf.random.Generator.from_seed(1),
+            )
+
+        @action(model="parts", singleton=True)
+        def change(self, parts):
+            number, text, generator = parts
+            told = float(number.assign_add(1)), text.assign(text.numpy() + b"b").numpy()
+            self.pipeline.v("told").append((*told, float(generator.normal(()))))
+            return self
+
+    def make(_):
+        Rows.models.reset("parts")
+        return Dataset.from_arrays(Rows, x=X).p.init_variable("told", init=list).change()
+
+    expected, again = goes_on(make, lambda p: p.v("told"), tmp_path, 4)
+    assert again == expected
+
+
+def test_random_operations_of_tensorflow_that_have_a_global_seed_go_on(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+
+    class Rows(ArrayBatch):
+        components = "x"
+
+        @action(singleton=True)
+        def draw(self):
+            self.pipeline.v("drawn").append(tf.random.normal((2,)).numpy().tolist())
+            return self
+
+    def make(_):
+        tf.random.set_seed(3)
+        return Dataset.from_arrays(Rows, x=X).p.init_variable("drawn", init=list).draw()
+
+    expected, again = goes_on(make, lambda p: p.v("drawn"), tmp_path, 4)
+    assert again == expected
 
 
 class Averaging:

@@ -1,9 +1,12 @@
 """The state behind every batch, in a pipeline of its own: what comes is what would have come."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from own_process import run_alone
 
 from batchflow import (
     ArrayBatch,
@@ -168,6 +171,48 @@ def test_every_state_gives_the_tail_of_every_order(order):
         options = {"order": ORDERS[order], "seed": 3, "prefetch": 3, **ends}
         n_states, of = check(CHAINS["rebatch"], options, {"prefetch": 0})
         assert n_states == of
+
+
+def check_in_this_process(file):
+    """Go on from the states in a file, which another process has written."""
+    with open(file) as stream:
+        cases = json.load(stream)
+    n_states = 0
+    for chain, order, options, came, end, states in cases:
+        for count, text, v, n in states:
+            pipeline = made(CHAINS[chain])
+            pipeline.set_variable("v", v)
+            pipeline.set_variable("n", n)
+            own = {**options, "shuffle": ORDERS[order](), "state": json.loads(text)}
+            with pipeline.gen_batch(4, **own) as run:
+                rest = [facts(batch, pipeline) for batch in run]
+            assert json.loads(json.dumps(rest)) == came[count:], (chain, order, count)
+            assert [pipeline.v("v"), pipeline.v("n")] == end, (chain, order, count)
+            n_states += 1
+    sys.stdout.write(f"{n_states} states")
+
+
+def test_states_give_the_tail_in_a_new_process(tmp_path):
+    cases = []
+    for place, chain in enumerate(CHAINS):
+        order = [*ORDERS][place % len(ORDERS)]
+        options = {"seed": 7, **ENDS[place % len(ENDS)]}
+        came, end, states = run_and_states(CHAINS[chain], {**options, "shuffle": ORDERS[order]()})
+        parallelism = {"prefetch": 2 * (place % 3)}
+        if place % 5 == 4:
+            parallelism = {"executor": "processes", "n_workers": 1}
+        cases.append(
+            [chain, order, {**options, **parallelism}, came, end, states[:: 4 + place % 3]]
+        )
+    file = tmp_path / "states.json"
+    file.write_text(json.dumps(cases))
+    here = Path(__file__)
+    folders = [str(here.parent), str(here.parents[1])]
+    program = f"import sys; sys.path[:0] = {folders}; import {here.stem} as it; "
+    program += f"it.check_in_this_process({str(file)!r})"
+    assert run_alone(program, env={"PYTHONHASHSEED": "7"}).stdout == (
+        f"{sum(len(case[-1]) for case in cases)} states"
+    )
 
 
 def test_states_of_threads_are_gone_on_from_in_processes():

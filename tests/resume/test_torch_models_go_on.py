@@ -47,12 +47,15 @@ def test_modules_optimizers_and_dropout_go_on(tmp_path):
         def pieces():
             torch.manual_seed(2)
             net = layers()
-            return {"net": net, "adam": torch.optim.Adam(net.parameters(), 1e-2), "n": 0}
+            adam, drawing = torch.optim.Adam(net.parameters(), 1e-2), torch.Generator()
+            drawing.manual_seed(4)
+            return {"net": net, "adam": adam, "drawing": drawing, "n": 0}
 
         @action(model="pieces", singleton=True)
         def step(self, pieces):
             pieces["adam"].zero_grad()
-            outputs = pieces["net"](torch.from_numpy(self.x))
+            noise = torch.rand(self.x.shape, generator=pieces["drawing"])
+            outputs = pieces["net"](torch.from_numpy(self.x) + noise)
             ((outputs[:, 0] - torch.from_numpy(self.y)) ** 2).mean().backward()
             pieces["adam"].step()
             pieces["n"] += 1

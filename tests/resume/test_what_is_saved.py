@@ -1,5 +1,6 @@
-"""What a checkpoint holds, and what is noticed where a run goes on: corners that were wrong once."""
+"""What a checkpoint holds, and what is noticed where a run goes on: corners, wrong once."""
 
+import functools
 import json
 import os
 
@@ -9,7 +10,7 @@ from own_process import run_alone
 
 from batchflow import ArrayBatch, B, Dataset, action, model
 from batchflow.checkpoints.store import newest
-from batchflow.errors import ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Momentum:
@@ -79,6 +80,81 @@ def test_an_optimizer_goes_on_with_the_arrays_of_its_model(tmp_path):
     goes_on(make, outcome, tmp_path)
 
 
+class Adding:
+    def __init__(self):
+        self.sum, self.by = 0.0, np.add  # a function among the attributes is a constant
+
+    def add(self, value):
+        self.sum = float(self.by(self.sum, value))
+        return self.sum
+
+
+def counting():
+    sums = [0.0]
+
+    def add(value):
+        sums[0] += value
+        return sums[0]
+
+    return add
+
+
+def calling_each_other():
+    def even(n):
+        return n == 0 or odd(n - 1)
+
+    def odd(n):
+        return n != 0 and even(n - 1)
+
+    return lambda value: float(even(int(value)))
+
+
+FUNCTIONS = {
+    "a closure": counting,
+    "a method": lambda: Adding().add,
+    "a partial": lambda: functools.partial(Adding.add, Adding()),
+    "a function with a default": lambda: lambda value, held=Adding(): held.add(value),  # noqa: B008
+    "functions that call each other": calling_each_other,
+}
+
+
+def calls(make):
+    class Calling(Rows):
+        @model()
+        def step():
+            return make()
+
+        @action(model="step", singleton=True)
+        def take(self, step):
+            self.pipeline.v("told").append(step(abs(float(self.x[0]))))
+            return self
+
+    dataset = Dataset.from_arrays(Calling, x=np.arange(24.0))
+    return dataset.p.init_variable("told", init=list).noise().take()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_holds_goes_on(tmp_path, name):
+    goes_on(lambda: calls(FUNCTIONS[name]), lambda p: p.v("told"), tmp_path)
+
+
+def test_a_function_that_changes_its_own_variables_is_refused(tmp_path):
+    def make():
+        total = 0.0
+
+        def add(value):
+            nonlocal total
+            total += value
+            return total
+
+        return add
+
+    with pytest.raises(
+        ArgumentTypeError, match="the model 'step' is a function that assigns to total"
+    ):
+        calls(make).run(4, checkpoint=tmp_path)
+
+
 def test_variables_that_are_one_object_are_one_again(tmp_path):
     def make():
         shared = []
@@ -121,7 +197,9 @@ def test_a_set_is_the_same_in_every_process(tmp_path):
 
 
 def test_the_position_is_small_however_many_datasets_are_mixed():
-    run = Dataset.mix([rows(9) for _ in range(200)], [1 + n / 3 for n in range(200)]).p.gen_batch(4, shuffle=True, seed=1)
+    run = Dataset.mix([rows(9) for _ in range(200)], [1 + n / 3 for n in range(200)]).p.gen_batch(
+        4, shuffle=True, seed=1
+    )
     next(run)
     assert len(json.dumps(run.state_dict())) < 1024
 
@@ -141,6 +219,24 @@ def test_next_batch_is_saved_and_goes_on(tmp_path):
         return found
 
     assert numbers(3) + numbers(2) == [0, 1, 2, 3, 4]
+
+
+def test_a_manifest_tells_the_variables_that_are_numbers(tmp_path):
+    values = {
+        "a": 1.5,
+        "b": [1, 2],
+        "c": 10**400,
+        "d": "3",
+        "e": np.ones(2),
+        "f": np.array(4),
+        "g": (),
+    }
+    p = rows().p
+    for name, value in values.items():
+        p = p.init_variable(name, value)
+    with p.gen_batch(4, checkpoint=tmp_path) as run:
+        next(run)
+    assert newest(str(tmp_path)).manifest["values"] == {"a": 1.5, "b": 2.0, "f": 4.0}
 
 
 HOSTILE = {

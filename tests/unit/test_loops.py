@@ -48,6 +48,9 @@ def test_the_best_models_are_kept_and_put_back_into_the_same_objects():
     best.restore()
     assert Learning.models["weights"] is weights
     assert (best.best, weights["n"], weights["w"].tolist()) == (1.0, 4, [4, 4])
+    pipeline.run(2)  # which changes arrays in place
+    best.restore()
+    assert (weights["n"], weights["w"].tolist()) == (4, [4, 4])
 
 
 def test_epochs_end_when_nothing_has_become_better_and_the_best_is_put_back():

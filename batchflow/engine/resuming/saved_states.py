@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -102,12 +104,12 @@ def numbers_in(graph: RunGraph) -> dict[str, float]:
     found = {}
     for name in graph.program.state.names:
         value = graph.program.state.get(name)
-        if isinstance(value, list) and value:
+        if isinstance(value, (list, tuple, deque)) and value:
             value = value[-1]
-        try:
-            found[name] = float(value)
-        except (TypeError, ValueError):
+        if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0) != 0:
             continue
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            found[name] = float(value)
     return found
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from batchflow.checkpoints import contents
 from batchflow.checkpoints.options import Checkpoint
 from batchflow.checkpoints.store import Saved, Store, newest
+from batchflow.checkpoints.timer import Timer
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.options import RunOptions
@@ -88,8 +89,9 @@ class Saver:
         self._state = state
         self.cursor = None if state is None else Cursor.from_json(state)
         self._last_step = _step_at(self.cursor) if self.cursor else 0
-        self._last_time, self._cost, self._n_saved = time.monotonic(), 0.0, 0
+        self._timer = None if self._checkpoint is None else Timer(self._checkpoint)
         self._is_rank = shard is not None
+        self._at_epoch_ends = self._checkpoint is not None and self._checkpoint.at_epoch_ends
         self._graph: Any = None
         self._signals: SignalWatch | None = None
         self._place: Place | None = None  # of the last of the batches that the cursor lacks
@@ -215,7 +217,7 @@ class Saver:
     def ended_epoch(self) -> None:
         """Record the end of an epoch whose last batch was skipped, and save if it is time to."""
         self.leaves_for(self._here.epoch + 1)
-        if self._checkpoint is not None and self._is_save_due(self._checkpoint):
+        if self._is_due() and self._here.problem is None:
             self.save()
 
     def ended(self, *, stopped: bool) -> None:
@@ -241,18 +243,11 @@ class Saver:
         Raises:
             Preempted: A signal has come, and the run is saved.
         """
-        if self._checkpoint is None:
-            return
         is_seen = self._signals is not None and self._signals.is_seen
-        if self._is_save_due(self._checkpoint, is_asked=is_seen):
+        if self._is_due(is_asked=is_seen) and self._here.problem is None:
             self.save()
         if is_seen:
             self._follow_signal()
-
-    def _is_save_due(self, checkpoint: Checkpoint, *, is_asked: bool = False) -> bool:
-        if self._step <= self._last_step or not (is_asked or self._is_due(checkpoint)):
-            return False
-        return self._here.problem is None
 
     @property
     def _step(self) -> int:
@@ -264,20 +259,18 @@ class Saver:
             where = f"it is saved at step {self._last_step} in {self._store.directory}"
             self._signals.follow(where)
 
-    def _is_due(self, checkpoint: Checkpoint) -> bool:
-        n_new, every = self._step - self._last_step, checkpoint.every_n_batches
-        if every is not None and n_new >= every:
-            return True
-        if checkpoint.at_epoch_ends:
-            place = self._place
-            if self._here.number is None if place is None else ends_epoch(place, self._graph):
-                return True
-        if self._is_rank and not _is_round(self._step, n_new):
+    def _is_due(self, *, is_asked: bool = False) -> bool:
+        timer, store, n_new = self._timer, self._store, self._step - self._last_step
+        if timer is None or store is None or n_new <= 0:
             return False
-        cost = self._cost + self._store.cost if self._store is not None else 0.0
-        return checkpoint.is_time(
-            time.monotonic() - self._last_time, cost, is_second=self._n_saved == 1
-        )
+        if is_asked or timer.is_due(n_new) or (self._at_epoch_ends and self._is_at_epoch_end()):
+            return True
+        return timer.is_time(store) and (not self._is_rank or _is_round(self._step, n_new))
+
+    def _is_at_epoch_end(self) -> bool:
+        if self._place is None:
+            return self._here.number is None
+        return ends_epoch(self._place, self._graph)
 
     def save(self, *, waits: bool = False) -> None:
         """Save the state of the batch in the consumer's hands.
@@ -303,9 +296,9 @@ class Saver:
             start = time.monotonic()
             trust = self._checkpoint.trust
             contents.save(self._store, step, self._taken, self._facts, trust=trust)
-            self._last_step, self._last_time = step, time.monotonic()
-            self._cost = self._last_time - start
-            self._n_saved += 1
+            self._last_step = step
+            if self._timer is not None:
+                self._timer.saved(time.monotonic() - start)
         if waits:
             self._store.wait()
 
@@ -346,9 +339,7 @@ class Saver:
             self._follow_signal()
 
 
-def _opened(
-    checkpoint: Checkpoint, shard: Shard | None, anew: bool
-) -> tuple[Store, Saved | None]:
+def _opened(checkpoint: Checkpoint, shard: Shard | None, anew: bool) -> tuple[Store, Saved | None]:
     """Open the directory of a run, and find the checkpoint that it goes on from."""
     directory = os.path.abspath(checkpoint.directory)
     if shard is not None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,13 @@ class Rank:
 
     def saves(self, *steps):
         for step in steps:
-            self.store.save(step, lambda folder: Path(folder, "a").write_text(f"{step}"), self.facts)
+            self.store.save(step, partial(self.fill, f"step {step}"), self.facts)
             self.store.wait()
         return self
+
+    @staticmethod
+    def fill(text, folder):
+        Path(folder, "a").write_text(text)
 
     def ends(self):
         self.store.close()
@@ -99,15 +104,24 @@ def test_what_all_have_stays_however_far_one_is_ahead(tmp_path):
     keep = Keep(last=1)
     ranks = [Rank(tmp_path, rank, keep=keep).saves(10) for rank in range(2)]
     ranks[0].saves(20, 30, 40, 50)
-    assert steps_in(tmp_path, 0) == [50, 10]
+    assert steps_in(tmp_path, 0) == [50, 20, 10]
     ranks[1].saves(20, 30)
-    assert steps_in(tmp_path, 1) == [30, 10]
+    assert steps_in(tmp_path, 1) == [30, 20]
     ranks[1].saves(40, 50)
     ranks[0].saves(60)
     assert steps_in(tmp_path, 0) == [60, 50]
     for rank in ranks:
         rank.ends()
     assert newest_of_ranks(str(tmp_path), 0, 2)[0].step == 50
+
+
+def test_one_that_is_far_ahead_waits_with_its_first_step_for_the_others(tmp_path):
+    first, late = (Rank(tmp_path, rank, keep=Keep(last=1)) for rank in range(2))
+    first.saves(10, 20, 30, 40)
+    late.saves(5, 10)
+    first.ends()
+    late.ends()
+    assert [Rank(tmp_path, rank).at for rank in range(2)] == [10, 10]
 
 
 def test_ranks_that_start_at_once_begin_together(tmp_path):
@@ -138,7 +152,9 @@ def test_one_that_lacks_the_step_of_those_that_run_is_refused(tmp_path):
     both(tmp_path, 10)
     running = Rank(tmp_path, 0)
     Path(rank_folders(str(tmp_path), 2)[1], "step-000000000010", "a").write_text("other")
-    with pytest.raises(BatchflowError, match=r"have begun at step 10, and rank 1 cannot: .*damaged"):
+    with pytest.raises(
+        BatchflowError, match=r"have begun at step 10, and rank 1 cannot: .*damaged"
+    ):
         Rank(tmp_path, 1)
     running.ends()
     with pytest.warns(UserWarning, match="damaged"):
@@ -195,7 +211,9 @@ def test_a_child_that_its_holder_has_forked_does_not_keep_a_lock(tmp_path):
     from batchflow.checkpoints.lock import DirectoryLock, is_held
 
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout.readline() == b"holds\n"

@@ -75,7 +75,9 @@ def test_whatever_is_nested_comes_back(value):
 
 def test_one_object_at_several_places_is_one_again():
     array, inner, rng = np.arange(3), [1], np.random.default_rng(1)
-    back = there_and_back({"a": [array, inner, rng], "b": (array, [inner]), "c": {"d": rng}, "e": 1})
+    back = there_and_back(
+        {"a": [array, inner, rng], "b": (array, [inner]), "c": {"d": rng}, "e": 1}
+    )
     array, inner, rng = back["a"]
     assert back["b"][0] is array
     assert back["b"][1][0] is inner == [1]
