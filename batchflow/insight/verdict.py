@@ -251,9 +251,13 @@ class _Judge:
         awake = top.mean - top.delay
         is_waiting = top.cpu < 0.5 * awake
         if is_waiting:
-            words += f", and waits for {1 - top.cpu / awake:.0%} of that (disk, net, sleep)"
+            share = min(1 - top.cpu / awake, 1.0)
+            words += f", and waits for {share:.0%} of that (disk, net, sleep)"
         if not is_waiting and max(n_wanted, n + 1) > cpu_count():
             return words + f". This machine has {cpu_count()} CPUs: make the step cheaper"
+        if not self.totals.prefetch:
+            n_wanted = max(n_wanted, 2)
+            return words + f". prefetch={n_wanted} makes batches ahead, {n_wanted} at once"
         if n_wanted > n:
             return words + f"; {n_wanted} workers would hide it"
         return words + f". More workers, n_workers={max(2 * n, 2)}, make more batches at once"

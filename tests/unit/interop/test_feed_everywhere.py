@@ -122,6 +122,17 @@ def test_variables_are_behind_each_batch_what_they_are_in_a_run(through, options
 
 
 @AHEAD
+def test_a_profile_is_that_of_the_latest_loop(through, options):
+    chain = NOISY.do_nothing()
+    data = through(feed(chain, profile=True, **options))
+    for _ in range(2):
+        digests(data)
+    found = chain.last_profile.to_dict()
+    assert found["n_batches"] == 3  # the first is left out of the times
+    assert [s["calls"] for s in found["steps"] if s["name"] == "noise"] == [4]
+
+
+@AHEAD
 @pytest.mark.parametrize("n_taken", [1, 3])
 def test_a_loop_that_is_left_leaves_the_state_of_its_batches_and_nothing_else(
     through, options, n_taken
