@@ -209,7 +209,8 @@ class _Judge:
                 "than they are made. Send less (smaller dtypes, drop components early), make them "
                 "bigger behind the workers, or run in threads"
             )
-        if self.making < (2e-3 if self.totals.is_far else 3e-4) and prefetch >= n_workers:
+        is_begun = self.totals.is_far and prefetch >= 2 * n_workers  # but on its way
+        if is_begun or (prefetch >= n_workers and self.making < 3e-4):
             return "overhead", (
                 f"{idle}: {time_of(self.making)} of work for a batch is less than it costs to "
                 "hand it over. Larger batches are the cure"
