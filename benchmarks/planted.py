@@ -91,15 +91,15 @@ class Guarded(Images):
 class SlowSource:
     """Rows that take a while to read."""
 
-    def __init__(self, n_items):
-        self._n_items = n_items
+    def __init__(self, n_items, name="images", seconds=0.008):
+        self._n_items, self._name, self._seconds = n_items, name, seconds
 
     def __len__(self):
         return self._n_items
 
     def read(self, positions):
-        time.sleep(0.008)
-        return {"images": np.zeros((len(positions), SIDE), np.float32)}
+        time.sleep(self._seconds)
+        return {self._name: np.zeros((len(positions), SIDE), np.float32)}
 
 
 def over(n_items=800, side=SIDE, batch_class=Images):
@@ -185,21 +185,22 @@ PLANTED = {
 }
 
 
-def main():
+def compare(benchmark, planted):
+    """Profile each as often as the command line says, and print what was named."""
     n_times = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     found, wrong = [], []
     for turn in range(n_times):
         rights = 0
-        for name, planted in PLANTED.items():
-            profile, expected = planted(50)
+        for name, plant in planted.items():
+            profile, expected = plant(50)
             rights += profile.bottleneck == expected
             if profile.bottleneck != expected:
                 wrong.append({"turn": turn, "planted": name, "found": str(profile)})
-        found.append(f"{rights} of {len(PLANTED)}")
+        found.append(f"{rights} of {len(planted)}")
     figures = {"named": found, "wrong": wrong, "load": os.getloadavg()[0]}
-    json.dump({"benchmark": "planted", **figures}, sys.stdout, indent=2)
+    json.dump({"benchmark": benchmark, **figures}, sys.stdout, indent=2)
     print()
 
 
 if __name__ == "__main__":
-    main()
+    compare("planted", PLANTED)

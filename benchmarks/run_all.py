@@ -14,6 +14,8 @@ SCRIPTS = (
     "hops",
     "overlap",
     "planted",
+    "planted_otherwise",
+    "profile_cost",
     "ahead",
     "large_order",
     "many_ids",

@@ -97,7 +97,7 @@ class Run(Generic[BatchT_co]):
         )
         self._stream = cast("Generator[BatchT_co | EpochEnd, None, None]", stream)
         # A run that nobody holds ends, too: a loop that was left.
-        self._close_observer = observer and weakref.finalize(self, observer.closed)
+        self._close_observer = None if observer is None else weakref.finalize(self, observer.closed)
 
     @property
     def seed(self) -> int:

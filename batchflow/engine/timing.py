@@ -235,15 +235,15 @@ class Recorder:
     ) -> Any:
         entered, thread, made = perf_counter(), get_ident(), None
         outer = self.active.get(thread)
-        frame = self.active[thread] = Frame(key, outer)
+        begun = reading() if outer is None else outer.next_reading()
+        frame = self.active[thread] = Frame(key, outer, begun)
         token = watched_calls.set(frame.watched) if key.kind == "step" else None
-        frame.begun = begun = reading() if outer is None or outer.last is None else outer.then()
         try:
             made = call(*args)
             return made
         finally:
             left = perf_counter()
-            ended = reading() if frame.last is None else frame.last
+            ended = reading() if frame.last is None or frame.last is begun else frame.last
             if outer is None:
                 del self.active[thread]
             else:
@@ -251,8 +251,8 @@ class Recorder:
                 outer.add(begun, ended)
             if token is not None:
                 watched_calls.reset(token)
-            is_sized = number % (_SIZES * self._stride) == 0 and isinstance(made, Batch)
-            n_bytes = bytes_of(made) if is_sized and key.kind != "work" else -1
+            is_sized = number % (_SIZES * self._stride) == 0 and key.kind != "work"
+            n_bytes = bytes_of(made) if is_sized and isinstance(made, Batch) else -1
             self.calls.append(frame.call(number, ended, n_bytes, (self._process, thread)))
             if frame.timer is not None and frame.timer.times:
                 self.items.append(ItemCalls(key, *frame.timer.summed(self._item_cost)))
@@ -314,28 +314,30 @@ class Frame:
     Args:
         key: What is called.
         outer: The call that it is inside of, or None.
+        begun: What its thread had used when it began.
 
     Attributes:
-        begun: Where it began.
-        last: Work is a row of calls: where the last of them has ended. None: it is no such row,
-            or has none.
+        last: Work is a row of calls: where the last of them has ended, and the next one begins.
+            None: it is no such row.
         is_ahead: Whether it is part of the work ahead of the ordered section.
         timer: Times the calls for items; None: there are none.
     """
 
-    __slots__ = ("_cpu", "_delay", "_faults", "_wall", "begun", "is_ahead", "key", "last", "timer")
+    __slots__ = ("_begun", "_cpu", "_delay", "_faults", "_wall", "is_ahead", "key", "last", "timer")
 
-    def __init__(self, key: CallKey, outer: Frame | None) -> None:
-        self.key = key
-        self.is_ahead = key.kind == "work" or (outer is not None and outer.is_ahead)
+    def __init__(self, key: CallKey, outer: Frame | None, begun: Reading) -> None:
+        self.key, self._begun = key, begun
+        self.is_ahead: bool = key.kind == "work" or (outer is not None and outer.is_ahead)
         self._wall = self._cpu = self._delay = 0.0
         self._faults = 0
-        self.begun = self.last = self.timer = None
+        self.last: Reading | None = begun if key.kind == "work" else None
+        self.timer: ItemTimer | None = None
 
-    def then(self) -> Reading:
-        """Return where the next call in a row begins: with what was used where the last ended."""
-        wall, cpu, faults, delay = self.last
-        now = perf_counter()
+    def next_reading(self) -> Reading:
+        """Return what its thread has used, where the next call inside begins."""
+        if self.last is None:
+            return reading()
+        (wall, cpu, faults, delay), now = self.last, perf_counter()
         if now - wall > _GAP:
             return reading()
         return now, cpu + (now - wall), faults, delay
@@ -346,12 +348,12 @@ class Frame:
         self._cpu += ended[1] - begun[1]
         self._faults += ended[2] - begun[2]
         self._delay += ended[3] - begun[3]
-        if self.key.kind == "work":
+        if self.last is not None:
             self.last = ended
 
     def call(self, number: int, ended: Reading, n_bytes: int, thread: tuple[int, int]) -> Call:
         """Return what was measured, without the calls inside."""
-        start, cpu, faults, delay = self.begun
+        start, cpu, faults, delay = self._begun
         whole = ended[0] - start
         wall, cpu = whole - self._wall, ended[1] - cpu - self._cpu
         faults, delay = ended[2] - faults - self._faults, ended[3] - delay - self._delay

@@ -162,9 +162,7 @@ def waits_for_lock(frame: FrameType) -> bool:
     outer = frame.f_back
     while outer is not None and not _is_of(outer.f_code, _PACKAGE):  # an action has any name
         name = frame.f_code.co_name
-        if name == "acquire" or (
-            name in _WAYS_IN and frame.f_code.co_filename.endswith(_LOCKS)
-        ):
+        if name == "acquire" or (name in _WAYS_IN and frame.f_code.co_filename.endswith(_LOCKS)):
             return True
         frame, outer = outer, outer.f_back
     return False
@@ -184,5 +182,6 @@ def _takes_lock(code: CodeType, offset: int) -> bool:
     if not at.opname.startswith(("CALL", "PRECALL")) or at.positions is None:
         return False
     # A call and the name of what is called begin at one place.
-    names = [one.argrepr for one in instructions if one.positions[:3:2] == at.positions[:3:2]]
+    start = at.positions[:3:2]
+    names = [one.argrepr for one in instructions if (one.positions or ())[:3:2] == start]
     return any(name in called for name in _TAKES for called in names)

@@ -22,7 +22,7 @@ class Totals(NamedTuple):
         n_workers: The most batches at work at once.
         is_far: Whether they were made in other processes.
         share_late: In which share of the looks the interpreter was held by some thread.
-        consumer_thread: Process and thread of the consumer.
+        consumers: Process and thread of the consumer; several where it reads in several.
     """
 
     n_batches: int
@@ -36,7 +36,7 @@ class Totals(NamedTuple):
     n_workers: int
     is_far: bool
     share_late: float
-    consumer_thread: tuple[int, int]
+    consumers: tuple[tuple[int, int], ...]
 
 
 class StepCost(NamedTuple):

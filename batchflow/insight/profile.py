@@ -94,7 +94,7 @@ class Profile:
         processes = {process for process, _ in cost.threads}
         if processes != {os.getpid()}:
             return f"{len(processes)} process{'es' * (len(processes) > 1)}"
-        if {*cost.threads} == {self._totals.consumer_thread}:
+        if {*cost.threads} <= {*self._totals.consumers}:
             return "your thread" if cost.is_ahead or not self._totals.prefetch else "section"
         return f"{len(cost.threads)} thread{'s' * (len(cost.threads) > 1)}"
 
@@ -194,4 +194,4 @@ class Profile:
         """
         from batchflow.insight.trace import write_trace  # on use, for a light import
 
-        write_trace(path, self._calls, self._consumed, self._totals.consumer_thread)
+        write_trace(path, self._calls, self._consumed, self._totals.consumers)

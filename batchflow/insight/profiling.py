@@ -89,7 +89,8 @@ class Profiler:
         self._sums: defaultdict[CallKey, _Sum] = defaultdict(_Sum)
         self._traced: deque[Call] = deque(maxlen=_TRACED)
         self._consumed: deque[tuple[float, float]] = deque(maxlen=_TRACED)
-        self._consumer = (os.getpid(), threading.get_ident())
+        self._consumers: dict[tuple[int, int], None] = {}  # the threads that have read the run
+        self._reader = 0  # the latest of them
         self._main = 0  # the seed of the run: that of the outermost pipeline
         self._n_batches = self._n_live = 0
         self._waited = self._used = 0.0
@@ -108,11 +109,13 @@ class Profiler:
         """Pass batches on, and measure how long each was waited for."""
         clock = time.perf_counter
         self._begun = self._begun or clock()
-        self._consumer = (os.getpid(), threading.get_ident())
         while True:
             start = clock()
             if self._given_at is not None:
                 self._consumer_was_busy(start)
+            if threading.get_ident() != self._reader:
+                self._reader = threading.get_ident()
+                self._consumers[os.getpid(), self._reader] = None
             held = [next(made, None)]
             self._waited += clock() - start
             batch = held[0]
@@ -152,7 +155,7 @@ class Profiler:
         """Record the end."""
         self.recorder.watch.close()
         self._now = time.perf_counter()
-        if threading.get_ident() == self._consumer[1]:
+        if threading.get_ident() == self._reader:
             self._delay = run_delay()
         self._consumer_was_busy(self._now)
         self._take()
@@ -191,13 +194,13 @@ class Profiler:
             elapsed=max(self._now - began, 0.0),
             waited=max(waited, 0.0),
             consumer=self._used,
-            delay=delay if self._first is not None else 0.0,
+            delay=delay if self._first is not None and len(self._consumers) == 1 else 0.0,
             n_live=self._n_live,
             memory=peak_memory() + sum(self.recorder.peaks.values()),
             prefetch=self._options.prefetch,
             n_workers=self._options.n_workers,
             is_far=bool(self._options.prefetch) and self._options.is_far,
-            consumer_thread=self._consumer,
+            consumers=tuple(self._consumers),
             share_late=self.recorder.watch.looks.share_late,
         )
         keys = [key for key in self._sums if key.kind != "outside"]
@@ -238,7 +241,7 @@ class Profiler:
             n_of_items=len(own.items),
             share_locked=self.recorder.watch.looks.share_locked(key),
             first=latest[0].start if latest else 0.0,
-            in_turn=sum(c.thread == self._consumer for c in latest) / max(len(latest), 1),
+            in_turn=sum(c.thread in self._consumers for c in latest) / max(len(latest), 1),
         )
 
 

@@ -110,8 +110,20 @@ def checked_bar(program: Program, options: RunOptions) -> tuple[Any, ...]:
     return shown
 
 
-def open_run(program: Program, options: RunOptions, length: Length | None = None) -> Run[Any]:
-    """Make a run of a pipeline, with a progress bar if the options want one."""
+def open_run(
+    program: Program,
+    options: RunOptions,
+    length: Length | None = None,
+    numbers: range | None = None,
+) -> Run[Any]:
+    """Make a run of a pipeline, with all that watches it: a progress bar, a board, a profile.
+
+    Args:
+        program: The pipeline.
+        options: Those of the run.
+        length: Whether somebody counts on the number of batches.
+        numbers: Of the source batches that are made; None: all that the options say.
+    """
     from batchflow.engine.retraining import warn_of_repeated_training  # on use, for a light import
 
     shown = checked_bar(program, options)
@@ -132,7 +144,7 @@ def open_run(program: Program, options: RunOptions, length: Length | None = None
         from batchflow.boards import Several
 
         observer = Several(*observers)
-    run: Run[Any] = Run(program, options, observer, length=length)
+    run: Run[Any] = Run(program, options, observer, numbers, length)
     for one in observers:
         one.open(run)
     return run

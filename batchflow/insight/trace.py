@@ -17,7 +17,7 @@ def write_trace(
     path: str | os.PathLike[str],
     calls: Sequence[Call],
     consumed: Sequence[tuple[float, float]],
-    consumer: Thread,
+    consumers: Sequence[Thread],
 ) -> None:
     """Write a file of trace events.
 
@@ -25,10 +25,11 @@ def write_trace(
         path: The file.
         calls: The calls.
         consumed: When the consumer had a batch in its hands, and how long.
-        consumer: Its process and thread.
+        consumers: Its process and thread, or several.
     """
     starts = [call.start for call in calls] + [start for start, _ in consumed]
     first = min(starts, default=0.0)
+    consumer = consumers[0] if consumers else (os.getpid(), 0)
     threads = {consumer: 1}
     for call in calls:
         threads.setdefault(call.thread, len(threads) + 1)

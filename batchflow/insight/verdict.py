@@ -209,7 +209,8 @@ class _Judge:
                 "than they are made. Send less (smaller dtypes, drop components early), make them "
                 "bigger behind the workers, or run in threads"
             )
-        if self.making < (2e-3 if self.totals.is_far else 3e-4) and prefetch >= n_workers:
+        is_begun = self.totals.is_far and prefetch >= 2 * n_workers  # but on its way
+        if is_begun or (prefetch >= n_workers and self.making < 3e-4):
             return "overhead", (
                 f"{idle}: {time_of(self.making)} of work for a batch is less than it costs to "
                 "hand it over. Larger batches are the cure"
@@ -251,9 +252,13 @@ class _Judge:
         awake = top.mean - top.delay
         is_waiting = top.cpu < 0.5 * awake
         if is_waiting:
-            words += f", and waits for {1 - top.cpu / awake:.0%} of that (disk, net, sleep)"
+            share = min(1 - top.cpu / awake, 1.0)
+            words += f", and waits for {share:.0%} of that (disk, net, sleep)"
         if not is_waiting and max(n_wanted, n + 1) > cpu_count():
             return words + f". This machine has {cpu_count()} CPUs: make the step cheaper"
+        if not self.totals.prefetch:
+            n_wanted = max(n_wanted, 2)
+            return words + f". prefetch={n_wanted} makes batches ahead, {n_wanted} at once"
         if n_wanted > n:
             return words + f"; {n_wanted} workers would hide it"
         return words + f". More workers, n_workers={max(2 * n, 2)}, make more batches at once"

@@ -30,6 +30,7 @@ from batchflow.batch import Batch
 from batchflow.engine import Program, Run, RunOptions
 from batchflow.engine.orders import with_drawn
 from batchflow.errors import ActionResultError, ArgumentValueError
+from batchflow.insight import open_run
 from batchflow.interop.streamed import ReadFeed
 from batchflow.plan import BoundPlan, BoundRegrouping
 from batchflow.plan.builtin import discard_batch, filter_items
@@ -207,6 +208,9 @@ class IndexedFeed(ReadFeed):
         options = self._options
         if len(numbers) == 1:
             options = options._replace(prefetch=0)
+        elif options.profile:  # of what is made ahead: Keras's own bar tells the rest
+            options = options._replace(bar=False, track=None)
+            return self._context.copy().run(open_run, self._program, options, None, numbers)
         return self._context.copy().run(Run, self._program, options, None, numbers)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from batchflow.engine import Program, Run, RunOptions
 from batchflow.errors import ActionResultError, ArgumentValueError
+from batchflow.insight import open_run
 from batchflow.interop.order import has_order
 
 
@@ -72,6 +73,7 @@ class StreamedFeed(ReadFeed):
         self.seed, shuffle = options.seeds()
         source: Any = program.source
         settled = options.settled(self.seed, shuffle)._replace(n_epochs=None, n_iters=None)
+        settled = settled._replace(bar=False, track=None)  # Keras has its own
         self._options = settled.with_kept_order(source)
         super().__init__(program, first_epoch)
         self._next = 0
@@ -96,8 +98,7 @@ class StreamedFeed(ReadFeed):
                 self._end()
                 epoch = self._first_epoch + max(self._n_begun - 1, 0)
                 options = self._options._replace(first_epoch=epoch)
-                run: Run[Any] = self._context.copy().run(Run, self._program, options)
-                self._run = run
+                self._run = self._context.copy().run(open_run, self._program, options)
                 self._next = 0
             if self._run is None or index != self._next:
                 raise ArgumentValueError(

@@ -8,6 +8,8 @@ Guarantees:
     - tf.data turns exceptions into its own. A loop over the dataset itself raises the original;
       of datasets made from it, it is the attribute `failure` of this one.
     - Leaving a loop ends its run: TensorFlow lets go of the generator, which closes it.
+    - Nothing ordered runs ahead of the batch in the consumer's hands: where the pipeline has
+      ordered steps, or steps behind its last batch, tf.data reads ahead only where it is told to.
 """
 
 from __future__ import annotations
@@ -65,6 +67,10 @@ def tf_dataset(feed: Any, first_epoch: int | None, signature: Any) -> Any:
             raise
 
     dataset: Any = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    if has_order(loops.plan):
+        exact = tf.data.Options()
+        exact.experimental_optimization.inject_prefetch = False
+        dataset = dataset.with_options(exact)
     return _dataset_class()(dataset, failures)
 
 

@@ -1,11 +1,15 @@
 """Ray and Dask, on this machine: `make test-cluster`."""
 
+import fcntl
 import threading
+import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 import batchflow
+from batchflow import ArrayBatch, Dataset, action
 from batchflow.executors.backends.kinds import worker_count
 from batchflow.executors.item_threads import cpu_count
 
@@ -13,6 +17,36 @@ from .chains import BATCH, make_dataset, told
 from .suite import FarSuite
 
 pytestmark = pytest.mark.cluster
+
+
+class Locking(ArrayBatch):
+    components = "x"
+
+    @action
+    def locked(self, path, seconds):
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            time.sleep(seconds)
+        return self
+
+
+def profiled(executor, path):
+    """Return a profile whose bottleneck is a lock between workers."""
+    pipeline = Dataset.from_arrays(Locking, x=np.zeros((400, 2))).p.locked(path, 0.02)
+    for _ in range(3):  # others use this machine, too
+        profile = pipeline.profile(40, 4, executor=executor)
+        if profile.bottleneck == "lock":
+            break
+    return profile
+
+
+def check_profile(profile):
+    """Check what a profile of a run on a cluster tells."""
+    source, locked = profile.to_dict()["steps"][:2]
+    assert (source["calls"], locked["calls"], locked["name"]) == (40, 40, "locked")
+    assert locked["mean"] >= 0.02
+    assert "process" in locked["ran_in"]
+    assert profile.bottleneck == "lock", str(profile)
 
 
 @contextmanager
@@ -41,6 +75,9 @@ class TestDask(FarSuite):
     def test_it_tells_how_many_workers_it_has(self, executor):
         assert worker_count(executor) == 4
 
+    def test_its_workers_are_profiled(self, executor, tmp_path):
+        check_profile(profiled(executor, tmp_path / "lock"))
+
 
 class TestRay(FarSuite):
     script = '"ray"'
@@ -61,6 +98,9 @@ class TestRay(FarSuite):
         batchflow.shutdown()
         assert not ray.is_initialized()
         assert worker_count(executor) is None
+
+    def test_its_workers_are_profiled(self, executor, tmp_path):
+        check_profile(profiled(executor, tmp_path / "lock"))
 
     def test_ray_of_the_users_is_used_and_left(self, executor):
         import ray

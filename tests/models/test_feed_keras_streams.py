@@ -99,6 +99,22 @@ def test_an_exception_is_the_same_object_and_leaves_nothing(prefetch):
     assert caught.value is error
 
 
+@each_prefetch
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_profile_is_that_of_the_latest_epoch_or_stream(stream, prefetch):
+    chain, net = DATASET.p.noise(), build()
+    data = feed(chain, prefetch=prefetch, profile=True).to_keras(stream=stream)
+    net.fit(data, epochs=2, steps_per_epoch=6 if stream else None, shuffle=False, verbose=0)
+    data.close()
+    found = chain.last_profile.to_dict()
+    calls = {step["name"]: step["calls"] for step in found["steps"]}
+    assert found["n_batches"] == 5 if not stream else found["n_batches"] >= 11
+    assert calls["noise"] == calls["source"] == 6 if not stream else calls["noise"] >= 12
+    assert found["seconds"] > 0
+    if not prefetch:
+        assert {step["ran_in"] for step in found["steps"]} == {"your thread"}
+
+
 def test_ordered_steps_are_refused_and_the_way_to_a_stream_is_told():
     chain = CHAIN.init_variable("n", 0).update(V("n"), V("n") + 1)
     with pytest.raises(ArgumentValueError, match="reads ahead of its training"):

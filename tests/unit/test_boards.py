@@ -122,7 +122,7 @@ def test_a_board_is_closed_where_a_loop_is_left(profile):
 @pytest.mark.parametrize("breaks", ["log", "close"])
 def test_what_a_board_raises_arrives_and_it_is_closed(breaks):
     board = Board(breaks)
-    with pytest.raises(OSError, match="disk full|gone"):
+    with pytest.raises(OSError, match=r"disk full|gone"):
         training().run(3, track=board)
     assert board.n_closed == 1
 

@@ -64,6 +64,26 @@ def test_it_names_the_pythons_that_are_tested():
     assert f"Python {kinds[0]} to {kinds[-1]}" in README
 
 
+def test_each_figure_names_the_benchmark_that_it_comes_from():
+    table = README.partition("## Numbers")[2].partition("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
+    scripts = [re.match(r"\| `(\w+)\.py`: ", row)[1] for row in rows]
+    assert len(scripts) == table.count("\n|") - 2  # all but the head
+    runs = re.findall(r'"(\w+)"', (ROOT / "benchmarks" / "run_all.py").read_text())
+    assert [name for name in scripts if name not in runs] == []
+    assert all((ROOT / "benchmarks" / f"{name}.py").is_file() for name in scripts)
+
+
+def test_no_picture_is_kept_as_a_file():
+    """What pages and notebooks show is drawn by the code that they show."""
+    kinds = ("png", "jpg", "jpeg", "gif", "svg", "webp")
+    shown = [p for p in ROOT.glob("docs/**/*") if p.suffix.lstrip(".") in kinds]
+    shown += [p for p in ROOT.glob("notebooks/**/*") if p.suffix.lstrip(".") in kinds]
+    assert shown == []
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    assert [page for page in pages if re.search(r"!\[|<img", page.read_text())] == []
+
+
 def test_links_lead_to_files():
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README)
     assert targets

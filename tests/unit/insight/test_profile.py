@@ -19,11 +19,17 @@ from batchflow import (
     SkipBatch,
     action,
     apply_parallel,
+    inbatch_parallel,
     keep_memory,
 )
 from batchflow.testing import nothing_left
 
-LOCK = threading.Lock()
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK, SEMAPHORE = threading.Lock(), threading.Semaphore(1)
 
 
 class Rows(ArrayBatch):
@@ -49,6 +55,34 @@ class Rows(ArrayBatch):
     def guarded(self, seconds):
         with LOCK:
             time.sleep(seconds)
+        return self
+
+    @action
+    def acquired(self, seconds):
+        SEMAPHORE.acquire()
+        time.sleep(seconds)
+        SEMAPHORE.release()
+        return self
+
+    @action
+    def submitted(self, pool, seconds):
+        pool.submit(time.sleep, seconds).result()
+        return self
+
+    @action
+    def file_locked(self, path, seconds):
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            time.sleep(seconds)
+        return self
+
+    @action
+    @inbatch_parallel(init="indices", post="as_it_is", target="threads")
+    def count_items(self, _, n):
+        for _ in range(n):
+            pass
+
+    def as_it_is(self, *_, **__):
         return self
 
     @action
@@ -143,6 +177,33 @@ def no_bottleneck():
 def test_a_planted_bottleneck_is_named(bottleneck):
     profile = named(bottleneck, PLANTED[bottleneck])
     assert profile.bottleneck == bottleneck, str(profile)
+
+
+@pytest.mark.skipif(fcntl is None, reason="needs locks on files")
+def test_a_lock_between_worker_processes_is_named(tmp_path):
+    pipeline = over().file_locked(tmp_path / "lock", 0.01)
+    options = {"executor": "processes", "n_workers": 2, "prefetch": 4}
+    profile = named("lock", lambda: pipeline.profile(60, 4, **options))
+    assert profile.bottleneck == "lock", str(profile)
+
+
+@pytest.mark.parametrize("options", [{}, {"executor": "processes", "n_workers": 1}])
+def test_python_in_the_threads_of_items_is_named(options):
+    profile = named("gil", lambda: over().count_items(60_000).profile(12, 16, **options))
+    assert profile.bottleneck == "gil", str(profile)
+    assert "target=" in profile.verdict
+
+
+def test_a_lock_that_an_action_acquires_is_named():
+    profile = named("lock", lambda: over().acquired(0.004).profile(25, 4, prefetch=4))
+    assert profile.bottleneck == "lock", str(profile)
+
+
+def test_an_action_that_waits_for_work_of_others_waits_for_no_lock():
+    with ThreadPoolExecutor(4) as pool:
+        pipeline = over().submitted(pool, 0.004)
+        profile = named("submitted", lambda: pipeline.profile(25, 4, prefetch=4, n_workers=4))
+    assert profile.bottleneck == "submitted", str(profile)
 
 
 def test_calls_for_items_that_cost_more_than_the_items_are_named():
