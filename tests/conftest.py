@@ -26,7 +26,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_test_waits_for_the_disk():
-    """Nothing here is read after a power cut. That files are flushed, and when, tests of calls say."""
+    """Nothing here is read after a power cut. Whether files are flushed is seen by the calls."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         yield
