@@ -17,9 +17,11 @@ SETS ?= constraints
 
 # All but what has a command of its own.
 USUAL := not soak and not legacy and not cluster and not site
-# Many tests wait: for the ends of processes, for signals. Two at a time, each from its half of the
-# files; who has done its half takes over from the end of the other's.
-TWO := -n 2 --dist worksteal
+# Two at a time, each from its half of the files; who has done its half takes over from the end of
+# the other's. Plain tests wait for a third of their time, for the ends of processes and for signals:
+# of them three at a time keep two CPUs busy.
+TWO   := -n 2 --dist worksteal
+THREE := -n 3 --dist worksteal
 
 # The release of torch for its set. Its build without CUDA has an index of its own, which is asked for
 # this one package alone. Where it cannot be reached, the registry's is taken.
@@ -101,7 +103,7 @@ demo: $(VENV)/demo-installed
 test: lint types test-plain test-tensorflow test-docs
 
 test-plain: $(VENV)/dev-installed
-	$(BIN)/python -m pytest tests $(TWO) -m 'not tensorflow and $(USUAL)'
+	$(BIN)/python -m pytest tests $(THREE) -m 'not tensorflow and $(USUAL)'
 
 test-tensorflow: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'

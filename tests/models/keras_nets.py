@@ -47,7 +47,7 @@ def unbuilt(keras):
 
 def scaled(keras):
     net = dense(keras)
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    optimizer = keras.optimizers.LossScaleOptimizer(momentum(keras))
     net.compile(optimizer, "mse", metrics=["mae"], weighted_metrics=["mse"])
     return net
 
