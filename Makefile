@@ -17,8 +17,11 @@ SETS ?= constraints
 
 # All but what has a command of its own.
 USUAL := not soak and not legacy and not cluster and not site
-# Many tests wait: for the ends of processes, for signals. Two at a time, a file in one process.
-TWO := -n 2 --dist loadfile
+# Two at a time, each from its half of the files; who has done its half takes over from the end of
+# the other's. Plain tests wait for a third of their time, for the ends of processes and for signals:
+# of them three at a time keep two CPUs busy.
+TWO   := -n 2 --dist worksteal
+THREE := -n 3 --dist worksteal
 
 # The release of torch for its set. Its build without CUDA has an index of its own, which is asked for
 # this one package alone. Where it cannot be reached, the registry's is taken.
@@ -100,7 +103,7 @@ demo: $(VENV)/demo-installed
 test: lint types test-plain test-tensorflow test-docs
 
 test-plain: $(VENV)/dev-installed
-	$(BIN)/python -m pytest tests $(TWO) -m 'not tensorflow and $(USUAL)'
+	$(BIN)/python -m pytest tests $(THREE) -m 'not tensorflow and $(USUAL)'
 
 test-tensorflow: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'
@@ -177,9 +180,11 @@ lint: $(VENV)/dev-installed
 	$(BIN)/lint-imports
 
 # The package and tests/typing, which is what users write: that pyright reads, too.
+# Both at once: each keeps one CPU busy.
 types: $(VENV)/dev-installed
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	@echo "$(BIN)/mypy & $(BIN)/pyright"
+	@$(BIN)/mypy & package=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; users=$$?; \
+	  wait $$package && exit $$users
 
 # The same checks, more of them and longer.
 soak: $(VENV)/dev-installed $(VENV)-torch/installed

@@ -12,9 +12,12 @@ own `--doctest-modules`.
 import os
 import re
 from doctest import ELLIPSIS
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from _pytest.mark.expression import Expression
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
@@ -37,22 +40,48 @@ pytest_collect_file = (_readme + _pages).pytest()
 collect_ignore = ["docs/site"]  # needs Sphinx: `make docs` runs it
 
 
-_NEEDS_KERAS = re.compile(r"^pytestmark = (?:\[[^]]*)?pytest\.mark\.tensorflow", re.MULTILINE)
+# Marks by which tests are chosen. Each stands in the files of the tests that have it.
+_KINDS = {"cluster", "jax", "legacy", "site", "soak", "tensorflow", "torch"}
+_MARK = re.compile(r"\bmark\.(\w+)")
+_OF_ALL = re.compile(r"^pytestmark = (?:\[[^]]*\]|.*)", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files whose tests all need Keras, where none such is asked for.
+    """Leave out files that have no test with the marks that are asked for.
 
-    To collect them would import it.
+    To collect them would import Keras where no test needs it, and much else where few tests run.
     """
     is_test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
-    if is_test and "not tensorflow" in config.option.markexpr:
-        return bool(_NEEDS_KERAS.search(collection_path.read_text())) or None
+    if is_test and config.option.markexpr:
+        return not _may_match(*_marks_in(collection_path), config.option.markexpr) or None
     return None
 
 
+@cache
+def _marks_in(file: Path) -> tuple[set[str], set[str]]:
+    """Return the marks that a file names: those of all its tests, and the others."""
+    text = file.read_text()
+    of_all = {name for marks in _OF_ALL.findall(text) for name in _MARK.findall(marks)}
+    return of_all, {*_MARK.findall(text)} - of_all
+
+
+def _may_match(of_all: set[str], others: set[str], expression: str) -> bool:
+    """Return whether a test with the first and some of the other marks may be chosen."""
+    of_some = others & {*re.findall(r"\w+", expression)}
+    chosen = Expression.compile(expression)
+    for n in range(len(of_some) + 1):
+        for some in combinations(of_some, n):
+            marks = of_all.union(some)
+            if chosen.evaluate(lambda name, /, marks=marks, **_: name in marks):
+                return True
+    return False
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Skip a test on the backends that it is not for."""
+    """Skip a test on the backends that it is not for; see that its file names its marks."""
+    chosen_by = {mark.name for mark in item.iter_markers()} & _KINDS
+    if item.path.suffix == ".py" and not chosen_by <= set.union(*_marks_in(item.path)):
+        raise pytest.UsageError(f"{item.path} does not name the marks of its tests: {chosen_by}")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     for mark in item.iter_markers("backends"):
         if backend not in mark.args:

@@ -3,7 +3,7 @@
 Describes a small convolutional network as a `Classifier`, gives it to an `Estimator`, and trains it
 on scikit-learn's 1,797 digits (8 x 8 pixels) through a feed that makes its batches ahead. A first
 process trains half of the steps and ends. A second one, which knows nothing but the folder, goes on
-to the end; a third, in another folder, trains all steps at once: the weights are the same to the
+to the end; this one, in another folder, trains all steps at once: the weights are the same to the
 last bit. Then the model is evaluated, asked, exported, and loaded by TensorFlow alone, which gives
 the same predictions.
 
@@ -135,7 +135,7 @@ def run(folder):
     # Stopped and gone on with, in two processes; and in one go.
     train_in_a_process(folder / "stopped", N_STEPS // 2)
     train_in_a_process(folder / "stopped", N_STEPS)
-    train_in_a_process(folder / "in_one_go", N_STEPS)
+    train(folder / "in_one_go", N_STEPS)
     estimator = make_estimator(folder / "stopped")
     prints = {fingerprint(estimator), fingerprint(make_estimator(folder / "in_one_go"))}
     print("weights, optimizer and step:", " and ".join(prints))

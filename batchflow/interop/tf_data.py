@@ -67,7 +67,7 @@ def tf_dataset(feed: Any, first_epoch: int | None, signature: Any) -> Any:
             raise
 
     dataset: Any = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    if has_order(loops.plan):
+    if has_order(data._plan):
         exact = tf.data.Options()
         exact.experimental_optimization.inject_prefetch = False
         dataset = dataset.with_options(exact)

@@ -46,7 +46,7 @@ def dataset():
     return make_dataset()
 
 
-def build(units=4, rate=0.1, dropout=0.5, compiled=True):
+def build(units=4, rate=0.01, dropout=0.5, metrics=(), compiled=True):
     import keras  # on use
 
     seeded = functools.partial(keras.initializers.GlorotUniform, seed=1)
@@ -59,7 +59,7 @@ def build(units=4, rate=0.1, dropout=0.5, compiled=True):
         ]
     )
     if compiled:
-        net.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
+        net.compile(keras.optimizers.SGD(rate, momentum=0.9), "mse", metrics=[*metrics])
     return net
 
 
@@ -68,9 +68,12 @@ def state(net):
     return digest(*(np.asarray(variable) for variable in variables))
 
 
-def logs_of_the_first_batch(dataset):
+MEASURED = {"metrics": ["mae"]}
+
+
+def logs_of_the_first_batch(dataset, **config):
     batch = next(dataset.gen_batch(8))
-    return build().train_on_batch(batch.x, batch.y, return_dict=True)
+    return build(**config).train_on_batch(batch.x, batch.y, return_dict=True)
 
 
 def trained(dataset, **options):
@@ -141,22 +144,22 @@ def test_without_fetches_the_loss_is_given(dataset):
 
 
 def test_losses_and_metrics_are_fetched_in_their_order(dataset):
-    chain = dataset.p.init_model("net", build).init_variable("loss", init=list)
+    chain = dataset.p.init_model("net", build, config=MEASURED).init_variable("loss", init=list)
     chain = chain.train_model(
         "net", B.x, B.y, fetches=["mae", "loss"], save_to=[B.mae, V("loss", "a")]
     )
     batch = next(chain.gen_batch(8))
-    logs = logs_of_the_first_batch(dataset)
+    logs = logs_of_the_first_batch(dataset, **MEASURED)
     assert (batch.mae, chain.v("loss")) == (logs["mae"], [logs["loss"]])
 
 
 def test_a_fetched_metric_is_of_its_batch_alone(dataset):
-    chain = dataset.p.init_model("net", build, config={"rate": 0.0, "dropout": 0.0})
+    chain = dataset.p.init_model("net", build, config={"rate": 0.0, "dropout": 0.0, **MEASURED})
     chain = chain.train_model("net", B.x, B.y, fetches="mae", save_to=B.mae)
     maes = [float(batch.mae) for batch in chain.gen_batch(8)]
     expected = []
     for batch in dataset.p.gen_batch(8):
-        net = build(rate=0.0, dropout=0.0)
+        net = build(rate=0.0, dropout=0.0, **MEASURED)
         expected.append(float(net.train_on_batch(batch.x, batch.y, return_dict=True)["mae"]))
     np.testing.assert_allclose(maes, expected, rtol=1e-5)
     assert len(set(maes)) == 3
@@ -174,7 +177,8 @@ def test_sample_weights_are_used(dataset, named):
 
 
 def test_an_unknown_fetch_is_refused_with_a_suggestion(dataset):
-    chain = dataset.p.init_model("net", build).train_model("net", B.x, B.y, fetches="maee")
+    chain = dataset.p.init_model("net", build, config=MEASURED)
+    chain = chain.train_model("net", B.x, B.y, fetches="maee")
     with pytest.raises(KeyError, match="Did you mean 'mae'"):
         chain.run(8)
 
@@ -202,15 +206,17 @@ def test_predictions_in_parallel_are_those_of_the_model(dataset):
 
 
 def test_a_test_gives_the_loss_and_all_metrics_by_name(dataset):
-    chain = dataset.p.init_model("net", build).evaluate_model("net", B.x, B.y, save_to=B.logs)
+    chain = dataset.p.init_model("net", build, config=MEASURED)
+    chain = chain.evaluate_model("net", B.x, B.y, save_to=B.logs)
     batch = next(chain.gen_batch(8))
-    assert batch.logs == build().test_on_batch(batch.x, batch.y, return_dict=True)
+    assert batch.logs == build(**MEASURED).test_on_batch(batch.x, batch.y, return_dict=True)
     assert list(batch.logs) == ["loss", "mae"]
 
 
 def test_a_test_behind_training_is_the_same_at_every_prefetch(dataset):
     def values(prefetch):
-        chain = dataset.p.init_model("net", build).init_variable("mae", init=list).noise()
+        chain = dataset.p.init_model("net", build, config=MEASURED)
+        chain = chain.init_variable("mae", init=list).noise()
         chain = chain.train_model("net", B.x, B.y)
         chain = chain.evaluate_model("net", B.x, B.y, fetches="mae", save_to=V("mae", "a"))
         chain.run(5, n_epochs=2, seed=1, prefetch=prefetch)

@@ -165,7 +165,10 @@ def test_an_error_while_saving_leaves_the_old_file_alone(tmp_path, monkeypatch, 
 # ---- Keras: exact
 
 
-def make_net(keras, optimizer="adam"):
+MOMENTUM = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
+
+
+def make_net(keras, optimizer=MOMENTUM):
     """Make a model whose random layers sit at different depths.
 
     Dropout has seeds: on torch, Keras draws without one from torch's global generator.
@@ -199,7 +202,7 @@ def make_plain_net(keras, compiled=True):
     inner = keras.Sequential([layers.Dense(6), layers.Dropout(0.2, seed=2)])
     net = keras.Sequential([keras.Input((5,)), inner, layers.Dropout(0.3, seed=3), layers.Dense(1)])
     if compiled:
-        net.compile("adam", "mse")
+        net.compile(keras.optimizers.get(MOMENTUM), "mse")
     return net
 
 
@@ -224,7 +227,7 @@ def steps(net, first, last):
     "optimizer",
     [
         "adam",
-        {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}},
+        MOMENTUM,
         {"class_name": "Adam", "config": {"use_ema": True, "gradient_accumulation_steps": 3}},
     ],
     ids=["adam", "momentum", "averages"],

@@ -9,6 +9,7 @@ process can crash; only the cure is run there.)
 The harm is forced, not awaited: the eight meet at a barrier between the two halves of a step.
 """
 
+import functools
 import threading
 
 import numpy as np
@@ -45,13 +46,13 @@ def rows(batch_class):
     return Dataset.from_arrays(batch_class, x=x, y=x @ np.array([[1.0], [-2.0], [3.0]], "float32"))
 
 
-def batches(dataset):
-    return dataset.gen_batch(8, n_epochs=N_EPOCHS, shuffle=1)
+def batches(dataset, n_epochs=N_EPOCHS):
+    return dataset.gen_batch(8, n_epochs=n_epochs, shuffle=1)
 
 
-def run(chain, prefetch=N_WORKERS):
+def run(chain, prefetch=N_WORKERS, n_epochs=N_EPOCHS):
     with hand_over_every_batch():
-        return chain.run(8, n_epochs=N_EPOCHS, shuffle=1, prefetch=prefetch)
+        return chain.run(8, n_epochs=n_epochs, shuffle=1, prefetch=prefetch)
 
 
 def is_far(weights):
@@ -179,9 +180,9 @@ def test_harm_a_keras_model_on_tensorflow_diverges(keras, tensorflow):
 def test_cure_the_same_steps_with_a_singleton_are_those_of_one_thread(keras, tensorflow):
     dataset = rows(make_keras_class(keras, step_by_tape, singleton=True))
     serial = make_net(keras)
-    for batch in batches(dataset):
+    for batch in batches(dataset, n_epochs=10):
         step_by_tape(serial, Meeting(singleton=True), batch.x, batch.y)
-    run(dataset.p.train_it())
+    run(dataset.p.train_it(), n_epochs=10)
     assert state(dataset.batch_class.models["net"]) == state(serial)
     assert not is_far(kernel(serial))
 
@@ -218,21 +219,27 @@ def test_harm_a_keras_model_on_jax_is_destroyed(keras):
 # ---- the cure, on every backend
 
 
+@functools.cache
+def in_one_thread(keras):
+    """Return the state and the kernel of a model that a plain loop has trained."""
+    net = make_net(keras)
+    for batch in batches(rows(Rows)):
+        net.train_on_batch(batch.x, batch.y)
+    return state(net), kernel(net)
+
+
 @pytest.mark.parametrize("prefetch", [1, N_WORKERS])
 def test_cure_a_singleton_trains_a_keras_model_to_the_bits_of_one_thread(keras, prefetch):
-    serial = make_net(keras)
     dataset = rows(make_keras_class(keras, step_of_keras, singleton=True))
-    for batch in batches(dataset):
-        serial.train_on_batch(batch.x, batch.y)
     run(dataset.p.train_it(), prefetch)
-    assert state(dataset.batch_class.models["net"]) == state(serial)
-    np.testing.assert_allclose(kernel(serial).ravel(), [1, -2, 3], atol=0.05)
+    serial, weights = in_one_thread(keras)
+    assert state(dataset.batch_class.models["net"]) == serial
+    np.testing.assert_allclose(weights.ravel(), [1, -2, 3], atol=0.05)
 
 
 @pytest.mark.parametrize("prefetch", [1, N_WORKERS])
 def test_cure_train_model_needs_no_mark(keras, prefetch):
-    dataset, serial = rows(Rows), make_net(keras)
-    for batch in batches(dataset):
-        serial.train_on_batch(batch.x, batch.y)
-    chain = dataset.p.init_model("net", make_net, config={"keras": keras})
-    assert state(run(chain.train_model("net", B.x, B.y), prefetch).m("net")) == state(serial)
+    chain = rows(Rows).p.init_model("net", make_net, config={"keras": keras})
+    assert (
+        state(run(chain.train_model("net", B.x, B.y), prefetch).m("net")) == in_one_thread(keras)[0]
+    )

@@ -76,7 +76,7 @@ def rows(x, first, last):
 def made(keras, build, seed=1):
     keras.utils.set_random_seed(seed)
     net = build(keras)
-    net.compile("adam", "mse")
+    net.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     return net
 
 

@@ -1,5 +1,6 @@
 """A second pipeline on the model that a first one trains: between epochs, or from an action."""
 
+import functools
 import gc
 import threading
 import time
@@ -123,10 +124,11 @@ def from_an_action(batch_class, prefetch):
     return chain.v("scores"), weights(batch_class.models["net"])
 
 
-def by_hand(keras, batch_class):
+@functools.cache
+def by_hand(keras):
     """What both must equal: a plain loop in one thread, without a pipeline for the model."""
     net, scores = make_net(keras), []
-    train, test = datasets(batch_class)
+    train, test = datasets(make_class(keras))
     for batch in train.p.add_noise().gen_batch(8, n_epochs=N_EPOCHS, shuffle=1):
         net.train_on_batch(batch.x, batch.y)
         if batch.number % N_BATCHES == N_BATCHES - 1:
@@ -142,7 +144,7 @@ def by_hand(keras, batch_class):
 def test_validation_sees_the_model_of_that_moment_and_changes_nothing(keras, way, prefetch):
     batch_class = make_class(keras)
     scores, trained = way(batch_class, prefetch)
-    assert (scores, trained) == by_hand(keras, batch_class)
+    assert (scores, trained) == by_hand(keras)
     assert len(scores) == N_EPOCHS
     assert scores[-1] < scores[0] / 4
 
@@ -160,7 +162,7 @@ def test_validation_by_a_pipeline_that_imports_the_model_of_the_chain(keras, pre
     for batch in training.gen_batch(8, n_epochs=N_EPOCHS, shuffle=1, prefetch=prefetch):
         if batch.number % N_BATCHES == N_BATCHES - 1:
             scores.append(score(testing, prefetch))
-    expected, trained = by_hand(keras, batch_class)
+    expected, trained = by_hand(keras)
     np.testing.assert_allclose(scores, expected, rtol=1e-6)  # another kind of mean
     assert weights(training.m("own")) == trained
 
@@ -187,7 +189,7 @@ def test_validation_in_a_thread_of_its_own_takes_turns_with_training(keras):
     assert not thread.is_alive()
     assert np.isfinite(scores).all()
     # Predicting between steps changes no step.
-    assert weights(batch_class.models["net"]) == by_hand(keras, batch_class)[1]
+    assert weights(batch_class.models["net"]) == by_hand(keras)[1]
 
 
 def test_validation_leaves_no_thread(keras):

@@ -36,7 +36,7 @@ def net():
     layers = keras.layers
     hidden = [layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.5)]
     made = keras.Sequential([keras.Input((4,)), *hidden, layers.Dense(1)])
-    made.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
+    made.compile(keras.optimizers.SGD(1e-2, momentum=0.9), "mse", metrics=["mae"])
     return made
 
 

@@ -9,24 +9,32 @@ from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
 pytestmark = pytest.mark.tensorflow
 
 
+def made(optimizer, metrics=None):
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    net = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(1),
+        ]
+    )
+    net.compile(optimizer, "mse", metrics=metrics)
+    return net
+
+
 class Rows(ArrayBatch):
     components = "x", "y"
 
     @model()
     def net():
-        keras.utils.set_random_seed(3)
-        layers = keras.layers
-        net = keras.Sequential(
-            [
-                keras.Input((4,)),
-                layers.Dense(8, activation="relu"),
-                layers.BatchNormalization(),
-                layers.Dropout(0.5),
-                layers.Dense(1),
-            ]
-        )
-        net.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
-        return net
+        return made(keras.optimizers.Adam(1e-2), ["mae"])
+
+    @model()
+    def quick():  # to trace
+        return made(keras.optimizers.SGD(1e-2, momentum=0.9))
 
     @model(mode="dynamic")
     def pieces(batch):
@@ -48,18 +56,21 @@ def training():
     return p.train_model("net", B.x, B.y, save_to=V("losses", "a"))
 
 
-def outcome(pipeline):
-    weights = [w.tolist() for w in Rows.models["net"].get_weights()]
+def outcome(pipeline, name="net"):
+    weights = [w.tolist() for w in Rows.models[name].get_weights()]
     return weights, [float(loss) for loss in pipeline.v("losses")]
 
 
 OPTIONS = {"batch_size": 8, "shuffle": True, "seed": 1, "n_epochs": 3}
 
 
+@pytest.fixture(scope="module")
+def expected():
+    return outcome(training().run(**OPTIONS))
+
+
 @pytest.mark.parametrize("n_batches", [8, 13])
-def test_weights_optimizer_and_dropout_go_on(tmp_path, n_batches):
-    whole = training().run(**OPTIONS)
-    expected = outcome(whole)
+def test_weights_optimizer_and_dropout_go_on(tmp_path, expected, n_batches):
     with training().gen_batch(**OPTIONS, checkpoint=tmp_path) as run:
         for _ in range(n_batches):
             next(run)
@@ -71,19 +82,19 @@ def test_weights_optimizer_and_dropout_go_on(tmp_path, n_batches):
 
 def test_within_a_group_it_waits_for_the_end_of_the_group(tmp_path):
     def grouped():
-        Rows.models.reset("net")
+        Rows.models.reset("quick")
         p = rows().p.init_variable("losses", init=list)
-        return p.train_model("net", B.x, B.y, steps_per_call=3, save_to=V("losses", "a"))
+        return p.train_model("quick", B.x, B.y, steps_per_call=3, save_to=V("losses", "a"))
 
     whole = grouped()
     whole.run(**OPTIONS)
-    expected = outcome(whole)
+    expected = outcome(whole, "quick")
     with grouped().gen_batch(**OPTIONS, checkpoint=Checkpoint(tmp_path, every_n_batches=1)) as run:
         for _ in range(5):
             next(run)
     again = grouped()
     again.run(**OPTIONS, checkpoint=tmp_path)
-    assert outcome(again) == expected
+    assert outcome(again, "quick") == expected
 
 
 def told(**how):

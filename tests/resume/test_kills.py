@@ -66,6 +66,17 @@ def program(tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the program prints where nothing kills it, and how many seconds it takes."""
+    file = tmp_path_factory.mktemp("undisturbed") / "program.py"
+    file.write_text(PROGRAM.replace("PAUSE", "0"))
+    expected = json.loads(finished([file, "", "threads"]).stdout)
+    began = time.monotonic()
+    finished([file, "", "threads"])
+    return expected, time.monotonic() - began
+
+
 def killed_until_done(command, first, more):
     """Kill a program again and again, until it comes to its end.
 
@@ -86,12 +97,9 @@ def killed_until_done(command, first, more):
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
-def test_killed_at_random_it_ends_in_the_same_bits(program, tmp_path, executor):
+def test_killed_at_random_it_ends_in_the_same_bits(program, undisturbed, tmp_path, executor):
+    (expected, whole), rng = undisturbed, random.Random(executor)
     command = program()
-    expected = json.loads(finished(command()).stdout)
-    began = time.monotonic()
-    finished(command())
-    whole, rng = time.monotonic() - began, random.Random(executor)
     kills = 0
     for trial in range(2 if executor == "threads" else 1):
         again = command(tmp_path / f"run{trial}", executor)
@@ -107,7 +115,9 @@ def until_saved(folder, running):
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", None)])
-def test_a_signal_lets_the_batch_end_saves_and_ends_the_program(program, tmp_path, name, status):
+def test_a_signal_lets_the_batch_end_saves_and_ends_the_program(
+    program, undisturbed, tmp_path, name, status
+):
     command, folder = program(pause=0.05), tmp_path / "run"
     with started(command(folder)) as running:
         until_saved(folder, running)
@@ -121,7 +131,7 @@ def test_a_signal_lets_the_batch_end_saves_and_ends_the_program(program, tmp_pat
     saved = max(int(path.name[5:]) for path in folder.glob("step-*"))
     again = finished(command(folder))
     assert f"resumed at step {saved} of run" in again.stderr
-    assert json.loads(again.stdout) == json.loads(finished(command()).stdout)
+    assert json.loads(again.stdout) == undisturbed[0]
 
 
 def test_a_second_signal_kills(program, tmp_path):

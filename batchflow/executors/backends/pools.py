@@ -23,12 +23,23 @@ class StandardPool(Backend):
     """A `ProcessPoolExecutor`, which breaks with the death of a worker."""
 
     _is_shut_down = False
+    _is_mended = sys.version_info >= (3, 12)
 
     def __init__(self, executor: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(executor, *args, **kwargs)
         queue = getattr(executor, "_call_queue", None)
         if sys.version_info < (3, 11, 5) and queue is not None:
             queue.close = functools.partial(_close, weakref.ref(queue))
+
+    def submit(self, *args: Any) -> Future[Any]:
+        """Let a worker call `remote_call`."""
+        future = super().submit(*args)
+        if not self._is_mended:
+            manager = getattr(self.executor, "_executor_manager_thread", None)
+            if manager is not None:  # it starts with the first task
+                self._is_mended = True
+                manager.terminate_broken = functools.partial(_terminate, weakref.ref(manager))
+        return future
 
     def cause(self, error: BaseException) -> str:
         """Return how a worker has died: by its exit code, while the pool still has the process."""
@@ -55,7 +66,6 @@ class StandardPool(Backend):
 
     def stop(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel those tasks that have not begun."""
-        # `cancel` of its futures would break the pool's thread, should a worker be killed later.
         if self._is_ours:
             self._shut_down()
         else:
@@ -85,6 +95,19 @@ def _close(queue: Callable[[], Any]) -> None:
     closed = queue()
     closed._reader.close()
     type(closed).close(closed)
+
+
+def _terminate(manager: Callable[[], Any], cause: Any) -> None:
+    """Fail the tasks of a broken pool but those that are cancelled, as from Python 3.12 on.
+
+    Before, one of those ended the thread of the pool: workers were left, and held up the exit.
+    """
+    broken = manager()
+    tasks = broken.pending_work_items
+    for number, task in list(tasks.items()):
+        if not task.future.running() and not task.future.set_running_or_notify_cancel():
+            del tasks[number]
+    type(broken).terminate_broken(broken, cause)
 
 
 class LokyPool(Backend):

@@ -42,7 +42,7 @@ def learning(features, labels, mode):
     if mode == Modes.PREDICT:
         return EstimatorSpec(mode, {"results": results}, export_outputs={"best": results})
     loss = keras.ops.mean(keras.ops.square(labels / 24 - results))
-    return EstimatorSpec(mode, {"results": results}, loss, keras.optimizers.Adam(0.01))
+    return EstimatorSpec(mode, {"results": results}, loss, keras.optimizers.SGD(0.01, momentum=0.9))
 
 
 def batches(n_epochs=1):

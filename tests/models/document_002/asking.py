@@ -50,6 +50,11 @@ def build(keras=None, **options):
     return net
 
 
+def build_eager():
+    """Make one that nothing is traced for: most of the time of a short loop is that of tracing."""
+    return build(run_eagerly=True)
+
+
 def build_two(keras=None, **options):
     """Make a model of the two halves of an image, that gives the digit and whether it is odd."""
     keras = keras or import_keras()
@@ -62,6 +67,10 @@ def build_two(keras=None, **options):
     losses = {"digit": "sparse_categorical_crossentropy", "odd": "binary_crossentropy"}
     net.compile(keras.optimizers.SGD(0.1), **{"loss": losses, **options})
     return net
+
+
+def build_eager_two():
+    return build_two(run_eagerly=True)
 
 
 def halves(x):

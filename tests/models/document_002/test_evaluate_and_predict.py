@@ -7,6 +7,8 @@ from models.document_002.asking import (
     ask,
     both_targets,
     build,
+    build_eager,
+    build_eager_two,
     build_two,
     halves,
     import_keras,
@@ -57,7 +59,7 @@ def test_evaluate_takes_a_size_weights_and_steps(row):
             net.evaluate(x[:16], y[:16], verbose=0),
         )
 
-    by_eights, whole, weighted, first, accuracy, half = ask(question)
+    by_eights, whole, weighted, first, accuracy, half = ask(question, build_eager)
     assert by_eights == pytest.approx(whole, rel=1e-5)
     assert weighted == pytest.approx(half[0], rel=1e-5)
     assert [first, accuracy] == pytest.approx(half, rel=1e-5)
@@ -120,7 +122,7 @@ def test_one_batch_is_of_every_documented_kind(row, kind):
         losses = net.test_on_batch(x, y), net.train_on_batch(x, y), net.test_on_batch(x, y)
         return guessed[0].sum(), losses
 
-    guessed, (before, step, after) = ask(question, build_two)
+    guessed, (before, step, after) = ask(question, build_eager_two)
     assert guessed == pytest.approx(32, rel=1e-5)
     assert before == pytest.approx(step)
     assert after[0] < before[0]

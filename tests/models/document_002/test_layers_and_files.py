@@ -122,7 +122,7 @@ def trained_and_saved(path, **options):
         net.save(path, **options)
         return net.train_on_batch(x, y), digest(*states(net))
 
-    return ask(question, lambda: build(optimizer="adam"))
+    return ask(question, lambda: build(optimizer="rmsprop"))
 
 
 @row("save.filepath", "save.load_model")
@@ -147,7 +147,7 @@ def test_a_model_from_an_h5_file_predicts_and_is_compiled_anew_to_train(row, tmp
         assert type(net.predict_on_batch(x)) is np.ndarray
         with pytest.raises(ValueError, match="recreate a new optimizer"):
             net.train_on_batch(x, y)
-        net.compile("adam", net.loss)
+        net.compile("sgd", net.loss)
         before = states(net)
         net.train_on_batch(x, y)
         return not any(map(np.array_equal, before, states(net)))
@@ -331,7 +331,8 @@ def test_without_h5py_the_error_says_what_is_needed(row):
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    assert "requires the h5py module" in run_alone(code).stdout
+    light = {"KERAS_BACKEND": "numpy"}  # which is imported in a fifth of the time
+    assert "requires the h5py module" in run_alone(code, env=light).stdout
 
 
 def test_a_model_with_several_inputs_is_saved_too(tmp_path):

@@ -47,7 +47,9 @@ def model_fn(features, labels, mode):
         hidden = keras.layers.Dense(16, activation="relu")(features)
         return keras.layers.Dense(2, activation="softmax")(keras.layers.Dropout(0.3)(hidden))
 
-    model = Classifier(mode, graph_fn, "sparse_categorical_crossentropy", summaries="loss")
+    sgd = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
+    loss = "sparse_categorical_crossentropy"
+    model = Classifier(mode, graph_fn, loss, summaries="loss", optimizer=sgd)
     return model(features, labels)
 
 

@@ -30,7 +30,7 @@ def model_fn(features, labels, mode, params):
         mode,
         predictions=predictions,
         loss=MeanCrossentropy()(labels, logits),
-        train_op=keras.optimizers.Adam(params.get("lr", 0.01)),
+        train_op=keras.optimizers.SGD(params.get("lr", 0.05), momentum=0.9),
         eval_metric_ops={
             "accuracy": (keras.metrics.SparseCategoricalAccuracy(), labels, logits),
         },

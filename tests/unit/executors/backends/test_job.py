@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from multiprocessing import get_context
 import cloudpickle
 import numpy as np
 import pytest
-from unit.executors.waiting import DEADLINE, results, until
+from unit.executors.waiting import DEADLINE, results, runs, until
 
 from batchflow.errors import (
     ArgumentTypeError,
@@ -452,6 +453,24 @@ def test_close_cancels_what_waits_and_gives_up_what_goes_on(tmp_path):
             job.submit(4)
         job.close(0.05)
         (tmp_path / "go").touch()
+
+
+def test_a_worker_that_dies_behind_the_end_of_a_job_takes_its_pool_along(tmp_path):
+    """As at Ctrl-C, which reaches the workers, too."""
+    executor = spawned(2)
+    job = open_job(executor, pack(waits(tmp_path)), 2)
+    futures = [job.submit(i) for i in range(10)]
+    until(lambda: {"begun-0", "begun-1"} <= {*os.listdir(tmp_path)})
+    workers, manager = list(executor._processes), executor._executor_manager_thread
+    job.close(0)
+    assert all(future.done() for future in futures)
+    try:
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: not any(map(runs, workers)))
+        until(lambda: not manager.is_alive())
+    finally:  # or they would hold up the tests
+        for worker in filter(runs, workers):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_task_that_is_nearly_done_has_its_grace(pool, tmp_path):
