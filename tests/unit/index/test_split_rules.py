@@ -76,12 +76,12 @@ def test_texts_split_alike_in_any_container(values):
     assert ids_of(DatasetIndex(50).split(0.5, shuffle=1, stratify=values(texts))) == expected
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "object"])
-@pytest.mark.parametrize("least", [0, -3, 100, 2**63])
+@pytest.mark.parametrize(
+    ("dtype", "least"),
+    [("int8", -3), ("uint8", 100), ("int64", -(2**62)), ("uint64", 2**63), ("object", 0)],
+)
 def test_whole_numbers_split_alike_in_any_dtype(dtype, least):
     numbers = [int(number) + least for number in labels_of(50, 5)]
-    if dtype != "object" and not np.iinfo(dtype).min <= least <= np.iinfo(dtype).max - 5:
-        pytest.skip("no such numbers")
     splits = [
         DatasetIndex(50).split(0.5, shuffle=1, stratify=values)
         for values in (np.array(numbers, dtype), labels_of(50, 5).astype(str))
