@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from batchflow.index.labels import Index
 
 
+_SPAN = 4  # numbers for each item, up to which there is a place for each number between
+
+
 class Numbered(NamedTuple):
     """Values of items, of which the different ones are counted in the order of their first places.
 
@@ -98,6 +101,10 @@ def _is_missing(item: Any) -> bool:
 def _counted(array: npt.NDArray[Any]) -> Numbered:
     array = np.asarray(array)
     kind = array.dtype.kind
+    if kind in "iu" and len(array):
+        least, greatest = int(array.min()), int(array.max())
+        if greatest - least < _SPAN * len(array) and greatest < 2**63:
+            return _counted_in_a_table(array, least, greatest)
     if kind != "O":
         keys = hashed(array) if kind in "UST" else array  # these sort faster than texts
         _, first, codes, counts = np.unique(
@@ -114,3 +121,16 @@ def _counted(array: npt.NDArray[Any]) -> Numbered:
     numbers = {item: number for number, item in enumerate(dict.fromkeys(items))}
     codes = np.fromiter(map(numbers.__getitem__, items), dtype=np.int64, count=len(items))
     return Numbered(codes, object_array(list(numbers)), np.bincount(codes, minlength=len(numbers)))
+
+
+def _counted_in_a_table(array: npt.NDArray[Any], least: int, greatest: int) -> Numbered:
+    """Count whole numbers that are near to each other, without sorting them."""
+    offsets = array.astype(np.int64) - least
+    first = np.full(greatest - least + 1, -1)
+    first[offsets[::-1]] = np.arange(len(array))[::-1]  # of several the last one stays
+    there = np.flatnonzero(first >= 0)
+    there = there[np.argsort(first[there])]
+    number = np.empty(len(first), dtype=np.int64)
+    number[there] = np.arange(len(there))
+    codes = number[offsets]
+    return Numbered(codes, array[first[there]], np.bincount(codes))

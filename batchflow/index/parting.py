@@ -147,7 +147,8 @@ def _stratified(
     codes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], sizes: list[int], *, is_kfold: bool
 ) -> npt.NDArray[np.int64]:
     """Return the part of each item, for the labels of items in their order."""
-    by_label = np.argsort(codes, kind="stable")
+    # Numbers of 16 bits are sorted by their digits, in a tenth of the time.
+    by_label = np.argsort(codes.astype(np.min_scalar_type(len(counts))), kind="stable")
     part_of = np.empty(len(codes), dtype=np.int64)
     if is_kfold:  # dealt out in turn: any row of items is in all folds equally, but for one
         part_of[by_label] = np.arange(len(codes)) % len(sizes)

@@ -103,12 +103,12 @@ def cases(draw):
     dataset, orders = draw(datasets())
     numbers = np.arange(len(dataset.index)) + draw(st.integers(1, 9))
     chain = Pipeline()
-    for name in draw(st.lists(st.sampled_from(sorted(BEHIND)), max_size=3)):
+    for name in draw(st.lists(st.sampled_from(sorted(BEHIND)), max_size=2)):
         chain = chain + BEHIND[name]
     if draw(st.booleans()):
         chain = chain + Pipeline().pieces().jitter()
     options = {"shuffle": draw(st.sampled_from(orders))(numbers), "seed": draw(st.integers(0, 9))}
-    return dataset, chain.jitter(), draw(st.integers(1, 8)), options
+    return dataset, chain.jitter(), draw(st.integers(2, 8)), options
 
 
 def facts(batch):

@@ -143,8 +143,9 @@ def test_one_answer_and_replay(lengths, size, stride, options, rebatches, n_shar
         windows = whole.shard(number, n_shards) if n_shards > 1 else whole
         chain = windows.p.jitter()
         chain = chain.rebatch(3) if rebatches and not options["drop_last"] else chain
-        first, ahead = (list(chain.gen_batch(prefetch=n, **options)) for n in (0, 3))
-        assert facts(first) == facts(ahead)
+        first = list(chain.gen_batch(**options))
+        if number == 0:
+            assert facts(chain.gen_batch(prefetch=3, **options)) == facts(first)
         if not rebatches:
             again = chain.replay(first[-1].number, **options)
             assert facts([again]) == facts(first[-1:])

@@ -76,6 +76,20 @@ def test_texts_split_alike_in_any_container(values):
     assert ids_of(DatasetIndex(50).split(0.5, shuffle=1, stratify=values(texts))) == expected
 
 
+@pytest.mark.parametrize(
+    ("dtype", "least"),
+    [("int8", -3), ("uint8", 100), ("int64", -(2**62)), ("uint64", 2**63), ("object", 0)],
+)
+def test_whole_numbers_split_alike_in_any_dtype(dtype, least):
+    numbers = [int(number) + least for number in labels_of(50, 5)]
+    splits = [
+        DatasetIndex(50).split(0.5, shuffle=1, stratify=values)
+        for values in (np.array(numbers, dtype), labels_of(50, 5).astype(str))
+    ]
+    assert ids_of(splits[0]) == ids_of(splits[1])
+    assert list(splits[0].label_shares) == list(dict.fromkeys(numbers))
+
+
 def test_labels_of_a_column_go_by_label_where_ids_were_given():
     pd = pytest.importorskip("pandas")
     ids = [f"p{i}" for i in range(8)]
