@@ -11,6 +11,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,7 @@ waiting: weakref.WeakKeyDictionary[Any, Values] = weakref.WeakKeyDictionary()  #
 
 def values_of(model: Any) -> list[NDArray[Any]]:
     """Return the values of the metrics of a model; copies."""
-    return list(waiting.get(model, ())) or [np.array(one) for one in _variables_of(model)]
+    return list(waiting.get(model, ())) or [np.asarray(one).copy() for one in _variables_of(model)]
 
 
 def put(model: Any, values: Values) -> None:
@@ -63,9 +64,11 @@ def _build(model: Any, data: Sequence[Any]) -> None:
     if hasattr(model, "_symbolic_build"):
         model._symbolic_build(data_batch=tuple(data))
         return
-    outputs = model(data[0], training=False)  # of tf_keras
+    tf = sys.modules["tensorflow"]  # a model of tf_keras
+    x, y = (tf.nest.map_structure(tf.convert_to_tensor, part) for part in data[:2])
+    outputs = model(x, training=False)
     model.compiled_loss.build(outputs)
-    model.compiled_metrics.build(outputs, data[1])
+    model.compiled_metrics.build(outputs, y)
 
 
 def _assign(model: Any, values: Values) -> None:
