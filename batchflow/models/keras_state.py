@@ -150,8 +150,11 @@ def state_arrays(variables: Mapping[str, Any], *, copies: bool = False) -> dict[
         copies: Whether the arrays have to outlive the next change of the model. Otherwise one may
             be a view of its variable.
     """
-    array = np.array if copies else np.asarray
-    return {name: array(variable) for name, variable in variables.items()}
+    arrays = {name: np.asarray(variable) for name, variable in variables.items()}
+    if not copies:
+        return arrays
+    # TensorFlow gives copies already; what JAX and torch give are views.
+    return {name: a if a.flags.owndata else a.copy() for name, a in arrays.items()}
 
 
 def assign_state(

@@ -89,7 +89,7 @@ def train_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     """
     step = _step_of(model)
     if model in keras_metrics.waiting:
-        _put_metrics(model, args, kwargs)
+        put_metrics(model, args, kwargs)
     if step is not None:
         asked = _Asked.by(args, kwargs)
         if asked.is_compiled:
@@ -122,7 +122,7 @@ def train_on_batches(
     """
     step = _step_of(model)
     if calls and model in keras_metrics.waiting:
-        _put_metrics(model, *calls[0])
+        put_metrics(model, *calls[0])
     if step is not None and len(calls) > 1 and n_per_call in (None, len(calls)):
         asked = [_Asked.by(*call) for call in calls]
         first, *others = [one.data for one in asked]
@@ -153,7 +153,7 @@ def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     """
     step = _step_of(model, "test")
     if model in keras_metrics.waiting:
-        _put_metrics(model, args, kwargs)
+        put_metrics(model, args, kwargs)
     asked = _Asked.by(args, kwargs)
     if not asked.is_compiled:
         raise ArgumentTypeError("class_weight is for training; a test takes sample_weight")
@@ -163,19 +163,19 @@ def test_on_batch(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return lazy_logs(model.test_on_batch(*asked.data, return_dict=True))
 
 
-def _put_metrics(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def _by_keras(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
+    kwargs = {**kwargs, "return_dict": True}
+    with _metrics_going_on(model, not kwargs.pop("reset_metrics", True)):
+        return lazy_logs(model.train_on_batch(*args, **kwargs))
+
+
+def put_metrics(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Put the values of metrics that wait for a step into the model; nothing where it resets."""
     if kwargs.get("reset_metrics", True) and len(args) < len(_Asked._fields):
         del keras_metrics.waiting[model]
     else:
         known = {name: value for name, value in kwargs.items() if name in _Asked._fields}
         keras_metrics.put_waiting(model, _Asked.by(args, known).data)
-
-
-def _by_keras(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Logs:
-    kwargs = {**kwargs, "return_dict": True}
-    with _metrics_going_on(model, not kwargs.pop("reset_metrics", True)):
-        return lazy_logs(model.train_on_batch(*args, **kwargs))
 
 
 @contextlib.contextmanager

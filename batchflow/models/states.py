@@ -165,17 +165,17 @@ class Writing(NamedTuple):
 
     def _beside(self, model: Any, where: str) -> dict[str, Any]:
         """Return what the file of a model leaves out."""
-        if _is_of("keras", model):
-            from batchflow.models import keras_metrics  # on use
+        is_old = _is_of("tf_keras", model)
+        if not is_old and not _is_of("keras", model):
+            return {}
+        from batchflow.models import keras_metrics, tf_keras_state  # on use
 
-            return {"metrics": self.encode(keras_metrics.values_of(model), where)}
-        if _is_of("tf_keras", model):
-            from batchflow.models import tf_keras_state
-
+        entry = {"metrics": self.encode(keras_metrics.values_of(model), where)}
+        if is_old:
             tf_keras_state.warn_of_random_layers(model, where)
-            states = [np.array(one.numpy()) for one in tf_keras_state.random_states(model)]
-            return {"random": self.encode(states, where)}
-        return {}
+            states = [one.numpy() for one in tf_keras_state.random_states(model)]
+            entry["random"] = self.encode(states, where)
+        return entry
 
 
 class Reading(NamedTuple):

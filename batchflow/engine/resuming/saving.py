@@ -69,25 +69,17 @@ class Saver:
         self._saved: Saved | None = None
         self._store: Store | None = None
         self.run_id = uuid.uuid4().hex
-        state: Mapping[str, Any] | None = options.state
+        self._state: Mapping[str, Any] | None = options.state
         if self._checkpoint is not None:
             self._store, self._saved = _opened(self._checkpoint, shard, options.resume == "never")
-            directory = self._store.directory
-            if self._saved is None and options.resume == "must":
+        try:
+            if self._store is not None:
+                self._read_place(self._store.directory)
+            self.cursor = None if self._state is None else Cursor.from_json(self._state)
+        except BaseException:
+            if self._store is not None:
                 self._store.close()
-                raise ArgumentValueError(
-                    f'resume="must": there is no checkpoint that could be read in {directory}'
-                )
-            if self._saved is not None:
-                if "cursor" not in self._saved.manifest:
-                    self._store.close()
-                    raise ArgumentValueError(
-                        f"{directory} holds checkpoints of model.fit, by Resume: give another"
-                    )
-                self.run_id = self._saved.manifest["run_id"]
-                state = self._saved.manifest["cursor"]
-        self._state = state
-        self.cursor = None if state is None else Cursor.from_json(state)
+            raise
         self._last_step = _step_at(self.cursor) if self.cursor else 0
         self._timer = None if self._checkpoint is None else Timer(self._checkpoint)
         self._is_rank = shard is not None
@@ -96,6 +88,21 @@ class Saver:
         self._signals: SignalWatch | None = None
         self._place: Place | None = None  # of the last of the batches that the cursor lacks
         self._n_new = 0  # how many these are
+
+    def _read_place(self, directory: str) -> None:
+        """Read from the checkpoint, if there is one, where the run stood."""
+        if self._saved is None:
+            if self._options.resume == "must":
+                raise ArgumentValueError(
+                    f'resume="must": there is no checkpoint that could be read in {directory}'
+                )
+            return
+        manifest = self._saved.manifest
+        if "cursor" not in manifest:
+            raise ArgumentValueError(
+                f"{directory} holds checkpoints of model.fit, by Resume: give another"
+            )
+        self.run_id, self._state = manifest["run_id"], manifest["cursor"]
 
     def settled(self, options: RunOptions) -> RunOptions:
         """Return the options with what was drawn for the run that goes on."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from batchflow.errors import ArgumentValueError, ModelDefinitionError
 from batchflow.files import checked_path
-from batchflow.models import keras_files
+from batchflow.models import keras_files, keras_metrics
 from batchflow.models.adapters.base import Adapter, Fetches
 from batchflow.models.keras_state import assign_state, named_outputs, state_arrays
+from batchflow.models.keras_step import put_metrics
 from batchflow.models.tf_keras_state import state_variables
 
 _WHOLE = (".keras", ".h5", ".hdf5")
@@ -29,6 +30,7 @@ class TfKerasAdapter(Adapter):
     def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Call `train_on_batch`. `reset_metrics=False` goes on with the metrics' running values."""
         self._check_compiled()
+        self._put_metrics(args, kwargs)
         logs = self.model.train_on_batch(*args, **{**kwargs, "return_dict": True})
         return self.choose_from_logs(logs, kwargs, fetches)
 
@@ -42,8 +44,13 @@ class TfKerasAdapter(Adapter):
     def evaluate(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Call `test_on_batch`."""
         self._check_compiled()
+        self._put_metrics(args, kwargs)
         logs = self.model.test_on_batch(*args, **{**kwargs, "return_dict": True})
         return logs if fetches is None else self.choose(logs, fetches, "evaluate")
+
+    def _put_metrics(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self.model in keras_metrics.waiting:
+            put_metrics(self.model, args, kwargs)
 
     def _check_compiled(self) -> None:
         if self.model.optimizer is None:

@@ -170,3 +170,15 @@ def test_what_normalization_has_learnt_is_loaded(tmp_path):
     load(tmp_path / "net.npz", other)
     np.testing.assert_array_equal(other.predict_on_batch(x), net.predict_on_batch(x))
     assert not np.array_equal(net.predict_on_batch(x), x)
+
+
+def test_metrics_that_are_not_reset_go_on_from_a_checkpoint(tmp_path):
+    def made():
+        how = {"reset_metrics": False, "fetches": ["accuracy", "loss"]}
+        return chain(lambda: legacy(optimizer="adam"), **how)
+
+    whole = run(made()).v("seen")
+    with made().gen_batch(32, shuffle=1, n_epochs=2, checkpoint=tmp_path) as saved:
+        for _ in range(3):
+            next(saved)
+    assert run(made(), checkpoint=tmp_path).v("seen") == whole
