@@ -62,7 +62,7 @@ def train(config):
             nn.functional.cross_entropy(net(batch), truth).backward()
             optimizer.step()
     weights = [p.detach().numpy() for p in net.parameters()]
-    np.savez(Path(config["folder"], f"{rank}.npz"), items=np.array(items), *weights)
+    np.savez(Path(config["folder"], f"{rank}.npz"), *weights, items=np.array(items))
 
 
 def main():

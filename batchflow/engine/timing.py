@@ -29,8 +29,9 @@ from batchflow.engine.waiting import Looks, WaitWatch
 BUDGET = 0.005  # of the time; caches that it makes cold come on top
 _WINDOW = 0.004  # seconds after which the share that measuring takes is looked at
 _GAP = 1e-4  # seconds between calls in which a thread has done something else, or nothing
-_FIRST = 100  # calls that are measured, whatever that costs
+_FIRST = 60  # calls that are measured, whatever that costs
 _DEAREST = 1 << 12  # at least one batch of so many is measured
+_ORDERS = 8  # of one of so many measured batches the order is, too
 _SIZES = 16  # of one of so many measured calls the size of the batch is looked at
 
 
@@ -196,7 +197,7 @@ class Recorder:
 
     def drawing(self, tickets: Iterator[Any], graph: int) -> Iterator[Any]:
         """Measure how long tickets take, and note the newest."""
-        for ticket in self._iterating(CallKey("source", "order", graph=graph), tickets):
+        for ticket in self._iterating(CallKey("source", "order", graph=graph), tickets, _ORDERS):
             self.newest[graph] = ticket[0]
             yield ticket
 
@@ -209,12 +210,14 @@ class Recorder:
         """Measure the batches that a regrouping takes."""
         return self._iterating(CallKey("outside", "outside"), made)
 
-    def _iterating(self, key: CallKey, items: Iterator[Any]) -> Generator[Any, None, None]:
-        """Measure what the items of an iterator take to come."""
+    def _iterating(
+        self, key: CallKey, items: Iterator[Any], each: int = 1
+    ) -> Generator[Any, None, None]:
+        """Measure what the items of an iterator take to come: one of so many."""
         skip = self._tally(key)
         try:
             for turn in itertools.count():
-                if turn % self._stride:
+                if turn % (each * self._stride):
                     skip()
                     made = [next(items, None)]
                 else:

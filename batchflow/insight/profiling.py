@@ -145,9 +145,10 @@ class Profiler:
         self._n_batches += 1
         if len(self.recorder.calls) > _TOGETHER:
             self._take()
+            now = time.perf_counter()
         if self._n_batches % 16 == 1:
             self._delay = run_delay()
-        self._now = self._given_at = time.perf_counter()
+        self._now = self._given_at = now
         if self._first is None:
             self._first = self._now, self._waited, self._delay
 
