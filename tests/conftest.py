@@ -6,11 +6,18 @@ from contextlib import ExitStack
 
 import own_process
 import pytest
+from hypothesis import HealthCheck, settings
 
 from batchflow.executors.item_threads import shutdown
 from batchflow.testing import hand_over_every_batch
 
 own_process.can_be_interrupted()
+
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(trylast=True)

@@ -60,6 +60,7 @@ def build(units=4, rate=0.01, dropout=0.5, metrics=(), compiled=True):
     )
     if compiled:
         net.compile(keras.optimizers.SGD(rate, momentum=0.9), "mse", metrics=[*metrics])
+        net.optimizer.build(net.trainable_variables)  # or each is traced twice
     return net
 
 

@@ -331,8 +331,7 @@ def test_without_h5py_the_error_says_what_is_needed(row):
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    light = {"KERAS_BACKEND": "numpy"}  # which is imported in a fifth of the time
-    assert "requires the h5py module" in run_alone(code, env=light).stdout
+    assert "requires the h5py module" in run_alone(code).stdout
 
 
 def test_a_model_with_several_inputs_is_saved_too(tmp_path):

@@ -156,10 +156,13 @@ def test_a_batch_where_its_arrays_are_meant():
 
 
 def test_it_is_said_once_that_an_input_function_is_called_once(caplog):
+    def said():  # by us; TensorFlow may say that it traces often
+        return [record.getMessage() for record in caplog.records if "batchflow" in record.name]
+
     est = Estimator(model_of_one_tensor).train((X, Y))
     est.train(lambda: (X, Y), steps=1)  # one step is what is asked for
-    assert caplog.text == ""
+    assert said() == []
     est.train(lambda: (X, Y))
     est.evaluate(lambda: (X, Y))
-    (record,) = caplog.records
-    assert "train: input_fn was called once and gave one batch: one step" in record.getMessage()
+    (told,) = said()
+    assert "train: input_fn was called once and gave one batch: one step" in told
