@@ -518,6 +518,7 @@ WORDS = (
     "add_namespace",
     "concat",
     "delete_variables",
+    "gives",
     "import_model",
     "last_profile",
     "load_model",

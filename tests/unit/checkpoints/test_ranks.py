@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from own_process import started
 
 from batchflow import Keep
 from batchflow.checkpoints.ranks import newest_of_ranks, opened, rank_folders
@@ -210,15 +209,8 @@ os._exit(0)
 def test_a_child_that_its_holder_has_forked_does_not_keep_a_lock(tmp_path):
     from batchflow.checkpoints.lock import DirectoryLock, is_held
 
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == b"holds\n"
-            process.wait()
-            assert not is_held(str(tmp_path))
-            DirectoryLock(str(tmp_path)).close()
-        finally:
-            os.killpg(process.pid, 9)
+    with started(["-c", HOLDER, tmp_path]) as process:
+        assert process.stdout.readline() == "holds\n"
+        process.wait()
+        assert not is_held(str(tmp_path))
+        DirectoryLock(str(tmp_path)).close()
