@@ -164,10 +164,12 @@ test-legacy: $(VENV)-legacy/installed
 	$(VENV)-legacy/bin/python -m pytest tests -m 'legacy and not soak'
 	$(VENV)-legacy/bin/python -m pytest docs/reference/keras.md
 
-# Ray and Dask, which start clusters on this machine.
+# Ray and Dask, which start clusters on this machine. Ray trains a module of torch, too.
 $(VENV)-cluster/installed: $(VENV)-cluster/made pyproject.toml $(call set,cluster)
-	$(call say,$(VENV)-cluster,Ray$(comma) Dask and what the tests need,5)
+	$(call say,$(VENV)-cluster,Ray$(comma) Dask and what the tests need,6)
+	$(call pip,$(VENV)-cluster,cluster) --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) torch
 	$(call install,$(VENV)-cluster,cluster,ray$(comma)dask$(comma)tensorflow-cpu$(comma)examples$(comma)dev)
+	$(call pip,$(VENV)-cluster,cluster) 'ray[train]' torch
 	@touch $@
 
 test-cluster: $(VENV)-cluster/installed

@@ -18,17 +18,17 @@ extras() {
     for extra in "$@"; do printf ' --extra %s' "$extra"; done
 }
 
-# remake NAME EXTRA...
+# remake NAME EXTRA...: with $more, requirements of tests alone
 remake() {
     name=$1
     shift
     echo "$here/$name.txt, $here/oldest/$name.txt"
     : > "$work/wished"
-    if [ "$name" = torch ]; then echo "$torch" > "$work/wished"; fi
-    compile --universal --fork-strategy fewest --constraint "$work/wished" \
-        $(extras "$@") --output-file "$work/first" pyproject.toml
-    echo 'setuptools>=77' | compile --universal --fork-strategy fewest --constraint "$work/first" \
-        $(extras "$@" examples dev) --output-file "$work/newest" pyproject.toml -
+    case $name in torch | cluster) echo "$torch" > "$work/wished" ;; esac
+    printf '%s\n' ${more-} | compile --universal --fork-strategy fewest \
+        --constraint "$work/wished" $(extras "$@") --output-file "$work/first" pyproject.toml -
+    printf '%s\n' 'setuptools>=77' ${more-} | compile --universal --fork-strategy fewest \
+        --constraint "$work/first" $(extras "$@" examples dev) --output-file "$work/newest" pyproject.toml -
     echo 'setuptools>=77' | compile --resolution lowest-direct \
         $(extras "$@" examples dev) --output-file "$work/oldest" pyproject.toml -
     mv "$work/newest" "$here/$name.txt"
@@ -41,4 +41,4 @@ remake tensorflow tensorflow-cpu docs
 remake jax jax
 remake torch torch
 remake legacy tensorflow-cpu legacy
-remake cluster ray dask tensorflow-cpu
+more='ray[train] torch' remake cluster ray dask tensorflow-cpu
