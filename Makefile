@@ -108,9 +108,10 @@ test-plain: $(VENV)/dev-installed
 test-tensorflow: $(VENV)/dev-installed
 	$(BIN)/python -m pytest tests $(TWO) -m 'tensorflow and $(USUAL)'
 
-# Every block of code and every output in README, docs and docstrings.
+# Every block of code and every output in README, docs and docstrings: a page in one process, from top
+# to bottom.
 test-docs: $(VENV)/dev-installed
-	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules $(TWO)
+	$(BIN)/python -m pytest README.md docs batchflow --doctest-modules -n 2 --dist loadfile
 
 # The site, in build/site: notebooks are executed, warnings and dead links are errors. Then a browser
 # opens some of its pages, if there is one (Chromium).
