@@ -157,6 +157,9 @@ test-jax: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)-jax/compiled
 test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
+# Threads of torch wait for each other by turning round: two programs of two take the CPUs from each other.
+test-torch: export OMP_NUM_THREADS = 1
+
 test-jax test-torch: test-%: $(VENV)-%/installed
 	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest tests $(TWO) -m '(tensorflow or torch or jax) and $(USUAL)'
 	$(if $(filter torch,$*),$(VENV)-torch/bin/python -m pytest docs/how-to/torch.md)
