@@ -241,7 +241,7 @@ class Profiler:
             waiting_items=sum(p.wall > 3 * p.cpu + 2e-5 for p in own.items) * 2 > len(own.items),
             n_of_items=len(own.items),
             share_locked=self.recorder.watch.looks.share_locked(key),
-            first=latest[0].start if latest else 0.0,
+            first=min((call.start for call in latest), default=0.0),
             in_turn=sum(c.thread in self._consumers for c in latest) / max(len(latest), 1),
         )
 
