@@ -242,11 +242,13 @@ EVERYWHERE = pytest.mark.parametrize(
 @EVERYWHERE
 def test_each_step_is_counted_where_it_ran(options):
     pipeline = over(40).init_variable("seen", init=list).scale().wait(0.001).train()
-    steps = pipeline.profile(10, 4, **options).to_dict()["steps"]
+    shown = pipeline.profile(10, 4, **options).to_dict()["steps"]
+    assert 0.99 < sum(step["share"] for step in shown) < 1.01
+    # Drawing the order is shown where it takes long, as on a busy machine.
+    steps = [step for step in shown if step["name"] != "order"]
     assert [step["name"] for step in steps] == ["source", "scale", "wait", "train"]
     assert [step["calls"] for step in steps] == [10] * 4
     assert all(step["bytes_out"] == 4 * 8 * 4 for step in steps)
-    assert 0.99 < sum(step["share"] for step in steps) < 1.01
     assert steps[2]["p95"] >= steps[2]["mean"] * 0.5 >= 0.0005
     far = options.get("executor") == "processes"
     assert ("process" in steps[1]["ran_in"]) == far
