@@ -92,7 +92,7 @@ def test_an_error_leaves_nothing_wrong_among_the_blocks():
     assert kept.read(np.arange(64, 96))["x"].tolist() == list(range(640, 960, 10))
 
 
-# Zarr 3.1.0 cannot do it.
+# The lowest Zarr that is allowed, 3.1.3, cannot do it.
 SIDE_BY_SIDE = hasattr(zarr.Array, "async_array") and hasattr(
     zarr.AsyncArray, "get_orthogonal_selection"
 )
