@@ -19,6 +19,7 @@ from batchflow.errors import (
 from batchflow.extras import imported
 from batchflow.files import checked_path
 from batchflow.models.step import Unread
+from batchflow.models.torch_model import short_step
 from batchflow.models.torch_model import state as states
 from batchflow.models.torch_model.parts import (
     made_loss,
@@ -162,11 +163,12 @@ class TorchModel:
 
     def update(self, loss: Any) -> None:
         """Change the module by the gradients of a loss. A subclass may do more, or otherwise."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
+        optimizers = self.optimizers
+        for optimizer in optimizers:
+            short_step.clear_gradients(optimizer)
+        short_step.backward(loss)
+        for optimizer in optimizers:
+            short_step.step(optimizer)
 
     def test_on_batch(
         self, x: Any, y: Any = None, *more: Any, fetches: Any = None, **options: Any

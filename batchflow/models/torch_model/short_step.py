@@ -1,0 +1,99 @@
+"""A step of a torch optimizer by the short way, without what torch keeps ready around it.
+
+Around `zero_grad`, `backward` and `step` torch looks for hooks, and tells a profiler, whether there
+are any or not; on a small network that is a third of a step. The short way does the same operations
+on the same tensors, so it gives the same bits. It is not taken where somebody would see the
+difference, which is looked up in each step:
+
+- the optimizer or all optimizers have a hook, a scheduler counts the steps, or a profiler runs;
+- one of the three methods is not torch's own, or the loss is no plain tensor;
+- this release of torch is not built as it expects: once, in a trial, it did not do the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+
+def clear_gradients(optimizer: Any) -> None:
+    """Do what `optimizer.zero_grad()` does."""
+    if not _is_unwatched(optimizer, "zero_grad"):
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def backward(loss: Any) -> None:
+    """Do what `loss.backward()` does, of a loss that is one number."""
+    tensor = sys.modules["torch"].Tensor
+    if type(loss) is tensor and loss.is_floating_point() and _is_own(tensor.backward):
+        _run_backward(loss)
+    else:
+        loss.backward()
+
+
+def step(optimizer: Any) -> None:
+    """Do what `optimizer.step()` does."""
+    if _is_unwatched(optimizer, "step"):
+        type(optimizer).step.__wrapped__(optimizer)
+    else:
+        optimizer.step()
+
+
+def _is_unwatched(optimizer: Any, word: str) -> bool:
+    """Tell whether nobody would see that a method of an optimizer is not called."""
+    method = getattr(type(optimizer), word)
+    return (
+        word not in vars(optimizer)  # where a scheduler puts its own
+        and (hasattr(method, "hooked") or method is sys.modules["torch"].optim.Optimizer.zero_grad)
+        and _is_own(method)
+        and not any(_hooks(optimizer))
+        and not sys.modules["torch"].autograd._profiler_enabled()
+    )
+
+
+def _is_own(function: Any) -> bool:
+    """Tell whether a function is torch's own, and not one that was put into its place."""
+    code = getattr(function, "__code__", None)
+    folder = sys.modules["torch"].__path__[0]
+    return code is not None and code.co_filename.startswith(folder) and _fits()
+
+
+def _hooks(optimizer: Any) -> tuple[Any, ...]:
+    of_all = sys.modules["torch.optim.optimizer"]
+    return (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        of_all._global_optimizer_pre_hooks,
+        of_all._global_optimizer_post_hooks,
+    )
+
+
+def _run_backward(loss: Any) -> None:
+    # What `torch.autograd.backward` calls behind checks of its arguments: without keeping or making
+    # a graph, for all leaves, which need not be reachable, and adding to their gradients.
+    torch = sys.modules["torch"]
+    torch.autograd.graph._engine_run_backward(
+        (loss,), (torch.ones_like(loss),), False, False, (), True, True
+    )
+
+
+@cache
+def _fits() -> bool:
+    """Try the short way on one number: a later torch may be built otherwise."""
+    torch = sys.modules["torch"]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            weight = torch.tensor(3.0, dtype=torch.float32, device="cpu", requires_grad=True)
+            optimizer = torch.optim.SGD([weight], lr=0.25)
+            any(_hooks(optimizer))
+            torch.autograd._profiler_enabled()
+            _run_backward(weight * weight)
+            type(optimizer).step.__wrapped__(optimizer)
+        return bool(weight == 1.5 and weight.grad == 6)
+    except (AttributeError, TypeError, RuntimeError):
+        return False
