@@ -9,6 +9,22 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
 
 
+class _Shown:
+    """The signature of a class of records, for `help` and completion: its fields and defaults."""
+
+    def __get__(self, record: Any, kind: type[Record]) -> Any:
+        if record is not None:
+            raise AttributeError("__signature__")
+        from inspect import Parameter, Signature  # on use, for a light import
+
+        word = Parameter.POSITIONAL_OR_KEYWORD
+        fields = {name: getattr(kind, name, Parameter.empty) for name in kind._fields}
+        types = kind.__annotations__
+        return Signature(
+            [Parameter(n, word, default=fields[n], annotation=types[n]) for n in fields]
+        )
+
+
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Record:
     """A frozen value. The annotations in a class are its fields, its attributes their defaults.
@@ -18,6 +34,7 @@ class Record:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    __signature__ = _Shown()
 
     def __init_subclass__(cls) -> None:
         cls._fields = tuple(cls.__annotations__)

@@ -68,8 +68,8 @@ class Resume:
 
     model: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004  for __init__
-        """Make it a `keras.callbacks.Callback`."""
+    def __new__(cls, directory: Any, every_n_batches: int | None = None) -> Self:  # noqa: ARG004
+        """Make it a `keras.callbacks.Callback`; the arguments are those of `__init__`."""
         return super().__new__(_callback_class(cls))  # type: ignore[return-value, arg-type]
 
     def __init__(self, directory: Any, every_n_batches: int | None = None) -> None:

@@ -1,11 +1,13 @@
 """Records: frozen values with fields."""
 
 import copy
+import inspect
 import pickle
 from functools import cached_property
 
 import pytest
 
+from batchflow import Checkpoint, Keep
 from batchflow.records import Record
 
 
@@ -52,3 +54,16 @@ def test_what_is_computed_is_not_copied(again):
     point = Point(1)
     assert point.sum == 3
     assert vars(again(point)) == {"x": 1, "y": 2}
+
+
+def test_help_shows_the_fields_and_their_defaults():
+    assert str(inspect.signature(Point)) == "(x: int, y: int = 2)"
+    assert not hasattr(Point(1), "__signature__")
+
+
+def test_what_users_make_of_checkpoints_shows_its_arguments():
+    assert list(inspect.signature(Keep).parameters) == ["last", "every", "best"]
+    shown = inspect.signature(Checkpoint).parameters
+    assert shown["directory"].default is inspect.Parameter.empty
+    assert shown["every_n_batches"].default is None
+    assert shown["keep"].default == Keep()
