@@ -327,9 +327,10 @@ class Dataset(BaseDataset[BatchT_co]):
     ) -> Dataset[OtherT]:
         """Make a dataset of an object with `len(items)` and `items[position]`.
 
-        Such are the data sets of Hugging Face and torch, the PyDataset of Keras, and lists. Several
-        items are read in one call, where the object has `__getitems__` or takes lists. It is read
-        from several threads, and travels to worker processes.
+        Such are the data sets of Hugging Face and torch, and lists; in the PyDataset of Keras each
+        item is a batch. Several items are read in one call, where the object has `__getitems__` or
+        takes lists. It is read from several threads, and travels to worker processes. Values have
+        the dtype of the first item; one that does not fit it is an error.
 
         Args:
             items: The object. An item is a mapping (or has fields: a named tuple, a dataclass), a
@@ -350,10 +351,9 @@ class Dataset(BaseDataset[BatchT_co]):
             >>> Dataset.from_items([(1, 2.5), (3, 4.5)], Points).create_batch([1]).y
             array([4.5])
         """
-        from batchflow.sources.items import ItemsSource
+        from batchflow.sources.items import ItemsSource, names_of
 
-        names = (components,) if isinstance(components, str) else components or ()
-        source = ItemsSource(items, components, _known(batch_class, names))
+        source = ItemsSource(items, components, _known(batch_class, names_of(components)))
         return cls._made(len(source) if index is None else index, batch_class, source=source)
 
     mix = classmethod(mixing.mix)
