@@ -9,6 +9,7 @@ parquet.py      Parquet files, by row groups
 sql.py          the rows of a query, by their ids
 items.py        data sets of other libraries, item by item
 labels.py       values that belong to ids: labels of files, paths of masks
+csv_columns.py   the columns of a CSV file with labels
 unchanged.py    files that must stay as they are
 """
 

@@ -9,7 +9,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from batchflow.arrays import column_array, column_names, exact_array, is_column,
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.index.labels import has_labels
 from batchflow.index.scan import without_endings
+from batchflow.sources.csv_columns import csv_columns, is_csv_path, numbers_if_all
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -214,45 +214,18 @@ class _Folders:
 
 
 def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
-    if not path.endswith((".csv", ".tsv", ".txt")):
+    if not is_csv_path(path):
         raise ArgumentTypeError(
             f'{name}={path!r}: a text is "folder", the path of a CSV file, or has an {{id}} in it, '
             'where the id of each file goes: "masks/{id}.png"'
         )
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter=_delimiter(file)) if row]
-    except FileNotFoundError as error:
-        error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
-        raise
-    except (UnicodeError, csv.Error) as error:
-        error.add_note(
-            f"{name}: while {path!r} was read, as CSV in UTF-8; another file is read by "
-            f"{name}=pandas.read_csv({path!r}, encoding=...)"
-        )
-        raise
-    if len(rows) < 2 or len(rows[0]) < 2:
-        raise ArgumentValueError(
-            f"{name}: {path!r} needs a line of column names, with a column of ids and one of values"
-        )
-    if doubled := [column for column in rows[0] if rows[0].count(column) > 1]:
-        raise ArgumentValueError(f"{name}: {path!r} has several columns {doubled[0]!r}")
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            raise ArgumentValueError(
-                f"{name}: {path!r}, row {number + 1}, has {len(row)} values, and there are "
-                f"{len(rows[0])} columns"
-            )
-    columns = dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+    columns = csv_columns(path, name)
     key, label = _key_and_label(columns, ids, name, path)
-    return _unique(columns[key], _numbers_if_all(columns[label]), name)
-
-
-def _delimiter(file: Any) -> str:
-    """Return what stands between the values, by the first line."""
-    first = file.readline()
-    file.seek(0)
-    return max(",;\t", key=first.count)
+    if key in set(ids) or not label:
+        raise ArgumentValueError(
+            f"{name}: the first line of {path!r} has no names of columns, but {list(columns)}"
+        )
+    return _unique(columns[key], numbers_if_all(columns[label], path, name), name)
 
 
 def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
@@ -269,8 +242,8 @@ def _as_ids(keys: Iterable[Any], ids: Sequence[Any]) -> list[Any]:
     """Return keys as the ids that they mean: whole numbers and paths as texts, where ids are."""
     found = list(keys)
     if isinstance(ids[0], str):
-        if set(map(type, found)) == {int}:
-            return list(map(str, found))
+        if all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in found):
+            return [str(int(key)) for key in found]
         if all(isinstance(key, PurePath) for key in found):
             return [key.as_posix() for key in found]
     return found
@@ -316,28 +289,6 @@ def _typed(column: Any) -> list[Any]:
     """Return values that make an array of the same dtype again."""
     array = column_array(column) if is_column(column) else np.asarray(column)
     return list(array) if array.dtype.kind in "iuf" and array.dtype.itemsize < 8 else _plain(array)
-
-
-def _numbers_if_all(texts: list[str]) -> list[Any]:
-    """Return texts as numbers, if all are written as such and none loses digits: "7", not "007"."""
-    given = [text for text in texts if text]
-    for kind in (int, float):
-        try:
-            values = [kind(text) for text in given]
-        except ValueError:
-            continue
-        if any(not _is_kept(text, value) for text, value in zip(given, values, strict=True)):
-            return [text or None for text in texts]
-        numbers = iter(values)
-        return [next(numbers) if text else None for text in texts]
-    return [text or None for text in texts]
-
-
-def _is_kept(text: str, value: float) -> bool:
-    """Check that a text is how a number is written, and that a whole one lost no digits."""
-    if isinstance(value, int):
-        return str(value) == text
-    return "_" not in text and (not text.lstrip("+-").isdigit() or int(text) == value)
 
 
 def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:
