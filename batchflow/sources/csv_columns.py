@@ -3,7 +3,8 @@
 Guarantees:
     - The delimiter is that of the first line: a comma, a semicolon or a tab. Spaces around values,
       and lines without any, are left out.
-    - A file whose columns would be guessed is refused: rows of other lengths, two columns of a name.
+    - A file whose columns would be guessed is refused: rows of other lengths, a name that stands
+      for two columns.
     - Texts become numbers if all are written as such and none loses digits: "7", not "007". Where
       others are numbers, "NA" and the like are missing; decimal commas are refused.
 """
