@@ -90,6 +90,9 @@ def keeps_objects(column: Any) -> bool:
     zone = getattr(column, "dtype", None), getattr(column, "type", None)
     has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
     is_record = package_of(column) == "polars" and bool(getattr(column.dtype, "fields", None))
+    # In records and maps of Arrow, NumPy has floats for whole numbers beside missing ones.
+    arrow_type = str(getattr(column, "type", ""))
+    is_record = is_record or "struct<" in arrow_type or "map<" in arrow_type
     return has_nulls(column) or has_zone or is_record
 
 
