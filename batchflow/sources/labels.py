@@ -36,6 +36,7 @@ def components_by_id(
     labels: Any,
     others: Mapping[str, Any],
     known: Iterable[str],
+    classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...] | None]:
     """Return the components that are given by id.
 
@@ -45,6 +46,7 @@ def components_by_id(
         labels: What fills the component `labels`, or a mapping from another component to that.
         others: What fills other components, whose texts are not numbered.
         known: The components of the batch class.
+        classes: The texts that labels may be, in the order of their numbers; None: those that are.
 
     Returns:
         A value of each item, by component; and the texts that the labels were, in the order of
@@ -56,6 +58,7 @@ def components_by_id(
         FileNotFoundError: There is no such file.
     """
     columns: dict[str, Any] = {}
+    order = _checked_classes(classes)
     classes = None
     as_labels = _by_component(labels, ids, known)
     for name, given in {**as_labels, **others}.items():
@@ -66,8 +69,24 @@ def components_by_id(
         columns[name] = folder_names(ids, paths) if text == "folder" else None
         columns[name] = columns[name] or values_by_id(ids, given, name)
         if name in as_labels:
-            columns[name], classes = numbered(columns[name], ids, name)
+            columns[name], classes = numbered(columns[name], ids, name, order)
+    if order is not None and classes is None:
+        raise ArgumentTypeError(
+            "classes= is the order of labels that are texts, and there are none"
+        )
     return columns, classes
+
+
+def _checked_classes(classes: Any) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes):
+        raise ArgumentTypeError(
+            f"classes= are the texts of labels, in the order of their numbers, got {classes!r:.80}"
+        )
+    if len(set(classes)) < len(classes):
+        raise ArgumentValueError(f"classes= has a text twice: {classes!r:.80}")
+    return tuple(classes)
 
 
 def _by_component(labels: Any, ids: Sequence[str], known: Iterable[str]) -> Mapping[str, Any]:
@@ -146,12 +165,13 @@ def values_by_id(ids: Sequence[Any], given: Any, name: str) -> list[Any]:
 
 
 def numbered(
-    values: Sequence[Any], ids: Sequence[Any], name: str
+    values: Sequence[Any], ids: Sequence[Any], name: str, classes: tuple[str, ...] | None
 ) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
     """Return labels as an array, texts as integers; and the texts in the order of their numbers.
 
     Raises:
-        ArgumentValueError: Some labels are texts and others are not.
+        ArgumentValueError: Some labels are texts and others are not; or a text is none of the
+            classes that were given.
     """
     texts = [isinstance(value, str) for value in values]
     if not any(texts):
@@ -161,9 +181,15 @@ def numbered(
         raise ArgumentValueError(
             f"{name}: some labels are texts, and that of {ids[place]!r} is {values[place]!r}"
         )
-    classes = sorted({str(value) for value in values})
+    if classes is None:
+        classes = tuple(sorted({str(value) for value in values}))
     number = {text: k for k, text in enumerate(classes)}
-    return np.array([number[value] for value in values]), tuple(classes)
+    if others := [place for place, value in enumerate(values) if value not in number]:
+        raise ArgumentValueError(
+            f"{name}: {values[others[0]]!r}, of {ids[others[0]]!r}, is none of the classes "
+            f"{_listed(classes)}"
+        )
+    return np.array([number[value] for value in values]), classes
 
 
 def existing_paths(ids: Sequence[str], pattern: str, name: str) -> npt.NDArray[Any]:

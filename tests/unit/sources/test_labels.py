@@ -335,3 +335,31 @@ def test_keys_of_a_mapping_may_be_numbers_of_numpy(tmp_path):
     labels = {np.int64(2): 5, np.int64(1): 6}
     dataset = Dataset.from_files(tmp_path / "*.jpg", Pictures, labels=labels, ext=False)
     assert dataset.create_batch(["1", "2"]).labels.tolist() == [6, 5]
+
+
+def test_datasets_may_have_the_same_numbers_for_their_labels(root):
+    training = of_files("folder")
+    files = "root/emu/*.npy"
+    testing = Dataset.from_files(
+        files, Pictures, root="root", labels="folder", classes=training.classes
+    )
+    assert testing.classes == ("cat", "dog", "emu")
+    assert testing.next_batch(1).labels.tolist() == [2]
+    backwards = of_files(PAIRS, classes=["w", "u"])
+    assert whole(backwards).labels.tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "error", "words"),
+    [
+        (["cat", "dog"], "folder", ArgumentValueError, "'emu', of 'emu/0.npy', is none of the"),
+        (["cat", "cat"], "folder", ArgumentValueError, "a text twice"),
+        ("cat", "folder", ArgumentTypeError, "the texts of labels"),
+        ([0, 1], "folder", ArgumentTypeError, "the texts of labels"),
+        (["cat"], dict.fromkeys(IDS, 1), ArgumentTypeError, "labels that are texts"),
+        (["cat"], None, ArgumentTypeError, "labels that are texts"),
+    ],
+)
+def test_classes_that_are_not_those_of_the_labels_are_refused(root, classes, labels, error, words):
+    with pytest.raises(error, match=words):
+        of_files(labels, classes=classes)
