@@ -42,7 +42,7 @@ def csv_columns(path: str, name: str) -> dict[str, list[str]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             read = csv.reader(file, delimiter=_delimiter(file))
-            rows = [(read.line_num, row) for row in ([v.strip() for v in r] for r in read)]
+            rows = [row for row in read if row and (row[0].strip() or any(map(str.strip, row)))]
     except FileNotFoundError as error:
         error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
         raise
@@ -52,22 +52,22 @@ def csv_columns(path: str, name: str) -> dict[str, list[str]]:
             f"{name}=pandas.read_csv({path!r}, encoding=...)"
         )
         raise
-    rows = [(line, row) for line, row in rows if any(row)]
-    names = rows[0][1] if rows else []
+    names = [column.strip() for column in rows[0]] if rows else []
     if len(rows) < 2 or len(names) < 2:
         raise ArgumentValueError(
             f"{name}: {path!r} needs a line of column names, with a column of ids and one of values"
         )
     if doubled := [column for column in names if names.count(column) > 1]:
         raise ArgumentValueError(f"{name}: {path!r} has several columns {doubled[0]!r}")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise ArgumentValueError(
-                f"{name}: {path!r}, line {line}, has {len(row)} values, and there are "
-                f"{len(names)} columns"
-            )
-    values = zip(*(row for _, row in rows[1:]), strict=True)
-    return dict(zip(names, map(list, values), strict=True))
+    if wrong := [row for row in rows if len(row) != len(names)]:
+        raise ArgumentValueError(
+            f"{name}: the row {wrong[0]!r:.80} of {path!r} has {len(wrong[0])} values, and there "
+            f"are {len(names)} columns"
+        )
+    columns = zip(*rows[1:], strict=True)
+    return {
+        column: list(map(str.strip, values)) for column, values in zip(names, columns, strict=True)
+    }
 
 
 def numbers_if_all(texts: list[str], path: str, name: str) -> list[Any]:
@@ -76,7 +76,8 @@ def numbers_if_all(texts: list[str], path: str, name: str) -> list[Any]:
     Raises:
         ArgumentValueError: They are numbers with decimal commas.
     """
-    given = [text for text in texts if text.lower() not in _MISSING]
+    missing = {text for text in set(texts) if text.lower() in _MISSING}
+    given = [text for text in texts if text not in missing]
     if any("," in text for text in given) and all(map(_DECIMAL_COMMA.fullmatch, given)):
         raise ArgumentValueError(
             f"{name}: {path!r} has numbers with decimal commas: give "
@@ -89,7 +90,7 @@ def numbers_if_all(texts: list[str], path: str, name: str) -> list[Any]:
             continue
         if all(map(_is_kept, given, numbers)):
             found = iter(numbers)
-            return [None if text.lower() in _MISSING else next(found) for text in texts]
+            return [None if text in missing else next(found) for text in texts]
         break
     return [text or None for text in texts]
 

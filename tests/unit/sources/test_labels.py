@@ -318,9 +318,9 @@ def test_decimal_commas_are_refused(root):
         of_files("labels.csv")
 
 
-def test_the_line_of_a_csv_file_with_other_values_is_named(root):
+def test_a_row_of_a_csv_file_with_other_values_is_shown(root):
     (root / "labels.csv").write_text('file,label\n\n"a","b\nc"\nd,e,f\n')
-    with pytest.raises(ArgumentValueError, match=r"'labels.csv', line 5, has 3 values"):
+    with pytest.raises(ArgumentValueError, match=r"\['d', 'e', 'f'\] of 'labels.csv' has 3 values"):
         of_files("labels.csv")
 
 
