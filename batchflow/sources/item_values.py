@@ -59,17 +59,20 @@ class ValueKind:
         together = exact_array(values, reads_tensors=True)
         if _fits(together, dtype):
             return together.astype(dtype, copy=False)
-        if any(ragged_shapes([value]) for value in values):
-            return [_own(value) for value in values]
         rows = [self._row(value, at) for value, at in zip(values, positions, strict=True)]
+        if any(row is None for row in rows):
+            return [_own(value) for value in values]
         one_shape = len({row.shape for row in rows}) == 1
         return joined_arrays(rows) if one_shape else [row[0] for row in rows]
 
     def _row(self, value: Any, position: int) -> Any:
-        """Return a value as an array of one row."""
-        if _is_empty(value):
-            return np.empty((1, *np.shape(value)), self._dtype)
+        """Return a value as an array of one row; None for a list that is ragged itself."""
         row = exact_array([value], reads_tensors=True)
+        if not row.size or row.dtype.hasobject:
+            if _is_empty(value):
+                return np.empty((1, *np.shape(value)), self._dtype)
+            if ragged_shapes([value]):
+                return None
         if not _fits(row, self._dtype):
             is_other = row.dtype.hasobject or row.dtype.kind in "US"
             found = f"{value!r:.80}" if is_other else f"{row.dtype}"
