@@ -41,9 +41,10 @@ def package_of(value: Any) -> str:
 
 def is_table(value: Any) -> bool:
     """Check whether a value is a table with columns by name: of pandas, polars or Arrow."""
-    return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
-        value, "__getitem__"
+    has_columns = hasattr(value, "columns") or (
+        package_of(value) == "pyarrow" and hasattr(value, "column_names")
     )
+    return has_columns and hasattr(value, "__getitem__")
 
 
 def is_column(value: Any) -> bool:

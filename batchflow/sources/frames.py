@@ -27,7 +27,8 @@ def checked_table(table: Any) -> Any:
     if not is_table(table) or isinstance(table, Mapping):
         raise ArgumentTypeError(
             f"from_dataframe takes a table of pandas, polars or Arrow, got {type(table).__name__} "
-            f"{table!r:.60}. Arrays by name: Dataset.from_arrays(MyBatch, images=..., labels=...)"
+            f"{table!r:.60}. Arrays by name: Dataset.from_arrays(MyBatch, images=..., labels=...);"
+            " a data set of another library: Dataset.from_items"
         )
     return table
 

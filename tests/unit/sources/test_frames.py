@@ -179,3 +179,13 @@ def test_the_ids_may_be_one_of_several_levels_of_labels():
     labels = pd.MultiIndex.from_product([["a"], [7, 8]], names=["site", "visit"])
     dataset = Dataset.from_dataframe(pd.DataFrame({"x": [1, 2]}, index=labels), Rows, "visit")
     assert dataset.create_batch([8, 7]).x.tolist() == [2, 1]
+
+
+def test_a_data_set_with_columns_and_items_is_no_table():
+    class Records(list):
+        column_names = ("x", "y")
+
+    records = Records([{"x": 1, "y": 2}])
+    with pytest.raises(ArgumentTypeError, match=r"a data set of another library: .*from_items"):
+        Dataset.from_dataframe(records, Rows)
+    assert Dataset.from_items(records, Rows).next_batch(1).x.tolist() == [1]
