@@ -69,7 +69,13 @@ class ItemsSource:
         if _gives_columns(items, first):
             self._column_dtypes = {key: _dtype_of(value) for key, value in first.items()}
         seen = [first]
-        self._kinds = {name: ValueKind(name, self._first_values(name, seen)) for name in self._keys}
+        self._kinds: dict[str, ValueKind] = {}
+        for name in self._keys:
+            try:
+                self._kinds[name] = ValueKind(name, self._first_values(name, seen))
+            except Exception as error:
+                error.add_note(f"while from_items looked at {name!r} of the first item")
+                raise
 
     def __len__(self) -> int:
         return self._length

@@ -299,3 +299,11 @@ def test_columns_that_change_their_dtype_with_the_items_are_read_one_by_one(comp
     dataset = Dataset.from_items(Formatted(), Rows, components)
     assert dataset.create_batch([1, 2]).x.tolist() == [2**24 + 1, 3]
     assert dataset.create_batch([0, 1]).x[1] == 2**24 + 1
+
+
+@pytest.mark.torch
+def test_a_tensor_that_numpy_cannot_hold_is_told_with_its_component():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="BFloat16") as caught:
+        Dataset.from_items([(1, torch.zeros(2, dtype=torch.bfloat16))], Rows)
+    assert "while from_items looked at 'y' of the first item" in caught.value.__notes__
