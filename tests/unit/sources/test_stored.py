@@ -206,3 +206,30 @@ def test_a_virtual_array_may_have_rows_of_its_own_file(tmp_path):
     with h5py.File(whole, "a") as file:
         file["y"] = np.arange(4)
     assert Dataset.from_hdf5(whole, Rows, x="x").create_batch([3]).x.tolist() == [3]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["in order", "threads", "processes"])
+def test_an_open_array_of_a_file_that_was_changed_is_an_error(tmp_path, options):
+    make_hdf5(tmp_path / "data")
+    with h5py.File(tmp_path / "data") as file:
+        dataset = Dataset.from_arrays(Rows, x=file["deep/x"])
+        assert dataset.create_batch([1]).x.tolist() == VALUES[[1]].tolist()
+        (tmp_path / "data").touch()
+        with pytest.raises(ArgumentValueError, match="was changed after the dataset was made"):
+            list(dataset.gen_batch(5, **options))
+
+
+def test_an_open_virtual_array_whose_rows_are_nowhere_is_an_error(tmp_path):
+    whole, part = make_virtual(tmp_path)
+    part.unlink()
+    with h5py.File(whole) as file, pytest.raises(FileNotFoundError, match=r"part.h5"):
+        Dataset.from_arrays(Rows, x=file["x"])
+
+
+def test_an_array_that_is_open_to_write_may_change(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = np.arange(4)
+        dataset = Dataset.from_arrays(Rows, x=file["x"])
+        file["x"][1] = 7
+        file.flush()
+        assert dataset.create_batch([1, 2]).x.tolist() == [7, 2]
