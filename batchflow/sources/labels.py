@@ -247,11 +247,17 @@ def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
         )
     columns = csv_columns(path, name)
     key, label = _key_and_label(columns, ids, name, path)
-    if key in set(ids) or not label:
+    items = set(ids)
+    if key in items or not label:
         raise ArgumentValueError(
             f"{name}: the first line of {path!r} has no names of columns, but {list(columns)}"
         )
-    return _unique(columns[key], numbers_if_all(columns[label], path, name), name)
+    # What rows of no item say does not tell what the others are.
+    pairs = _unique(columns[key], columns[label], name)
+    found = [item for item in pairs if item in items]
+    values = numbers_if_all([pairs[item] for item in found], path, name)
+    pairs.update(zip(found, values, strict=True))
+    return pairs
 
 
 def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
@@ -317,7 +323,7 @@ def _typed(column: Any) -> list[Any]:
     return list(array) if array.dtype.kind in "iuf" and array.dtype.itemsize < 8 else _plain(array)
 
 
-def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:
+def _unique(keys: list[Any], values: list[Any], name: str) -> dict[Any, Any]:
     pairs: dict[Any, Any] = {}
     doubled = []
     for key, value in zip(keys, values, strict=True):

@@ -363,3 +363,10 @@ def test_datasets_may_have_the_same_numbers_for_their_labels(root):
 def test_classes_that_are_not_those_of_the_labels_are_refused(root, classes, labels, error, words):
     with pytest.raises(error, match=words):
         of_files(labels, classes=classes)
+
+
+@pytest.mark.filterwarnings("ignore:labels. 1 ids belong to no item")
+def test_the_row_of_no_item_does_not_make_texts_of_numbers(root):
+    lines = [*(f"{item},{k + 5}" for k, item in enumerate(IDS)), "gnu/0.npy,unknown"]
+    (root / "labels.csv").write_text("\n".join(["file,label", *lines]))
+    assert whole(of_files("labels.csv")).labels.tolist() == [5, 6, 7, 8]
