@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -253,11 +254,11 @@ def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
             f"{name}: the first line of {path!r} has no names of columns, but {list(columns)}"
         )
     # What rows of no item say does not tell what the others are.
-    pairs = _unique(columns[key], columns[label], name)
-    found = [item for item in pairs if item in items]
-    values = numbers_if_all([pairs[item] for item in found], path, name)
-    pairs.update(zip(found, values, strict=True))
-    return pairs
+    keys, values = columns[key], columns[label]
+    are_of_items = list(map(items.__contains__, keys))
+    numbers = iter(numbers_if_all(list(compress(values, are_of_items)), path, name))
+    pairs = zip(are_of_items, values, strict=True)
+    return _unique(keys, [next(numbers) if is_one else text for is_one, text in pairs], name)
 
 
 def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
@@ -323,7 +324,7 @@ def _typed(column: Any) -> list[Any]:
     return list(array) if array.dtype.kind in "iuf" and array.dtype.itemsize < 8 else _plain(array)
 
 
-def _unique(keys: list[Any], values: list[Any], name: str) -> dict[Any, Any]:
+def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:
     pairs: dict[Any, Any] = {}
     doubled = []
     for key, value in zip(keys, values, strict=True):
