@@ -41,9 +41,10 @@ def package_of(value: Any) -> str:
 
 def is_table(value: Any) -> bool:
     """Check whether a value is a table with columns by name: of pandas, polars or Arrow."""
-    return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
-        value, "__getitem__"
+    has_columns = hasattr(value, "columns") or (
+        package_of(value) == "pyarrow" and hasattr(value, "column_names")
     )
+    return has_columns and hasattr(value, "__getitem__")
 
 
 def is_column(value: Any) -> bool:
@@ -90,6 +91,9 @@ def keeps_objects(column: Any) -> bool:
     zone = getattr(column, "dtype", None), getattr(column, "type", None)
     has_zone = any(getattr(t, "time_zone", None) or getattr(t, "tz", None) for t in zone)
     is_record = package_of(column) == "polars" and bool(getattr(column.dtype, "fields", None))
+    # In records and maps of Arrow, NumPy has floats for whole numbers beside missing ones.
+    arrow_type = str(getattr(column, "type", ""))
+    is_record = is_record or "struct<" in arrow_type or "map<" in arrow_type
     return has_nulls(column) or has_zone or is_record
 
 

@@ -118,6 +118,7 @@ class Dataset(BaseDataset[BatchT_co]):
         labels: Any = None,
         *,
         ext: bool | str = True,
+        classes: Sequence[str] | None = None,
         **others: Any,
     ) -> Dataset[OtherT]:
         """Make a dataset of files, with labels that are matched by id.
@@ -134,12 +135,16 @@ class Dataset(BaseDataset[BatchT_co]):
                 of ids, or a column of pandas with ids as labels. `{"y": ...}` fills another
                 component. Texts become integers in the order of `dataset.classes`.
             ext: Whether ids have the extensions of the files; see `FilesIndex`.
+            classes: The texts in the order of their numbers, such as `training.classes`, where
+                labels of several datasets are to have the same numbers. None: those that are
+                there, sorted.
             others: More components, by id as `labels`, but for texts, which stay texts. A text
                 with `{id}` in it gives the paths of other files: `masks="masks/{id}.png"`; the id
                 stands there with its extension, or without it.
 
         Raises:
-            ArgumentValueError: No file matches, items have no label, or a path leads to no file.
+            ArgumentValueError: No file matches, items have no label, or one that is none of the
+                classes, or a path leads to no file.
             ArgumentTypeError: The class has no such component.
 
         Warns:
@@ -161,9 +166,11 @@ class Dataset(BaseDataset[BatchT_co]):
         index = FilesIndex(glob, root=root, ext=ext)
         ids = index.indices.tolist()
         paths = [index.get_fullpath(item) for item in ids] if root is None else None
-        columns, classes = components_by_id(ids, paths, labels, others, batch_class.components)
+        columns, found = components_by_id(
+            ids, paths, labels, others, batch_class.components, classes
+        )
         dataset = cls._made(index, batch_class, preloaded=columns or None)
-        dataset.classes = classes
+        dataset.classes = found
         return dataset
 
     @classmethod
@@ -327,9 +334,10 @@ class Dataset(BaseDataset[BatchT_co]):
     ) -> Dataset[OtherT]:
         """Make a dataset of an object with `len(items)` and `items[position]`.
 
-        Such are the data sets of Hugging Face and torch, the PyDataset of Keras, and lists. Several
-        items are read in one call, where the object has `__getitems__` or takes lists. It is read
-        from several threads, and travels to worker processes.
+        Such are the data sets of Hugging Face and torch, and lists; in the PyDataset of Keras each
+        item is a batch. Several items are read in one call, where the object has `__getitems__` or
+        takes lists. It is read from several threads, and travels to worker processes. Values have
+        the dtype of the first item; one that does not fit it is an error.
 
         Args:
             items: The object. An item is a mapping (or has fields: a named tuple, a dataclass), a
@@ -350,10 +358,9 @@ class Dataset(BaseDataset[BatchT_co]):
             >>> Dataset.from_items([(1, 2.5), (3, 4.5)], Points).create_batch([1]).y
             array([4.5])
         """
-        from batchflow.sources.items import ItemsSource
+        from batchflow.sources.items import ItemsSource, names_of
 
-        names = (components,) if isinstance(components, str) else components or ()
-        source = ItemsSource(items, components, _known(batch_class, names))
+        source = ItemsSource(items, components, _known(batch_class, names_of(components)))
         return cls._made(len(source) if index is None else index, batch_class, source=source)
 
     mix = classmethod(mixing.mix)

@@ -147,7 +147,7 @@ def _common_classes(datasets: list[Any]) -> tuple[Any, ...] | None:
         if other != classes[0]:
             raise ArgumentValueError(
                 "mix: the numbers of labels mean other classes: dataset 0 has "
-                f"{classes[0]!r:.80}, dataset {number} has {other!r:.80}; give both the same "
-                "numbers, labels={id: number}, or keep texts in a component of another name"
+                f"{classes[0]!r:.80}, dataset {number} has {other!r:.80}; give all the same, "
+                "from_files(..., classes=...), or keep texts in a component of another name"
             )
     return classes[0]  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from batchflow import Batch, Dataset, Pipeline, action, model
+from batchflow import B, Batch, Dataset, Pipeline, V, model
 
 N_DAMAGED = 20
 
@@ -47,33 +47,25 @@ class Pictures(Batch):
     def network():
         return MLPClassifier(64, learning_rate_init=0.01, random_state=0)
 
-    @action(model="network", singleton=True)
-    def train(self, network):
-        network.partial_fit(np.stack(self.images), self.labels, classes=np.arange(10))
-        return self
-
-    @action(model="network", singleton=True)
-    def test(self, network):
-        self.pipeline.v("hits").extend(network.predict(np.stack(self.images)) == self.labels)
-        return self
-
 
 def main(folder):
     write_pictures(folder)
     dataset = Dataset.from_files(folder / "*/*.png", Pictures, root=folder, labels="folder")
     parts = dataset.split(0.8, shuffle=1, stratify="labels")
-    readable = Pipeline().load(fmt=read, components="images").filter(_is_readable)
+    readable = Pipeline().load(fmt=read, components="images")
+    readable = readable.filter(lambda item: item.images is not None)
 
-    (parts.train >> readable.train()).run(64, shuffle=2, n_epochs=12, prefetch=4)
-    testing = parts.test >> readable.init_variable("hits", init=list).test()
+    training = (parts.train >> readable).train_model(
+        "network", B.images, B.labels, classes=range(len(dataset.classes))
+    )
+    training.run(64, shuffle=2, n_epochs=12, prefetch=4)
+    testing = (parts.test >> readable).init_variable("hits", init=list)
+    testing = testing.predict_model("network", B.images, save_to=B.found)
+    testing = testing.update(V("hits", "e"), B.found == B.labels)
     testing.run(64, prefetch=4)
     n_read = sum(len(batch) for batch in (dataset >> readable).gen_batch(256, prefetch=4))
     print(f"{n_read} of {len(dataset)} pictures in {len(dataset.classes)} classes could be read")
     print(f"test accuracy {np.mean(testing.v('hits')):.1%}")
-
-
-def _is_readable(item):
-    return item.images is not None
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ gradients, rare rows weighted, and measures it on the test part.
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import roc_auc_score
 
-from batchflow import ArrayBatch, Dataset, action
+from batchflow import ArrayBatch, B, Dataset
 
 N_ROWS, N_CUSTOMERS = 200_000, 20_000
 FEATURES = ["age", "income", "visits", "debt"]
@@ -30,44 +31,21 @@ def make_table():
 class Orders(ArrayBatch):
     components = "features", "churned", "customer"
 
-    @action(singleton=True)
-    def train(self, rate, weight):
-        coefficients, x = self.pipeline.v("coefficients"), self._with_ones()
-        error = 1 / (1 + np.exp(-x @ coefficients)) - self.churned
-        error = np.where(self.churned == 1, weight, 1) * error
-        coefficients -= rate * x.T @ error / len(self)
-        return self
-
-    def _with_ones(self):
-        return np.column_stack([self.features, np.ones(len(self))])
-
-    @action
-    def scores(self, coefficients):
-        self.features = self._with_ones() @ coefficients
-        return self
-
 
 def main():
     dataset = Dataset.from_dataframe(
-        make_table(),
-        Orders,
-        index="order",
-        features=FEATURES,
-        churned="churned",
-        customer="customer",
+        make_table(), Orders, "order", features=FEATURES, churned="churned", customer="customer"
     )
     parts = dataset.split(0.7, 0.15, shuffle=1, stratify="churned", groups="customer")
-    start = np.zeros(len(FEATURES) + 1)
-    training = parts.train.p.init_variable("coefficients", start).train(0.5, weight=49)
+    regression = SGDClassifier(loss="log_loss", class_weight={0: 1, 1: 49}, random_state=2)
+    training = parts.train.p.init_model("regression", regression)
+    training = training.train_model("regression", B.features, B.churned)
     training.run(512, shuffle=2, n_epochs=2, prefetch=4)
 
-    testing = parts.test.p.scores(training.v("coefficients"))
-    batches = list(testing.gen_batch(4096, prefetch=2))
-    truth = np.concatenate([batch.churned for batch in batches])
-    scores = np.concatenate([batch.features for batch in batches])
-    shares = [np.mean(part.p.next_batch(len(part)).churned) for part in (parts.train, parts.test)]
-    print(f"rare rows in train and test: {shares[0]:.2%}, {shares[1]:.2%}")
-    print(f"test AUC {roc_auc_score(truth, scores):.3f}")
+    train, test = (part.p.next_batch(len(part)) for part in (parts.train, parts.test))
+    scores = regression.decision_function(test.features)
+    print(f"rare rows in train and test: {train.churned.mean():.2%}, {test.churned.mean():.2%}")
+    print(f"test AUC {roc_auc_score(test.churned, scores):.3f}")
 
 
 if __name__ == "__main__":

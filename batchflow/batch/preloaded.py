@@ -23,7 +23,7 @@ from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.index import DatasetIndex
 from batchflow.index.labels import Labels, by_label, checked_labels
 from batchflow.old_words import old_word
-from batchflow.sources.lazy import is_lazy, listed
+from batchflow.sources.lazy import files_of, is_lazy, listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,6 +60,7 @@ class Preloaded(BatchData):
         self.columns = columns
         self._class_name = class_name
         self._are_plain = all(map(_is_plain, columns.values()))
+        self._files = files_of(columns.values())
 
     @classmethod
     def of(cls, given: Any, batch_class: type[Batch], index: DatasetIndex) -> Preloaded | None:
@@ -102,6 +103,8 @@ class Preloaded(BatchData):
                 is_slice = rows.__class__ is slice
                 copies[name] = array[rows].copy() if is_slice else array.take(rows, 0)
             return copies
+        for file in self._files:
+            file.check()
         return {
             name: own(take_rows(column, rows, f"{self._class_name}.{name.lstrip('_')}"))
             for name, column in self.columns.items()

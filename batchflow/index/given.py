@@ -137,12 +137,13 @@ def checked_positions(
             f"{where}: expected a slice, a list or an array of positions, or one bool for each of "
             f"the {n_items} items, got {positions!r:.60}; by ids, use create_subset"
         )
-    array = array.astype(np.int64)  # a copy, as the caller may change the array
+    # Ahead of the cast, in which the highest whole numbers without a sign become negative.
     outside = array[(array >= n_items) | (array < -n_items)]
     if outside.size:
         raise ArgumentValueError(
             f"{where}: position {outside[0]} is outside of an index of {n_items} items"
         )
+    array = array.astype(np.int64)  # a copy, as the caller may change the array
     array[array < 0] += n_items
     return array
 

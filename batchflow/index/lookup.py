@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
+from datetime import date
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,9 @@ class _RangeLookup(Lookup):
 class _DictLookup(Lookup):
     def __init__(self, ids: npt.NDArray[Any]) -> None:
         self._positions = {item: i for i, item in enumerate(plain(ids))}
+        if ids.dtype.kind == "M":  # a `date` is equal to a day of NumPy, and has another hash
+            days = (pair for pair in enumerate(ids.tolist()) if type(pair[1]) is date)
+            self._positions |= {day: place for place, day in days}
 
     def __call__(self, item: Any) -> int | None:
         try:

@@ -99,11 +99,12 @@ def cutter(no_ext: bool, ext: Any) -> Callable[[str], tuple[str, str]] | None:
         raise ArgumentTypeError(
             f'FilesIndex: ext is True, False or an ending with its dot (".gz"), got {ext!r:.60}'
         )
-    ending: str = ext
+    ending: str = ext.lower()
 
     def cut(name: str) -> tuple[str, str]:
-        is_there = name.endswith(ending) and name != ending
-        return (name[: -len(ending)], ending) if is_there else (name, "")
+        start = len(name) - len(ending)
+        is_there = start > 0 and name[start:].lower() == ending
+        return (name[:start], name[start:]) if is_there else (name, "")
 
     return cut
 
@@ -170,12 +171,12 @@ def _matches(pattern: str, dirs: bool) -> Iterator[str]:
     # A folder may be given with a slash at its end, which would leave it without a name.
     plain = pattern.rstrip("/" if os.altsep is None else os.sep + os.altsep) if dirs else pattern
     if not glob.has_magic(pattern) or os.path.lexists(pattern):  # a name may have brackets
-        if (os.path.isdir if dirs else os.path.isfile)(pattern):
+        if (os.path.isdir if dirs else _is_file)(pattern):
             yield plain
         return
     folder, name = os.path.split(plain)
     if not glob.has_magic(name) or name == "**":
-        is_item = os.path.isdir if dirs else os.path.isfile
+        is_item = os.path.isdir if dirs else _is_file
         for found in glob.iglob(pattern, recursive=True):
             if is_item(found):
                 yield found.rstrip(os.sep)
@@ -206,7 +207,18 @@ def _listed(folder: str, pattern: str, dirs: bool) -> Iterator[str]:
 
 
 def _is_item(entry: os.DirEntry[str], dirs: bool) -> bool:
-    return entry.is_dir() if dirs else entry.is_file()
+    if dirs:
+        return entry.is_dir()
+    return entry.is_file() or (entry.is_symlink() and _is_file(entry.path))
+
+
+def _is_file(path: str) -> bool:
+    """Check whether a path is a file. A link to nothing is an error: an item would be left out."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise ArgumentValueError(
+            f"FilesIndex: {path!r} is a link to {os.readlink(path)!r}, which is not there"
+        )
+    return os.path.isfile(path)
 
 
 def _nothing_found(patterns: list[str], dirs: bool, root: Any) -> str:

@@ -24,7 +24,7 @@ from batchflow.plan.builtin import Builtin
 from batchflow.plan.expressions import Expression, expressions_in
 from batchflow.plan.names import Names, without_batch
 from batchflow.plan.older_calls import refuse_older_calls
-from batchflow.plan.several import Concat, Join, Joined, join
+from batchflow.plan.several import Concat, Join, Joined, Merge, check_classes, join
 from batchflow.plan.steps import Chance, HookName, Step, Where
 
 # Words of other frameworks, and what to write here.
@@ -135,6 +135,8 @@ def _bind_stream(step: Step, action: Action, save_to: Any, names: Names) -> Boun
         what = action.function(*step.args, **step.kwargs)
         if isinstance(what, Concat):
             what.check_class(names.batch_class)
+        if isinstance(what, (Concat, Merge)):
+            check_classes(what, names.dataset)
     except BatchflowError as error:
         add_note_once(error, f"in {step}, chained at {step.where}")
         raise

@@ -27,6 +27,10 @@ MergeBatches = Callable[[list[Any]], Any]
 class Nested(Protocol):
     """A pipeline over a dataset, inside of another pipeline."""
 
+    @property
+    def _source(self) -> Any:
+        """Its dataset."""
+
     def _bound_plan(self) -> Any:
         """Return its plan, checked: a `BoundPlan`."""
 
@@ -88,6 +92,23 @@ class Concat(Record):
                     f"pipeline {batch_class.__name__}; their steps would not be the same. Make "
                     "both datasets with one batch class"
                 )
+
+
+def check_classes(what: Merge | Concat, dataset: Any) -> None:
+    """Refuse datasets whose numbers of labels mean other classes: they would be put together.
+
+    Args:
+        what: The step. A function that merges may tell them apart.
+        dataset: The dataset of the pipeline; None: it has none yet.
+    """
+    classes = getattr(dataset, "classes", None)
+    for other in what.others if classes is not None else ():
+        others = getattr(other._source, "classes", None)
+        if others not in (None, classes) and getattr(what, "function", None) is None:
+            raise ArgumentValueError(
+                f"the numbers of labels mean other classes: this dataset has {classes!r:.80}, that "
+                f"of {shown(other)} {others!r:.80}; give all the same, from_files(..., classes=...)"
+            )
 
 
 class Rebatch(Record):

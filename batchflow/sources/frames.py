@@ -27,7 +27,8 @@ def checked_table(table: Any) -> Any:
     if not is_table(table) or isinstance(table, Mapping):
         raise ArgumentTypeError(
             f"from_dataframe takes a table of pandas, polars or Arrow, got {type(table).__name__} "
-            f"{table!r:.60}. Arrays by name: Dataset.from_arrays(MyBatch, images=..., labels=...)"
+            f"{table!r:.60}. Arrays by name: Dataset.from_arrays(MyBatch, images=..., labels=...);"
+            " a data set of another library: Dataset.from_items"
         )
     return table
 
@@ -90,19 +91,33 @@ def named_ids(table: Any, index: Any) -> tuple[Any, Any]:
 
     Raises:
         UnknownNameError: (a `KeyError`) There is no such column.
+        ArgumentValueError: It has missing values.
     """
     has_labels = hasattr(table, "iloc")
     if index is None:
         if not has_labels or _only_count(table.index):
             return table, len(table)
-        return table, table.index
-    if has_labels and index not in column_names(table) and index in table.index.names:
-        return table, table.index.get_level_values(index)
-    check_columns({"index": index}, column_names(table), "from_dataframe")
-    if has_labels:
-        table = table.set_index(index, drop=False)
-        return table, table.index
-    return table, table[index]
+    elif has_labels and index not in column_names(table) and index in table.index.names:
+        table = table.set_axis(table.index.get_level_values(index))
+    else:
+        check_columns({"index": index}, column_names(table), "from_dataframe")
+        table = table.set_index(index, drop=False) if has_labels else table
+    ids = table.index if has_labels else table[index]
+    if n_missing := _n_missing(ids):
+        where = "among the labels of the table" if index is None else f"in the column {index!r}"
+        raise ArgumentValueError(
+            f"from_dataframe: {n_missing} of {len(table)} rows have no id: values {where} are "
+            "missing"
+        )
+    return table, ids
+
+
+def _n_missing(ids: Any) -> int:
+    """Return how many ids are missing."""
+    if hasattr(ids, "isna"):
+        return 0 if hasattr(ids, "levels") else int(ids.isna().sum())
+    nulls = ids.null_count
+    return int(nulls() if callable(nulls) else nulls)
 
 
 def _only_count(labels: Any) -> bool:

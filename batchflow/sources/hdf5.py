@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from batchflow.extras import imported
 from batchflow.sources.hdf5_direct import direct
+from batchflow.sources.hdf5_files import files_behind
 from batchflow.sources.stored import Rows, StoredArrays
 
 
@@ -33,6 +36,9 @@ class Hdf5Source(StoredArrays):
             array.dtype
         )
         return _Texts(array) if is_text else direct(array)
+
+    def _other_files(self) -> Iterable[str]:
+        return chain.from_iterable(files_behind(self._container()[n]) for n in self._names.values())
 
     def _close(self, opened: Any) -> None:
         opened.close()

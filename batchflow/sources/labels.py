@@ -9,10 +9,10 @@ Guarantees:
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -23,6 +23,7 @@ from batchflow.arrays import column_array, column_names, exact_array, is_column,
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from batchflow.index.labels import has_labels
 from batchflow.index.scan import without_endings
+from batchflow.sources.csv_columns import csv_columns, is_csv_path, numbers_if_all
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,6 +37,7 @@ def components_by_id(
     labels: Any,
     others: Mapping[str, Any],
     known: Iterable[str],
+    classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...] | None]:
     """Return the components that are given by id.
 
@@ -45,6 +47,7 @@ def components_by_id(
         labels: What fills the component `labels`, or a mapping from another component to that.
         others: What fills other components, whose texts are not numbered.
         known: The components of the batch class.
+        classes: The texts that labels may be, in the order of their numbers; None: those that are.
 
     Returns:
         A value of each item, by component; and the texts that the labels were, in the order of
@@ -56,6 +59,7 @@ def components_by_id(
         FileNotFoundError: There is no such file.
     """
     columns: dict[str, Any] = {}
+    order = _checked_classes(classes)
     classes = None
     as_labels = _by_component(labels, ids, known)
     for name, given in {**as_labels, **others}.items():
@@ -66,8 +70,24 @@ def components_by_id(
         columns[name] = folder_names(ids, paths) if text == "folder" else None
         columns[name] = columns[name] or values_by_id(ids, given, name)
         if name in as_labels:
-            columns[name], classes = numbered(columns[name], ids, name)
+            columns[name], classes = numbered(columns[name], ids, name, order)
+    if order is not None and classes is None:
+        raise ArgumentTypeError(
+            "classes= is the order of labels that are texts, and there are none"
+        )
     return columns, classes
+
+
+def _checked_classes(classes: Any) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes):
+        raise ArgumentTypeError(
+            f"classes= are the texts of labels, in the order of their numbers, got {classes!r:.80}"
+        )
+    if len(set(classes)) < len(classes):
+        raise ArgumentValueError(f"classes= has a text twice: {classes!r:.80}")
+    return tuple(classes)
 
 
 def _by_component(labels: Any, ids: Sequence[str], known: Iterable[str]) -> Mapping[str, Any]:
@@ -146,12 +166,13 @@ def values_by_id(ids: Sequence[Any], given: Any, name: str) -> list[Any]:
 
 
 def numbered(
-    values: Sequence[Any], ids: Sequence[Any], name: str
+    values: Sequence[Any], ids: Sequence[Any], name: str, classes: tuple[str, ...] | None
 ) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
     """Return labels as an array, texts as integers; and the texts in the order of their numbers.
 
     Raises:
-        ArgumentValueError: Some labels are texts and others are not.
+        ArgumentValueError: Some labels are texts and others are not; or a text is none of the
+            classes that were given.
     """
     texts = [isinstance(value, str) for value in values]
     if not any(texts):
@@ -161,9 +182,15 @@ def numbered(
         raise ArgumentValueError(
             f"{name}: some labels are texts, and that of {ids[place]!r} is {values[place]!r}"
         )
-    classes = sorted({str(value) for value in values})
+    if classes is None:
+        classes = tuple(sorted({str(value) for value in values}))
     number = {text: k for k, text in enumerate(classes)}
-    return np.array([number[value] for value in values]), tuple(classes)
+    if others := [place for place, value in enumerate(values) if value not in number]:
+        raise ArgumentValueError(
+            f"{name}: {values[others[0]]!r}, of {ids[others[0]]!r}, is none of the classes "
+            f"{_listed(classes)}"
+        )
+    return np.array([number[value] for value in values]), classes
 
 
 def existing_paths(ids: Sequence[str], pattern: str, name: str) -> npt.NDArray[Any]:
@@ -214,45 +241,24 @@ class _Folders:
 
 
 def _from_csv(path: str, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
-    if not path.endswith((".csv", ".tsv", ".txt")):
+    if not is_csv_path(path):
         raise ArgumentTypeError(
             f'{name}={path!r}: a text is "folder", the path of a CSV file, or has an {{id}} in it, '
             'where the id of each file goes: "masks/{id}.png"'
         )
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter=_delimiter(file)) if row]
-    except FileNotFoundError as error:
-        error.add_note(f"{name}: it was looked for at {os.path.abspath(path)!r}")
-        raise
-    except (UnicodeError, csv.Error) as error:
-        error.add_note(
-            f"{name}: while {path!r} was read, as CSV in UTF-8; another file is read by "
-            f"{name}=pandas.read_csv({path!r}, encoding=...)"
-        )
-        raise
-    if len(rows) < 2 or len(rows[0]) < 2:
-        raise ArgumentValueError(
-            f"{name}: {path!r} needs a line of column names, with a column of ids and one of values"
-        )
-    if doubled := [column for column in rows[0] if rows[0].count(column) > 1]:
-        raise ArgumentValueError(f"{name}: {path!r} has several columns {doubled[0]!r}")
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            raise ArgumentValueError(
-                f"{name}: {path!r}, row {number + 1}, has {len(row)} values, and there are "
-                f"{len(rows[0])} columns"
-            )
-    columns = dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+    columns = csv_columns(path, name)
     key, label = _key_and_label(columns, ids, name, path)
-    return _unique(columns[key], _numbers_if_all(columns[label]), name)
-
-
-def _delimiter(file: Any) -> str:
-    """Return what stands between the values, by the first line."""
-    first = file.readline()
-    file.seek(0)
-    return max(",;\t", key=first.count)
+    items = set(ids)
+    if key in items or not label:
+        raise ArgumentValueError(
+            f"{name}: the first line of {path!r} has no names of columns, but {list(columns)}"
+        )
+    # What rows of no item say does not tell what the others are.
+    keys, values = columns[key], columns[label]
+    are_of_items = list(map(items.__contains__, keys))
+    numbers = iter(numbers_if_all(list(compress(values, are_of_items)), path, name))
+    pairs = zip(are_of_items, values, strict=True)
+    return _unique(keys, [next(numbers) if is_one else text for is_one, text in pairs], name)
 
 
 def _from_table(table: Any, ids: Sequence[Any], name: str) -> Mapping[Any, Any]:
@@ -269,8 +275,8 @@ def _as_ids(keys: Iterable[Any], ids: Sequence[Any]) -> list[Any]:
     """Return keys as the ids that they mean: whole numbers and paths as texts, where ids are."""
     found = list(keys)
     if isinstance(ids[0], str):
-        if set(map(type, found)) == {int}:
-            return list(map(str, found))
+        if all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in found):
+            return [str(int(key)) for key in found]
         if all(isinstance(key, PurePath) for key in found):
             return [key.as_posix() for key in found]
     return found
@@ -316,28 +322,6 @@ def _typed(column: Any) -> list[Any]:
     """Return values that make an array of the same dtype again."""
     array = column_array(column) if is_column(column) else np.asarray(column)
     return list(array) if array.dtype.kind in "iuf" and array.dtype.itemsize < 8 else _plain(array)
-
-
-def _numbers_if_all(texts: list[str]) -> list[Any]:
-    """Return texts as numbers, if all are written as such and none loses digits: "7", not "007"."""
-    given = [text for text in texts if text]
-    for kind in (int, float):
-        try:
-            values = [kind(text) for text in given]
-        except ValueError:
-            continue
-        if any(not _is_kept(text, value) for text, value in zip(given, values, strict=True)):
-            return [text or None for text in texts]
-        numbers = iter(values)
-        return [next(numbers) if text else None for text in texts]
-    return [text or None for text in texts]
-
-
-def _is_kept(text: str, value: float) -> bool:
-    """Check that a text is how a number is written, and that a whole one lost no digits."""
-    if isinstance(value, int):
-        return str(value) == text
-    return "_" not in text and (not text.lstrip("+-").isdigit() or int(text) == value)
 
 
 def _unique(keys: list[Any], values: list[Any], name: str) -> Mapping[Any, Any]:

@@ -3,6 +3,7 @@
 Guarantees:
     - Only the rows that are needed are read, in one call, sorted, each once. That is fast in
       chunked files, and h5py takes no other positions.
+    - An HDF5 file that is open to read, and was changed since the dataset was made, is an error.
 
 executors/serialization/reductions.py says how they reach worker processes. h5py reads under one
 lock: threads take turns, processes do not.
@@ -10,12 +11,15 @@ lock: threads take turns, processes do not.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchflow.arrays import is_column, is_sparse, is_table, is_tensor
 from batchflow.errors import ArgumentValueError
+from batchflow.sources.unchanged import FileState, absolute_path, state_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,6 +77,23 @@ def read_rows(array: Any, positions: Positions, shown: str) -> npt.NDArray[Any]:
         return rows if rows.flags.owndata else rows.copy()
     in_order: npt.NDArray[Any] = rows[places]
     return in_order
+
+
+def files_of(arrays: Iterable[Any]) -> list[FileState]:
+    """Return the states of the files that arrays of h5py, open to read, have their rows in.
+
+    Raises:
+        FileNotFoundError: A file that has rows of a virtual array is not there.
+    """
+    paths: dict[str, None] = {}
+    for array in arrays:
+        if type(array).__module__ == "h5py._hl.dataset" and is_lazy(array):
+            from batchflow.sources.hdf5_files import files_behind  # on use, for a light import
+
+            file = array.file
+            if file.mode == "r" and os.path.isfile(file.filename):  # not in memory alone
+                paths |= dict.fromkeys(map(absolute_path, files_behind(array)))
+    return list(map(state_of, paths))
 
 
 def listed(positions: Positions) -> str:

@@ -10,8 +10,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import glob
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +20,7 @@ import numpy as np
 from batchflow.arrays import column_array, common_dtype, has_nulls, is_table, object_array, widened
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 from batchflow.extras import imported
+from batchflow.index.scan import found_paths
 from batchflow.sources.frames import Spec, check_columns, specs_of
 from batchflow.sources.unchanged import FileState, absolute_path, fingerprint, state_of
 
@@ -44,17 +43,10 @@ def parquet_files(pattern: Any) -> list[str]:
     """Return the files that a pattern, or several, match, sorted.
 
     Raises:
-        ArgumentValueError: There are none.
+        ArgumentValueError: There are none, or a path is not there.
     """
-    is_one = isinstance(pattern, (str, os.PathLike))
-    patterns = [os.fspath(one) for one in ([pattern] if is_one else pattern)]
-    paths = sorted({path for one in patterns for path in glob.glob(one, recursive=True)})
-    if not paths:
-        raise ArgumentValueError(
-            f"from_parquet: no file matches {', '.join(map(repr, patterns))} (looked in "
-            f"{os.getcwd()})"
-        )
-    return [absolute_path(path) for path in paths]
+    paths = found_paths(pattern, dirs=False, sort=True, root=None)
+    return sorted(set(map(absolute_path, paths)))
 
 
 class ParquetSource:

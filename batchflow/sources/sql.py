@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,12 +71,16 @@ class SqlSource:
             )
         if not isinstance(query, str):
             raise ArgumentTypeError(f"from_sql: the query is a text, got {query!r:.60}")
+        if isinstance(params, (str, bytes)) or not isinstance(params, (Sequence, Mapping)):
+            raise ArgumentTypeError(
+                f"from_sql: params are a list, or a mapping from names, got {params!r:.60}"
+            )
         self._connect = connect
         self._query = query.strip().rstrip(";")
         self._params = params
         self._local = threading.local()
         cursor = self._executed(self._query, params)
-        names = [column[0] for column in cursor.description or ()]
+        names = _names_of(cursor)
         if not names:
             raise ArgumentTypeError(f"from_sql: this query gives no rows: {query!r:.80}")
         self._index = names[0] if index is None else index
@@ -94,9 +99,16 @@ class SqlSource:
         place = self._columns.index(self._index)
         found: dict[Any, Sequence[Any]] = {}
         for start in range(0, len(wanted), _MOST_BOUND):
-            cursor = self._executed(*self._query_of(wanted[start : start + _MOST_BOUND]))
-            for rows in _in_parts(cursor):
-                found.update((row[place], row) for row in rows)
+            ids = wanted[start : start + _MOST_BOUND]
+            cursor = self._executed(*self._query_of(ids))
+            self._check_columns(_names_of(cursor))
+            asked = set(ids)  # a database may find others equal: in capitals, with an accent
+            for row in (row for rows in _in_parts(cursor) for row in rows if row[place] in asked):
+                if found.setdefault(row[place], row) is not row:
+                    raise ArgumentValueError(
+                        f"the query gives several rows with the id {row[place]!r} by now: make the "
+                        "dataset again"
+                    )
             cursor.close()
         if missing := [item for item in wanted if item not in found]:
             raise ArgumentValueError(
@@ -134,8 +146,8 @@ class SqlSource:
         for rows in _in_parts(cursor):
             columns = list(zip(*rows, strict=True))
             ids += columns[place]
-            for kind, column in zip(self._kinds.values(), columns, strict=True):
-                kind.see(column)
+            for name, column in zip(self._columns, columns, strict=True):
+                self._kinds[name].see(column)
         cursor.close()
         if not ids:
             raise ArgumentValueError(f"from_sql: the query gives no rows: {self._query!r:.80}")
@@ -145,9 +157,21 @@ class SqlSource:
             )
         return ids
 
+    def _check_columns(self, names: list[str]) -> None:
+        """Check that the query gives the columns that it gave at first."""
+        # A name that two columns have may be another here, where the query is part of a query.
+        pairs = zip(names, self._columns, strict=False)
+        are_same = all(one == name for one, name in pairs if self._columns.count(name) == 1)
+        if len(names) != len(self._columns) or not are_same:
+            raise ArgumentValueError(
+                f"the query gives the columns {names}, and when the dataset was made of it "
+                f"{self._columns}: make the dataset again"
+            )
+
     def _component(self, columns: Mapping[str, Sequence[Any]], spec: Spec) -> Any:
         if callable(spec):
-            return spec({name: self._array(columns, name) for name in columns})
+            once = (name for name in columns if self._columns.count(name) == 1)
+            return spec({name: self._array(columns, name) for name in once})
         if not isinstance(spec, list):
             return self._array(columns, spec)
         dtype = _Kind.of_all([self._kinds[name] for name in spec]).dtype
@@ -169,7 +193,8 @@ class SqlSource:
         style, quote = self._dialect()
         params: Any
         if isinstance(given, Mapping):
-            names = [f"batch_id_{n}" for n in range(n_ids)]
+            free = (name for n in count() if (name := f"batch_id_{n}") not in given)
+            names = list(islice(free, n_ids))
             # SQLite and DuckDB, which count (?), also take names: both with $, one with a colon.
             mark = {"pyformat": "%({})s", "qmark": "${}"}.get(style, ":{}")
             marks = [mark.format(name) for name in names]
@@ -265,6 +290,16 @@ class _Kind:
         return np.dtype(bool if self._types == {bool} else object)
 
 
+def _names_of(cursor: Any) -> list[str]:
+    """Return the names of the columns that a query gives."""
+    return [column[0] for column in cursor.description or ()]
+
+
 def _in_parts(cursor: Any) -> Iterator[list[Any]]:
     while rows := cursor.fetchmany(_AT_ONCE):
+        if isinstance(rows[0], Mapping):
+            raise ArgumentTypeError(
+                f"from_sql reads rows as tuples, and the connection gives a "
+                f"{type(rows[0]).__name__}: leave its row factory out"
+            )
         yield rows

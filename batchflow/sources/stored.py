@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, did_you_mean
@@ -80,6 +80,9 @@ class StoredArrays(ABC):
         if not self._length:
             shown = ", ".join(map(repr, names.values()))
             raise ArgumentValueError(f"{self._path!r}: the arrays have no rows: {shown}")
+        others = dict.fromkeys(map(absolute_path, self._other_files()))
+        known = {state.path for state in self._states}
+        self._states += [state_of(path) for path in others if path not in known]
         chunks = [array.chunks[0] for array in arrays.values() if array.chunks]
         self.blocks: int | None = max(chunks, default=None)
         self.fingerprint = fingerprint(self._states)
@@ -155,6 +158,10 @@ class StoredArrays(ABC):
 
     def _states_now(self) -> list[FileState]:
         return [state_of(self._path)]
+
+    def _other_files(self) -> Iterable[str]:
+        """Return the files, besides the one that is opened, which rows come from."""
+        return ()
 
     @abstractmethod
     def _open(self) -> Any:

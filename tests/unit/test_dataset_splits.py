@@ -494,6 +494,7 @@ def test_a_mask_with_labels_goes_by_label():
     ("positions", "error", "message"),
     [
         ([1, 1], ArgumentValueError, "more than once"),
+        (np.array([2**64 - 1], "uint64"), ArgumentValueError, "position 18446744073709551615"),
         ([10], ArgumentValueError, "outside of an index of 10"),
         ([], ArgumentValueError, "no items are left"),
         ([False] * 10, ArgumentValueError, "no items are left"),

@@ -260,3 +260,26 @@ def test_a_mixture_has_no_parts_but_shards(method):
 def test_another_order_is_refused_before_the_first_batch(order):
     with pytest.raises(ArgumentTypeError, match="weights of a mixture say which items come"):
         MIXED.gen_batch(4, shuffle=order)
+
+
+def labelled(classes):
+    dataset = rows(4, 0)
+    dataset.classes = classes
+    return dataset
+
+
+@pytest.mark.parametrize("step", ["concat", "merge"])
+def test_numbers_that_mean_other_classes_are_not_put_together_in_a_pipeline(step):
+    cats, emus = labelled(("cat", "dog")), labelled(("cat", "emu"))
+    for other in (emus, emus.p):
+        with pytest.raises(ArgumentValueError, match="numbers of labels mean other classes") as e:
+            getattr(cats.p, step)(other)
+        assert f"in {step}" in e.value.__notes__[0]
+    for other in (labelled(("cat", "dog")), labelled(None)):
+        assert len(list(getattr(cats.p, step)(other).gen_batch(2)))
+
+
+def test_a_function_may_merge_batches_whose_labels_mean_other_classes():
+    cats, emus = labelled(("cat", "dog")), labelled(("cat", "emu"))
+    merged = cats.p.merge(emus, fn=lambda batches: batches[0])
+    assert [len(batch) for batch in merged.gen_batch(2)] == [2, 2]

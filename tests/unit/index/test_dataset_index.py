@@ -579,3 +579,11 @@ def test_a_tuple_with_bools_is_an_id():
     assert index.get_pos(("a", True)) == 0
     assert index.get_pos((True, False)) == 1
     assert index.get_pos([(True, False)]).tolist() == [1]
+
+
+@pytest.mark.parametrize("n_ids", [10, 10_000], ids=["a dict", "a table of hashes"])
+@pytest.mark.parametrize("unit", ["M", "D", "h", "us"])
+def test_days_are_found_as_python_gives_them(n_ids, unit):
+    index = DatasetIndex(np.arange(n_ids).astype(f"datetime64[{unit}]"))
+    assert index.get_pos(index.indices.tolist()[3]) == 3
+    assert index.get_pos(index.indices.tolist()[3:5]).tolist() == [3, 4]

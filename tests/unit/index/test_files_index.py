@@ -266,3 +266,22 @@ def test_an_index_of_many_files_is_small(monkeypatch):
     tracemalloc.stop()
     assert index.get_fullpath("00000007.npy") == paths[7]
     assert held / n_files < 120
+
+
+def test_an_ending_is_cut_in_capitals_too(tmp_path):
+    for name in ("a.nii.gz", "b.NII.GZ", "c.nii"):
+        (tmp_path / name).touch()
+    index = FilesIndex(tmp_path / "*", ext=".gz")
+    assert index.indices.tolist() == ["a.nii", "b.NII", "c.nii"]
+    assert index.get_fullpath("b.NII") == str(tmp_path / "b.NII.GZ")
+
+
+@pytest.mark.parametrize("pattern", ["*.txt", "gone.txt", "**/gone.txt"])
+def test_a_link_to_nothing_is_an_error_and_no_item_less(tmp_path, pattern):
+    (tmp_path / "here.txt").touch()
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "removed.txt")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "here.txt")
+    with pytest.raises(ValueError, match=r"gone.txt' is a link to '.*removed.txt', which is not"):
+        FilesIndex(tmp_path / pattern)
+    (tmp_path / "removed.txt").touch()
+    assert "gone.txt" in FilesIndex(tmp_path / pattern).indices

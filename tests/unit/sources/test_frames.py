@@ -160,3 +160,32 @@ def test_columns_of_nested_and_fine_values_lose_nothing():
         assert batch.x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
         assert (batch.y[0].nanosecond, batch.y[1]) == (1, None)
     assert Dataset.from_dataframe(records, Rows).next_batch(2).x.tolist() == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_a_row_without_an_id_is_an_error(make):
+    table = make({"id": ["a", None, "c"], "x": [1, 2, 3]})
+    with pytest.raises(ArgumentValueError, match=r"1 of 3 rows have no id: .*column 'id'"):
+        Dataset.from_dataframe(table, Rows, index="id")
+
+
+def test_a_table_with_a_label_that_is_missing_is_refused():
+    table = pd.DataFrame({"x": [1, 2]}, index=pd.Index(["a", None], dtype=object))
+    with pytest.raises(ArgumentValueError, match="1 of 2 rows have no id: values among the labels"):
+        Dataset.from_dataframe(table, Rows)
+
+
+def test_the_ids_may_be_one_of_several_levels_of_labels():
+    labels = pd.MultiIndex.from_product([["a"], [7, 8]], names=["site", "visit"])
+    dataset = Dataset.from_dataframe(pd.DataFrame({"x": [1, 2]}, index=labels), Rows, "visit")
+    assert dataset.create_batch([8, 7]).x.tolist() == [2, 1]
+
+
+def test_a_data_set_with_columns_and_items_is_no_table():
+    class Records(list):
+        column_names = ("x", "y")
+
+    records = Records([{"x": 1, "y": 2}])
+    with pytest.raises(ArgumentTypeError, match=r"a data set of another library: .*from_items"):
+        Dataset.from_dataframe(records, Rows)
+    assert Dataset.from_items(records, Rows).next_batch(1).x.tolist() == [1]

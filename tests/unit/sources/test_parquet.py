@@ -134,3 +134,36 @@ def test_a_missing_value_in_one_list_makes_objects_of_all_rows(tmp_path, width):
     rows = [dataset.create_batch([k]).x for k in (0, 1)]
     assert [row.tolist() for row in rows] == [[[1, 2]], [[3, None]]]
     assert rows[0].shape == rows[1].shape
+
+
+NESTED = {
+    "records": ([{"a": 2**60 + 1}, {"a": 2}, {"a": None}], pa.struct([("a", pa.int64())])),
+    "lists": ([[{"a": 2**60 + 1}], [], [{"a": None}]], pa.list_(pa.struct([("a", pa.int64())]))),
+    "maps": ([[("a", 2**60 + 1)], [], [("a", None)]], pa.map_(pa.string(), pa.int64())),
+}
+
+
+@pytest.mark.parametrize(("values", "kind"), NESTED.values(), ids=NESTED)
+def test_whole_numbers_in_records_stay_whole_beside_missing_ones(tmp_path, values, kind):
+    table = pa.table({"n": pa.array(values, kind)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    for dataset in (
+        Dataset.from_parquet(tmp_path / "a.parquet", Rows, x="n"),
+        Dataset.from_dataframe(table, Rows, x="n"),
+    ):
+        for ids in ([0], [0, 2], [0, 1, 2]):
+            found = dataset.create_batch(ids).x.tolist()
+            assert repr(found) == repr([values[k] for k in ids])  # 2.0 is equal to 2
+
+
+def test_a_path_may_have_brackets_and_one_that_is_not_there_is_an_error(folder):
+    (folder / "part0.parquet").rename(folder / "part[0].parquet")
+    assert len(Dataset.from_parquet(folder / "part[0].parquet", Rows, x="n")) == N
+    paths = [folder / "part[0].parquet", folder / "part2.parquet"]
+    with pytest.raises(ArgumentValueError, match=r"no file matches '.*part2.parquet'"):
+        Dataset.from_parquet(paths, Rows, x="n")
+
+
+def test_a_folder_is_no_parquet_file(folder):
+    with pytest.raises(ArgumentValueError, match="is a folder: for the files in it write"):
+        Dataset.from_parquet(folder, Rows, x="n")

@@ -150,3 +150,66 @@ def test_a_value_of_another_kind_than_before_is_an_error_and_not_rounded(connect
 def test_a_query_may_end_with_a_comment(connect):
     dataset = Dataset.from_sql(connect, "SELECT * FROM people -- all", Rows, index="group", x="age")
     assert dataset.create_batch([4]).x.tolist() == [34]
+
+
+CHANGES = {
+    "doubled": (
+        "INSERT INTO people SELECT * FROM people WHERE age = 31",
+        "several rows with the id 31",
+    ),
+    "renamed": ("ALTER TABLE people RENAME COLUMN kg TO note2", "gives the columns .*'note2'"),
+    "added": ("ALTER TABLE people ADD COLUMN cm INT", "gives the columns .*'cm'"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
+def test_a_table_of_other_rows_or_columns_is_an_error(connect, change, words):
+    dataset = Dataset.from_sql(connect, "SELECT * FROM people", Rows, index="age", x="kg")
+    opened = connect()
+    opened.execute(change)
+    opened.commit()
+    opened.close()
+    with pytest.raises(ArgumentValueError, match=f"{words}.*make the dataset again"):
+        dataset.create_batch([30, 31])
+
+
+def test_columns_that_changed_places_are_an_error(connect):
+    dataset = Dataset.from_sql(connect, "SELECT * FROM people", Rows, index="name", x="age")
+    opened = connect()
+    opened.execute('CREATE TABLE other AS SELECT name, kg, age, note, "group" FROM people')
+    opened.execute("DROP TABLE people")
+    opened.execute("ALTER TABLE other RENAME TO people")
+    opened.commit()
+    opened.close()
+    with pytest.raises(ArgumentValueError, match="gives the columns"):
+        dataset.next_batch(2)
+
+
+def test_columns_of_one_name_that_nobody_asks_for_may_be_there(connect):
+    query = "SELECT name, note, note, age FROM people"
+    assert Dataset.from_sql(connect, query, Rows, x="age").next_batch(2).x.tolist() == [30, 31]
+    by_function = Dataset.from_sql(connect, query, Rows, x=lambda rows: rows["note"])
+    with pytest.raises(KeyError, match="note"):  # which one?
+        by_function.next_batch(2)
+
+
+@pytest.mark.parametrize("params", ["33", 33, iter([33])], ids=["text", "number", "iterator"])
+def test_parameters_that_are_no_list_are_refused(connect, params):
+    with pytest.raises(ArgumentTypeError, match="params are a list, or a mapping from names"):
+        Dataset.from_sql(connect, "SELECT * FROM people", Rows, params=params, x="age")
+
+
+def test_a_parameter_may_have_any_name(connect):
+    query = "SELECT * FROM people WHERE age > :batch_id_0"
+    dataset = Dataset.from_sql(connect, query, Rows, params={"batch_id_0": 33}, x="age")
+    assert dataset.next_batch(2).x.tolist() == [34, 35]
+
+
+def test_rows_that_are_mappings_are_refused(connect):
+    def with_factory():
+        opened = connect()
+        opened.row_factory = lambda cursor, row: dict(zip("abcde", row, strict=True))
+        return opened
+
+    with pytest.raises(ArgumentTypeError, match=r"reads rows as tuples.*gives a dict"):
+        Dataset.from_sql(with_factory, "SELECT * FROM people", Rows, x="age")

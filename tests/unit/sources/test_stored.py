@@ -154,3 +154,82 @@ def test_what_is_no_name_and_no_path_is_refused_at_once(tmp_path, make):
         read(tmp_path / "data", Rows, z="y")
     with pytest.raises(ArgumentTypeError, match=r"an open array goes into Dataset\.from_arrays"):
         read(np.zeros(3), Rows, x="y")
+
+
+def make_virtual(folder, file_name="part.h5", name="d"):
+    """Make an array whose rows are in another file, and return the path of both files."""
+    with h5py.File(folder / "part.h5", "w") as part:
+        part["d"] = np.arange(1, 5)
+    layout = h5py.VirtualLayout((4,), "int64")
+    layout[:] = h5py.VirtualSource(file_name, name, shape=(4,))
+    with h5py.File(folder / "whole.h5", "w") as whole:
+        whole.create_virtual_dataset("x", layout)
+    return folder / "whole.h5", folder / "part.h5"
+
+
+def make_link(folder):
+    whole, part = make_virtual(folder)
+    with h5py.File(whole, "w") as file:
+        file["x"] = h5py.ExternalLink("part.h5", "/d")
+    return whole, part
+
+
+def make_external(folder):
+    np.arange(1, 5).tofile(folder / "raw.bin")
+    with h5py.File(folder / "whole.h5", "w") as file:
+        parts = [(str(folder / "raw.bin"), 0, 32)]
+        file.create_dataset("x", (4,), "int64", external=parts)
+    return folder / "whole.h5", folder / "raw.bin"
+
+
+@pytest.mark.parametrize("make", [make_virtual, make_link, make_external])
+def test_another_file_that_rows_come_from_must_stay_as_it_is(tmp_path, make):
+    whole, part = make(tmp_path)
+    dataset = Dataset.from_hdf5(whole, Rows, x="x")
+    assert dataset.create_batch([2, 0]).x.tolist() == [3, 1]
+    part.touch()
+    with pytest.raises(ArgumentValueError, match=rf"{part.name}' was changed"):
+        dataset.create_batch([2])
+
+
+def test_rows_of_a_virtual_array_that_are_nowhere_are_an_error(tmp_path):
+    whole, part = make_virtual(tmp_path, name="other")
+    with pytest.raises(UnknownNameError, match=r"part.h5' has no array 'other', which has rows of"):
+        Dataset.from_hdf5(whole, Rows, x="x")
+    part.unlink()
+    with pytest.raises(FileNotFoundError, match=r"part.h5"):
+        Dataset.from_hdf5(whole, Rows, x="x")
+
+
+def test_a_virtual_array_may_have_rows_of_its_own_file(tmp_path):
+    whole, _ = make_virtual(tmp_path, ".", "y")
+    with h5py.File(whole, "a") as file:
+        file["y"] = np.arange(4)
+    assert Dataset.from_hdf5(whole, Rows, x="x").create_batch([3]).x.tolist() == [3]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["in order", "threads", "processes"])
+def test_an_open_array_of_a_file_that_was_changed_is_an_error(tmp_path, options):
+    make_hdf5(tmp_path / "data")
+    with h5py.File(tmp_path / "data") as file:
+        dataset = Dataset.from_arrays(Rows, x=file["deep/x"])
+        assert dataset.create_batch([1]).x.tolist() == VALUES[[1]].tolist()
+        (tmp_path / "data").touch()
+        with pytest.raises(ArgumentValueError, match="was changed after the dataset was made"):
+            list(dataset.gen_batch(5, **options))
+
+
+def test_an_open_virtual_array_whose_rows_are_nowhere_is_an_error(tmp_path):
+    whole, part = make_virtual(tmp_path)
+    part.unlink()
+    with h5py.File(whole) as file, pytest.raises(FileNotFoundError, match=r"part.h5"):
+        Dataset.from_arrays(Rows, x=file["x"])
+
+
+def test_an_array_that_is_open_to_write_may_change(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = np.arange(4)
+        dataset = Dataset.from_arrays(Rows, x=file["x"])
+        file["x"][1] = 7
+        file.flush()
+        assert dataset.create_batch([1, 2]).x.tolist() == [7, 2]
