@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -60,12 +60,13 @@ def written(value: Any, framework: Framework, where: str) -> tuple[list[Any], An
         ArgumentTypeError: It cannot come back as it is.
     """
     try:
-        return _WRITE[framework](value)
+        facts, values = _WRITE[framework](value)
     except Exception as error:
         raise ArgumentTypeError(
             f"{where} is a {type(value).__name__} of {framework}, which is not saved as data: "
             f"{error}"
         ) from error
+    return facts, values
 
 
 def made(framework: Framework, facts: Sequence[Any], data: Any) -> Any:
@@ -189,5 +190,13 @@ def _make_tensorflow(tf: Any, raw: Any, dtype: str, shape: list[int]) -> Any:
     return tf.constant(values.reshape(shape), dtype=kind)
 
 
-_WRITE = {"jax": _write_jax, "torch": _write_torch, "tensorflow": _write_tensorflow}
-_MAKE = {"jax": _make_jax, "torch": _make_torch, "tensorflow": _make_tensorflow}
+_WRITE: dict[Framework, Callable[..., Any]] = {
+    "jax": _write_jax,
+    "torch": _write_torch,
+    "tensorflow": _write_tensorflow,
+}
+_MAKE: dict[Framework, Callable[..., Any]] = {
+    "jax": _make_jax,
+    "torch": _make_torch,
+    "tensorflow": _make_tensorflow,
+}

@@ -83,18 +83,12 @@ class StatesToSave:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
         writing = Writing(*self._taking)
-        known: dict[int, int] = {}
         entries: list[dict[str, Any]] = []
-        for model in _models_in(self._graph):
+        for place, model in enumerate(_models_in(self._graph)):
             entry: dict[str, Any] = {"path": model.path, "name": model.name}
             if model.made_from is not None:
                 entry["made_from"] = list(model.made_from)
-            place = known.setdefault(id(model.descriptor), len(entries))
-            if place == len(entries):
-                where = _shown(model.name)
-                entry |= writing.write(model.descriptor, f"model{place}", where)
-            else:
-                entry |= {"kind": "same", "as": place}
+            entry |= writing.write(model.descriptor, f"model{place}", _shown(model.name))
             entries.append(entry)
         return entries
 
@@ -144,8 +138,6 @@ class SavedStates:
         reading = Reading(self._folder, self._decode)
         graphs = dict(graphs_in(graph))
         for place, entry in enumerate(self._state["models"]):
-            if entry["kind"] == "same":
-                continue
             model = self._model(entry, graphs[entry["path"]], ready)
             reading.put(model, entry, f"model{place}", _shown(entry["name"]))
         set_global_states(self._decode(self._state["generators"]))
