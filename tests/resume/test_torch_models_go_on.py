@@ -135,3 +135,69 @@ def test_an_object_with_a_state_of_its_own_goes_on(tmp_path):
 
     expected, again = goes_on(classifier(Learner), lambda p: p.m("learner").w, tmp_path)
     assert again == expected
+
+
+def written_later(model, folder, change):
+    """Take a copy of a model's state, change the model, and only then write the copy."""
+    from batchflow.checkpoints.values import Decoder, Encoder
+    from batchflow.models.states import Reading, Writing
+
+    arrays, later = {}, []
+    entry = Writing(str(folder), Encoder(arrays), later.append).write(model, "m", "it")
+    n_at_once = len(list(folder.iterdir()))
+    change()
+    for write in later:
+        write(str(folder))
+    return n_at_once, lambda: Reading(str(folder), Decoder(entry, arrays)).put(
+        model, entry, "m", "it"
+    )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_saved_is_copied_and_written_later(tmp_path, whole):
+    torch = pytest.importorskip("torch")
+    from batchflow.models import TorchModel
+
+    net = torch.nn.Linear(4, 4)
+    tied = torch.nn.Sequential(net, torch.nn.Linear(4, 4))
+    tied[1].weight = net.weight
+    adam = torch.optim.Adam(tied.parameters())
+    trained = TorchModel(tied, adam, "mse_loss")
+    model = trained if whole else {"net": tied, "adam": adam}
+    x = np.ones((2, 4), "float32")
+    trained.train_on_batch(x, x)
+
+    def state():
+        parts = [*tied.state_dict().values(), *adam.state_dict()["state"][0].values()]
+        return [part.tolist() for part in parts]
+
+    before = state()
+    n_at_once, put = written_later(model, tmp_path, lambda: trained.train_on_batch(x, x))
+    assert n_at_once == 0
+    assert state() != before
+    put()
+    assert state() == before
+    sizes = [file.stat().st_size for file in tmp_path.iterdir()]
+    assert len(sizes) == (1 if whole else 2)
+
+
+@pytest.mark.torch
+def test_one_that_saves_in_its_own_way_does_so_at_once(tmp_path):
+    torch = pytest.importorskip("torch")
+    from batchflow.models import TorchModel
+
+    class Own(TorchModel):
+        def save(self, path):
+            torch.save(self.module.state_dict(), path)
+
+        def load(self, path):
+            self.module.load_state_dict(torch.load(path, weights_only=True))
+
+    module = torch.nn.Linear(2, 1)
+    before = module.weight.tolist()
+    own = Own(module, "sgd", "mse_loss")
+    n_at_once, put = written_later(own, tmp_path, lambda: module.weight.data.zero_())
+    assert n_at_once == 1
+    put()
+    assert module.weight.tolist() == before
