@@ -121,7 +121,8 @@ class Encoder:
             facts, data = tensors.written(value, framework, where)
             is_short = not data.dtype.hasobject and data.nbytes <= _SHORT
             data = self._data(data.tobytes() if is_short else data, where)
-            return _tagged(framework, [facts, data])
+            gradient = self._encoded(getattr(value, "grad", None), f"the gradient of {where}")
+            return _tagged(framework, [facts, data, gradient])
         if (names := _record_names(value)) is not None:
             parts = [
                 self._encoded(part, f"{where}.{name}")
@@ -237,8 +238,11 @@ class Decoder:
         if kind == "pickle":
             return _unpickled(inner, self._trust)
         if kind in ("jax", "torch", "tensorflow"):
-            facts, data = inner
-            return tensors.made(kind, facts, self(data))
+            facts, data, gradient = inner
+            made = tensors.made(kind, facts, self(data))
+            if gradient is not None:
+                made.grad = self(gradient)
+            return made
         if kind == "record":
             module, name, parts = inner
             return _record(module, name, [self(part) for part in parts])

@@ -48,6 +48,7 @@ class HeldTensors:
             return self._by_saved[id(value)][1]
         if self._fits(held, value):
             held.data.copy_(value)
+            held.grad = value.grad
             self._taken[id(held)] = held
             self._by_saved[id(value)] = value, held
             return held

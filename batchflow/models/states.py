@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from batchflow.errors import ArgumentTypeError, add_note_once
-from batchflow.models import checkpoint, tree
+from batchflow.models import beside, checkpoint, tree
 from batchflow.models.adapters import adapter_of
 from batchflow.models.state_kinds import (
     METHODS,
@@ -107,11 +107,12 @@ class Writing:
     ) -> dict[str, Any]:
         if kind == "file":
             self._write_file(model, f"{name}.state")
-            return self._beside(model, where)
+            return beside.written(model, self._encode, where)
         if kind == "estimator":
             model.snapshot(os.path.join(self._folder, f"{name}.state"))
         elif kind == "torch":
             self._write_tensors(model, f"{name}.pt", where)
+            return beside.written(model, self._encode, where)
         elif kind == "parts":
             return {"parts": self._parts(model, name, where, replaced)}
         elif kind == "attributes":
@@ -196,20 +197,6 @@ class Writing:
             raise
         return entries
 
-    def _beside(self, model: Any, where: str) -> dict[str, Any]:
-        """Return what the file of a model leaves out."""
-        is_old = _is_of("tf_keras", model)
-        if not is_old and not _is_of("keras", model):
-            return {}
-        from batchflow.models import keras_metrics, tf_keras_state  # on use
-
-        entry = {"metrics": self._encode(keras_metrics.values_of(model), where)}
-        if is_old:
-            tf_keras_state.warn_of_random_layers(model, where)
-            states = [one.numpy() for one in tf_keras_state.random_states(model)]
-            entry["random"] = self._encode(states, where)
-        return entry
-
 
 class Reading:
     """Where states are read from: see `Writing`.
@@ -274,11 +261,12 @@ class Reading:
         file = os.path.join(self._folder, f"{name}.state")
         if kind == "file":
             checkpoint.load(file, into=model)
-            self._put_beside(model, entry, where)
+            beside.put(model, entry, self._decode, where)
         elif kind == "estimator":
             model.load(file)
         elif kind == "torch":
             self._put_tensors(model, os.path.join(self._folder, f"{name}.pt"))
+            beside.put(model, entry, self._decode, where)
         elif kind == "variables":
             assign(variables_of(model) or (), self._decode(entry["state"]), where)
         elif kind == "session":
@@ -302,17 +290,6 @@ class Reading:
     def _value(self, entry: Mapping[str, Any], held: Any) -> Any:
         """Return the data of an entry, in the tensors that are held already."""
         return self._tensors.filled(held, self._decode(entry["state"]))
-
-    def _put_beside(self, model: Any, entry: Mapping[str, Any], where: str) -> None:
-        if "random" in entry:
-            from batchflow.models import tf_keras_state
-
-            states = tf_keras_state.random_states(model)
-            assign(states, self._decode(entry["random"]), where)
-        if "metrics" in entry:
-            from batchflow.models import keras_metrics
-
-            keras_metrics.put(model, self._decode(entry["metrics"]))
 
     def _put_tensors(self, model: Any, file: str) -> None:
         state = sys.modules["torch"].load(file, map_location="cpu", weights_only=True)
@@ -358,8 +335,3 @@ class Reading:
                 vars(model)[key] = self._decode(entry["state"])
             else:
                 raise misfit(told, f"a state of the kind {entry['kind']!r}", "no such attribute")
-
-
-def _is_of(framework: str, model: Any) -> bool:
-    keras = sys.modules.get(framework)
-    return keras is not None and isinstance(model, keras.Model)

@@ -5,6 +5,7 @@ import pytest
 
 from batchflow import ArrayBatch, B, Checkpoint, Dataset, V, action, model
 from batchflow.errors import ArgumentTypeError
+from batchflow.models.beside import _OWN
 
 OPTIONS = {"batch_size": 8, "shuffle": True, "seed": 1, "n_epochs": 2}
 
@@ -201,3 +202,116 @@ def test_one_that_saves_in_its_own_way_does_so_at_once(tmp_path):
     assert n_at_once == 1
     put()
     assert module.weight.tolist() == before
+
+
+def gathering(torch, whole):
+    """Return what takes a step of the optimizer each third batch."""
+    from batchflow.models import TorchModel
+
+    class Gathering(TorchModel):
+        n = 0
+
+        def update(self, loss):
+            loss.backward()
+            self.n += 1
+            if self.n % 3 == 0:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+    def train(net, x, y):
+        loss = ((net["net"](x) - y) ** 2).mean()
+        loss.backward()
+        net["n"] += 1
+        if net["n"] % 3 == 0:
+            net["by"].step()
+            net["by"].zero_grad()
+        return loss.detach()
+
+    def define():
+        torch.manual_seed(1)
+        net = torch.nn.Linear(4, 1)
+        by = torch.optim.SGD(net.parameters(), 0.1)
+        return Gathering(net, by, "mse_loss") if whole else {"net": net, "by": by, "n": 0}
+
+    def step(net, x, y):
+        return net.train_on_batch(x, y) if whole else train(net, *map(torch.from_numpy, (x, y)))
+
+    return define, step
+
+
+def freeing(torch, whole):
+    """Return what frees a layer at the second batch, and takes Dropout out."""
+    from batchflow.models import TorchModel
+
+    def define():
+        torch.manual_seed(1)
+        nn = torch.nn
+        net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        net[0].requires_grad_(False)
+        by = torch.optim.Adam(net.parameters())
+        return TorchModel(net, by, "mse_loss") if whole else {"net": net, "by": by, "n": 0}
+
+    def step(net, x, y):
+        module, by = (net.module, net.optimizer) if whole else (net["net"], net["by"])
+        if not by.state:  # nothing was learned yet
+            loss = ((module(torch.from_numpy(x)) - torch.from_numpy(y)) ** 2).mean()
+            loss.backward()
+            by.step()
+            module[0].requires_grad_(True)
+            module[1].eval()
+            return loss.detach()
+        if whole:
+            return net.train_on_batch(x, y)
+        by.zero_grad()
+        loss = ((module(torch.from_numpy(x)) - torch.from_numpy(y)) ** 2).mean()
+        loss.backward()
+        by.step()
+        return loss.detach()
+
+    return define, step
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("kind", [gathering, freeing])
+def test_what_a_state_dict_leaves_out_goes_on(tmp_path, kind, whole):
+    define, step = kind(pytest.importorskip("torch"), whole)
+
+    class Rows(ArrayBatch):
+        components = "x", "y"
+
+        @model()
+        def net():
+            return define()
+
+        @action(model="net", singleton=True)
+        def learn(self, net):
+            self.pipeline.v("losses").append(float(step(net, self.x, self.y[:, None])))
+            return self
+
+    def make():
+        Rows.models.reset("net")
+        return rows(Rows).p.init_variable("losses", init=list).learn()
+
+    expected, again = goes_on(make, lambda p: p.v("losses"), tmp_path)
+    assert again == expected
+
+
+@pytest.mark.torch
+def test_an_attribute_of_a_torch_model_that_is_lost_is_told(tmp_path):
+    torch = pytest.importorskip("torch")
+    from batchflow.models import TorchModel
+
+    assert vars(TorchModel(torch.nn.Linear(2, 1), "sgd", "mse_loss")).keys() == _OWN
+
+    class Own(TorchModel):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 3)
+            self.helper, self.by, self.n = object(), abs, 3
+
+    own = Own(torch.nn.Linear(2, 1), "sgd", "mse_loss")
+    with pytest.warns(UserWarning, match="the attribute 'helper' of it cannot be saved"):
+        _, put = written_later(own, tmp_path, lambda: setattr(own, "n", 5))
+    put()
+    assert own.n == 3
