@@ -45,6 +45,23 @@ def _random_state(state: list[Any]) -> Any:
     return made
 
 
+_DEFAULTS: dict[str | None, Any] = {
+    None: None,
+    **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
+    **{kind.__name__: kind for kind in (collections.deque, collections.Counter)},
+}
+
+
+def _name_of_default(value: collections.defaultdict[Any, Any]) -> str | None:
+    for name, kind in _DEFAULTS.items():
+        if kind is value.default_factory:
+            return name
+    raise ArgumentTypeError(
+        f"a defaultdict of {value.default_factory!r:.60} is not saved as data: its factory is a "
+        f"class such as {', '.join(name for name in _DEFAULTS if name)}"
+    )
+
+
 # By kind: the class, how a value is written as what `Encoder` can write, and how it is read again.
 TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "bytes": (bytes, as_text, base64.b64decode),
@@ -62,6 +79,11 @@ TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
         collections.Counter,
         lambda d: [list(pair) for pair in d.items()],
         lambda pairs: collections.Counter(dict(pairs)),
+    ),
+    "defaultdict": (
+        collections.defaultdict,
+        lambda d: [_name_of_default(d), [list(pair) for pair in d.items()]],
+        lambda parts: collections.defaultdict(_DEFAULTS[parts[0]], parts[1]),
     ),
     "deque": (
         collections.deque,

@@ -38,7 +38,7 @@ _PLAIN = (type(None), bool, int, str)
 _BY_CLASS = {kind: (name, write) for name, (kind, write, _) in TAGGED.items()}
 _CHANGING = {
     list, dict, set, np.ndarray, collections.OrderedDict, collections.Counter, collections.deque,
-    np.random.Generator, np.random.RandomState,
+    collections.defaultdict, np.random.Generator, np.random.RandomState,
 }  # fmt: skip
 
 
@@ -114,7 +114,11 @@ class Encoder:
             return _tagged("dict", pairs)
         if kind in _BY_CLASS:
             name, write = _BY_CLASS[kind]
-            return _tagged(name, self._encoded(write(value), where))
+            try:
+                parts = write(value)
+            except ArgumentTypeError as error:
+                raise ArgumentTypeError(f"{where}: {error}") from None
+            return _tagged(name, self._encoded(parts, where))
         if kind.__module__ == _LAZY:
             return float(value)  # it is one, wherever it is saved
         if (framework := tensors.framework_of(value)) is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from own_process import run_alone
 
-from batchflow import ArrayBatch, B, Dataset, action, model
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, Keep, action, model
 from batchflow.checkpoints.store import newest
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
@@ -237,6 +237,12 @@ def test_a_manifest_tells_the_variables_that_are_numbers(tmp_path):
     with p.gen_batch(4, checkpoint=tmp_path) as run:
         next(run)
     assert newest(str(tmp_path)).manifest["values"] == {"a": 1.5, "b": 2.0, "f": 4.0}
+
+
+def test_a_best_one_by_a_variable_that_is_not_there_is_refused_at_the_start(tmp_path):
+    saving = Checkpoint(tmp_path, keep=Keep(best=("los", "min", 1)))
+    with pytest.raises(ArgumentValueError, match=r"no variable 'los'. Did you mean 'loss'"):
+        rows().p.init_variable("loss", 0.0).gen_batch(4, checkpoint=saving)
 
 
 HOSTILE = {

@@ -12,7 +12,7 @@ from batchflow.checkpoints.contents import Taking
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.stream import NEVER
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.generators import global_states, set_global_states
 from batchflow.models.tf1 import is_session
 
@@ -169,6 +169,20 @@ class SavedStates:
 
 def _shown(name: str) -> str:
     return name if name.startswith("session ") else f"the model {name!r}"
+
+
+def refuse_unknown_best(graph: RunGraph, best: tuple[str, str, int] | None) -> None:
+    """Refuse to keep checkpoints by a variable that is not there: see `Keep`.
+
+    Raises:
+        ArgumentValueError: It is not.
+    """
+    names = graph.program.state.names
+    if best is not None and best[0] not in names:
+        raise ArgumentValueError(
+            f"Keep(best=...): the pipeline has no variable {best[0]!r}."
+            f"{did_you_mean(best[0], names)} Declare it by .init_variable({best[0]!r}, ...)"
+        )
 
 
 def refuse_lost_models(graph: RunGraph) -> None:

@@ -43,6 +43,7 @@ KINDS = [
     (1, (2,)), [], [[1, "a"], None], {1: "a", "b": [2], (3,): {4}, None: 0, "~": 1}, {1, 2},
     frozenset({"a"}), range(1, 9, 2), slice(None, 3), list(range(100)), [0.5] * 100, [True] * 100,
     [2**70] * 100, [1, 2.0] * 50, collections.OrderedDict(b=1, a=2), collections.Counter("aab"),
+    collections.defaultdict(list, {1: [2]}), collections.defaultdict(None, a={1}),
     collections.deque([1, 2], 3), datetime.datetime(2026, 1, 2, 3, tzinfo=UTC),
     datetime.date(2026, 1, 2), datetime.time(1, 2), datetime.timedelta(days=1, microseconds=2),
     decimal.Decimal("1.10"), fractions.Fraction(1, 3), np.float32(1.5), np.int8(-3), np.bool_(1),
@@ -145,6 +146,11 @@ def test_what_needs_a_pickle_is_refused_by_its_place_and_read_with_trust_alone()
     assert decoded(data, arrays, trust=True)["a"].__name__ == "Anything"
     with pytest.raises(ArgumentValueError, match="holds a pickle"):
         decoded(data, arrays)
+
+
+def test_a_mapping_whose_default_is_a_function_is_refused():
+    with pytest.raises(ArgumentTypeError, match="it: a defaultdict of <function"):
+        encoded(collections.defaultdict(lambda: 3), {}, "it")
 
 
 def test_what_contains_itself_is_refused():
