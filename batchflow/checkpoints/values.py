@@ -8,7 +8,8 @@ first element `{"~": "id", "v": number}`.
 Guarantees:
     - A value that comes back is equal to what was written, and of its kind, NaN and -0.0 included.
     - One object at several places, whose changes are seen at all of them, is one object again.
-      (Not so a view of another array: it becomes an array of its own.)
+      Arrays of numbers that share memory, as views of one do, share it again. (Not so tensors of
+      torch: each gets a memory of its own.)
     - A value of any other kind is refused by its place, unless pickles are trusted.
 """
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from batchflow.checkpoints import tensors
 from batchflow.checkpoints.kinds import TAGGED, as_text
+from batchflow.checkpoints.shared import SharedMemory, view
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 Arrays = dict[str, Any]
@@ -56,6 +58,7 @@ class Encoder:
         # that is being made), and its number, if it was met again.
         self._met: dict[int, list[Any]] = {}
         self._n_shared = 0
+        self._shared = SharedMemory(arrays)
 
     def __call__(self, value: Any, where: str) -> Any:
         """Return a value as what JSON can hold.
@@ -123,8 +126,12 @@ class Encoder:
             return float(value)  # it is one, wherever it is saved
         if (framework := tensors.framework_of(value)) is not None:
             facts, data = tensors.written(value, framework, where)
-            is_short = not data.dtype.hasobject and data.nbytes <= _SHORT
-            data = self._data(data.tobytes() if is_short else data, where)
+            if data.dtype.hasobject:
+                data = self._data(data, where)
+            elif data.nbytes <= _SHORT:
+                data = self._data(data.tobytes(), where)
+            else:
+                data = _tagged("array", _stored(data.copy(), arrays))
             gradient = self._encoded(getattr(value, "grad", None), f"the gradient of {where}")
             return _tagged(framework, [facts, data, gradient])
         if (names := _record_names(value)) is not None:
@@ -153,8 +160,11 @@ class Encoder:
             plain = np.array(value).view(f"u{dtype.itemsize}")
             return _tagged("ml_dtypes", [dtype.name, is_array, _stored(plain, arrays)])
         if not dtype.hasobject:
-            data = value.copy() if is_array else np.asarray(value)
-            return _tagged("array" if is_array else "scalar", _stored(data, arrays))
+            copied = value.copy() if is_array else np.asarray(value)
+            data = _tagged("array" if is_array else "scalar", _stored(copied, arrays))
+            if is_array and dtype.names is None:
+                self._shared.add(value, data)
+            return data
         if is_array and dtype.kind == "O":
             parts = [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value.flat)]
             return _tagged("objects", [list(value.shape), parts])
@@ -228,6 +238,8 @@ class Decoder:
         if kind in ("numbers", "array", "scalar"):
             array = self._arrays[inner]
             return array.tolist() if kind == "numbers" else array[()] if kind == "scalar" else array
+        if kind == "view":
+            return view(self._arrays[inner[0]], *inner[1:])
         if kind == "scalars":
             return list(self._arrays[inner])
         if kind == "objects":
@@ -331,8 +343,10 @@ def _tagged(kind: str, value: Any) -> dict[str, Any]:
 
 
 def _stored(array: Any, arrays: Arrays) -> str:
-    name = f"a{len(arrays)}"
-    arrays[name] = array
+    number = len(arrays)
+    while f"a{number}" in arrays:  # some are gone: what shares memory has one
+        number += 1
+    arrays[name := f"a{number}"] = array
     return name
 
 

@@ -80,6 +80,27 @@ def test_an_optimizer_goes_on_with_the_arrays_of_its_model(tmp_path):
     goes_on(make, outcome, tmp_path)
 
 
+def test_views_of_the_parameters_of_a_model_go_on(tmp_path):
+    class Flat(Rows):
+        @model()
+        def line():
+            flat = np.zeros(6)
+            return {"w": flat[:4].reshape(2, 2), "b": flat[4:], "flat": flat}
+
+        @action(model="line", singleton=True)
+        def train(self, line):
+            line["flat"] *= 0.5
+            line["w"] += self.x.mean()
+            line["b"] -= line["w"].sum(axis=0)
+            return self
+
+    def make():
+        Flat.models.reset("line")
+        return Dataset.from_arrays(Flat, x=np.arange(24.0)).p.noise().train()
+
+    goes_on(make, lambda p: p.m("line")["flat"].tolist(), tmp_path)
+
+
 class Adding:
     def __init__(self):
         self.sum, self.by = 0.0, np.add  # a function among the attributes is a constant
