@@ -27,21 +27,13 @@ def written(model: Any, encode: Callable[[Any, str], Any], where: str) -> dict[s
         encode: Makes data of a value; the second argument is what the value is.
         where: What the model is, for messages.
     """
+    if (is_old := _is_of("tf_keras", "Model", model)) or _is_of("keras", "Model", model):
+        return _of_keras(model, encode, where, is_old=is_old)
     if _is_of("torch", "nn.Module", model):
         return {"modules": encode(_facts({"": model}), f"the gradients of {where}")}
     if _is_of("batchflow.models.torch_model.model", "TorchModel", model):
         return _of_torch_model(model, encode, where)
-    is_old = _is_of("tf_keras", "Model", model)
-    if not is_old and not _is_of("keras", "Model", model):
-        return {}
-    from batchflow.models import keras_metrics, tf_keras_state  # on use
-
-    entry = {"metrics": encode(keras_metrics.values_of(model), where)}
-    if is_old:
-        tf_keras_state.warn_of_random_layers(model, where)
-        states = [one.numpy() for one in tf_keras_state.random_states(model)]
-        entry["random"] = encode(states, where)
-    return entry
+    return {}
 
 
 def put(model: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any], where: str) -> None:
@@ -69,6 +61,9 @@ def put(model: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any], wher
         from batchflow.models import keras_metrics
 
         keras_metrics.put(model, decode(entry["metrics"]))
+    for layer, learns in zip(_layers_of(model), entry.get("trainable", ()), strict=False):
+        if layer.trainable != learns:
+            layer.trainable = learns
 
 
 def _is_of(module: str, name: str, model: Any) -> bool:
@@ -76,6 +71,29 @@ def _is_of(module: str, name: str, model: Any) -> bool:
     for part in name.split("."):
         found = getattr(found, part, None)
     return isinstance(found, type) and isinstance(model, found)
+
+
+# ---- Keras
+
+
+def _of_keras(
+    model: Any, encode: Callable[[Any, str], Any], where: str, *, is_old: bool
+) -> dict[str, Any]:
+    from batchflow.models import keras_metrics, tf_keras_state  # on use
+
+    entry = {"metrics": encode(keras_metrics.values_of(model), where)}
+    if is_old:
+        tf_keras_state.warn_of_random_layers(model, where)
+        states = [one.numpy() for one in tf_keras_state.random_states(model)]
+        entry["random"] = encode(states, where)
+    elif sys.modules["keras"].backend.backend() == "torch":
+        # On other backends it counts when the step is compiled, and changes nothing afterwards.
+        entry["trainable"] = [bool(layer.trainable) for layer in _layers_of(model)]
+    return entry
+
+
+def _layers_of(model: Any) -> list[Any]:
+    return [*model._flatten_layers()] if hasattr(model, "_flatten_layers") else []
 
 
 # ---- torch
