@@ -7,6 +7,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,12 @@ def _bit_generator(state: dict[str, Any]) -> Any:
         raise ArgumentValueError(f"{kind!r} is no bit generator")
     made = kind()
     made.state = state
+    return made
+
+
+def _random(state: Any) -> random.Random:
+    made = random.Random()
+    made.setstate(state)
     return made
 
 
@@ -111,6 +118,7 @@ TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
         lambda g: g.bit_generator.state,
         lambda state: np.random.Generator(_bit_generator(state)),
     ),
+    "random": (random.Random, random.Random.getstate, lambda state: _random(state)),
     "random_state": (
         np.random.RandomState,
         lambda r: list(r.get_state()),

@@ -19,6 +19,7 @@ import base64
 import collections
 import importlib
 import math
+import random
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -41,6 +42,7 @@ _BY_CLASS = {kind: (name, write) for name, (kind, write, _) in TAGGED.items()}
 _CHANGING = {
     list, dict, set, np.ndarray, collections.OrderedDict, collections.Counter, collections.deque,
     collections.defaultdict, np.random.Generator, np.random.RandomState,
+    random.Random,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dis
 import functools
+import random
 import sys
 import types
 from typing import Any, Literal
@@ -37,7 +38,7 @@ METHODS: dict[str, str] = {"set_state": "get_state", "load_state_dict": "state_d
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, frozenset, np.generic)
 _KINDS_OF_NUMBERS = ("dtype", "DType", "device")  # of NumPy, torch, TensorFlow
 _CODE = (types.BuiltinFunctionType, types.MethodType, types.ModuleType, np.ufunc)
-_GENERATORS = (np.random.Generator, np.random.RandomState)
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 # Data that change in place, and so are put into the object that is there.
 _FILLED = (list, dict, set, collections.deque, np.ndarray, *_GENERATORS)
 _OF_ADAPTERS: dict[str, Kind] = {
@@ -133,6 +134,19 @@ def holds_models(value: Any) -> bool:
     if _own_kind(value) is not None or is_tree(value):
         return True
     return is_of_graph(value) or isinstance(value, _GENERATORS)
+
+
+class _Plain:
+    """An object whose state is its attributes."""
+
+
+def has_plain_attributes(value: Any) -> bool:
+    """Check whether all that an object holds are attributes: it has no slots, and none of C."""
+    kind = type(value)
+    slots = any(getattr(cls, "__slots__", ()) for cls in kind.__mro__)
+    sizes = kind.__basicsize__, kind.__itemsize__
+    is_plain = sizes == (_Plain.__basicsize__, _Plain.__itemsize__)
+    return is_plain and hasattr(value, "__dict__") and not slots
 
 
 def parts_of(model: Any) -> list[tuple[Any, Any]]:

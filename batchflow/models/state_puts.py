@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,6 +113,8 @@ def fill(model: Any, state: Any, where: str) -> None:
         model[...] = state
     elif isinstance(model, np.random.Generator):
         model.bit_generator.state = state.bit_generator.state
+    elif isinstance(model, random.Random):
+        model.setstate(state.getstate())
     elif isinstance(model, np.random.RandomState):
         model.set_state(state.get_state())
     else:

@@ -38,6 +38,7 @@ from batchflow.models.state_kinds import (
     METHODS,
     Kind,
     assigned_in,
+    has_plain_attributes,
     holds_models,
     holds_replaced,
     is_constant,
@@ -178,9 +179,11 @@ class Writing:
         """Write the attributes of an object: those that are models as such, others as data."""
         entries: dict[str, Any] = {}
         try:
-            slots = [getattr(cls, "__slots__", ()) for cls in type(model).__mro__]
-            if not hasattr(model, "__dict__") or any(slots):
-                raise ArgumentTypeError(f"{where} is a {type(model).__name__}, with __slots__")
+            if not has_plain_attributes(model):
+                raise ArgumentTypeError(
+                    f"{where} is a {type(model).__name__}, which holds more than attributes: "
+                    "__slots__, or a state in C"
+                )
             for place, (key, part) in enumerate(vars(model).items()):
                 told = f"the attribute {key!r} of {where}"
                 if holds_models(part) or (is_constant(part) and not is_data(part)):

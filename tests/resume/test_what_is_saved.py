@@ -1,8 +1,10 @@
 """What a checkpoint holds, and what is noticed where a run goes on: corners, wrong once."""
 
+import array
 import functools
 import json
 import os
+import random
 
 import numpy as np
 import pytest
@@ -128,6 +130,40 @@ def calling_each_other():
         return n != 0 and even(n - 1)
 
     return lambda value: float(even(int(value)))
+
+
+class Drawing(random.Random):
+    pass
+
+
+@pytest.mark.parametrize("drawing", [random.Random, Drawing])
+def test_a_generator_of_python_in_a_model_goes_on_or_is_refused(tmp_path, drawing):
+    generator = drawing(3)
+
+    def make():
+        generator.seed(3)
+        return calls(lambda: functools.partial(apply, generator))
+
+    if drawing is random.Random:
+        goes_on(make, lambda p: p.v("told"), tmp_path)
+    else:
+        with pytest.raises(ArgumentTypeError, match=r"'step'\[1\] is a Drawing, "):
+            goes_on(make, lambda p: p.v("told"), tmp_path)
+
+
+class Numbers(array.array):
+    def __call__(self, value):
+        self.append(value)
+        return len(self)
+
+
+def test_a_model_with_a_state_that_is_no_attribute_is_refused(tmp_path):
+    with pytest.raises(ArgumentTypeError, match="'step' is a Numbers, which holds more than att"):
+        calls(lambda: Numbers("d")).run(4, checkpoint=tmp_path)
+
+
+def apply(generator, value):
+    return value + generator.random()
 
 
 FUNCTIONS = {

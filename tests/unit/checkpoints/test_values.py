@@ -5,6 +5,7 @@ import datetime
 import decimal
 import fractions
 import json
+import random
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_short_floats_come_back():
     assert back[0].dtype == value.dtype
     assert back[0].tolist() == [1.5, -2]
     assert type(back[1]) is ml_dtypes.bfloat16
+
+
+def test_a_generator_of_python_goes_on_where_it_was():
+    generator = random.Random(3)
+    generator.gauss()
+    again = there_and_back(generator)
+    assert [again.gauss() for _ in range(4)] == [generator.gauss() for _ in range(4)]
 
 
 def test_generators_go_on_where_they_were():
