@@ -8,7 +8,8 @@ first element `{"~": "id", "v": number}`.
 Guarantees:
     - A value that comes back is equal to what was written, and of its kind, NaN and -0.0 included.
     - One object at several places, whose changes are seen at all of them, is one object again.
-      (Not so a view of another array: it becomes an array of its own.)
+      Arrays of numbers that share memory, as views of one do, share it again. (Not so tensors of
+      torch: each gets a memory of its own.)
     - A value of any other kind is refused by its place, unless pickles are trusted.
 """
 
@@ -16,84 +17,32 @@ from __future__ import annotations
 
 import base64
 import collections
-import datetime
-import decimal
-import fractions
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+import random
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from batchflow.checkpoints import tensors
+from batchflow.checkpoints.kinds import TAGGED, as_text
+from batchflow.checkpoints.shared import SharedMemory, view
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
 Arrays = dict[str, Any]
 _TAG, _VALUE, _ID = "~", "v", "id"
 _LONG = 64  # numbers in a row that are written as an array
+_SHORT = 64  # bytes of a tensor that stand where it does
 _LAZY = "batchflow.models.lazy"  # numbers that stay on their device until they are read
 _INT64 = range(-(2**63), 2**63)
 _PLAIN = (type(None), bool, int, str)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-# By kind: the class, how a value is written as what `encoded` can write, and how it is read again.
-_TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "bytes": (bytes, _base64, base64.b64decode),
-    "complex": (complex, lambda z: [z.real, z.imag], lambda parts: complex(*parts)),
-    "tuple": (tuple, list, tuple),
-    "set": (set, lambda s: sorted(s, key=repr), set),
-    "frozenset": (frozenset, lambda s: sorted(s, key=repr), frozenset),
-    "dict": (dict, lambda d: [list(pair) for pair in d.items()], dict),
-    "ordered": (
-        collections.OrderedDict,
-        lambda d: [list(pair) for pair in d.items()],
-        collections.OrderedDict,
-    ),
-    "counter": (
-        collections.Counter,
-        lambda d: [list(pair) for pair in d.items()],
-        lambda pairs: collections.Counter(dict(pairs)),
-    ),
-    "deque": (
-        collections.deque,
-        lambda d: [list(d), d.maxlen],
-        lambda parts: collections.deque(*parts),
-    ),
-    "range": (range, lambda r: [r.start, r.stop, r.step], lambda parts: range(*parts)),
-    "slice": (slice, lambda s: [s.start, s.stop, s.step], lambda parts: slice(*parts)),
-    "datetime": (
-        datetime.datetime,
-        lambda d: _without_zone(d).isoformat(),
-        datetime.datetime.fromisoformat,
-    ),
-    "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
-    "time": (datetime.time, lambda t: _without_zone(t).isoformat(), datetime.time.fromisoformat),
-    "timedelta": (
-        datetime.timedelta,
-        lambda d: [d.days, d.seconds, d.microseconds],
-        lambda parts: datetime.timedelta(*parts),
-    ),
-    "decimal": (decimal.Decimal, str, decimal.Decimal),
-    "fraction": (fractions.Fraction, str, fractions.Fraction),
-    "generator": (
-        np.random.Generator,
-        lambda g: g.bit_generator.state,
-        lambda state: np.random.Generator(_bit_generator(state)),
-    ),
-    "random_state": (
-        np.random.RandomState,
-        lambda r: list(r.get_state()),
-        lambda state: _random_state(state),
-    ),
-}
-_BY_CLASS = {kind: (name, write) for name, (kind, write, _) in _TAGGED.items()}
+_BY_CLASS = {kind: (name, write) for name, (kind, write, _) in TAGGED.items()}
 _CHANGING = {
     list, dict, set, np.ndarray, collections.OrderedDict, collections.Counter, collections.deque,
-    np.random.Generator, np.random.RandomState,
+    collections.defaultdict, np.random.Generator, np.random.RandomState,
+    random.Random,
 }  # fmt: skip
 
 
@@ -111,6 +60,7 @@ class Encoder:
         # that is being made), and its number, if it was met again.
         self._met: dict[int, list[Any]] = {}
         self._n_shared = 0
+        self._shared = SharedMemory(arrays)
 
     def __call__(self, value: Any, where: str) -> Any:
         """Return a value as what JSON can hold.
@@ -128,7 +78,7 @@ class Encoder:
             raise _too_deep(where) from None
 
     def _encoded(self, value: Any, where: str) -> Any:
-        if type(value) not in _CHANGING:
+        if type(value) not in _CHANGING and not tensors.changes(value):
             return self._data(value, where)
         met = self._met.get(id(value))
         if met is None:
@@ -169,9 +119,29 @@ class Encoder:
             return _tagged("dict", pairs)
         if kind in _BY_CLASS:
             name, write = _BY_CLASS[kind]
-            return _tagged(name, self._encoded(write(value), where))
+            try:
+                parts = write(value)
+            except ArgumentTypeError as error:
+                raise ArgumentTypeError(f"{where}: {error}") from None
+            return _tagged(name, self._encoded(parts, where))
         if kind.__module__ == _LAZY:
             return float(value)  # it is one, wherever it is saved
+        if (framework := tensors.framework_of(value)) is not None:
+            facts, data = tensors.written(value, framework, where)
+            if data.dtype.hasobject:
+                data = self._data(data, where)
+            elif data.nbytes <= _SHORT:
+                data = self._data(data.tobytes(), where)
+            else:
+                data = _tagged("array", _stored(data.copy(), arrays))
+            gradient = self._encoded(getattr(value, "grad", None), f"the gradient of {where}")
+            return _tagged(framework, [facts, data, gradient])
+        if (names := _record_names(value)) is not None:
+            parts = [
+                self._encoded(part, f"{where}.{name}")
+                for name, part in zip(kind._fields, value, strict=True)
+            ]
+            return _tagged("record", [*names, parts])
         if not self._trust:
             raise ArgumentTypeError(
                 f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: "
@@ -180,7 +150,7 @@ class Encoder:
             )
         import dill  # type: ignore[import-untyped]  # on use
 
-        return _tagged("pickle", _base64(dill.dumps(value)))
+        return _tagged("pickle", as_text(dill.dumps(value)))
 
     def _of_numpy(self, value: Any, where: str) -> Any:
         """Return an array or a scalar of NumPy; None: it is of another class, or of objects."""
@@ -192,8 +162,11 @@ class Encoder:
             plain = np.array(value).view(f"u{dtype.itemsize}")
             return _tagged("ml_dtypes", [dtype.name, is_array, _stored(plain, arrays)])
         if not dtype.hasobject:
-            data = value.copy() if is_array else np.asarray(value)
-            return _tagged("array" if is_array else "scalar", _stored(data, arrays))
+            copied = value.copy() if is_array else np.asarray(value)
+            data = _tagged("array" if is_array else "scalar", _stored(copied, arrays))
+            if is_array and dtype.names is None:
+                self._shared.add(value, data)
+            return data
         if is_array and dtype.kind == "O":
             parts = [self._encoded(part, f"{where}[{i}]") for i, part in enumerate(value.flat)]
             return _tagged("objects", [list(value.shape), parts])
@@ -216,6 +189,8 @@ def is_known(value: Any) -> bool:
         isinstance(value, (*_PLAIN, float, list, dict, np.ndarray, np.generic))
         or kind in _BY_CLASS
         or kind.__module__ == _LAZY
+        or tensors.framework_of(value) is not None
+        or _record_names(value) is not None
     )
 
 
@@ -265,6 +240,8 @@ class Decoder:
         if kind in ("numbers", "array", "scalar"):
             array = self._arrays[inner]
             return array.tolist() if kind == "numbers" else array[()] if kind == "scalar" else array
+        if kind == "view":
+            return view(self._arrays[inner[0]], *inner[1:])
         if kind == "scalars":
             return list(self._arrays[inner])
         if kind == "objects":
@@ -278,7 +255,16 @@ class Decoder:
             return _of_ml_dtypes(name, is_array, self._arrays[place])
         if kind == "pickle":
             return _unpickled(inner, self._trust)
-        return _TAGGED[kind][2](self(inner))
+        if kind in ("jax", "torch", "tensorflow"):
+            facts, data, gradient = inner
+            made = tensors.made(kind, facts, self(data))
+            if gradient is not None:
+                made.grad = self(gradient)
+            return made
+        if kind == "record":
+            module, name, parts = inner
+            return _record(module, name, [self(part) for part in parts])
+        return TAGGED[kind][2](self(inner))
 
 
 def _number_of(value: Any) -> int | None:
@@ -328,13 +314,41 @@ def _of_ml_dtypes(name: str, is_array: bool, plain: Any) -> Any:
     return array if is_array else array[()]
 
 
+def _record_names(value: Any) -> tuple[str, str] | None:
+    """Return the names by which the class of a named tuple is found; None: it is no such thing."""
+    kind = type(value)
+    names = kind.__module__, kind.__qualname__
+    return names if isinstance(value, tuple) and _record_class(*names) is kind else None
+
+
+def _record_class(module: str, name: str) -> Any:
+    """Return a class of named tuples by its names; None: there is none. Nothing is imported."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, "__dict__", {}).get(part)  # `getattr` of a module may import others
+    is_record = isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")
+    return found if is_record else None
+
+
+def _record(module: str, name: str, parts: list[Any]) -> Any:
+    kind = _record_class(module, name)
+    if kind is None or len(kind._fields) != len(parts):
+        raise ArgumentValueError(
+            f"a named tuple {module}.{name} of {len(parts)} parts was saved, and there is none "
+            "here: import its module ahead of the run, or keep the class as it was"
+        )
+    return tuple.__new__(kind, parts)  # no code of the class is executed
+
+
 def _tagged(kind: str, value: Any) -> dict[str, Any]:
     return {_TAG: kind, _VALUE: value}
 
 
 def _stored(array: Any, arrays: Arrays) -> str:
-    name = f"a{len(arrays)}"
-    arrays[name] = array
+    number = len(arrays)
+    while f"a{number}" in arrays:  # some are gone: what shares memory has one
+        number += 1
+    arrays[name := f"a{number}"] = array
     return name
 
 
@@ -350,28 +364,3 @@ def _numbers(values: list[Any]) -> Any:
     if len(kinds) == 1 and issubclass(kind := kinds.pop(), (np.inexact, np.integer, np.bool_)):
         return None if issubclass(kind, np.timedelta64) else np.array(values, dtype=kind)
     return None
-
-
-def _without_zone(moment: Any) -> Any:
-    zone = moment.tzinfo
-    if zone is not None and not isinstance(zone, datetime.timezone):
-        raise ArgumentTypeError(
-            f"{moment!r} is of a time zone with rules, which is not saved as data: convert it to "
-            "UTC, .astimezone(datetime.timezone.utc)"
-        )
-    return moment
-
-
-def _bit_generator(state: dict[str, Any]) -> Any:
-    kind = getattr(np.random, state["bit_generator"])
-    if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
-        raise ArgumentValueError(f"{kind!r} is no bit generator")
-    made = kind()
-    made.state = state
-    return made
-
-
-def _random_state(state: list[Any]) -> Any:
-    made = np.random.RandomState()
-    made.set_state(tuple(state))
-    return made

@@ -9,13 +9,14 @@ import collections
 import contextlib
 import dis
 import functools
+import random
 import sys
 import types
 from typing import Any, Literal
 
 import numpy as np
 
-from batchflow.checkpoints import values
+from batchflow.checkpoints import tensors, values
 from batchflow.models.adapters import adapter_of
 from batchflow.models.tf1 import is_of_graph, is_session
 
@@ -31,12 +32,13 @@ Kind = Literal[
     "content",
     "constant",
     "attributes",
+    "tree",
 ]
 METHODS: dict[str, str] = {"set_state": "get_state", "load_state_dict": "state_dict"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, frozenset, np.generic)
 _KINDS_OF_NUMBERS = ("dtype", "DType", "device")  # of NumPy, torch, TensorFlow
 _CODE = (types.BuiltinFunctionType, types.MethodType, types.ModuleType, np.ufunc)
-_GENERATORS = (np.random.Generator, np.random.RandomState)
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 # Data that change in place, and so are put into the object that is there.
 _FILLED = (list, dict, set, collections.deque, np.ndarray, *_GENERATORS)
 _OF_ADAPTERS: dict[str, Kind] = {
@@ -47,10 +49,21 @@ _OF_ADAPTERS: dict[str, Kind] = {
 }
 
 
-def kind_of(model: Any) -> Kind:
-    """Return what the state of a model is."""
+def kind_of(model: Any, *, replaced: bool = False) -> Kind:
+    """Return what the state of a model is.
+
+    Args:
+        model: The model.
+        replaced: Whether another object may take its place: it is in a list, or the like.
+    """
+    if replaced and is_tree(model):
+        return "tree"
+    if isinstance(model, tuple) and replaced:
+        return "parts"
     if is_constant(model):
         return "constant"
+    if tensors.changes(model):
+        return "torch"
     if (kind := _own_kind(model)) is not None:
         return kind
     is_container = isinstance(model, (list, dict)) and not is_data(model)
@@ -81,22 +94,59 @@ def _own_kind(model: Any) -> Kind | None:
 def is_data(value: Any) -> bool:
     """Check whether a value, and all that is in it, is data."""
     if isinstance(value, (list, dict, tuple)):
-        return all(is_data(part) for _, part in parts_of(value))
+        return values.is_known(value) and all(is_data(part) for _, part in parts_of(value))
     return values.is_known(value)
 
 
-def is_replaced(part: Any, owner: Any) -> bool:
-    """Check whether a part of something is data that takes the place of what is there."""
-    if not isinstance(owner, (list, dict)) or isinstance(part, _GENERATORS):
+def is_replaced(part: Any) -> bool:
+    """Check whether a part is data that takes the place of what is there."""
+    return is_data(part) and not isinstance(part, _GENERATORS)
+
+
+def holds_replaced(owner: Any, replaced: bool) -> bool:
+    """Check whether parts of something may be replaced: those of a tuple, where it may itself."""
+    return isinstance(owner, (list, dict)) or (isinstance(owner, tuple) and replaced)
+
+
+def title_of(model: Any) -> str | None:
+    """Return the name of a function or class; None: it is something else."""
+    name = getattr(model, "__qualname__", None)
+    return name if isinstance(name, str) else None
+
+
+def is_tree(value: Any) -> bool:
+    """Check whether JAX knows a value as a tree, such as a dataclass that is registered."""
+    jax = sys.modules.get("jax")
+    if (
+        jax is None
+        or not hasattr(jax, "tree_util")
+        or values.is_known(value)
+        or isinstance(value, tuple)
+    ):
         return False
-    return is_data(part)
+    return not jax.tree_util.all_leaves([value]) and _own_kind(value) is None
 
 
 def holds_models(value: Any) -> bool:
     """Check whether a value is a model that says what its state is, or holds one."""
     if isinstance(value, (list, dict, tuple)):
         return any(holds_models(part) for _, part in parts_of(value))
-    return _own_kind(value) is not None or is_of_graph(value) or isinstance(value, _GENERATORS)
+    if _own_kind(value) is not None or is_tree(value):
+        return True
+    return is_of_graph(value) or isinstance(value, _GENERATORS)
+
+
+class _Plain:
+    """An object whose state is its attributes."""
+
+
+def has_plain_attributes(value: Any) -> bool:
+    """Check whether all that an object holds are attributes: it has no slots, and none of C."""
+    kind = type(value)
+    slots = any(getattr(cls, "__slots__", ()) for cls in kind.__mro__)
+    sizes = kind.__basicsize__, kind.__itemsize__
+    is_plain = sizes == (_Plain.__basicsize__, _Plain.__itemsize__)
+    return is_plain and hasattr(value, "__dict__") and not slots
 
 
 def parts_of(model: Any) -> list[tuple[Any, Any]]:
@@ -177,10 +227,15 @@ def _is_of_torch(model: Any) -> bool:
 def is_constant(model: Any) -> bool:
     """Check whether a model is a plain value, a function, a class, or of a graph: it has no state.
 
-    What a graph of TensorFlow 1 computes with is in its session.
+    So are tensors that cannot be changed, and tuples of all these. What a graph of TensorFlow 1
+    computes with is in its session.
     """
+    if isinstance(model, tuple):
+        return all(map(is_constant, model))
     is_code = hasattr(model, "__code__") or isinstance(model, (*_CODE, functools.partial))
     if (is_code or _compiled_from(model) is not None) and not _holds_something(model):
         return True
     is_kind = type(model).__name__ in _KINDS_OF_NUMBERS and not hasattr(model, "__dict__")
+    if tensors.framework_of(model) in ("jax", "tensorflow"):
+        return True
     return is_kind or isinstance(model, (*_PLAIN, type)) or is_of_graph(model)

@@ -44,10 +44,10 @@ class Rows(ArrayBatch):
         return {"dense": dense, "n": 0}
 
 
-def rows():
+def rows(cls=Rows):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 4)).astype("float32")
-    return Dataset.from_arrays(Rows, x=x, y=rng.normal(size=60).astype("float32"))
+    return Dataset.from_arrays(cls, x=x, y=rng.normal(size=60).astype("float32"))
 
 
 def training():
@@ -157,3 +157,22 @@ def test_layers_in_a_dictionary_go_on(tmp_path):
     again = counting().run(2, n_epochs=2, checkpoint=tmp_path).m("pieces")
     assert again["n"] == whole["n"] == 10
     assert np.array_equal(again["dense"].get_weights()[0], whole["dense"].get_weights()[0])
+
+
+@pytest.mark.backends("torch")
+def test_layers_that_were_frozen_on_the_way_stay_so(tmp_path):
+    class Freezing(Rows):
+        @action(model="net", singleton=True)
+        def train(self, net):
+            self.pipeline.v("losses").append(float(net.train_on_batch(self.x, self.y)[0]))
+            net.layers[1].trainable = False  # torch sees that at once, others when it is compiled
+            return self
+
+    def make():
+        Freezing.models.reset("net")
+        return rows(Freezing).p.init_variable("losses", init=list).train()
+
+    expected = make().run(**OPTIONS).v("losses")
+    with make().gen_batch(**OPTIONS, checkpoint=tmp_path) as run:
+        next(run)
+    assert make().run(**OPTIONS, checkpoint=tmp_path).v("losses") == expected

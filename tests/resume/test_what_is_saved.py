@@ -3,12 +3,13 @@
 import functools
 import json
 import os
+import random
 
 import numpy as np
 import pytest
 from own_process import run_alone
 
-from batchflow import ArrayBatch, B, Dataset, action, model
+from batchflow import ArrayBatch, B, Checkpoint, Dataset, Keep, action, model
 from batchflow.checkpoints.store import newest
 from batchflow.errors import ArgumentTypeError, ArgumentValueError
 
@@ -80,6 +81,27 @@ def test_an_optimizer_goes_on_with_the_arrays_of_its_model(tmp_path):
     goes_on(make, outcome, tmp_path)
 
 
+def test_views_of_the_parameters_of_a_model_go_on(tmp_path):
+    class Flat(Rows):
+        @model()
+        def line():
+            flat = np.zeros(6)
+            return {"w": flat[:4].reshape(2, 2), "b": flat[4:], "flat": flat}
+
+        @action(model="line", singleton=True)
+        def train(self, line):
+            line["flat"] *= 0.5
+            line["w"] += self.x.mean()
+            line["b"] -= line["w"].sum(axis=0)
+            return self
+
+    def make():
+        Flat.models.reset("line")
+        return Dataset.from_arrays(Flat, x=np.arange(24.0)).p.noise().train()
+
+    goes_on(make, lambda p: p.m("line")["flat"].tolist(), tmp_path)
+
+
 class Adding:
     def __init__(self):
         self.sum, self.by = 0.0, np.add  # a function among the attributes is a constant
@@ -107,6 +129,40 @@ def calling_each_other():
         return n != 0 and even(n - 1)
 
     return lambda value: float(even(int(value)))
+
+
+class Drawing(random.Random):
+    pass
+
+
+@pytest.mark.parametrize("drawing", [random.Random, Drawing])
+def test_a_generator_of_python_in_a_model_goes_on_or_is_refused(tmp_path, drawing):
+    generator = drawing(3)
+
+    def make():
+        generator.seed(3)
+        return calls(lambda: functools.partial(apply, generator))
+
+    if drawing is random.Random:
+        goes_on(make, lambda p: p.v("told"), tmp_path)
+    else:
+        with pytest.raises(ArgumentTypeError, match=r"'step'\[1\] is a Drawing, "):
+            goes_on(make, lambda p: p.v("told"), tmp_path)
+
+
+class Numbers(bytearray):
+    def __call__(self, value):
+        self.append(int(value) % 256)
+        return len(self)
+
+
+def test_a_model_with_a_state_that_is_no_attribute_is_refused(tmp_path):
+    with pytest.raises(ArgumentTypeError, match="'step' is a Numbers, which holds more than att"):
+        calls(Numbers).run(4, checkpoint=tmp_path)
+
+
+def apply(generator, value):
+    return value + generator.random()
 
 
 FUNCTIONS = {
@@ -237,6 +293,12 @@ def test_a_manifest_tells_the_variables_that_are_numbers(tmp_path):
     with p.gen_batch(4, checkpoint=tmp_path) as run:
         next(run)
     assert newest(str(tmp_path)).manifest["values"] == {"a": 1.5, "b": 2.0, "f": 4.0}
+
+
+def test_a_best_one_by_a_variable_that_is_not_there_is_refused_at_the_start(tmp_path):
+    saving = Checkpoint(tmp_path, keep=Keep(best=("los", "min", 1)))
+    with pytest.raises(ArgumentValueError, match=r"no variable 'los'. Did you mean 'loss'"):
+        rows().p.init_variable("loss", 0.0).gen_batch(4, checkpoint=saving)
 
 
 HOSTILE = {

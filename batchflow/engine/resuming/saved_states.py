@@ -12,7 +12,7 @@ from batchflow.checkpoints.contents import Taking
 from batchflow.engine.flow import ReadyGraph
 from batchflow.engine.graph import RunGraph, graphs_in
 from batchflow.engine.stream import NEVER
-from batchflow.errors import ArgumentTypeError, ArgumentValueError
+from batchflow.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from batchflow.generators import global_states, set_global_states
 from batchflow.models.tf1 import is_session
 
@@ -83,18 +83,12 @@ class StatesToSave:
         from batchflow.models.states import Writing  # on use: with what knows the frameworks
 
         writing = Writing(*self._taking)
-        known: dict[int, int] = {}
         entries: list[dict[str, Any]] = []
-        for model in _models_in(self._graph):
+        for place, model in enumerate(_models_in(self._graph)):
             entry: dict[str, Any] = {"path": model.path, "name": model.name}
             if model.made_from is not None:
                 entry["made_from"] = list(model.made_from)
-            place = known.setdefault(id(model.descriptor), len(entries))
-            if place == len(entries):
-                where = _shown(model.name)
-                entry |= writing.write(model.descriptor, f"model{place}", where)
-            else:
-                entry |= {"kind": "same", "as": place}
+            entry |= writing.write(model.descriptor, f"model{place}", _shown(model.name))
             entries.append(entry)
         return entries
 
@@ -144,8 +138,6 @@ class SavedStates:
         reading = Reading(self._folder, self._decode)
         graphs = dict(graphs_in(graph))
         for place, entry in enumerate(self._state["models"]):
-            if entry["kind"] == "same":
-                continue
             model = self._model(entry, graphs[entry["path"]], ready)
             reading.put(model, entry, f"model{place}", _shown(entry["name"]))
         set_global_states(self._decode(self._state["generators"]))
@@ -177,6 +169,20 @@ class SavedStates:
 
 def _shown(name: str) -> str:
     return name if name.startswith("session ") else f"the model {name!r}"
+
+
+def refuse_unknown_best(graph: RunGraph, best: tuple[str, str, int] | None) -> None:
+    """Refuse to keep checkpoints by a variable that is not there: see `Keep`.
+
+    Raises:
+        ArgumentValueError: It is not.
+    """
+    names = graph.program.state.names
+    if best is not None and best[0] not in names:
+        raise ArgumentValueError(
+            f"Keep(best=...): the pipeline has no variable {best[0]!r}."
+            f"{did_you_mean(best[0], names)} Declare it by .init_variable({best[0]!r}, ...)"
+        )
 
 
 def refuse_lost_models(graph: RunGraph) -> None:

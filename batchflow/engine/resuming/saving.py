@@ -42,6 +42,7 @@ from batchflow.engine.resuming.saved_states import (
     StatesToSave,
     numbers_in,
     refuse_lost_models,
+    refuse_unknown_best,
 )
 from batchflow.engine.resuming.signals import SignalWatch
 from batchflow.errors import ArgumentValueError, BatchflowError
@@ -121,6 +122,8 @@ class Saver:
         self._graph = graph
         if self._store is not None:
             refuse_lost_models(graph)
+        if self._checkpoint is not None:
+            refuse_unknown_best(graph, self._checkpoint.keep.best)
         if self.cursor is None:
             self.cursor = Cursor.at_start(graph)
             return

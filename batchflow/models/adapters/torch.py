@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchflow.errors import ArgumentTypeError
 from batchflow.models.adapters.base import Fetches
 from batchflow.models.adapters.objects import TESTS, ObjectAdapter
+from batchflow.models.torch_model import state
+from batchflow.models.torch_model.model import TorchModel
 from batchflow.models.torch_model.tensors import Place, to_arrays, to_tensors
 from batchflow.models.torch_model.turns import asked
 
@@ -31,6 +33,13 @@ class TorchModelAdapter(_OfTorch):
     def train(self, args: Sequence[Any], kwargs: Mapping[str, Any], fetches: Fetches) -> Any:
         """Do one step of the optimizer."""
         return self.model.train_on_batch(*args, fetches=fetches, **kwargs)
+
+    def snapshot(self) -> Callable[[str], None] | None:
+        """Copy the state. A subclass that saves in another way does that at once."""
+        if type(self.model).save is not TorchModel.save:
+            return None
+        copied = state.copied(self.model.state_dict())
+        return lambda file: state.write(file, copied)
 
 
 class ModuleAdapter(_OfTorch):

@@ -10,6 +10,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import copy
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -82,6 +83,24 @@ def plain(value: Any, where: str) -> Any:
         f"{where} is a {type(value).__name__}, which cannot be saved so that it is safe to read: "
         "states are tensors, numbers, texts, and lists, tuples and mappings of these"
     )
+
+
+def copied(state: Any) -> Any:
+    """Return a copy of a state in memory, which the next training step does not change.
+
+    What shares memory, such as tied weights, shares it in the copy, too.
+    """
+    return copy.deepcopy(_on_cpu(state))
+
+
+def _on_cpu(value: Any) -> Any:
+    if sys.modules["torch"].is_tensor(value):
+        return value.cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_on_cpu, value))
+    return value
 
 
 def write(file: str, state: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import fractions
 import json
+import random
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ KINDS = [
     (1, (2,)), [], [[1, "a"], None], {1: "a", "b": [2], (3,): {4}, None: 0, "~": 1}, {1, 2},
     frozenset({"a"}), range(1, 9, 2), slice(None, 3), list(range(100)), [0.5] * 100, [True] * 100,
     [2**70] * 100, [1, 2.0] * 50, collections.OrderedDict(b=1, a=2), collections.Counter("aab"),
+    collections.defaultdict(list, {1: [2]}), collections.defaultdict(None, a={1}),
     collections.deque([1, 2], 3), datetime.datetime(2026, 1, 2, 3, tzinfo=UTC),
     datetime.date(2026, 1, 2), datetime.time(1, 2), datetime.timedelta(days=1, microseconds=2),
     decimal.Decimal("1.10"), fractions.Fraction(1, 3), np.float32(1.5), np.int8(-3), np.bool_(1),
@@ -93,6 +95,48 @@ def test_what_several_values_share_is_one_whichever_is_read_first():
     assert decode(data["other"])["in"] is decode(data["id"])
 
 
+def test_arrays_that_share_memory_share_it_again():
+    flat, table = np.arange(12.0), np.asfortranarray(np.arange(6).reshape(2, 3))
+    value = {
+        "parts": [flat[2:8].reshape(2, 3), flat[::-2], flat[10:]],
+        "flat": flat,
+        "bytes": flat[:1].view(np.uint8),
+        "table": [table, table[:, 1], table.T],
+        "alone": [np.arange(5)[1:3], np.zeros(0)[:0]],
+        "wide": np.broadcast_to(flat[3:4], (2, 2)),
+    }
+    arrays = {}
+    back = decoded(json.loads(json.dumps(encoded(value, arrays, "it"))), arrays)
+    assert sorted(array.nbytes for array in arrays.values()) == [0, 16, 48, 96]
+    for one in (value, back):
+        one["parts"][0][1, 2] = 70
+        one["flat"][0] = 5
+        one["parts"][1][-3] = 90
+        one["table"][1][:] = 8
+    assert repr(back) == repr(value)
+    assert back["bytes"].tolist() == value["bytes"].tolist()
+    assert not np.shares_memory(back["parts"][2], back["table"][0])
+
+
+def test_slices_that_share_nothing_are_written_alone():
+    arrays, rows = {}, np.arange(3000.0).reshape(1000, 3)
+    encoded([rows[n] for n in (0, 999)], arrays, "it")
+    assert [array.nbytes for array in arrays.values()] == [24, 24]
+    many = {}
+    encoded([*rows], many, "it")
+    assert len(many) == 1000
+
+
+def test_a_view_that_is_none_of_its_block_is_refused():
+    flat, arrays = np.arange(4.0), {}
+    data = encoded([flat, flat[1:]], arrays, "it")
+    for place, wrong in ((1, 16), (2, [9]), (3, [800]), (4, "|O")):
+        bad = json.loads(json.dumps(data))
+        bad[1]["v"][place] = wrong
+        with pytest.raises(ArgumentValueError, match="no value that was saved"):
+            decoded(bad, arrays)
+
+
 def test_objects_that_come_and_go_while_others_are_written_share_nothing():
     value = [collections.deque([n]) for n in range(50)]
     assert same(there_and_back(value), value)
@@ -120,6 +164,13 @@ def test_short_floats_come_back():
     assert type(back[1]) is ml_dtypes.bfloat16
 
 
+def test_a_generator_of_python_goes_on_where_it_was():
+    generator = random.Random(3)
+    generator.gauss()
+    again = there_and_back(generator)
+    assert [again.gauss() for _ in range(4)] == [generator.gauss() for _ in range(4)]
+
+
 def test_generators_go_on_where_they_were():
     for make in (
         np.random.default_rng,
@@ -145,6 +196,11 @@ def test_what_needs_a_pickle_is_refused_by_its_place_and_read_with_trust_alone()
     assert decoded(data, arrays, trust=True)["a"].__name__ == "Anything"
     with pytest.raises(ArgumentValueError, match="holds a pickle"):
         decoded(data, arrays)
+
+
+def test_a_mapping_whose_default_is_a_function_is_refused():
+    with pytest.raises(ArgumentTypeError, match="it: a defaultdict of <function"):
+        encoded(collections.defaultdict(lambda: 3), {}, "it")
 
 
 def test_what_contains_itself_is_refused():
