@@ -108,13 +108,11 @@ def state_from(loaded: Any, file: str, model: Any, variables: Mapping[str, Any])
 
 
 def _beside_weights(model: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of a model that Keras's own files leave out: those of random states."""
-    weights = {id(variable) for variable in model.weights}
-    return {
-        name: variable
-        for name, variable in variables.items()
-        if name.startswith("model/") and id(variable) not in weights
-    }
+    """Return the variables of a model that Keras's own files leave out, such as random states."""
+    optimizer = getattr(model, "optimizer", None)
+    of_optimizer = () if optimizer is None else optimizer.variables
+    written = {id(variable) for variable in (*model.weights, *of_optimizer)}
+    return {name: variable for name, variable in variables.items() if id(variable) not in written}
 
 
 def _check_names(

@@ -76,12 +76,29 @@ def state_variables(model: Any) -> dict[str, Any]:
         return named
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    for position, variable in enumerate(optimizer.variables):
+    for position, variable in enumerate(optimizer_variables(optimizer)):
         # ".../adam_1/net_dense_2_kernel_velocity": all but "adam" and "velocity" depends on the
-        # process and on where the optimizer was built.
+        # process and on where the optimizer was built. So does whether "adam_1" is there at all
+        # where an optimizer has made a variable otherwise than by `add_variable`.
         owner, name = ["", *variable.path.split("/")][-2:]
-        named[f"optimizer/{position}/{_stable(owner)}/{name.rpartition('_')[2]}"] = variable
+        kind = _stable(name).rpartition("_")[2]
+        named[f"optimizer/{position}/{_stable(owner or optimizer.name)}/{kind}"] = variable
     return named
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Return all variables of an optimizer that is built.
+
+    Keras does not list a variable that the optimizer inside of a `LossScaleOptimizer` has made
+    otherwise than by `add_variable`, as Nadam does with its product of momentums.
+    """
+    variables = {id(variable): variable for variable in optimizer.variables}
+    while optimizer is not None:
+        for value in vars(optimizer).values():
+            if isinstance(value, sys.modules["keras"].Variable):
+                variables.setdefault(id(value), value)
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return list(variables.values())
 
 
 def input_shapes(model: Any) -> dict[str, Any] | None:

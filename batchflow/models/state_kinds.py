@@ -18,6 +18,7 @@ import numpy as np
 
 from batchflow.checkpoints import tensors, values
 from batchflow.models.adapters import adapter_of
+from batchflow.models.keras_state import optimizer_variables
 from batchflow.models.tf1 import is_of_graph, is_session
 
 Kind = Literal[
@@ -204,6 +205,9 @@ def _holds_something(value: Any, seen: frozenset[int] = frozenset()) -> bool:
 
 def variables_of(model: Any) -> list[Any] | None:
     """Return the variables of a layer, an optimizer, a generator; None if it is none of these."""
+    optimizers = getattr(sys.modules.get("keras"), "optimizers", None)
+    if isinstance(model, getattr(optimizers, "Optimizer", ())):
+        return optimizer_variables(model)
     state = model if _is_variable(model) else getattr(model, "state", None)  # of a generator
     several = [state] if _is_variable(state) else getattr(model, "variables", None)
     if isinstance(several, (list, tuple)) and several and all(map(_is_variable, several)):

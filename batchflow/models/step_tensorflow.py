@@ -3,13 +3,16 @@
 XLA compiles it only where the model's `jit_compile` says so: on a CPU that is slower.
 
 Guarantees:
-    - *Few traces*: at most two, one for the first batch size and one for all others (one more where
-      the first creates the variables of metrics); of steps that reset no metrics as many again. Of
-      several steps in one call likewise, per number of them.
+    - *Few traces*: at most two, one for the first batch size and one for all others; of steps that
+      reset no metrics as many again. Of several steps in one call likewise, per number of them. A
+      trace that creates variables is done twice by TensorFlow, and once more where it creates those
+      of metrics. So the variables of the optimizer and the metrics are created before, unless the
+      model has layers without variables yet or a `train_step` of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,6 +86,24 @@ class TensorFlowStep(Step):
     def _step(self, data: Any) -> Any:
         return self.model.train_step(data)
 
+    def _create_variables(self, data: Sequence[Any]) -> None:
+        """Create the variables that the first trace would create, where it is known which."""
+        model, keras = self.model, sys.modules["keras"]
+        weights, optimizer = model.trainable_weights, model.optimizer
+        if (
+            getattr(model.train_step, "__func__", None) is not keras.Model.train_step
+            or optimizer is None
+            or not weights
+            or not all(layer.built for layer in model._flatten_layers())
+        ):
+            return
+        if not optimizer.built:
+            with keras.name_scope(optimizer.name, caller=optimizer):  # as its first `apply` does
+                optimizer.build(weights)
+        # What cannot be done is done by the trace, which tells what is wrong, too.
+        with contextlib.suppress(Exception):
+            model._symbolic_build(data_batch=tuple(data))
+
     def _row(self, batches: Sequence[Data], first_resets: bool, others_reset: bool) -> Any:
         """Return a function that takes all tensors of several batches, and trains on each batch."""
         form = self._tf.nest.map_structure(lambda leaf: leaf is not None, [*map(tuple, batches)])
@@ -114,6 +135,8 @@ class TensorFlowStep(Step):
 
     def _traced(self, data: Sequence[Any], resets: bool, signature: Any = None) -> Any:
         """Call the `tf.function`, which may trace, and keep its graph."""
+        if not self.is_complete:
+            self._create_variables(data)
         try:
             logs = self._functions[resets](*data)
         except Exception:
@@ -173,6 +196,9 @@ class TensorFlowTest(TensorFlowStep):
 
     def _step(self, data: Any) -> Any:
         return self.model.test_step(data)
+
+    def _create_variables(self, data: Sequence[Any]) -> None:
+        pass  # a test leaves the optimizer as it is
 
 
 def _is_flat(data: Data) -> bool:

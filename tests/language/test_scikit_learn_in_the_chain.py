@@ -69,6 +69,29 @@ def test_targets_that_were_changed_on_their_way_need_the_classes(dataset):
     assert net.classes_.tolist() == [0, 1]
 
 
+def test_targets_that_are_those_of_the_dataset_by_chance_are_told_later():
+    labels = np.repeat([0, 1, 2], 10)  # of which the first are not changed by `y % 2`
+    dataset = Dataset.from_arrays(Rows, x=X, y=labels, name=labels)
+    chain = dataset.p.merge_classes().init_model("net", classifier)
+    with pytest.raises(ValueError, match=r"targets of this batch are others.*classes="):
+        chain.train_model("net", B.x, B.y).run(5)
+    net = chain.train_model("net", B.x, B.y, classes=[0, 1]).run(5).m("net")
+    assert net.classes_.tolist() == [0, 1]
+
+
+def test_false_is_no_label_0():
+    labels = np.repeat([0, 1, 2], 10)
+    dataset = Dataset.from_arrays(Rows, x=X, y=labels, name=labels)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        trained(dataset, B.y > 0).run(5)
+
+
+def test_a_model_goes_on_with_other_labels_of_another_dataset(dataset):
+    net = trained(dataset).run(5).m("net")
+    other = Dataset.from_arrays(Rows, x=X, y=Y, name=Y).p.init_model("net", net)
+    assert other.train_model("net", B.x, B.y[::-1]).run(5).m("net") is net
+
+
 def test_a_transformer_predicts_by_transforming(dataset):
     chain = dataset.p.init_model("scaler", preprocessing.StandardScaler)
     chain = chain.train_model("scaler", B.x).predict_model("scaler", B.x, save_to=B.x)

@@ -1,5 +1,6 @@
 """Models in files: exact, atomic, safe. See also `test_killed_saves` and `test_damaged_files`."""
 
+import copy
 import os
 import pickle
 
@@ -168,6 +169,15 @@ def test_an_error_while_saving_leaves_the_old_file_alone(tmp_path, monkeypatch, 
 MOMENTUM = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
 
 
+# Keras does not list all variables of what is scaled, such as Nadam's product of momentums.
+SCALED_NADAM = {
+    "class_name": "LossScaleOptimizer",
+    "config": {
+        "inner_optimizer": {"module": "keras.optimizers", "class_name": "Nadam", "config": {}}
+    },
+}
+
+
 def make_net(keras, optimizer=MOMENTUM):
     """Make a model whose random layers sit at different depths.
 
@@ -192,17 +202,17 @@ def make_net(keras, optimizer=MOMENTUM):
         layers.Dropout(0.3, seed=3),
     )
     net = keras.Sequential([keras.Input((5,)), inner, noise, norm, drop, layers.Dense(1)])
-    net.compile(keras.optimizers.get(optimizer), "mse")
+    net.compile(keras.optimizers.get(copy.deepcopy(optimizer)), "mse")  # it takes out of it
     return net
 
 
-def make_plain_net(keras, compiled=True):
+def make_plain_net(keras, compiled=True, optimizer=MOMENTUM):
     """Make one of Keras's own layers, which a whole-model file can name."""
     layers = keras.layers
     inner = keras.Sequential([layers.Dense(6), layers.Dropout(0.2, seed=2)])
     net = keras.Sequential([keras.Input((5,)), inner, layers.Dropout(0.3, seed=3), layers.Dense(1)])
     if compiled:
-        net.compile(keras.optimizers.get(MOMENTUM), "mse")
+        net.compile(keras.optimizers.get(copy.deepcopy(optimizer)), "mse")  # it takes out of it
     return net
 
 
@@ -229,8 +239,11 @@ def steps(net, first, last):
         "adam",
         MOMENTUM,
         {"class_name": "Adam", "config": {"use_ema": True, "gradient_accumulation_steps": 3}},
+        "nadam",
+        "adafactor",
+        SCALED_NADAM,
     ],
-    ids=["adam", "momentum", "averages"],
+    ids=["adam", "momentum", "averages", "nadam", "adafactor", "scaled nadam"],
 )
 def test_training_goes_on_with_the_same_bits(keras, tmp_path, optimizer):
     net = make_net(keras, optimizer)
@@ -330,8 +343,9 @@ keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprec
 
 @keras_warns
 @pytest.mark.tensorflow
-def test_a_whole_model_goes_on_with_the_same_bits(keras, tmp_path):
-    net = make_plain_net(keras)
+@pytest.mark.parametrize("optimizer", [MOMENTUM, SCALED_NADAM], ids=["momentum", "scaled nadam"])
+def test_a_whole_model_goes_on_with_the_same_bits(keras, tmp_path, optimizer):
+    net = make_plain_net(keras, optimizer=optimizer)
     steps(net, 0, 5)
     save(net, tmp_path / "net.keras")
     assert os.listdir(tmp_path) == ["net.keras"]
@@ -339,7 +353,8 @@ def test_a_whole_model_goes_on_with_the_same_bits(keras, tmp_path):
     np.testing.assert_array_equal(*(predict(n, (DATA[0],), {}) for n in (net, theirs)))
     losses = steps(net, 5, 10)
     assert steps(load(tmp_path / "net.keras"), 5, 10) == losses
-    assert steps(load(tmp_path / "net.keras", into=make_plain_net(keras)), 5, 10) == losses
+    other = make_plain_net(keras, optimizer=optimizer)
+    assert steps(load(tmp_path / "net.keras", into=other), 5, 10) == losses
 
 
 @keras_warns

@@ -171,7 +171,7 @@ def test_batch_sizes_without_end_are_traced_twice(keras):
     for size in (10, 10, 8, 10, 7, 3, 1, 8):
         train_step(net, X[:size], Y[:size])
     assert traced == [10, None]
-    net.compile("sgd", "mse", metrics=["mae"])  # made in the first trace
+    net.compile("sgd", "mse", metrics=["mae"])  # made in the first trace, of a step of its own
     for size in (10, 10, 8, 10, 7, 3, 1, 8):
         train_step(net, X[:size], Y[:size])
     assert traced == [10, None, 10, 10, None]

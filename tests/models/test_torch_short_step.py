@@ -2,6 +2,8 @@
 
 import functools
 import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -212,22 +214,139 @@ def test_a_walk_back_put_into_the_place_of_torchs_is_called(monkeypatch):
     assert len(calls) == len(X)
 
 
-def test_an_optimizer_of_ones_own_is_called_by_its_methods():
-    class Own:
-        def __init__(self, parameters):
-            self.parameters, self.calls = list(parameters), []
+class Own:
+    """An optimizer that is none of torch's kind."""
 
-        def zero_grad(self):
-            self.calls.append("zero_grad")
-            for one in self.parameters:
-                one.grad = None
+    def __init__(self, parameters):
+        self.parameters, self.calls = list(parameters), []
 
-        def step(self):
-            self.calls.append("step")
+    def zero_grad(self):
+        self.calls.append("zero_grad")
+        for one in self.parameters:
+            one.grad = None
 
-    model = make(Own)
+    def step(self):
+        self.calls.append("step")
+
+
+class OnlySlots:
+    __slots__ = ("calls", "step", "zero_grad")
+
+    def __init__(self, parameters):
+        own = Own(parameters)
+        self.calls, self.step, self.zero_grad = own.calls, own.step, own.zero_grad
+
+
+class Passing:
+    """Passes on what it is asked for, as wrappers of optimizers do."""
+
+    def __init__(self, parameters):
+        self.inside = Own(parameters)
+
+    def __getattr__(self, name):
+        return getattr(self.inside, name)
+
+
+def methods_alone(parameters):
+    own = Own(parameters)
+    return types.SimpleNamespace(step=own.step, zero_grad=own.zero_grad, calls=own.calls)
+
+
+@pytest.mark.parametrize("kind", [Own, OnlySlots, Passing, methods_alone])
+def test_an_optimizer_of_ones_own_is_called_by_its_methods(kind):
+    model = make(kind)
     train(model)
     assert model.optimizer.calls == ["zero_grad", "step"] * len(X)
+
+
+def test_an_optimizer_that_torch_has_not_made_is_called_by_its_methods():
+    class Around(optim.Optimizer):
+        def __init__(self, optimizer):  # as Lookahead is written
+            self.optimizer, self.steps = optimizer, 0
+            self.param_groups, self.defaults = optimizer.param_groups, optimizer.defaults
+
+        def _patch_step_function(self):
+            self._zero_grad_profile_name = "zero_grad"
+
+        def step(self, closure=None):
+            self.steps += 1
+            return self.optimizer.step()
+
+    model, module = make(lambda parameters: Around(optim.Adam(parameters))), net()
+    train(model)
+    by_hand(module, optim.Adam(module.parameters()))
+    assert same(model.module, module)
+    assert model.optimizer.steps == len(X)
+
+
+def test_what_is_put_around_the_step_of_a_class_of_torch_is_called():
+    optim.SGD(net().parameters())  # torch has marked its step
+    seen = []
+
+    class Wrapped(optim.SGD):  # the wrapper is torch's own, too
+        step = torch.inference_mode()(optim.SGD.step)
+
+        def _init_group(self, *args):
+            seen.append(torch.is_inference_mode_enabled())
+            return super()._init_group(*args)
+
+    assert Wrapped.step.hooked
+    train(make(functools.partial(Wrapped, lr=0.1)))
+    assert seen == [True] * len(X)
+
+
+def seen_by_a_function_mode(words):
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            words.append(function.__name__)
+            return function(*args, **kwargs or {})
+
+    return Mode()
+
+
+def seen_by_a_dispatch_mode(words):
+    class Mode(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            words.append(str(operation))
+            return operation(*args, **kwargs or {})
+
+    return Mode()
+
+
+@pytest.mark.parametrize("mode", [seen_by_a_function_mode, seen_by_a_dispatch_mode])
+def test_a_mode_of_torch_sees_what_it_sees_in_a_loop_by_hand(mode):
+    class ByHand(TorchModel):
+        def update(self, loss):
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+    seen = []
+    for kind in TorchModel, ByHand:
+        model, words = kind(net(), optim.SGD, "mse"), []
+        with mode(words):
+            train(model)
+        seen.append(words)
+    assert seen[0] == seen[1]
+
+
+def test_a_profiler_of_another_thread_is_told(short):
+    model = make()
+    with torch.profiler.profile(), ThreadPoolExecutor(1) as other:
+        other.submit(train, model).result()
+    assert went(short, "step") == went(short, "zero_grad") == {False}
+
+
+def test_the_function_behind_the_walk_back_may_be_replaced(monkeypatch):
+    model, calls, before = make(), [], torch.autograd.backward
+
+    def watched(*args, **options):
+        calls.append(1)
+        return before(*args, **options)
+
+    monkeypatch.setattr(torch.autograd, "backward", watched)
+    train(model)
+    assert len(calls) == len(X)
 
 
 def test_a_subclass_with_a_step_of_its_own_is_called():

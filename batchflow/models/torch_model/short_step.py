@@ -5,8 +5,10 @@ are any or not; on a small network that is a third of a step. The short way does
 on the same tensors, so it gives the same bits. It is not taken where somebody would see the
 difference, which is looked up in each step:
 
-- the optimizer or all optimizers have a hook, a scheduler counts the steps, or a profiler runs;
-- one of the three methods is not torch's own, or the loss is no plain tensor;
+- the optimizer or all optimizers have a hook, or a scheduler counts the steps;
+- a profiler runs, or a mode of torch sees the calls of its functions or operations;
+- the optimizer is none of torch's kind, one of the methods is not torch's own, or the loss is no
+  plain tensor;
 - this release of torch is not built as it expects: once, in a trial, it did not do the same.
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 
 def clear_gradients(optimizer: Any) -> None:
@@ -29,8 +31,14 @@ def clear_gradients(optimizer: Any) -> None:
 
 def backward(loss: Any) -> None:
     """Do what `loss.backward()` does, of a loss that is one number."""
-    tensor = sys.modules["torch"].Tensor
-    if type(loss) is tensor and loss.is_floating_point() and _is_own(tensor.backward):
+    torch = sys.modules["torch"]
+    if (
+        type(loss) is torch.Tensor
+        and not _is_seen()
+        and _is_own(torch.Tensor.backward)
+        and _is_own(torch.autograd.backward)
+        and loss.is_floating_point()
+    ):
         _run_backward(loss)
     else:
         loss.backward()
@@ -44,16 +52,24 @@ def step(optimizer: Any) -> None:
         optimizer.step()
 
 
-def _is_unwatched(optimizer: Any, word: str) -> bool:
+def _is_unwatched(optimizer: Any, word: Literal["zero_grad", "step"]) -> bool:
     """Tell whether nobody would see that a method of an optimizer is not called."""
-    method = getattr(type(optimizer), word)
-    return (
-        word not in vars(optimizer)  # where a scheduler puts its own
-        and (hasattr(method, "hooked") or method is sys.modules["torch"].optim.Optimizer.zero_grad)
-        and _is_own(method)
-        and not any(_hooks(optimizer))
-        and not sys.modules["torch"].autograd._profiler_enabled()
-    )
+    kind, base = type(optimizer), sys.modules["torch"].optim.Optimizer
+    if (
+        not issubclass(kind, base)
+        or word in vars(optimizer)  # where a scheduler puts its own
+        or _is_seen()
+        or not _is_own(method := getattr(kind, word))
+    ):
+        return False
+    if word == "zero_grad":
+        # An optimizer that was not made by `Optimizer.__init__` becomes one in its first zero_grad.
+        return method is base.zero_grad and "_zero_grad_profile_name" in vars(optimizer)
+    # Around the step of each class; `hooked` may be copied from it to what is around that.
+    return method.__code__.co_qualname == _AROUND_STEPS and not any(_hooks(optimizer))
+
+
+_AROUND_STEPS = "Optimizer.profile_hook_step.<locals>.wrapper"
 
 
 def _is_own(function: Any) -> bool:
@@ -61,6 +77,21 @@ def _is_own(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     folder = sys.modules["torch"].__path__[0]
     return code is not None and code.co_filename.startswith(folder) and _fits()
+
+
+def _is_seen() -> bool:
+    """Tell whether a profiler, a mode or a transform of torch sees what is called."""
+    torch = sys.modules["torch"]
+    try:
+        return bool(
+            torch.autograd.profiler._is_profiler_enabled  # in any thread
+            or torch.autograd._profiler_enabled()
+            or torch._C._is_torch_function_mode_enabled()
+            or torch._C._len_torch_dispatch_stack()
+            or torch._C._are_functorch_transforms_active()
+        )
+    except AttributeError:
+        return True  # this release is built otherwise, so nobody knows
 
 
 def _hooks(optimizer: Any) -> tuple[Any, ...]:
@@ -91,7 +122,6 @@ def _fits() -> bool:
             weight = torch.tensor(3.0, dtype=torch.float32, device="cpu", requires_grad=True)
             optimizer = torch.optim.SGD([weight], lr=0.25)
             any(_hooks(optimizer))
-            torch.autograd._profiler_enabled()
             _run_backward(weight * weight)
             type(optimizer).step.__wrapped__(optimizer)
         return bool(weight == 1.5 and weight.grad == 6)
