@@ -40,7 +40,7 @@ def train_in_parts(
 
     y = args[1] if len(args) > 1 else kwargs.get("y")
     if not _needs_classes(model, args, kwargs):
-        if _has_told(batch.dataset, model) and not _labels(batch, y):
+        if _has_told(batch.dataset, model) and _labels(batch, y) == []:
             raise ArgumentValueError(
                 "the classes were taken from the labels of the dataset, and the targets of this "
                 f"batch are others. Name all classes: {_CURE}"
@@ -82,7 +82,7 @@ def _needs_classes(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 def _classes(batch: Batch, y: Any) -> Any:
     """Return the classes of the component that a target is; None if it is none, or not surely."""
     dataset, found = batch.dataset, []
-    for name in _labels(batch, y):
+    for name in _labels(batch, y) or ():
         with contextlib.suppress(TypeError):  # values that have no order are no labels
             found.append(np.unique(dataset._data.values(name, dataset._rows, dataset.index)))
     if not found or not all(np.array_equal(found[0], other) for other in found):
@@ -92,12 +92,15 @@ def _classes(batch: Batch, y: Any) -> Any:
     return np.arange(len(texts)) if texts is not None and is_number else found[0]
 
 
-def _labels(batch: Batch, y: Any) -> list[str]:
-    """Return the components that the dataset has been given, and that these targets equal."""
+def _labels(batch: Batch, y: Any) -> list[str] | None:
+    """Return the components that the dataset has been given, and that these targets equal.
+
+    None: that cannot be known here, as where rows of several batches are in this one.
+    """
     dataset = batch.dataset
     data = getattr(dataset, "_data", None)
     if batch._mixed or not isinstance(data, Preloaded) or np.ndim(y) != 1:
-        return []
+        return None
     targets = np.asarray(y)
     rows = rows_at(dataset._rows, dataset.index.get_pos(batch.source_ids))
     return [

@@ -92,6 +92,12 @@ def test_a_model_goes_on_with_other_labels_of_another_dataset(dataset):
     assert other.train_model("net", B.x, B.y[::-1]).run(5).m("net") is net
 
 
+def test_a_model_goes_on_where_batches_are_made_of_others(dataset):
+    net = trained(dataset).run(5).m("net")
+    again = dataset.p.rebatch(8).init_model("net", net).train_model("net", B.x, B.y)
+    assert again.run(5, shuffle=1).m("net").classes_.tolist() == [3, 5, 9]
+
+
 def test_a_transformer_predicts_by_transforming(dataset):
     chain = dataset.p.init_model("scaler", preprocessing.StandardScaler)
     chain = chain.train_model("scaler", B.x).predict_model("scaler", B.x, save_to=B.x)

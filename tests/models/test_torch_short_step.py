@@ -334,7 +334,8 @@ def test_a_profiler_of_another_thread_is_told(short):
     model = make()
     with torch.profiler.profile(), ThreadPoolExecutor(1) as other:
         other.submit(train, model).result()
-    assert went(short, "step") == went(short, "zero_grad") == {False}
+    assert not short["looks"]
+    assert not short["backward"]
 
 
 def test_the_function_behind_the_walk_back_may_be_replaced(monkeypatch):
@@ -367,8 +368,8 @@ def test_where_torch_is_built_otherwise_its_own_way_is_gone(monkeypatch, short):
     train(model)
     by_hand(module, optim.Adam(module.parameters()))
     assert same(model.module, module)
-    assert went(short, "step") == went(short, "zero_grad") == {False}
-    assert short["backward"] == 0
+    assert not short["looks"]
+    assert not short["backward"]
 
 
 @pytest.mark.parametrize("lost", ["_engine_run_backward", "step", "hooks"])

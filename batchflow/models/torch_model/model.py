@@ -163,12 +163,7 @@ class TorchModel:
 
     def update(self, loss: Any) -> None:
         """Change the module by the gradients of a loss. A subclass may do more, or otherwise."""
-        optimizers = self.optimizers
-        for optimizer in optimizers:
-            short_step.clear_gradients(optimizer)
-        short_step.backward(loss)
-        for optimizer in optimizers:
-            short_step.step(optimizer)
+        short_step.update(self.optimizers, loss)
 
     def test_on_batch(
         self, x: Any, y: Any = None, *more: Any, fetches: Any = None, **options: Any

@@ -15,41 +15,46 @@ difference, which is looked up in each step:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
 
-def clear_gradients(optimizer: Any) -> None:
-    """Do what `optimizer.zero_grad()` does."""
-    if not _is_unwatched(optimizer, "zero_grad"):
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
+def update(optimizers: Sequence[Any], loss: Any) -> None:
+    """Do what `zero_grad()` of each optimizer, `loss.backward()` and `step()` of each do.
 
-
-def backward(loss: Any) -> None:
-    """Do what `loss.backward()` does, of a loss that is one number."""
-    torch = sys.modules["torch"]
-    if (
-        type(loss) is torch.Tensor
-        and not _is_seen()
-        and _is_own(torch.Tensor.backward)
-        and _is_own(torch.autograd.backward)
-        and loss.is_floating_point()
-    ):
+    Args:
+        optimizers: The optimizers.
+        loss: One number.
+    """
+    is_short = _fits() and not _is_seen()
+    for optimizer in optimizers:
+        if is_short and _is_unwatched(optimizer, "zero_grad"):
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        else:
+            optimizer.zero_grad()
+    if is_short and _is_plain(loss):
         _run_backward(loss)
     else:
         loss.backward()
+    for optimizer in optimizers:
+        if is_short and _is_unwatched(optimizer, "step"):
+            type(optimizer).step.__wrapped__(optimizer)
+        else:
+            optimizer.step()
 
 
-def step(optimizer: Any) -> None:
-    """Do what `optimizer.step()` does."""
-    if _is_unwatched(optimizer, "step"):
-        type(optimizer).step.__wrapped__(optimizer)
-    else:
-        optimizer.step()
+def _is_plain(loss: Any) -> bool:
+    """Tell whether a loss is of torch's own class, whose methods are torch's own."""
+    torch = sys.modules["torch"]
+    return (
+        type(loss) is torch.Tensor
+        and loss.is_floating_point()
+        and _is_own(torch.Tensor.backward)
+        and _is_own(torch.autograd.backward)
+    )
 
 
 def _is_unwatched(optimizer: Any, word: Literal["zero_grad", "step"]) -> bool:
@@ -58,7 +63,6 @@ def _is_unwatched(optimizer: Any, word: Literal["zero_grad", "step"]) -> bool:
     if (
         not issubclass(kind, base)
         or word in vars(optimizer)  # where a scheduler puts its own
-        or _is_seen()
         or not _is_own(method := getattr(kind, word))
     ):
         return False
@@ -76,7 +80,7 @@ def _is_own(function: Any) -> bool:
     """Tell whether a function is torch's own, and not one that was put into its place."""
     code = getattr(function, "__code__", None)
     folder = sys.modules["torch"].__path__[0]
-    return code is not None and code.co_filename.startswith(folder) and _fits()
+    return code is not None and code.co_filename.startswith(folder)
 
 
 def _is_seen() -> bool:
