@@ -95,7 +95,7 @@ def _classes(batch: Batch, y: Any) -> Any:
 def _labels(batch: Batch, y: Any) -> list[str] | None:
     """Return the components that the dataset has been given, and that these targets equal.
 
-    None: that cannot be known here, as where rows of several batches are in this one.
+    None: that cannot be known here, as where rows come from several datasets.
     """
     dataset = batch.dataset
     data = getattr(dataset, "_data", None)

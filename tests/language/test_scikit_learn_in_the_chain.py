@@ -92,9 +92,11 @@ def test_a_model_goes_on_with_other_labels_of_another_dataset(dataset):
     assert other.train_model("net", B.x, B.y[::-1]).run(5).m("net") is net
 
 
-def test_a_model_goes_on_where_batches_are_made_of_others(dataset):
+def test_a_model_goes_on_where_other_datasets_come_in(dataset):
     net = trained(dataset).run(5).m("net")
-    again = dataset.p.rebatch(8).init_model("net", net).train_model("net", B.x, B.y)
+    other = Dataset.from_arrays(Rows, x=X, y=Y, name=Y)
+    both = dataset.p.merge(other.p.run_later(5)).init_model("net", net)
+    again = both.train_model("net", B.x, B.y)
     assert again.run(5, shuffle=1).m("net").classes_.tolist() == [3, 5, 9]
 
 
