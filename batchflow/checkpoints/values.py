@@ -127,15 +127,7 @@ class Encoder:
         if kind.__module__ == _LAZY:
             return float(value)  # it is one, wherever it is saved
         if (framework := tensors.framework_of(value)) is not None:
-            facts, data = tensors.written(value, framework, where)
-            if data.dtype.hasobject:
-                data = self._data(data, where)
-            elif data.nbytes <= _SHORT:
-                data = self._data(data.tobytes(), where)
-            else:
-                data = _tagged("array", _stored(data.copy(), arrays))
-            gradient = self._encoded(getattr(value, "grad", None), f"the gradient of {where}")
-            return _tagged(framework, [facts, data, gradient])
+            return self._of_tensor(value, framework, where)
         if (names := _record_names(value)) is not None:
             parts = [
                 self._encoded(part, f"{where}.{name}")
@@ -151,6 +143,17 @@ class Encoder:
         import dill  # type: ignore[import-untyped]  # on use
 
         return _tagged("pickle", as_text(dill.dumps(value)))
+
+    def _of_tensor(self, value: Any, framework: tensors.Framework, where: str) -> Any:
+        facts, data = tensors.written(value, framework, where)
+        if data.dtype.hasobject:
+            data = self._data(data, where)
+        elif data.nbytes <= _SHORT:
+            data = self._data(data.tobytes(), where)
+        else:
+            data = _tagged("array", _stored(data.copy(), self._arrays))
+        gradient = self._encoded(getattr(value, "grad", None), f"the gradient of {where}")
+        return _tagged(framework, [facts, data, gradient])
 
     def _of_numpy(self, value: Any, where: str) -> Any:
         """Return an array or a scalar of NumPy; None: it is of another class, or of objects."""
