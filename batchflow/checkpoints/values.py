@@ -134,9 +134,12 @@ class Encoder:
                 for name, part in zip(kind._fields, value, strict=True)
             ]
             return _tagged("record", [*names, parts])
+        return self._pickled(value, where)
+
+    def _pickled(self, value: Any, where: str) -> Any:
         if not self._trust:
             raise ArgumentTypeError(
-                f"{where} is a {kind.__name__}, {value!r:.60}, which is not saved as data: "
+                f"{where} is a {type(value).__name__}, {value!r:.60}, which is not saved as data: "
                 "numbers, texts, dates, arrays, and lists, tuples, sets and mappings of these are. "
                 "Let it hold these, or allow a pickle: Checkpoint(..., trust=True)"
             )
