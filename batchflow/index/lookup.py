@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -108,12 +108,17 @@ class _RangeLookup(Lookup):
         return places
 
 
+_OF_PYTHON = (date, timedelta)  # a `datetime` is a `date`
+
+
 class _DictLookup(Lookup):
     def __init__(self, ids: npt.NDArray[Any]) -> None:
         self._positions = {item: i for i, item in enumerate(plain(ids))}
-        if ids.dtype.kind == "M":  # a `date` is equal to a day of NumPy, and has another hash
-            days = (pair for pair in enumerate(ids.tolist()) if type(pair[1]) is date)
-            self._positions |= {day: place for place, day in days}
+        if ids.dtype.kind in "mM":
+            # What Python gives for them is equal, and has another hash: a `date` always, the others
+            # in NumPy 2.0, for one.
+            times = (pair for pair in enumerate(ids.tolist()) if isinstance(pair[1], _OF_PYTHON))
+            self._positions |= {item: place for place, item in times}
 
     def __call__(self, item: Any) -> int | None:
         try:
